@@ -1,0 +1,51 @@
+"""Fully Convolutional Networks for Semantic Segmentation, for Keras 3 and TensorFlow 2.
+
+Names are imported when they are first used, so that `fcn-keras --help` need not load TensorFlow.
+"""
+
+from fcn_keras._lazy import make_lazy, register_with_keras
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BACKBONES",
+    "MODELS",
+    "RECIPES",
+    "BilinearUpsampling",
+    "ConfusionMatrix",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "FcnKerasError",
+    "MaskedCrossentropy",
+    "TrainConfig",
+    "convolutionalize",
+    "evaluate",
+    "export",
+    "figures",
+    "load",
+    "overlay",
+    "predict",
+    "report",
+    "train",
+]
+
+make_lazy(
+    __name__,
+    {
+        "backbones": ["BACKBONES"],
+        "convolutionalize": ["convolutionalize"],
+        "errors": ["FcnKerasError"],
+        "evaluation": ["evaluate", "report"],
+        "export": ["export"],
+        "layers": ["BilinearUpsampling"],
+        "loading": ["load"],
+        "losses": ["MaskedCrossentropy"],
+        "metrics": ["ConfusionMatrix", "figures"],
+        "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
+        "prediction": ["overlay", "predict"],
+        "recipes": ["RECIPES", "TrainConfig"],
+        "training": ["train"],
+    },
+)
+register_with_keras(__name__, ["layers", "losses", "metrics"])

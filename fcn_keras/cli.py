@@ -1,0 +1,345 @@
+"""The command line, `fcn-keras`: wiring only. TensorFlow is imported inside the commands."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fcn_keras.errors import ConfigError, FcnKerasError
+
+app = typer.Typer(
+    help="Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+RunOrModel = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
+]
+Data = Annotated[
+    str, typer.Option(help="camvid, synthetic, or the YAML file that describes your own folders.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
+
+
+class ModelName(StrEnum):
+    """The paper's three nets."""
+
+    fcn32s = "fcn32s"
+    fcn16s = "fcn16s"
+    fcn8s = "fcn8s"
+
+
+class Precision(StrEnum):
+    """What the layers compute in; the logits are always float32."""
+
+    auto = "auto"
+    float32 = "float32"
+    mixed_bfloat16 = "mixed_bfloat16"
+
+
+def main():
+    """Runs the command line; a user's mistake gives one line and exit status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)
+    except ValueError as error:
+        if not _is_users_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's folder. [default: runs/quickstart, or -2, -3 ...]"),
+    ] = None,
+):
+    """Trains, evaluates, predicts and exports on built-in data, in under three minutes."""
+    out = out or _free_folder(Path("runs/quickstart"))
+    config = _config({"data": "synthetic", "recipe": "quickstart"})
+    _train(config, out)
+    console.print("\nThe best model on images that nobody has trained on:")
+    _evaluate(out, "synthetic", None, "test", None)
+    version = _export(out, out / "saved_model")
+    console.print(f"\npictures (image | truth | prediction): {out / 'pictures'}", soft_wrap=True)
+    console.print(f"SavedModel: {version}", soft_wrap=True)
+    console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The run's folder; must not hold a run yet.")],
+    data_dir: DataDir = None,
+    recipe: Annotated[
+        str, typer.Option(help="Named set of options: default, camvid, quickstart.")
+    ] = "default",
+    model: Annotated[ModelName | None, typer.Option(help="[default: fcn8s]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="vgg16 or tiny. [default: vgg16]")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="imagenet, a keras.applications weights file with or without top, or none. "
+            "[default: imagenet]"
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step. [default: 4]")] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the crops. [default: 320x320]")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Images are resized at random. [default: 0.75,1.5]"),
+    ] = None,
+    mirror: Annotated[
+        bool | None, typer.Option("--mirror/--no-mirror", help="[default: on]")
+    ] = None,
+    colour: Annotated[
+        float | None, typer.Option(help="Colour changes, 0 (none) to 1. [default: 0.5]")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
+    class_balance: Annotated[
+        float | None,
+        typer.Option(help="Weight of rare classes: 0 (as they are) to 1 (alike). [default: 0]"),
+    ] = None,
+    head_width: Annotated[
+        int | None, typer.Option(help="Channels of fc6 and fc7. [default: 4096]")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="After fc6 and fc7. [default: 0.5]")] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers whose names start so keep their weights; may be repeated."),
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Epochs. [default: 1]")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="auto: bfloat16 where the processor computes in it. [default: auto]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+):
+    """Trains a model; --out gets the best one, its figures, history, pictures and TensorBoard log.
+
+    An option that is not given has the value of the recipe, and where that is silent, the default.
+    """
+    options = {key: value for key, value in locals().items() if value not in (None, [])}
+    _train(_config(options), options.pop("out"))
+
+
+@app.command()
+def evaluate(
+    model: RunOrModel,
+    data: Data,
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+):
+    """Measures a model: the paper's four figures, the IU of each class, the confusion matrix."""
+    _evaluate(model, data, data_dir, split, json)
+
+
+@app.command()
+def predict(
+    model: RunOrModel,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME_overlay.png.")],
+):
+    """Writes the mask of each image, as a palette PNG of the image's size, and an overlay."""
+    from fcn_keras import loading, prediction
+    from pipelines import DataError, distinct_palette, read_image
+
+    opened = loading.load(model)
+    palette = opened.palette if opened.palette is not None else distinct_palette(opened.num_classes)
+    jobs = prediction.plan(images, out)
+    failed = 0
+    for source, mask_path, overlay_path in jobs:
+        try:
+            image = read_image(source)
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        prediction.write(
+            image, prediction.predict(opened.model, image), palette, mask_path, overlay_path
+        )
+    console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def export(
+    model: RunOrModel,
+    out: Annotated[Path, typer.Option(help="Folder of all versions: saved_models/NAME.")],
+):
+    """Writes a SavedModel for TensorFlow Serving into the next free version folder."""
+    console.print(f"SavedModel: {_export(model, out)}", soft_wrap=True)
+
+
+def _config(options):
+    """A `TrainConfig` from a recipe and what was given on the command line."""
+    from fcn_keras.recipes import resolve
+
+    options = dict(options)
+    options.pop("out", None)
+    if "crop" in options:
+        options["crop"] = _pair("--crop", options["crop"].lower().split("x"), int, "320x480")
+    if "scale" in options:
+        options["scale"] = _pair("--scale", options["scale"].split(","), float, "0.75,1.5")
+    if options.get("weights", "").lower() == "none":
+        options["weights"] = None
+    if "data_dir" in options:
+        options["data_dir"] = str(options["data_dir"])
+    return resolve(options.pop("recipe"), options)
+
+
+def _pair(option, parts, kind, example):
+    try:
+        first, second = (kind(part) for part in parts)
+    except ValueError:
+        raise ConfigError(
+            f"{option}: must be two numbers, such as {example}; found {'x'.join(parts)!r}."
+        ) from None
+    return first, second
+
+
+def _train(config, out):
+    from fcn_keras import training
+    from fcn_keras.progress import TrainingProgress, duration
+
+    training.check_folder(out)
+    import time
+
+    import pipelines
+
+    started = time.perf_counter()
+    splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
+    class_pixels = {name: _check(split) for name, split in splits.items()}["train"]
+    augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
+    train_data = pipelines.train_dataset(
+        splits["train"], batch_size=config.batch_size, augmentation=augmentation, seed=config.seed
+    )
+    best = training.train(
+        config,
+        train_data,
+        pipelines.eval_dataset(splits["val"]),
+        out,
+        class_names=splits["train"].class_names,
+        palette=splits["train"].palette,
+        class_pixels=class_pixels,
+        callbacks=[TrainingProgress(console, int(train_data.cardinality()), config.epochs)],
+    )
+    _show(best, f"validation, best epoch {best['epoch']}")
+    took = duration(time.perf_counter() - started)
+    console.print(f"{took}; the run is in {out}", soft_wrap=True)
+
+
+def _evaluate(model, data, data_dir, split, json):
+    import pipelines
+    from fcn_keras import evaluation, loading
+
+    opened = loading.load(model)
+    examples = pipelines.read(data, split, data_dir)
+    if opened.num_classes != examples.num_classes:
+        raise ConfigError(
+            f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
+            f"{examples.num_classes}. Choose the data set it was trained on."
+        )
+    _check(examples)
+    with _progress(f"evaluating on {examples.name}", len(examples)) as advance:
+        confusion = evaluation.evaluate(
+            opened.model, pipelines.eval_dataset(examples), examples.num_classes, advance
+        )
+    result = evaluation.report(confusion, examples.class_names)
+    _show(result, examples.name)
+    if json is not None:
+        evaluation.write_json(json, result)
+
+
+def _export(model, out):
+    from fcn_keras import loading
+    from fcn_keras.export import export
+
+    return export(loading.load(model).model, out)
+
+
+def _check(split):
+    from pipelines import check
+
+    with _progress(f"checking {split.name}", len(split)) as advance:
+        return check(split, advance)
+
+
+def _progress(description, total):
+    """A context that gives a function to call after each of `total` things; a bar on a terminal."""
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def bar():
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda: progress.advance(task)
+
+    return bar()
+
+
+def _show(report, title):
+    """The four figures and the IU of each class as tables."""
+    from fcn_keras.evaluation import warnings_of
+    from fcn_keras.metrics import FIGURES
+
+    table = Table(title=title, title_justify="left")
+    for name in FIGURES:
+        table.add_column(name.replace("_", " ").replace("iou", "IU"), justify="right")
+    table.add_row(*(_percent(report[name]) for name in FIGURES))
+    console.print(table)
+    table = Table("class", "IU", "accuracy", "pixels")
+    for entry in report["per_class"]:
+        table.add_row(
+            entry["name"],
+            _percent(entry["iou"]),
+            _percent(entry["accuracy"]),
+            f"{entry['pixels']:,}",
+        )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    for line in warnings_of(report):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _percent(share):
+    return "n/a" if share is None else f"{share:.3f}"
+
+
+def _free_folder(folder):
+    """`folder`, or the first of `folder-2`, `folder-3`, ... that is not there."""
+    choice, number = folder, 1
+    while choice.exists():
+        number += 1
+        choice = folder.with_name(f"{folder.name}-{number}")
+    return choice
+
+
+def _is_users_mistake(error):
+    """Whether the error is ours: `pipelines` (and so TensorFlow) is imported only to find out."""
+    if isinstance(error, FcnKerasError):
+        return True
+    module = sys.modules.get("pipelines.errors")
+    return module is not None and isinstance(error, module.DataError)

@@ -1,0 +1,134 @@
+"""The custom Keras objects: input scaling, padding to the stride, bilinear upsampling, cropping.
+
+Feature maps are `[b, h, w, c]`, channels last. All layers take any height and width, known or not.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class CaffePreprocessing(keras.layers.Layer):
+    """RGB 0..255 -> BGR minus the ImageNet mean, as the VGG authors' Caffe model was trained."""
+
+    def __init__(self, **kwargs):
+        """Always computes in float32: 8 bits of mantissa would round a float image."""
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, image):
+        """`[b, h, w, 3]` RGB -> `[b, h, w, 3]` BGR, about -124..151."""
+        return image[..., ::-1] - np.array(CAFFE_MEAN_BGR, "float32")
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class PadToMultiple(keras.layers.Layer):
+    """Pads height and width with zeros to the next multiple of `multiple`, half on each side.
+
+    The odd pixel goes to the bottom and the right. After mean subtraction zero is the mean colour.
+    """
+
+    def __init__(self, multiple, **kwargs):
+        """Pads to multiples of `multiple` pixels."""
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, H, W, c]`."""
+        pads = [_split(-size % self.multiple) for size in tf.unstack(tf.shape(x)[1:3])]
+        return tf.pad(x, [(0, 0), *pads, (0, 0)])
+
+    def compute_output_shape(self, shape):
+        """Rounds the known sizes up."""
+        up = [s and s + -s % self.multiple for s in shape[1:3]]
+        return (shape[0], *up, shape[3])
+
+    def get_config(self):
+        """The multiple."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class CropLike(keras.layers.Layer):
+    """Takes out of `x` the window that `PadToMultiple` had laid `reference` into."""
+
+    def call(self, x, reference):
+        """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]`, H >= h, W >= w -> `[b, h, w, c]`."""
+        (tall, wide), (height, width) = (
+            tf.unstack(tf.shape(x)[1:3]),
+            tf.unstack(tf.shape(reference)[1:3]),
+        )
+        top, left = (tall - height) // 2, (wide - width) // 2
+        return x[:, top : top + height, left : left + width]
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        """Height and width of the reference, channels of `x`."""
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class BilinearUpsampling(keras.layers.Layer):
+    """Upsamples scores by an even factor; half-pixel centres, the edge cells repeated outside.
+
+    This is the transposed convolution with a bilinear kernel of size `2 * factor` (section 3.3),
+    save that the reference lets scores fade to zero outside the map, and this does not. Frozen
+    (`learn=False`) it has no weights and runs as a resize, which is 10 times faster; with
+    `learn=True` it is that transposed convolution, starting from the same output.
+    """
+
+    def __init__(self, factor, learn=False, **kwargs):
+        """`factor` is even; float32 whatever the policy, since these are the logits."""
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.factor = factor
+        self.learn = learn
+
+    def build(self, shape):
+        """Adds the kernel `[2f, 2f, c, c]`, bilinear on the channel diagonal, if it is learned."""
+        if self.learn:
+            size = 2 * self.factor
+            self.kernel = self.add_weight(
+                shape=(size, size, shape[-1], shape[-1]), initializer=Bilinear(), name="kernel"
+            )
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, factor * h, factor * w, c]`, float32."""
+        if not self.learn:
+            # keras.ops.image.resize cannot do unknown sizes in a graph; tf.image.resize can.
+            return tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
+        x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
+        x = ops.conv_transpose(x, self.kernel, strides=self.factor, padding="valid")
+        edge = self.factor + self.factor // 2
+        return x[:, edge:-edge, edge:-edge]
+
+    def compute_output_shape(self, shape):
+        """Height and width times the factor."""
+        return (shape[0], *[s and s * self.factor for s in shape[1:3]], shape[3])
+
+    def get_config(self):
+        """Factor and whether the kernel is learned."""
+        return {**super().get_config(), "factor": self.factor, "learn": self.learn}
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class Bilinear(keras.initializers.Initializer):
+    """The bilinear filter of any size on the channel diagonal, zero elsewhere (section 3.3)."""
+
+    def __call__(self, shape, dtype=None):
+        """A kernel `[k, k, c, c]`."""
+        kernel = np.einsum("ij,ab->ijab", bilinear_filter(shape[0]), np.eye(shape[2], shape[3]))
+        return ops.convert_to_tensor(kernel, dtype=dtype)
+
+
+def bilinear_filter(size):
+    """The reference's bilinear filter `[size, size]`: a tent of half width `(size + 1) // 2`."""
+    half = (size + 1) // 2
+    centre = half - 1 if size % 2 else half - 0.5
+    tent = 1 - np.abs(np.arange(size) - centre) / half
+    return np.outer(tent, tent)
+
+
+def _split(total):
+    return total // 2, total - total // 2

@@ -1,0 +1,111 @@
+"""One confusion matrix, and the paper's four figures from it (section 5, "Metrics").
+
+With n_ij the pixels of class i predicted as class j over the labelled pixels and t_i = sum_j n_ij:
+pixel accuracy `sum n_ii / sum t_i`, mean accuracy `mean n_ii / t_i`, mean IU
+`mean n_ii / (t_i + sum_j n_ji - n_ii)`, frequency weighted IU `sum t_i IU_i / sum t_i`.
+A class that is absent from the truth is left out of the mean accuracy; one that is absent from
+truth and prediction alike is left out of the mean IU. Figures of an empty matrix are NaN.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+FIGURES = ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou")
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class ConfusionMatrix(keras.metrics.Metric):
+    """Sums up the confusion matrix over batches, exactly (int64); void pixels count nowhere.
+
+    `result()` is a dict of the paper's four figures, so that `fit` logs each of them;
+    `confusion()` is the matrix itself.
+    """
+
+    def __init__(self, num_classes, ignore_class=255, name="confusion"):
+        """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions."""
+        super().__init__(name=name)
+        self.num_classes = num_classes
+        self.ignore_class = ignore_class
+        self.matrix = self.add_variable(
+            (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch: labels `[b, h, w]` or `[b, h, w, 1]`, logits `[b, h, w, classes]`.
+
+        Pixels whose `sample_weight` is zero are left out; other weights do not matter.
+        """
+        prediction = tf.math.argmax(y_pred, axis=-1, output_type=tf.int32)
+        truth = tf.cast(tf.reshape(y_true, tf.shape(prediction)), tf.int32)
+        valid = truth != self.ignore_class
+        if sample_weight is not None:
+            valid &= tf.broadcast_to(tf.cast(sample_weight, tf.bool), tf.shape(truth))
+        # An int32 weight of 0 instead of a boolean mask keeps every shape as it is.
+        cells = tf.where(valid, truth, 0) * self.num_classes + prediction
+        counts = tf.math.bincount(
+            tf.reshape(tf.where(valid, cells, self.num_classes**2), [-1]),
+            minlength=self.num_classes**2 + 1,
+            maxlength=self.num_classes**2 + 1,
+        )[:-1]
+        self.matrix.assign_add(tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64))
+
+    def result(self):
+        """The four figures, float32 scalars by name."""
+        matrix = ops.cast(self.matrix, "float32")
+        hits = ops.diagonal(matrix)
+        truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
+        union = truth + predicted - hits
+        iou = ops.divide_no_nan(hits, union)
+        return {
+            "pixel_accuracy": ops.sum(hits) / ops.sum(truth),
+            "mean_accuracy": _mean_where(truth > 0, ops.divide_no_nan(hits, truth)),
+            "mean_iou": _mean_where(union > 0, iou),
+            "frequency_weighted_iou": ops.sum(truth * iou) / ops.sum(truth),
+        }
+
+    def confusion(self):
+        """The matrix as a NumPy int64 array."""
+        return ops.convert_to_numpy(self.matrix)
+
+    def get_config(self):
+        """Class count and ignored label."""
+        return {
+            "name": self.name,
+            "num_classes": self.num_classes,
+            "ignore_class": self.ignore_class,
+        }
+
+
+def figures(confusion):
+    """The four figures and the IU of each class, in float64.
+
+    Args:
+        confusion: pixel counts `[classes, classes]`, rows the truth, columns the prediction.
+
+    Returns:
+        A dict with the keys of `FIGURES` (0..1, or NaN where there is nothing to count) and
+        "iou", an array `[classes]` with NaN for the classes that are absent everywhere.
+    """
+    confusion = np.asarray(confusion, "float64")
+    hits, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    union = truth + predicted - hits
+    present, seen = truth > 0, union > 0
+    iou = np.full(len(hits), np.nan)
+    iou[seen] = hits[seen] / union[seen]
+    labelled = truth.sum()
+    if not labelled:
+        return {**dict.fromkeys(FIGURES, np.nan), "iou": iou}
+    return {
+        "pixel_accuracy": hits.sum() / labelled,
+        "mean_accuracy": (hits[present] / truth[present]).mean(),
+        "mean_iou": iou[seen].mean(),
+        "frequency_weighted_iou": (truth[present] * iou[present]).sum() / labelled,
+        "iou": iou,
+    }
+
+
+def _mean_where(condition, values):
+    condition = ops.cast(condition, "float32")
+    return ops.sum(condition * values) / ops.sum(condition)

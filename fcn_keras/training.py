@@ -1,0 +1,290 @@
+"""One training run: a folder with the best model, its figures, its history and pictures.
+
+RUN/model.keras    the model of the epoch with the best validation mean IU
+RUN/config.yaml    everything that decided the result, and the class names and colours
+RUN/metrics.json   that model's figures on the validation split
+RUN/history.csv    a line for each epoch
+RUN/tensorboard/   scalars, predicted pictures, confusion matrix
+RUN/pictures/      image | truth | prediction
+"""
+
+import csv
+import math
+import os
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+import yaml
+from PIL import Image
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.evaluation import confusion_picture, report, write_json
+from fcn_keras.losses import MaskedCrossentropy, balancing_weights
+from fcn_keras.metrics import FIGURES, ConfusionMatrix
+from fcn_keras.models import MODELS
+from fcn_keras.prediction import predict, side_by_side
+
+SHOWN = 8  # Validation images that become pictures.
+HISTORY = (
+    "epoch",
+    "loss",
+    *FIGURES,
+    "val_loss",
+    *(f"val_{name}" for name in FIGURES),
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+)
+
+
+def train(
+    config, train_data, val_data, out, *, class_names, palette, class_pixels=None, callbacks=()
+):
+    """Trains, validates and keeps the best model.
+
+    Args:
+        config: a `TrainConfig`.
+        train_data: a `tf.data.Dataset` of images `[b, h, w, 3]` and masks `[b, h, w]`, of known
+            cardinality: one epoch.
+        val_data: the same for validation, at native sizes.
+        out: the run's folder; made here, must not hold a run yet.
+        class_names: a name for each class.
+        palette: uint8 `[classes, 3]`, an RGB colour for each class.
+        class_pixels: labelled pixels of each class in the training split; needed for
+            `config.class_balance`.
+        callbacks: further Keras callbacks, for showing progress.
+
+    Returns:
+        The report of the best epoch on the validation split, as in `metrics.json`.
+
+    Raises:
+        ConfigError: the folder holds a run already, a frozen layer does not exist, or the loss
+            became infinite or NaN.
+    """
+    out = Path(out)
+    check_folder(out)
+    precision = resolve_precision(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = build_model(config, len(class_names))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+    steps = int(train_data.cardinality())
+    compile_model(model, config, steps, class_pixels)
+    resolved = config.model_copy(update={"precision": precision})
+    write_run_config(out, resolved, class_names, palette)
+
+    log = RunLog(out, config.batch_size, val_data, class_names, palette)
+    last = config.epochs
+    every = config.validate_every
+    model.fit(
+        train_data,
+        validation_data=val_data,
+        epochs=last,
+        validation_freq=[e for e in range(1, last + 1) if e % every == 0 or e == last],
+        callbacks=[log, *callbacks],
+        shuffle=False,  # The data set shuffles itself.
+        verbose=0,
+    )
+    return log.best_report
+
+
+def check_folder(out):
+    """Makes the run's folder, unless it holds a run already.
+
+    Raises:
+        ConfigError: it holds a run, or cannot be written.
+    """
+    out = Path(out)
+    if (out / "config.yaml").exists():
+        raise ConfigError(f"{out}: holds a run already. Choose another folder (--out).")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{out}: cannot write there ({error.strerror}). Choose another."
+        ) from None
+
+
+def build_model(config, num_classes):
+    """The model that a `TrainConfig` describes, with its frozen layers frozen."""
+    options = {
+        "backbone": config.backbone,
+        "weights": config.weights,
+        "head_width": config.head_width,
+        "dropout": config.dropout,
+    }
+    skips = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}[config.model]
+    if skips:
+        options["skip_scales"] = config.skip_scales[:skips]
+    model = MODELS[config.model](num_classes, **options)
+    for prefix in config.freeze:
+        chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
+        if not chosen:
+            raise ConfigError(f"freeze: no layer of {model.name} has a name starting {prefix!r}.")
+        for layer in chosen:
+            layer.trainable = False
+    return model
+
+
+def compile_model(model, config, steps_per_epoch, class_pixels=None):
+    """Compiles with AdamW (linear warm-up, cosine decay to zero), our loss and our metric."""
+    total = config.epochs * steps_per_epoch
+    warmup = min(config.warmup_steps, total // 2)
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=total - warmup,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    weights = None
+    if config.class_balance:
+        weights = balancing_weights(class_pixels, config.class_balance)
+    num_classes = model.output_shape[-1]
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        loss=MaskedCrossentropy(class_weights=weights),
+        metrics=[ConfusionMatrix(num_classes)],
+    )
+
+
+def resolve_precision(precision):
+    """The precision that "auto" stands for: bfloat16 where the processor computes in it."""
+    if precision != "auto":
+        return precision
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        flags = ""
+    fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "mixed_bfloat16" if fast else "float32"
+
+
+def write_run_config(out, config, class_names, palette):
+    """Writes `config.yaml`: the resolved options, and what the classes are called."""
+    content = {
+        "options": config.model_dump(mode="json"),
+        "classes": [
+            {"name": name, "colour": [int(c) for c in colour]}
+            for name, colour in zip(class_names, palette, strict=True)
+        ],
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    (out / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes the run's folder: best model, figures, history, TensorBoard, pictures.
+
+    It adds "learning_rate", "images_per_second" and "seconds" to the epoch's logs, for the
+    callbacks after it.
+    """
+
+    def __init__(self, out, train_batch, val_data, class_names, palette):
+        """Writes into `out`, which exists; `train_batch` is the number of images in a batch."""
+        super().__init__()
+        self.out, self.train_batch = out, train_batch
+        self.class_names, self.palette = class_names, palette
+        self.shown = [
+            (images[0].numpy(), masks[0].numpy()) for images, masks in val_data.take(SHOWN)
+        ]
+        self.best_report = None
+        self.writer = tf.summary.create_file_writer(str(out / "tensorboard"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self.started, self.batches = time.perf_counter(), 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops the run as soon as the loss is no number."""
+        self.batches += 1
+        self.trained = time.perf_counter() - self.started  # Without validation.
+        if not math.isfinite(logs["loss"]):
+            raise ConfigError(
+                f"the loss became {logs['loss']} at step {batch + 1} of the epoch. Lower the "
+                "learning rate (--learning-rate)"
+                + ("; the best model so far is kept." if self.best_report else ".")
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keeps the model if it is the best so far, and writes the epoch down."""
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["images_per_second"] = self.batches * self.train_batch / self.trained
+        logs["seconds"] = time.perf_counter() - self.started
+        self._append_history(epoch + 1, logs)
+        self._write_scalars(epoch + 1, logs)
+        if "val_mean_iou" not in logs:
+            return
+        # The metric still holds the validation pixels; it is reset when the next epoch begins.
+        current = report(self._metric().confusion(), self.class_names)
+        self._write_tensorboard_pictures(epoch + 1, current)
+        if self.best_report is None or (current["mean_iou"] or 0) > self.best_report["mean_iou"]:
+            self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
+            save_model(self.model, self.out / "model.keras")
+            write_json(self.out / "metrics.json", self.best_report)
+            self._write_pictures()
+
+    def on_train_end(self, logs=None):
+        """Closes the log."""
+        self.writer.close()
+
+    def _metric(self):
+        return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
+
+    def _append_history(self, epoch, logs):
+        path = self.out / "history.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, HISTORY)
+            if is_new:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
+
+    def _write_scalars(self, epoch, logs):
+        with self.writer.as_default(step=epoch):
+            for name, value in logs.items():
+                split = "validation" if name.startswith("val_") else "train"
+                tf.summary.scalar(f"{split}/{name.removeprefix('val_')}", value)
+        self.writer.flush()
+
+    def _write_tensorboard_pictures(self, epoch, current):
+        matrix = confusion_picture(current["confusion"], self.class_names)
+        with self.writer.as_default(step=epoch):
+            for number, picture in enumerate(self._pictures()):
+                tf.summary.image(f"validation/{number:02d}", picture[None])
+            tf.summary.image("validation/confusion", matrix[None])
+            for entry in current["per_class"]:
+                if entry["iou"] is not None:
+                    tf.summary.scalar(f"iou/{entry['name']}", entry["iou"])
+        self.writer.flush()
+
+    def _write_pictures(self):
+        folder = self.out / "pictures"
+        folder.mkdir(exist_ok=True)
+        for number, picture in enumerate(self._pictures()):
+            Image.fromarray(picture).save(folder / f"{number:02d}.png")
+
+    def _pictures(self):
+        for image, mask in self.shown:
+            yield side_by_side(image, mask, predict(self.model, image), self.palette)
+
+
+def save_model(model, path):
+    """Saves a model for inference, without optimizer, by way of a temporary file."""
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+    os.replace(temporary, path)
+
+
+def _flat(metrics):
+    """Metrics, and those inside Keras's own containers of compiled metrics."""
+    for metric in metrics:
+        yield metric
+        yield from _flat(getattr(metric, "metrics", ()))

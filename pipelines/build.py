@@ -1,0 +1,83 @@
+"""From a split to `tf.data.Dataset`s of (image, mask).
+
+Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]`; 255 is ignored.
+"""
+
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.augment import seed_and_apply, transform
+from pipelines.errors import DataError
+from pipelines.examples import read_example
+
+
+def train_dataset(split, *, batch_size, augmentation, seed=0):
+    """Shuffled, augmented crops; one pass over the split, in a new order each time it is iterated.
+
+    Two data sets of the same seed give the same batches, whatever the number of threads.
+
+    Args:
+        split: a `Split`.
+        batch_size: images in a batch; the examples that do not fill the last batch are dropped.
+        augmentation: an `Augmentation`; its crop is the size of what comes out.
+        seed: of order and augmentation.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality: images `[b, *crop, 3]`, masks `[b, *crop]`.
+
+    Raises:
+        DataError: the split has fewer examples than one batch.
+    """
+    if len(split) < batch_size:
+        raise DataError(
+            f"{split.name}: {len(split)} examples do not fill one batch of {batch_size}. "
+            "Use a smaller batch size (--batch-size)."
+        )
+    thread = threading.local()  # An albumentations pipeline has a random state of its own.
+
+    def load(index, sample_seed):
+        if not hasattr(thread, "compose"):
+            thread.compose = transform(augmentation)
+        image, mask = read_example(split, index)
+        return seed_and_apply(thread.compose, image, mask, int(sample_seed) % 2**32)
+
+    count, crop = len(split), tuple(augmentation.crop)
+    order = tf.data.Dataset.range(count).shuffle(count, seed=seed)  # Indices: cheap to shuffle.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    ds = tf.data.Dataset.zip(order, seeds)  # A seed for each sample, before anything is parallel.
+    ds = ds.map(_as_tensors(load, crop), num_parallel_calls=tf.data.AUTOTUNE)
+    ds = ds.batch(batch_size, drop_remainder=True)
+    return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def eval_dataset(split):
+    """Every example once, in order, whole and at its own size: batches of one.
+
+    Args:
+        split: a `Split`.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality: images `[1, h, w, 3]`, masks `[1, h, w]`.
+    """
+    ds = tf.data.Dataset.range(len(split))
+    ds = ds.map(
+        _as_tensors(lambda index: read_example(split, index), (None, None)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return ds.batch(1).prefetch(tf.data.AUTOTUNE)
+
+
+def _as_tensors(load, size):
+    """`load`, a Python function of numbers, as a function of tensors with known shapes."""
+
+    def call(*numbers):
+        image, mask = tf.numpy_function(
+            lambda *args: tuple(map(np.ascontiguousarray, load(*args))),
+            numbers,
+            (tf.uint8, tf.uint8),
+        )
+        return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
+
+    return call

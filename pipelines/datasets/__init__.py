@@ -1,0 +1,1 @@
+"""Data sets: files -> examples. A reader is `read(data_dir, split) -> Split`."""

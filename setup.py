@@ -1,0 +1,43 @@
+"""Packaging: two sibling packages, `fcn_keras` and `pipelines`, and the command `fcn-keras`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "fcn_keras/__init__.py").read_text("utf-8"), re.MULTILINE
+)[1]
+
+setup(
+    name="fcn_keras",
+    version=VERSION,
+    description="Fully Convolutional Networks for Semantic Segmentation, for Keras 3",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["fcn_keras*", "pipelines*"]),
+    package_dir={"": "."},
+    python_requires=">=3.11",
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15.1",  # Below it, loading a model file can execute code.
+        "numpy>=2.0",
+        "h5py>=3.11",
+        "pillow>=11.0",
+        "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
+        "opencv-python-headless>=4.9",
+        "pydantic>=2.9",
+        "pyyaml>=6.0",
+        "typer>=0.15",
+        "rich>=13.0",
+        "matplotlib>=3.9",
+        "tensorboard>=2.20",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "test": ["pytest>=8.0", "hypothesis>=6.100", "scikit-learn>=1.5", "ruff>=0.9"],
+    },
+    entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
+)
