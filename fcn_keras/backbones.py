@@ -7,6 +7,7 @@ at the s x s pixels it stands for.
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import h5py
@@ -139,15 +140,18 @@ def _vgg16_from_file(path):
         )
     try:
         classes = _classes_in(path)
-        return keras.applications.VGG16(
-            weights=str(path), include_top=classes is not None, classes=classes or 1000
-        )
+        with warnings.catch_warnings():
+            # Keras only warns where it leaves layers at random.
+            warnings.simplefilter("error", UserWarning)
+            return keras.applications.VGG16(
+                weights=str(path), include_top=classes is not None, classes=classes or 1000
+            )
     except OSError as error:
         raise WeightsError(
             f"{path}: corrupt, or not an HDF5 file ({error}). Download it again; a "
             "keras.applications VGG16 weights file ends in .h5 or .weights.h5."
         ) from None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, UserWarning) as error:
         raise WeightsError(
             f"{path}: not the weights of keras.applications' VGG16 ({_first_line(error)})."
         ) from None

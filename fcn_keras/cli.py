@@ -2,12 +2,16 @@
 
 import os
 import sys
+import tempfile
+import time
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from fcn_keras.errors import ConfigError, FcnKerasError
@@ -159,6 +163,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME_overlay.png.")],
 ):
     """Writes the mask of each image, as a palette PNG of the image's size, and an overlay."""
+    _import_tensorflow()
     from fcn_keras import loading, prediction
     from pipelines import DataError, distinct_palette, read_image
 
@@ -218,13 +223,12 @@ def _pair(option, parts, kind, example):
 
 
 def _train(config, out):
+    _import_tensorflow()
+    import pipelines
     from fcn_keras import training
     from fcn_keras.progress import TrainingProgress, duration
 
     training.check_folder(out)
-    import time
-
-    import pipelines
 
     started = time.perf_counter()
     splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
@@ -249,6 +253,7 @@ def _train(config, out):
 
 
 def _evaluate(model, data, data_dir, split, json):
+    _import_tensorflow()
     import pipelines
     from fcn_keras import evaluation, loading
 
@@ -271,6 +276,7 @@ def _evaluate(model, data, data_dir, split, json):
 
 
 def _export(model, out):
+    _import_tensorflow()
     from fcn_keras import loading
     from fcn_keras.export import export
 
@@ -284,19 +290,12 @@ def _check(split):
         return check(split, advance)
 
 
+@contextmanager
 def _progress(description, total):
-    """A context that gives a function to call after each of `total` things; a bar on a terminal."""
-    from contextlib import contextmanager
-
-    from rich.progress import Progress
-
-    @contextmanager
-    def bar():
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(description, total=total)
-            yield lambda: progress.advance(task)
-
-    return bar()
+    """Gives a function to call after each of `total` things; shows a bar on a terminal."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)
 
 
 def _show(report, title):
@@ -337,8 +336,28 @@ def _free_folder(folder):
     return choice
 
 
+def _import_tensorflow():
+    """Imports TensorFlow without the lines it prints on import at every log level.
+
+    They go to a file, which is shown if the import fails.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            lines.seek(0)
+            os.write(stderr, lines.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 def _is_users_mistake(error):
-    """Whether the error is ours: `pipelines` (and so TensorFlow) is imported only to find out."""
+    """Whether the error is ours; does not import `pipelines`, and so TensorFlow, to find out."""
     if isinstance(error, FcnKerasError):
         return True
     module = sys.modules.get("pipelines.errors")

@@ -55,12 +55,14 @@ class PadToMultiple(keras.layers.Layer):
 class CropLike(keras.layers.Layer):
     """Takes out of `x` the window that `PadToMultiple` had laid `reference` into."""
 
+    def __init__(self, **kwargs):
+        """float32 whatever the policy, since these are the logits."""
+        super().__init__(**{"dtype": "float32", **kwargs})
+
     def call(self, x, reference):
         """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]`, H >= h, W >= w -> `[b, h, w, c]`."""
-        (tall, wide), (height, width) = (
-            tf.unstack(tf.shape(x)[1:3]),
-            tf.unstack(tf.shape(reference)[1:3]),
-        )
+        tall, wide = tf.unstack(tf.shape(x)[1:3])
+        height, width = tf.unstack(tf.shape(reference)[1:3])
         top, left = (tall - height) // 2, (wide - width) // 2
         return x[:, top : top + height, left : left + width]
 

@@ -67,7 +67,7 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def confusion(self):
         """The matrix as a NumPy int64 array."""
-        return ops.convert_to_numpy(self.matrix)
+        return self.matrix.value.numpy()
 
     def get_config(self):
         """Class count and ignored label."""

@@ -52,6 +52,7 @@ class TrainingProgress(keras.callbacks.Callback):
             f"epoch {done}/{self.epochs}  loss {logs['loss']:.3f}  mean IU {logs['mean_iou']:.3f}"
             f"{validation}  {logs['images_per_second']:.1f} images/s  {duration(left)} left",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, logs=None):

@@ -35,14 +35,14 @@ def read_image(source):
     """
     if isinstance(source, np.ndarray):
         return source
-    with _opened(source) as image:
-        if image.mode.startswith(("I", "F")):
-            return np.repeat(_to_8_bit(np.asarray(image), source)[..., None], 3, axis=-1)
-        if "A" in image.getbands() or "transparency" in image.info:
-            layer = image.convert("RGBA")
-            background = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
-            return np.asarray(Image.alpha_composite(background, layer).convert("RGB"))
-        return np.asarray(image.convert("RGB"))
+    image = _decoded(source)
+    if image.mode.startswith(("I", "F")):
+        return np.repeat(_to_8_bit(np.asarray(image), source)[..., None], 3, axis=-1)
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        background = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(background, layer)
+    return np.asarray(image.convert("RGB"))
 
 
 def read_mask(source):
@@ -61,42 +61,42 @@ def read_mask(source):
     """
     if isinstance(source, np.ndarray):
         return source
-    with _opened(source) as image:
-        if image.format == "JPEG":
-            raise DataError(
-                f"{source}: the mask is a JPEG, which changes values, so that class ids are lost. "
-                "Export the masks as PNG."
-            )
-        if image.mode not in ("1", "L", "P", "I", "I;16"):
-            raise DataError(
-                f"{source}: the mask has colours (mode {image.mode}), not class ids. Save it as a "
-                "single-channel or palette PNG whose values are class ids."
-            )
-        mask = np.asarray(image)
+    image = _decoded(source)
+    if image.format == "JPEG":
+        raise DataError(
+            f"{source}: the mask is a JPEG, which changes values, so that class ids are lost. "
+            "Export the masks as PNG."
+        )
+    if image.mode not in ("1", "L", "P", "I", "I;16"):
+        raise DataError(
+            f"{source}: the mask has colours (mode {image.mode}), not class ids. Save it as a "
+            "single-channel or palette PNG whose values are class ids."
+        )
+    mask = np.asarray(image)
     if mask.max(initial=0) > 255 or mask.min(initial=0) < 0:
         raise DataError(f"{source}: the mask has the value {mask.max()}; class ids end at 255.")
     return mask.astype("uint8")
 
 
-def _opened(path):
-    """An open Pillow image, decoded, with every fault turned into a `DataError`."""
+def _decoded(path):
+    """A Pillow image in memory, with every fault turned into a `DataError`."""
     path = Path(path)
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             # Pillow warns from 89 million pixels on; MAX_PIXELS is the limit here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        if image.format not in FORMATS:
-            raise DataError(
-                f"{path}: {image.format} files are not read. Convert it to PNG, for example with "
-                f"ImageMagick: convert {path.name} {path.stem}.png"
-            )
-        if getattr(image, "is_animated", False):
-            raise DataError(f"{path}: an animation of {image.n_frames} frames, not an image.")
-        image.load()
-        return image
+            image = Image.open(file)
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            if image.format not in FORMATS:
+                raise DataError(
+                    f"{path}: {image.format} files are not read. Convert it to PNG, for example "
+                    f"with ImageMagick: convert {path.name} {path.stem}.png"
+                )
+            if getattr(image, "is_animated", False):
+                raise DataError(f"{path}: an animation of {image.n_frames} frames, not an image.")
+            image.load()
+            return image
     except DataError:
         raise
     except FileNotFoundError:

@@ -1,0 +1,187 @@
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipelines
+from pipelines import DataError
+from pipelines.examples import read_example
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.fixture
+def segnet_layout(tmp_path, rng):
+    """CamVid as SegNet distributes it, with paths of another machine; one file is in no list."""
+    for split, names in (("train", "abc"), ("val", "d")):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / folder).mkdir()
+        lines = []
+        for name in names:
+            image = rng.integers(0, 256, (36, 48, 3), "uint8")
+            Image.fromarray(image).save(tmp_path / split / f"{name}.png")
+            mask = rng.integers(0, 12, (36, 48), "uint8")
+            Image.fromarray(mask).save(tmp_path / f"{split}annot" / f"{name}.png")
+            if name != "b":
+                lines.append(
+                    f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png"
+                )
+        (tmp_path / f"{split}.txt").write_text("\r\n".join(lines))
+    return tmp_path
+
+
+def test_camvid_takes_what_its_list_says(segnet_layout):
+    split = pipelines.read("camvid", "train", segnet_layout)
+    assert [example.id for example in split.examples] == ["a", "c"]
+    assert split.num_classes == 11 and split.palette.shape == (11, 3)
+    image, mask = read_example(split, 0)
+    raw = pixels(segnet_layout / "trainannot" / "a.png")
+    np.testing.assert_array_equal(mask, np.where(raw == 11, 255, raw))
+    assert image.shape == (36, 48, 3)
+
+
+def test_camvid_names_what_is_missing(segnet_layout):
+    (segnet_layout / "train" / "c.png").unlink()
+    for arguments, message in (
+        (("train", segnet_layout), "1 of the files it lists are missing, the first is"),
+        (("test", segnet_layout), "has train, val"),
+        (("train", segnet_layout / "nowhere"), "no such folder"),
+        (("train", None), "SegNet"),
+    ):
+        with pytest.raises(DataError) as error:
+            pipelines.read("camvid", *arguments)
+        assert message in str(error.value)
+
+
+def test_camvid_lists_stay_inside_the_folder(segnet_layout):
+    (segnet_layout / "val.txt").write_text("/x/../../secret.png /x/valannot/d.png")
+    with pytest.raises(DataError):
+        pipelines.read("camvid", "val", segnet_layout)
+
+
+def test_the_real_camvid_has_its_published_sizes(shared):
+    root = shared / "data" / "camvid"
+    assert [len(pipelines.read("camvid", s, root)) for s in ("train", "val")] == [367, 101]
+
+
+def test_ones_own_folders(two_folders):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    assert split.class_names == ("ground", "road", "car")
+    assert tuple(split.palette[1]) == (128, 64, 128)
+    assert [example.id for example in split.examples] == ["0", "1", "2", "3"]
+    _, mask = read_example(split, 2)
+    raw = pixels(two_folders / "train" / "masks" / "2.png")
+    np.testing.assert_array_equal(mask, raw)
+
+
+def test_mask_values_can_be_mapped_and_ignored(two_folders):
+    (two_folders / "data.yaml").write_text(
+        "train: {images: train/images, masks: train/masks}\n"
+        "classes: [{name: car, value: 2}, {name: ground, value: 0}]\nignore: [1, 255]\n"
+    )
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    _, mask = read_example(split, 0)
+    raw = pixels(two_folders / "train" / "masks" / "0.png")
+    np.testing.assert_array_equal(mask, np.choose(np.minimum(raw, 3), [1, 255, 0, 255]))
+
+
+def append(text):
+    return lambda root: overwrite((root / "data.yaml").read_text() + text)(root)
+
+
+def overwrite(text):
+    return lambda root: (root / "data.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (append("clases: [a, b]\n"), "unknown key `clases`; did you mean `classes`?"),
+        (append("ignore: [300]\n"), "`ignore.0`: Input should be less than or equal to 255"),
+        (append("ignore: [1]\n"), "the mask value 1 of class 'road' is ignored"),
+        (overwrite("train: [\n"), "not readable as YAML"),
+        (overwrite("just words\n"), "must hold the keys"),
+        (overwrite("classes: [a, a]\n"), "no split 'train'"),
+        (overwrite("train: {images: x, masks: y}\n"), "the key `classes` is missing"),
+        (overwrite("train: {images: x, masks: y}\nclasses: [a, b]\n"), "no such folder"),
+        (lambda r: (r / "train" / "masks" / "1.png").unlink(), "1.jpg has no mask"),
+        (lambda r: (r / "train" / "images" / "1.jpg").unlink(), "1.png has no image"),
+        (
+            lambda r: shutil.copy(r / "train/images/1.jpg", r / "train/images/1.png"),
+            "two files of one name",
+        ),
+        (lambda r: (r / "data.yaml").unlink(), "no such file"),
+    ],
+)
+def test_a_wrong_description_is_explained(two_folders, change, message):
+    change(two_folders)
+    with pytest.raises(DataError) as error:
+        pipelines.read(two_folders / "data.yaml", "train")
+    assert message in str(error.value) and str(two_folders) in str(error.value)
+
+
+def test_synthetic_images_are_always_the_same():
+    first, again = (pipelines.read("synthetic", "val") for _ in range(2))
+    assert len(first) == 40 and first.num_classes == 5
+    for a, b in zip(first.examples, again.examples, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.mask, b.mask)
+    labels = np.concatenate([example.mask.ravel() for example in first.examples])
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 255}
+    assert not any(
+        np.array_equal(a.image, first.examples[0].image)
+        for a in pipelines.read("synthetic", "train").examples
+    )
+
+
+def test_an_unknown_data_set_is_answered_with_the_known_ones():
+    with pytest.raises(DataError, match="camvid, synthetic, or give the YAML"):
+        pipelines.read("camvd", "train")
+
+
+def test_check_counts_pixels(two_folders):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    counts = pipelines.check(split)
+    masks = [pixels(e.mask) for e in split.examples]
+    np.testing.assert_array_equal(counts, np.bincount(np.ravel(masks), minlength=256)[:3])
+
+
+def test_check_reports_all_faults_and_touches_nothing(two_folders):
+    masks, images = two_folders / "train" / "masks", two_folders / "train" / "images"
+    wrong = pixels(masks / "0.png")
+    wrong[7, 5:9] = 34
+    Image.fromarray(wrong).save(masks / "0.png")
+    (images / "1.jpg").write_bytes((images / "1.jpg").read_bytes()[:300])
+    Image.fromarray(np.zeros((40, 57), "uint8")).save(masks / "2.png")
+    Image.fromarray(np.where(np.eye(40, 56) > 0, 255, 0).astype("uint8")).save(masks / "3.png")
+    (two_folders / "data.yaml").write_text(
+        (two_folders / "data.yaml").read_text() + "ignore: [254]\n"
+    )
+
+    def digest():
+        files = sorted(p for p in two_folders.rglob("*") if p.is_file())
+        return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+    before = digest()
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    with pytest.raises(DataError) as error:
+        pipelines.check(split)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    assert "0.png: label value 34 (4 pixels), 255 (56 pixels), first at row 0" in lines[0]
+    assert "1.jpg: damaged" in lines[1]
+    assert "2.png: the mask is 57 x 40, its image" in lines[2]
+    assert "255 is class 1" in lines[3]
+    assert digest() == before
+
+
+def test_check_refuses_a_split_without_a_label(two_folders):
+    for path in (two_folders / "val" / "masks").iterdir():
+        Image.fromarray(np.full((40, 56), 255, "uint8")).save(path)
+    with pytest.raises(DataError, match="every pixel of every mask is void"):
+        pipelines.check(pipelines.read(two_folders / "data.yaml", "val"))

@@ -1,0 +1,85 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
+
+from fcn_keras.metrics import FIGURES, ConfusionMatrix, figures
+
+
+def one_hot(classes, count):
+    return np.eye(count, dtype="float32")[classes]
+
+
+def formulas(n):
+    """The paper's four figures, section 5, term by term."""
+    n = n.astype("float64")
+    classes = range(len(n))
+    t = [sum(n[i, j] for j in classes) for i in classes]
+    union = [t[i] + sum(n[j, i] for j in classes) - n[i, i] for i in classes]
+    iou = {i: n[i, i] / union[i] for i in classes if union[i]}
+    accuracy = [n[i, i] / t[i] for i in classes if t[i]]
+    return {
+        "pixel_accuracy": sum(n[i, i] for i in classes) / sum(t),
+        "mean_accuracy": sum(accuracy) / len(accuracy),
+        "mean_iou": sum(iou.values()) / len(iou),
+        "frequency_weighted_iou": sum(t[i] * iou[i] for i in iou) / sum(t),
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 6))
+def test_matrix_and_figures_over_batches(seed, classes):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, (6, 7, 5)).astype("uint8")
+    truth[rng.random(truth.shape) < 0.2] = 255
+    predicted = rng.integers(0, max(1, classes - 1), truth.shape)  # The last class is missed.
+    metric = ConfusionMatrix(classes)
+    for start, stop in ((0, 1), (1, 4), (4, 6)):
+        metric.update_state(truth[start:stop], one_hot(predicted[start:stop], classes))
+    valid = truth != 255
+    expected = confusion_matrix(truth[valid], predicted[valid], labels=range(classes))
+    np.testing.assert_array_equal(metric.confusion(), expected)
+    for name, value in formulas(expected).items():
+        assert figures(expected)[name] == pytest.approx(value, rel=1e-12)
+        assert float(metric.result()[name]) == pytest.approx(value, rel=1e-5)
+
+
+def test_counts_stay_exact_beyond_float32():
+    metric = ConfusionMatrix(2)
+    metric.matrix.assign(np.array([[2**40, 0], [0, 1]]))
+    metric.update_state(np.zeros((1, 1, 1), "uint8"), one_hot(np.zeros((1, 1, 1), int), 2))
+    assert metric.confusion()[0, 0] == 2**40 + 1
+
+
+def test_absent_classes_are_left_out():
+    # Class 2 is nowhere; class 1 is predicted, but never true.
+    confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 0]])
+    result = figures(confusion)
+    np.testing.assert_allclose(result["iou"], [0.75, 0, np.nan])
+    assert result["mean_iou"] == pytest.approx(0.375)
+    assert result["mean_accuracy"] == pytest.approx(0.75)
+
+
+def test_nothing_labelled_gives_no_figures():
+    metric = ConfusionMatrix(3)
+    metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
+    assert metric.confusion().sum() == 0
+    assert all(np.isnan(figures(metric.confusion())[name]) for name in FIGURES)
+
+
+def test_pixels_of_zero_weight_are_left_out():
+    metric = ConfusionMatrix(2)
+    truth = np.array([[[0, 1]], [[1, 1]]])
+    metric.update_state(truth, one_hot(truth, 2), sample_weight=np.array([1, 0])[:, None, None])
+    np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
+
+
+def test_fit_logs_each_figure(rng):
+    model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1)])
+    model.compile(loss="mse", metrics=[ConfusionMatrix(3)])
+    x = rng.normal(size=(2, 4, 4, 2)).astype("float32")
+    y = rng.integers(0, 3, (2, 4, 4, 1))
+    history = model.fit(x, y, validation_data=(x, y), verbose=0).history
+    assert {*FIGURES, *(f"val_{name}" for name in FIGURES)} <= history.keys()
