@@ -279,7 +279,7 @@ class RunLog(keras.callbacks.Callback):
 def save_model(model, path):
     """Saves a model for inference, without optimizer, by way of a temporary file."""
     temporary = path.with_name(f".{path.stem}.tmp.keras")
-    keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+    keras.Model(model.input, model.output, name=model.name).save(temporary)
     os.replace(temporary, path)
 
 

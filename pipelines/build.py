@@ -3,6 +3,7 @@
 Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]`; 255 is ignored.
 """
 
+import itertools
 import threading
 
 import numpy as np
@@ -41,12 +42,19 @@ def train_dataset(split, *, batch_size, augmentation, seed=0):
         if not hasattr(thread, "compose"):
             thread.compose = transform(augmentation)
         image, mask = read_example(split, index)
-        return seed_and_apply(thread.compose, image, mask, int(sample_seed) % 2**32)
+        return seed_and_apply(thread.compose, image, mask, int(sample_seed))
 
-    count, crop = len(split), tuple(augmentation.crop)
-    order = tf.data.Dataset.range(count).shuffle(count, seed=seed)  # Indices: cheap to shuffle.
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    ds = tf.data.Dataset.zip(order, seeds)  # A seed for each sample, before anything is parallel.
+    count, crop, epochs = len(split), tuple(augmentation.crop), itertools.count()
+
+    def order():
+        """Indices are shuffled, not images; a seed for each sample, before anything is parallel."""
+        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        rng = np.random.default_rng((seed, next(epochs)))
+        yield from zip(rng.permutation(count), rng.integers(2**32, size=count), strict=True)
+
+    number = tf.TensorSpec((), tf.int64)
+    ds = tf.data.Dataset.from_generator(order, output_signature=(number, number))
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
     ds = ds.map(_as_tensors(load, crop), num_parallel_calls=tf.data.AUTOTUNE)
     ds = ds.batch(batch_size, drop_remainder=True)
     return ds.prefetch(tf.data.AUTOTUNE)

@@ -43,6 +43,7 @@ def test_a_seed_gives_the_same_batches_at_any_parallelism(split):
         return batches(ds.with_options(options))
 
     reference = run(1, seed=3)
+    tf.random.set_seed(99)  # TensorFlow's own seed has no say.
     assert same(reference, run(8, seed=3))
     assert not same(reference, run(8, seed=4))
 

@@ -1,0 +1,164 @@
+"""The commands as a person types them, in this process; each ends with an exit status."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fcn_keras import cli
+from fcn_keras.metrics import FIGURES
+
+TINY = ("--backbone", "tiny", "--weights", "none", "--head-width", "16")
+
+
+@pytest.fixture
+def fcn_keras_cli(monkeypatch, capfd):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+            raise SystemExit(0)
+        captured = capfd.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
+    root, run = two_folders, two_folders / "run"
+    data = ("--data", root / "data.yaml")
+    status, out, err = fcn_keras_cli(
+        "train", *data, "--out", run, *TINY,
+        *("--epochs", 3, "--validate-every", 2, "--batch-size", 2, "--crop", "32x48"),
+    )  # fmt: skip
+    assert status == 0, err
+    lines = [line for line in out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 3
+    assert all(
+        part in lines[1] for part in ("epoch 2/3", "loss", "val mean IU", "images/s", "left")
+    )
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {*FIGURES, "per_class", "confusion"} <= metrics.keys()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["options"]["crop"] == [32, 48] and config["options"]["precision"] != "auto"
+    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128]}
+    history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    assert [row["val_loss"] != "" for row in history] == [False, True, True]
+    with Image.open(run / "pictures" / "00.png") as picture:
+        assert picture.size == (3 * 56 + 8, 40)
+    log = EventAccumulator(str(run / "tensorboard"), {"tensors": 0}).Reload()
+    tags = set(log.Tags()["tensors"])
+    assert {"train/loss", "train/learning_rate", "validation/mean_iou"} <= tags
+    assert {"validation/00", "validation/confusion"} <= tags
+
+    figures = root / "figures.json"
+    status, out, err = fcn_keras_cli("evaluate", run, *data, "--json", figures)
+    assert status == 0, err
+    assert "road" in out and "mean IU" in out
+    evaluated = json.loads(figures.read_text())
+    for key in (*FIGURES, "per_class", "confusion"):
+        assert evaluated[key] == metrics[key]
+
+    masks = root / "masks"
+    bad = root / "bad.jpg"
+    bad.write_text("<html>")
+    status, out, err = fcn_keras_cli(
+        "predict", run / "model.keras", root / "val" / "images", bad, "--out", masks
+    )
+    assert status == 2
+    assert err.splitlines() == [f"error: {bad}: not an image; it starts with '<html>'."]
+    assert "2 of 3 images" in out
+    for name in ("0", "1"):
+        with (
+            Image.open(masks / f"{name}.png") as mask,
+            Image.open(masks / f"{name}_overlay.png") as o,
+        ):
+            assert mask.mode == "P" and mask.size == o.size == (56, 40)
+            assert tuple(mask.getpalette()[3:6]) == (128, 64, 128)
+            assert np.asarray(mask).max() < 3
+
+    status, out, err = fcn_keras_cli("export", run, "--out", root / "saved_models" / "mine")
+    assert status == 0, err
+    assert (root / "saved_models" / "mine" / "1" / "saved_model.pb").is_file()
+
+    status, _, err = fcn_keras_cli("train", *data, "--out", run, *TINY)
+    assert status == 2 and "holds a run already" in err
+    status, _, err = fcn_keras_cli("evaluate", run, "--data", "synthetic")
+    assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
+
+
+def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
+    figures = []
+    for name in ("a", "b"):
+        status, _, err = fcn_keras_cli(
+            "train", "--data", two_folders / "data.yaml", "--out", two_folders / name, *TINY,
+            *("--epochs", 2, "--batch-size", 2, "--crop", "32x32", "--seed", 5),
+        )  # fmt: skip
+        assert status == 0, err
+        text = (two_folders / name / "history.csv").read_text()
+        rows = list(csv.DictReader(text.splitlines()))
+        figures.append([(row["loss"], row["val_loss"]) for row in rows])
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "camvd"), "data='camvd': unknown; choose one of camvid"),
+        (("--data", "camvid", "--data-dir", "/nowhere"), "data_dir='/nowhere': no such folder"),
+        (("--data", "camvid"), "no such folder"),
+        (("--data", "no.yaml"), "no.yaml: no such file"),
+        (("--recipe", "best"), "recipe='best': unknown"),
+        (("--crop", "32"), "--crop: must be two numbers, such as 320x480"),
+        (("--scale", "a,b"), "--scale: must be two numbers"),
+        (("--batch-size", "0"), "batch_size=0"),
+        (("--batch-size", "500"), "do not fill one batch of 500"),
+        (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
+        (("--weights", "no.h5"), "weights='no.h5': no such file"),
+        (("--freeze", "blok"), "no layer of"),
+        (("--model", "fcn4s"), "fcn4s"),
+        (("--epoch", "3"), "--epoch"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(fcn_keras_cli, two_folders, arguments, message):
+    base = ("--data", two_folders / "data.yaml", "--out", two_folders / "run", "--batch-size", 2)
+    options = () if "--weights" in arguments else TINY
+    status, _, err = fcn_keras_cli("train", *base, *options, *arguments)
+    assert status == 2
+    assert message in err and "Traceback" not in err
+
+
+def test_faults_in_the_data_stop_the_run_before_it_begins(fcn_keras_cli, two_folders):
+    for number in (0, 1):
+        path = two_folders / "train" / "masks" / f"{number}.png"
+        Image.fromarray(np.full((40, 56), 77, "uint8")).save(path)
+    status, _, err = fcn_keras_cli(
+        "train", "--data", two_folders / "data.yaml", "--out", two_folders / "run", *TINY
+    )
+    assert status == 2
+    assert err.count("label value 77") == 2 and "Traceback" not in err
+    assert not (two_folders / "run" / "model.keras").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(fcn_keras_cli, two_folders):
+    status, _, err = fcn_keras_cli(
+        "train", "--data", two_folders / "data.yaml", "--out", two_folders / "run", *TINY,
+        *("--batch-size", 2, "--crop", "32x32", "--learning-rate", 1e30),
+    )  # fmt: skip
+    assert status == 2
+    assert "the loss became" in err and "Lower the learning rate" in err
+
+
+@pytest.mark.slow
+def test_quickstart_reaches_what_it_promises(fcn_keras_cli, tmp_path):
+    status, out, err = fcn_keras_cli("quickstart", "--out", tmp_path / "run")
+    assert status == 0, err
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] > 0.85
+    assert str(tmp_path / "run" / "saved_model" / "1") in out
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 8

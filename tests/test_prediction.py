@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+from test_models import randomise_scores
+
+import fcn_keras
+from fcn_keras.errors import ConfigError
+from fcn_keras.prediction import colour_mask, overlay, palette_png, plan, side_by_side
+
+PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
+
+
+def test_predict_is_the_argmax_at_the_images_size(rng):
+    model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+    for size in ((1, 1), (31, 31), (3, 400), (77, 101)):
+        image = rng.integers(0, 256, (*size, 3), "uint8")
+        mask = fcn_keras.predict(model, image)
+        assert mask.dtype == np.uint8 and mask.shape == size
+        np.testing.assert_array_equal(mask, np.argmax(model(image[None])[0], axis=-1))
+
+
+def test_more_than_255_classes_need_16_bits():
+    model = fcn_keras.FCN32s(300, backbone="tiny", weights=None)
+    model.get_layer("score_fr").bias.assign(np.arange(300))
+    mask = fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
+    assert mask.dtype == np.uint16 and (mask == 299).all()
+
+
+def test_pictures_show_the_palettes_colours(rng):
+    mask = np.array([[0, 1], [2, 255]], "uint8")
+    np.testing.assert_array_equal(
+        colour_mask(mask, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], [255] * 3]]
+    )
+    image = np.full((2, 2, 3), 100, "uint8")
+    np.testing.assert_array_equal(overlay(image, mask, PALETTE, opacity=0), image)
+    np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
+    assert side_by_side(image, mask, mask, PALETTE).shape == (2, 14, 3)
+
+
+def test_a_mask_png_holds_ids_and_shows_colours(tmp_path):
+    mask = np.array([[0, 1], [2, 255]], "uint8")
+    palette_png(mask, PALETTE).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), mask)
+        np.testing.assert_array_equal(
+            np.asarray(picture.convert("RGB")), colour_mask(mask, PALETTE)
+        )
+
+
+def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "in" / name).touch()
+    jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
+    assert [job[0].name for job in jobs] == ["a.png", "b.jpg"]
+    assert jobs[1][1:] == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
+    with pytest.raises(ConfigError, match="would take the place of"):
+        plan([tmp_path / "in"], tmp_path / "in")
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ConfigError, match="Choose another --out, or predict"):
+        plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        plan([tmp_path / "nothing.png"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="holds no images"):
+        plan([tmp_path / "out"], tmp_path / "other")
