@@ -1,0 +1,27 @@
+"""The scripts of `examples/`, run as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import fcn_keras  # noqa: F401 (registers the layers)
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.slow
+def test_fit(tmp_path):
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "fit.py", tmp_path / "run", "1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "mean_iou" in result.stdout
+    assert "classes in the first image: ['background'" in result.stdout
+    assert keras.models.load_model(tmp_path / "run" / "model.keras").output_shape[-1] == 5
+    assert list((tmp_path / "run" / "tensorboard" / "validation").iterdir())
