@@ -1,6 +1,6 @@
 """FCN-8s in a script of your own: `model.fit`, TensorBoard, save, reload.
 
-    python examples/fit.py [OUT] [EPOCHS]
+Run it as `python examples/fit.py [OUT] [EPOCHS]`.
 """
 
 import sys
