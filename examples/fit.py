@@ -30,6 +30,7 @@ model.fit(
     pipelines.train_dataset(train, batch_size=8, augmentation=crops, seed=0),
     validation_data=pipelines.eval_dataset(val),
     epochs=epochs,
+    shuffle=False,  # The pipeline has shuffled; Keras would warn that it cannot.
     callbacks=[keras.callbacks.TensorBoard(out / "tensorboard")],
 )
 model.save(out / "model.keras")

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BACKBONES",
+    "MEANS",
     "MODELS",
     "RECIPES",
     "BilinearUpsampling",
@@ -18,6 +19,7 @@ __all__ = [
     "FCN32s",
     "FcnKerasError",
     "MaskedCrossentropy",
+    "Stream",
     "TrainConfig",
     "convolutionalize",
     "evaluate",
@@ -33,8 +35,9 @@ __all__ = [
 make_lazy(
     __name__,
     {
-        "backbones": ["BACKBONES"],
+        "backbones": ["BACKBONES", "MEANS"],
         "convolutionalize": ["convolutionalize"],
+        "decoder": ["Stream"],
         "errors": ["FcnKerasError"],
         "evaluation": ["evaluate", "report"],
         "export": ["export"],

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 from keras import layers
 
 from fcn_keras.convolutionalize import conv_weights
-from fcn_keras.errors import WeightsError
-from fcn_keras.layers import CaffePreprocessing, PadToMultiple
+from fcn_keras.errors import ModelError, WeightsError
+from fcn_keras.layers import CAFFE_MEAN_BGR, CaffePreprocessing, PadToMultiple
 
 VGG16_FILES = {
     True: (
@@ -31,36 +32,56 @@ VGG16_FILES = {
 VGG16_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
 VGG16_TOP_WIDTH = 4096
 
+# What the reference subtracts, BGR; the channels of HHA are not swapped.
+MEANS = {
+    "imagenet": CAFFE_MEAN_BGR,  # keras.applications'
+    "voc": (104.00699, 116.66877, 122.67892),  # Also PASCAL-Context.
+    "nyudv2": (116.190, 97.203, 92.318),
+    "nyudv2_hha": (132.431, 94.076, 118.477),
+    "siftflow": (114.578, 115.294, 108.353),
+}
+
 logger = logging.getLogger(__name__)
 
 
-def vgg16(image, *, weights, head_width, dropout):
+def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_MEAN_BGR, swap=True):
     """VGG16 of keras.applications; its fc1 and fc2 become the convolutions fc6 and fc7.
 
     Args:
-        image: `[b, h, w, 3]`, RGB, 0..255.
-        weights: "imagenet", the path of a keras.applications VGG16 weights file, or None.
+        image: `[b, h, w, c]`; the first three channels are RGB, 0..255, if there are so many.
+        weights: "imagenet", the path of a keras.applications VGG16 weights file, or None. The
+            filters of channels beyond the colours start as the mean of the colours' filters.
         head_width: channels of fc6 and fc7; the classifier's own are 4096.
         dropout: share of fc6's and fc7's outputs dropped in training.
+        geometry: "same", or "reference": padding 100 before conv1_1, and no padding of fc6.
+        mean: subtracted from the first three channels, in the order BGR, or RGB without `swap`.
+        swap: turn RGB into BGR.
 
     Raises:
         WeightsError: the weights cannot be had or read.
     """
-    x = CaffePreprocessing(name="preprocessing")(image)
-    x = PadToMultiple(32, name="pad")(x)
-    trunk = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
-    fc7 = _top(trunk.output, 7, head_width, dropout)
+    x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
+    if geometry == "reference":
+        x = layers.ZeroPadding2D(99, name="pad")(x)  # conv1_1 itself pads the hundredth pixel.
+    else:
+        x = PadToMultiple(32, name="pad")(x)
+    taps = {}
+    trunk = keras.applications.VGG16(include_top=False, weights=None)
+    for layer in trunk.layers[1:]:
+        config = layer.get_config()
+        if isinstance(layer, layers.MaxPooling2D):
+            config["padding"] = "same"  # Rounds odd sizes up, as Caffe does; even ones alike.
+        x = type(layer).from_config(config)(x)
+        taps[layer.name] = x
+    fc7 = _top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
     if weights is not None:
         _load_vgg16(keras.Model(image, fc7), weights, head_width)
-    return {
-        8: trunk.get_layer("block3_pool").output,
-        16: trunk.get_layer("block4_pool").output,
-        32: fc7,
-    }
+    return {8: taps["block3_pool"], 16: taps["block4_pool"], 32: fc7}
 
 
-def tiny(image, *, weights, head_width, dropout):
+def tiny(image, *, weights, head_width, dropout, **others):
     """A net of five small blocks with batch normalisation, for tests and the quickstart."""
+    _refuse("tiny", others)
     if weights is not None:
         raise WeightsError(
             f"weights={str(weights)!r}: the tiny backbone has no pretrained weights. "
@@ -81,12 +102,21 @@ def tiny(image, *, weights, head_width, dropout):
 BACKBONES = {"vgg16": vgg16, "tiny": tiny}
 
 
-def _top(x, kernel, width, dropout):
+def _refuse(backbone, options):
+    """Options that only the paper's classifiers have."""
+    for name, value in options.items():
+        raise ModelError(
+            f"{name}={value!r}: the backbone {backbone!r} has no such choice. Leave it out, or use "
+            "backbone='vgg16'."
+        )
+
+
+def _top(x, kernel, width, dropout, padding="same"):
     for name, size in (("6", kernel), ("7", 1)):
         x = layers.Conv2D(
             width,
             size,
-            padding="same",
+            padding=padding,
             activation="relu",
             kernel_initializer="he_normal",
             name=f"fc{name}",
@@ -103,7 +133,7 @@ def _load_vgg16(net, weights, head_width):
         classifier = _vgg16_from_file(Path(weights))
     for layer in classifier.layers:
         if layer.name.startswith("block") and layer.weights:
-            net.get_layer(layer.name).set_weights(layer.get_weights())
+            _set_widened(net.get_layer(layer.name), *layer.get_weights())
 
     if len(classifier.layers) > 19 and wide:  # Five blocks and the input are 19, the top is 4 more.
         for dense, conv in (("fc1", "fc6"), ("fc2", "fc7")):
@@ -116,6 +146,14 @@ def _load_vgg16(net, weights, head_width):
             else f"the classifier's are {VGG16_TOP_WIDTH} wide, head_width is {head_width}"
         )
         logger.warning("fc6 and fc7 start from He initialisation and must be trained: %s.", why)
+
+
+def _set_widened(conv, kernel, bias):
+    """Sets a convolution; input channels that `kernel` lacks get the mean over those it has."""
+    channels = conv.kernel.shape[2]
+    known = kernel.shape[2] if channels >= kernel.shape[2] else 0
+    mean = np.repeat(kernel.mean(axis=2, keepdims=True), channels - known, axis=2)
+    conv.set_weights([np.concatenate([kernel[:, :, :known], mean], axis=2), bias])
 
 
 def _downloaded_vgg16(include_top):

@@ -13,15 +13,34 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CaffePreprocessing(keras.layers.Layer):
-    """RGB 0..255 -> BGR minus the ImageNet mean, as the VGG authors' Caffe model was trained."""
+    """RGB 0..255 -> BGR minus a mean, as the Caffe models were trained."""
 
-    def __init__(self, **kwargs):
-        """Always computes in float32: 8 bits of mantissa would round a float image."""
+    def __init__(self, mean=CAFFE_MEAN_BGR, swap=True, **kwargs):
+        """Always computes in float32: 8 bits of mantissa would round a float image.
+
+        Args:
+            mean: what is subtracted from the first three channels, in the order they come out.
+            swap: RGB comes in and BGR comes out; otherwise the order is kept (HHA).
+            **kwargs: as of any layer.
+        """
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.mean = tuple(float(value) for value in mean)
+        self.swap = swap
 
     def call(self, image):
-        """`[b, h, w, 3]` RGB -> `[b, h, w, 3]` BGR, about -124..151."""
-        return image[..., ::-1] - np.array(CAFFE_MEAN_BGR, "float32")
+        """`[b, h, w, c]` -> `[b, h, w, c]`, colours about -124..151.
+
+        Channels after the third stay as they are; with one or two channels, all do.
+        """
+        if image.shape[-1] < 3:
+            return image
+        colours = image[..., 2::-1] if self.swap else image[..., :3]
+        colours = colours - np.array(self.mean, "float32")
+        return ops.concatenate([colours, image[..., 3:]], -1) if image.shape[-1] > 3 else colours
+
+    def get_config(self):
+        """The mean and the order of channels."""
+        return {**super().get_config(), "mean": self.mean, "swap": self.swap}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -53,65 +72,112 @@ class PadToMultiple(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CropLike(keras.layers.Layer):
-    """Takes out of `x` the window that `PadToMultiple` had laid `reference` into."""
+    """Takes a window of the reference's size out of `x`."""
 
-    def __init__(self, **kwargs):
-        """float32 whatever the policy, since these are the logits."""
+    def __init__(self, offset=None, **kwargs):
+        """float32 whatever the policy, since scores and logits are cropped.
+
+        Args:
+            offset: the window's top and left; None for where `PadToMultiple` had laid the image.
+            **kwargs: as of any layer.
+        """
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.offset = offset
 
     def call(self, x, reference):
         """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]`, H >= h, W >= w -> `[b, h, w, c]`."""
         tall, wide = tf.unstack(tf.shape(x)[1:3])
         height, width = tf.unstack(tf.shape(reference)[1:3])
         top, left = (tall - height) // 2, (wide - width) // 2
+        if self.offset is not None:
+            top = left = self.offset
         return x[:, top : top + height, left : left + width]
 
     def compute_output_shape(self, x_shape, reference_shape):
         """Height and width of the reference, channels of `x`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
 
+    def get_config(self):
+        """The offset."""
+        return {**super().get_config(), "offset": self.offset}
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class BilinearUpsampling(keras.layers.Layer):
-    """Upsamples scores by an even factor; half-pixel centres, the edge cells repeated outside.
+    """Upsamples scores: the transposed convolution with a bilinear kernel (section 3.3).
 
-    This is the transposed convolution with a bilinear kernel of size `2 * factor` (section 3.3),
-    save that the reference lets scores fade to zero outside the map, and this does not. Frozen
-    (`learn=False`) it has no weights and runs as a resize, which is 10 times faster; with
-    `learn=True` it is that transposed convolution, starting from the same output.
+    With `fade=False` each cell becomes `factor x factor` pixels, with half-pixel centres, and the
+    edge cells are repeated outside. With `fade=True` nothing is outside, so that scores fade to
+    zero there and the map grows by the kernel's overhang: the reference implementation's layer.
+
+    With `learn=False` the layer has no weights, and where the kernel's size is twice the factor it
+    runs as a resize, which is 10 times faster; with `learn=True` the kernel is trained, starting
+    bilinear.
     """
 
-    def __init__(self, factor, learn=False, **kwargs):
-        """`factor` is even; float32 whatever the policy, since these are the logits."""
+    def __init__(self, factor, learn=False, fade=False, kernel_size=None, **kwargs):
+        """float32 whatever the policy, since these are the logits.
+
+        Args:
+            factor: stride of the transposed convolution; even unless `fade`.
+            learn: train the kernel.
+            fade: do not repeat the edge cells outside the map.
+            kernel_size: only with `fade`; None for twice the factor.
+            **kwargs: as of any layer.
+        """
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.factor = factor
-        self.learn = learn
+        self.factor, self.learn, self.fade = factor, learn, fade
+        self.kernel_size = kernel_size or 2 * factor
+        if not fade and (factor % 2 or self.kernel_size != 2 * factor):
+            raise ValueError(
+                f"BilinearUpsampling: factor={factor}, kernel_size={kernel_size}: without fade "
+                "the factor is even and the kernel twice the factor."
+            )
 
     def build(self, shape):
-        """Adds the kernel `[2f, 2f, c, c]`, bilinear on the channel diagonal, if it is learned."""
+        """Adds the kernel `[k, k, c, c]`, bilinear on the channel diagonal, if it is learned."""
         if self.learn:
-            size = 2 * self.factor
             self.kernel = self.add_weight(
-                shape=(size, size, shape[-1], shape[-1]), initializer=Bilinear(), name="kernel"
+                shape=(self.kernel_size, self.kernel_size, shape[-1], shape[-1]),
+                initializer=Bilinear(),
+                name="kernel",
             )
 
     def call(self, x):
-        """`[b, h, w, c]` -> `[b, factor * h, factor * w, c]`, float32."""
-        if not self.learn:
+        """`[b, h, w, c]` -> float32 `[b, factor * h, factor * w, c]`.
+
+        With `fade`, `[b, factor * (h - 1) + kernel_size, ..., c]`.
+        """
+        half = self.factor // 2
+        if self.learn or self.kernel_size != 2 * self.factor:
+            if not self.fade:
+                x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
+            size, channels = self.kernel_size, x.shape[-1]
+            kernel = self.kernel if self.learn else Bilinear()((size, size, channels, channels))
+            x = ops.conv_transpose(x, kernel, strides=self.factor, padding="valid")
+            edge = 0 if self.fade else self.factor + half
+        else:
+            if self.fade:
+                x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
             # keras.ops.image.resize cannot do unknown sizes in a graph; tf.image.resize can.
-            return tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
-        x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
-        x = ops.conv_transpose(x, self.kernel, strides=self.factor, padding="valid")
-        edge = self.factor + self.factor // 2
-        return x[:, edge:-edge, edge:-edge]
+            x = tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
+            edge = half if self.fade else 0
+        return x[:, edge:-edge, edge:-edge] if edge else x
 
     def compute_output_shape(self, shape):
-        """Height and width times the factor."""
-        return (shape[0], *[s and s * self.factor for s in shape[1:3]], shape[3])
+        """Height and width times the factor; with `fade`, plus the kernel's overhang."""
+        more = self.kernel_size - self.factor if self.fade else 0
+        return (shape[0], *[s and s * self.factor + more for s in shape[1:3]], shape[3])
 
     def get_config(self):
-        """Factor and whether the kernel is learned."""
-        return {**super().get_config(), "factor": self.factor, "learn": self.learn}
+        """All arguments."""
+        return {
+            **super().get_config(),
+            "factor": self.factor,
+            "learn": self.learn,
+            "fade": self.fade,
+            "kernel_size": self.kernel_size,
+        }
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")

@@ -23,10 +23,19 @@ class ConfusionMatrix(keras.metrics.Metric):
     `confusion()` is the matrix itself.
     """
 
-    def __init__(self, num_classes, ignore_class=255, name="confusion"):
-        """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions."""
+    def __init__(self, num_classes, ignore_class=255, prefix="", name="confusion"):
+        """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions.
+
+        Args:
+            num_classes: how many classes there are.
+            ignore_class: the label that counts nowhere.
+            prefix: stands before the figures' names. Keras logs the figures of all heads of a
+                model side by side: give each head's metric one, such as "semantic_".
+            name: the metric's name.
+        """
         super().__init__(name=name)
         self.num_classes = num_classes
+        self.prefix = prefix
         self.ignore_class = ignore_class
         self.matrix = self.add_variable(
             (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
@@ -58,12 +67,13 @@ class ConfusionMatrix(keras.metrics.Metric):
         truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
         union = truth + predicted - hits
         iou = ops.divide_no_nan(hits, union)
-        return {
+        result = {
             "pixel_accuracy": ops.sum(hits) / ops.sum(truth),
             "mean_accuracy": _mean_where(truth > 0, ops.divide_no_nan(hits, truth)),
             "mean_iou": _mean_where(union > 0, iou),
             "frequency_weighted_iou": ops.sum(truth * iou) / ops.sum(truth),
         }
+        return {self.prefix + figure: value for figure, value in result.items()}
 
     def confusion(self):
         """The matrix as a NumPy int64 array."""
@@ -75,6 +85,7 @@ class ConfusionMatrix(keras.metrics.Metric):
             "name": self.name,
             "num_classes": self.num_classes,
             "ignore_class": self.ignore_class,
+            "prefix": self.prefix,
         }
 
 

@@ -37,6 +37,20 @@ def test_upsampling_is_the_papers_transposed_convolution(factor, learn, height, 
     np.testing.assert_allclose(actual[..., 1], -expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize(("factor", "size"), [(2, 4), (8, 16), (16, 32), (32, 64), (32, 63)])
+def test_with_fade_it_is_the_references_transposed_convolution(factor, size, learn, rng):
+    for height, width in ((1, 1), (3, 4)):
+        x = rng.normal(size=(height, width))
+        expected = transposed_convolution(x, bilinear_filter(size), factor)
+        layer = BilinearUpsampling(factor, learn, fade=True, kernel_size=size)
+        maps = np.stack([x, -x], axis=-1)[None].astype("float32")
+        actual = np.asarray(layer(maps))[0]
+        np.testing.assert_allclose(actual[..., 0], expected, atol=1e-5)
+        np.testing.assert_allclose(actual[..., 1], -expected, atol=1e-5)
+        assert layer.compute_output_shape(maps.shape) == (1, *actual.shape)
+
+
 def test_bilinear_filters_are_the_references():
     # Odd and even sizes as the reference's upsample_filt gives them, worked out by hand.
     np.testing.assert_allclose(bilinear_filter(3)[1], [0.5, 1, 0.5])
@@ -70,3 +84,6 @@ def test_preprocessing_is_that_of_keras_applications(rng):
     image = rng.uniform(0, 255, (1, 4, 5, 3)).astype("float32")
     expected = keras.applications.vgg16.preprocess_input(image.copy())
     np.testing.assert_allclose(CaffePreprocessing()(image), expected, atol=1e-4)
+    as_it_is = CaffePreprocessing((1, 2, 3), swap=False)
+    again = CaffePreprocessing.from_config(as_it_is.get_config())
+    np.testing.assert_allclose(again(image), image - np.array([1, 2, 3]), atol=1e-4)

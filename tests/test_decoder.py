@@ -1,0 +1,124 @@
+"""Several images in, several tasks out."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fcn_keras
+from fcn_keras import FCN8s, FCN16s, FCN32s, Stream
+from fcn_keras.errors import ModelError
+
+TINY = {"backbone": "tiny", "weights": None, "head_width": 8}
+RGB_AND_HHA = {"color": Stream(), "hha": Stream()}
+
+
+def randomise(model):
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.startswith("score") and layer.weights:
+            layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    return model
+
+
+def test_each_head_is_a_net_of_its_own_on_one_trunk(rng):
+    image = rng.integers(0, 256, (1, 45, 70, 3), "uint8")
+    both = randomise(FCN8s(heads={"semantic": 5, "geometric": 3}, **TINY))
+    logits = both(image)
+    assert logits["semantic"].shape == (1, 45, 70, 5)
+    assert logits["geometric"].shape == (1, 45, 70, 3)
+    for task, count in (("semantic", 5), ("geometric", 3)):
+        alone = FCN8s(count, **TINY)
+        for layer in alone.layers:
+            if layer.weights:
+                names = {layer.name, f"{layer.name}_{task}"} & {x.name for x in both.layers}
+                layer.set_weights(both.get_layer(names.pop()).get_weights())
+        np.testing.assert_array_equal(alone(image), logits[task])
+
+
+@pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
+def test_late_fusion_is_the_mean_of_two_nets(build, rng):
+    images = {name: rng.integers(0, 256, (1, 33, 50, 3), "uint8") for name in RGB_AND_HHA}
+    fused = randomise(build(4, inputs=RGB_AND_HHA, **TINY))
+    total = 0
+    for name, image in images.items():
+        alone = build(4, **TINY)
+        trunk = fused.get_layer(f"stream_{name}")
+        for layer in alone.layers:
+            if layer.name.startswith("score"):
+                layer.set_weights(fused.get_layer(f"{layer.name}_{name}").get_weights())
+            elif layer.weights:
+                layer.set_weights(trunk.get_layer(layer.name).get_weights())
+        total = total + 0.5 * np.asarray(alone(image))
+    np.testing.assert_allclose(fused(images), total, atol=1e-3)
+
+
+def test_filters_of_further_channels_start_as_the_mean_of_the_colours(tmp_path, rng):
+    classifier = keras.applications.VGG16(include_top=False, weights=None)
+    classifier.save_weights(tmp_path / "vgg16.weights.h5")
+    kernel = classifier.get_layer("block1_conv1").get_weights()[0]
+    for channels, kept in ((5, 3), (1, 0)):
+        model = FCN32s(
+            3,
+            weights=tmp_path / "vgg16.weights.h5",
+            head_width=4,
+            inputs={"image": Stream(channels)},
+        )
+        widened = model.get_layer("block1_conv1").get_weights()[0]
+        np.testing.assert_array_equal(widened[:, :, :kept], kernel[:, :, :kept])
+        for extra in range(kept, channels):
+            np.testing.assert_allclose(widened[:, :, extra], kernel.mean(axis=2), rtol=1e-5)
+
+
+def test_a_stream_owns_its_scaling(rng):
+    image = rng.uniform(0, 255, (1, 3, 4, 5)).astype("float32")
+    mean = fcn_keras.MEANS["nyudv2_hha"]
+    model = FCN32s(2, weights=None, head_width=2, inputs={"hha": Stream(5, mean=mean, swap=False)})
+    scaled = np.asarray(model.get_layer("preprocessing")(image))
+    np.testing.assert_allclose(scaled[..., :3], image[..., :3] - np.array(mean), rtol=1e-5)
+    np.testing.assert_array_equal(scaled[..., 3:], image[..., 3:])
+
+
+def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng):
+    heads = {"semantic": 4, "geometric": 3}
+    model = FCN16s(heads=heads, inputs=RGB_AND_HHA, **TINY)
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        loss={task: fcn_keras.MaskedCrossentropy() for task in heads},
+        metrics={
+            task: [fcn_keras.ConfusionMatrix(n, prefix=f"{task}_")] for task, n in heads.items()
+        },
+    )
+    images = {name: rng.integers(0, 256, (4, 32, 48, 3), "uint8") for name in RGB_AND_HHA}
+    masks = {task: np.zeros((4, 32, 48), "uint8") + n - 1 for task, n in heads.items()}
+    data = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
+    history = model.fit(data, epochs=8, shuffle=False, verbose=0).history
+    assert history["loss"][-1] < 0.2 * history["loss"][0]
+    assert history["semantic_pixel_accuracy"][-1] == history["geometric_pixel_accuracy"][-1] == 1
+
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")(images)
+    for task, logits in model(images).items():
+        np.testing.assert_array_equal(again[task], logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": {}}, "heads={}: must be a dict of names and numbers of classes"),
+        ({"heads": [("a", 3), ("a", 4)]}, "heads: 'a' and 'a' are one name"),
+        ({"heads": {"sky": 3, "Sky": 4}}, "heads: 'sky' and 'Sky' are one name"),
+        ({"heads": {"sky": 1}}, "heads['sky']=1: must be an integer of at least 2"),
+        ({"heads": {"the sky": 3}}, "the name 'the sky' must be letters"),
+        ({"heads": {"sky": 3}, "num_classes": 3}, "num_classes and heads: give one"),
+        ({}, "num_classes=None: must be an integer"),
+        ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Stream"),
+        ({"num_classes": 3, "inputs": {}}, "inputs={}: must be a dict"),
+        ({"num_classes": 3, "inputs": {"rgb": Stream(0)}}, "channels=0: must be at least 1"),
+        ({"num_classes": 3, "inputs": {"rgb": Stream(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ModelError) as error:
+        FCN8s(**{**TINY, **options})
+    assert message in str(error.value)
