@@ -153,7 +153,8 @@ class BilinearUpsampling(keras.layers.Layer):
             if not self.fade:
                 x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
             size, channels = self.kernel_size, x.shape[-1]
-            kernel = self.kernel if self.learn else Bilinear()((size, size, channels, channels))
+            shape = (size, size, channels, channels)
+            kernel = self.kernel if self.learn else Bilinear()(shape, "float32")
             x = ops.conv_transpose(x, kernel, strides=self.factor, padding="valid")
             edge = 0 if self.fade else self.factor + half
         else:
