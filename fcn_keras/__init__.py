@@ -34,6 +34,7 @@ make_lazy(
     __name__,
     {
         "backbones": ["BACKBONES"],
+        "caffe": [],
         "convolutionalize": ["convolutionalize"],
         "errors": ["FcnKerasError"],
         "evaluation": ["evaluate", "report"],
