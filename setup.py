@@ -37,7 +37,13 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["pytest>=8.0", "hypothesis>=6.100", "scikit-learn>=1.5", "ruff>=0.9"],
+        "test": [
+            "pytest>=8.0",
+            "hypothesis>=6.100",
+            "scikit-learn>=1.5",
+            "scipy>=1.13",
+            "ruff>=0.9",
+        ],
     },
     entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
 )

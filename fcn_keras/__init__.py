@@ -36,6 +36,7 @@ make_lazy(
     __name__,
     {
         "backbones": ["BACKBONES", "MEANS"],
+        "caffe": [],
         "convolutionalize": ["convolutionalize"],
         "decoder": ["Stream"],
         "errors": ["FcnKerasError"],

@@ -14,14 +14,16 @@ import types
 
 
 def make_lazy(package, names_by_module):
-    """Gives the package attributes that import their module on first use."""
+    """Gives the package attributes that import their module on first use, and the modules too."""
     home = {name: module for module, names in names_by_module.items() for name in names}
 
     class LazyPackage(types.ModuleType):
         def __getattr__(self, name):
-            if name not in home:
-                raise AttributeError(f"module {package!r} has no attribute {name!r}")
-            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+            if name in home:
+                return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+            if name in names_by_module:
+                return importlib.import_module(f"{package}.{name}")
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
         def __setattr__(self, name, value):
             # Importing the submodule `export` binds it to the package, over the function `export`:

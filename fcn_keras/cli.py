@@ -41,6 +41,13 @@ class ModelName(StrEnum):
     fcn8s = "fcn8s"
 
 
+class Geometry(StrEnum):
+    """Paddings and crops."""
+
+    same = "same"
+    reference = "reference"
+
+
 class Precision(StrEnum):
     """What the layers compute in; the logits are always float32."""
 
@@ -193,6 +200,62 @@ def export(
 ):
     """Writes a SavedModel for TensorFlow Serving into the next free version folder."""
     console.print(f"SavedModel: {_export(model, out)}", soft_wrap=True)
+
+
+@app.command()
+def convert(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.caffemodel", help="Weights that Caffe has saved.")
+    ],
+    model: Annotated[ModelName, typer.Option(help="The net that the weights are of.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.keras", help="Must not be there yet.")],
+    backbone: Annotated[str, typer.Option(help="The classifier it was made of.")] = "vgg16",
+    suffix: Annotated[
+        str,
+        typer.Option(
+            help="Ending of the names of one head's or stream's layers: _sem or _geo (SIFT Flow), "
+            "color or hha (NYUDv2, late fusion)."
+        ),
+    ] = "",
+    geometry: Annotated[
+        Geometry, typer.Option(help="reference: the authors' padding and crops.")
+    ] = Geometry.reference,
+    mean: Annotated[
+        str,
+        typer.Option(help="Of its training images: voc, nyudv2, nyudv2_hha, siftflow, imagenet."),
+    ] = "voc",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Layers that the file lacks stay untrained.")
+    ] = False,
+):
+    """Turns Caffe weights, such as the authors', into a model for predict, evaluate and export."""
+    if out.suffix != ".keras":
+        raise ConfigError(f"--out {out}: must end in .keras.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
+    _import_tensorflow()
+    from fcn_keras import caffe
+    from fcn_keras.training import save_model
+
+    net, report = caffe.convert(
+        file, model.value, backbone=backbone, suffix=suffix, geometry=geometry.value, mean=mean
+    )
+    table = Table("in the file", "in the model", "")
+    for source, target in report.loaded.items():
+        table.add_row(source, target, "loaded")
+    for target in report.missing:
+        table.add_row("", target, "missing from the file")
+    for source, why in report.left_over.items():
+        table.add_row(source, "", f"left over: {why}")
+    console.print(table)
+    if report.missing and not partial:
+        raise ConfigError(
+            f"{file}: nothing in it for {', '.join(report.missing)} of {model.value}. Choose "
+            "another --model or --suffix, or let them stay untrained with --partial."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(net, out)
+    console.print(f"model: {out}", soft_wrap=True)
 
 
 def _config(options):

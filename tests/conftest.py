@@ -1,3 +1,4 @@
+import functools
 import os
 from pathlib import Path
 
@@ -6,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
 
@@ -48,3 +50,96 @@ def two_folders(tmp_path):
         "classes: [ground, {name: road, colour: [128, 64, 128]}, car]\n"
     )
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def net_parameter():
+    """Caffe's NetParameter as a class of the protobuf runtime, from caffe.proto's field numbers."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    messages = {
+        "NetParameter": [("name", 1, "STRING"), ("layers", 2, "V1Layer"), ("layer", 100, "Layer")],
+        "V1Layer": [
+            ("bottom", 2, "STRING"),
+            ("name", 4, "STRING"),
+            ("type", 5, "INT32"),
+            ("blobs", 6, "Blob"),
+            ("blobs_lr", 7, "FLOAT"),
+        ],
+        "Layer": [
+            ("name", 1, "STRING"),
+            ("type", 2, "STRING"),
+            ("bottom", 3, "STRING"),
+            ("blobs", 7, "Blob"),
+            ("phase", 10, "INT32"),
+        ],
+        "Blob": [
+            ("num", 1, "INT32"),
+            ("channels", 2, "INT32"),
+            ("height", 3, "INT32"),
+            ("width", 4, "INT32"),
+            ("data", 5, "FLOAT"),
+            ("diff", 6, "FLOAT"),
+            ("shape", 7, "Shape"),
+            ("double_data", 8, "DOUBLE"),
+        ],
+        "Shape": [("dim", 1, "INT64")],
+    }
+    repeated = {
+        "layers",
+        "layer",
+        "bottom",
+        "blobs",
+        "blobs_lr",
+        "data",
+        "diff",
+        "double_data",
+        "dim",
+    }
+
+    @functools.cache
+    def build(packed):
+        file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe")
+        for message, fields in messages.items():
+            described = file.message_type.add(name=message)
+            for name, number, kind in fields:
+                field = described.field.add(name=name, number=number)
+                field.label = kinds.LABEL_REPEATED if name in repeated else kinds.LABEL_OPTIONAL
+                if kind in messages:
+                    field.type, field.type_name = kinds.TYPE_MESSAGE, f".caffe.{kind}"
+                else:
+                    field.type = getattr(kinds, f"TYPE_{kind}")
+                    if name in repeated and kind != "STRING":
+                        field.options.packed = packed
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(file)
+        return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def caffe_file(net_parameter, tmp_path_factory):
+    """Writes `{layer: [arrays]}` as a .caffemodel file, among what else such files hold."""
+    folder = tmp_path_factory.mktemp("caffe")
+
+    def write(layers, layout="V2", *, packed=True, double=False, name="net.caffemodel"):
+        net = net_parameter(packed)(name="net")
+        for number, (layer, arrays) in enumerate([("data", []), *layers.items()]):
+            if layout == "V1":
+                written = net.layers.add(name=layer, bottom=["data"], type=4, blobs_lr=[1, 2])
+            else:
+                written = net.layer.add(name=layer, bottom=["data"], type="Convolution", phase=1)
+            for array in arrays:
+                blob = written.blobs.add()
+                if layout == "V1":
+                    shape = (1,) * (4 - array.ndim) + array.shape
+                    blob.num, blob.channels, blob.height, blob.width = shape
+                else:
+                    blob.shape.dim.extend(array.shape)
+                blob.diff.extend([0.5] * (number % 3))
+                (blob.double_data if double else blob.data).extend(array.ravel().tolist())
+        path = folder / name
+        path.write_bytes(net.SerializeToString())
+        return path
+
+    return write

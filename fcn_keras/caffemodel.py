@@ -1,0 +1,167 @@
+"""Reads .caffemodel files: weights by layer, straight off the wire.
+
+A .caffemodel is a protocol buffer, the message `NetParameter` of Caffe's caffe.proto, which numbers
+the fields. Few of them hold weights: in the V1 layout `layers`, with shapes of num, channels,
+height and width; in the V2 layout `layer`, with shapes of any length.
+
+On the wire a field is a varint, number << 3 | type, and a value as the type says: 0 a varint, 1 and
+5 eight and four bytes, 2 a length and as many bytes. Repeated numbers stand one by one, or packed
+in one field of type 2.
+"""
+
+import math
+import mmap
+
+import numpy as np
+
+from fcn_keras.errors import WeightsError
+
+VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
+
+
+def read_caffemodel(path):
+    """Reads the weights of a .caffemodel file.
+
+    Args:
+        path: a binary .caffemodel file, of the V1 or V2 layout.
+
+    Returns:
+        Layer name -> list of float32 arrays (kernel, then bias), for the layers that have weights.
+        Axes are Caffe's: `[out, in, h, w]` for a convolution, `[in, out, h, w]` for a transposed
+        one, `[out, in]` for a fully connected layer. Shapes are as stored: in V1 all are 4-D, with
+        ones in front, a bias is `[1, 1, 1, out]`.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or it is something else.
+    """
+    head, blobs = b"", {}
+    try:
+        with open(path, "rb") as file:
+            head = file.read(200)
+            # Mapped, so that only the weights are copied, and nothing of a file that is no model.
+            content = memoryview(
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if head else b""
+            )
+        for name, arrays in _layers(content):
+            if name in blobs:
+                raise _Malformed(f"two layers with weights are called {name!r}")
+            blobs[name] = arrays
+        if not blobs:
+            raise _Malformed("no layer in it has weights")
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({error.strerror or error}). Give the path of a .caffemodel "
+            "file."
+        ) from None
+    except _Malformed as fault:
+        raise WeightsError(f"{path}: {_what_is_wrong(head, fault)}") from None
+    return blobs
+
+
+class _Malformed(Exception):
+    """Bytes that are no NetParameter; the text says why."""
+
+
+def _layers(net):
+    """Name and arrays of each layer that has weights."""
+    for number, kind, value in _fields(net):
+        if number in (2, 100):  # V1LayerParameter, LayerParameter
+            name_field, blobs_field = (4, 6) if number == 2 else (1, 7)
+            name, blobs = "", []
+            for field, sort, part in _fields(_message(kind, value)):
+                if field == name_field:
+                    name = bytes(_message(sort, part)).decode("utf-8", "backslashreplace")
+                elif field == blobs_field:
+                    blobs.append(_message(sort, part))
+            if blobs:
+                yield name, [_array(blob, name) for blob in blobs]
+
+
+def _array(blob, layer):
+    """A BlobProto as a float32 array."""
+    legacy, dims, singles, doubles = {}, [], [], []
+    for number, kind, value in _fields(blob):
+        if number <= 4 and kind == VARINT:  # num, channels, height, width
+            legacy[number] = value
+        elif number == 7:  # shape
+            for field, sort, dim in _fields(_message(kind, value)):
+                if field == 1:
+                    dims += [dim] if sort == VARINT else _varints(_message(sort, dim))
+        elif number == 5 and kind in (LENGTH, FOUR_BYTES):  # data
+            singles.append(value)
+        elif number == 8 and kind in (LENGTH, EIGHT_BYTES):  # double_data
+            doubles.append(value)
+        elif number in (1, 2, 3, 4, 5, 8):
+            raise _Malformed(f"layer {layer!r}: field {number} of its weights has type {kind}")
+    shape = tuple(legacy.get(axis, 0) for axis in (1, 2, 3, 4)) if legacy else tuple(dims)
+    chunks, width = (doubles, 8) if doubles else (singles, 4)
+    joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if not joined or math.prod(shape) * width != len(joined):
+        raise _Malformed(
+            f"layer {layer!r}: {len(joined)} bytes for {list(shape)} numbers of {width} bytes"
+        )
+    return np.frombuffer(joined, f"<f{width}").astype(np.float32).reshape(shape)
+
+
+def _fields(data):
+    """Number, type and value of each field: an integer for type 0, else a slice of the bytes."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        number, kind = tag >> 3, tag & 7
+        if number == 0:
+            raise _Malformed("a field has number 0")
+        if kind == VARINT:
+            value, at = _varint(data, at)
+            yield number, kind, value
+            continue
+        if kind == LENGTH:
+            size, at = _varint(data, at)
+        elif kind in (EIGHT_BYTES, FOUR_BYTES):
+            size = 8 if kind == EIGHT_BYTES else 4
+        else:
+            raise _Malformed(f"field {number} has type {kind}, which Caffe does not use")
+        if at + size > len(data):
+            raise _Malformed(f"it ends {at + size - len(data)} bytes before field {number} does")
+        yield number, kind, data[at : at + size]
+        at += size
+
+
+def _varint(data, at):
+    """A number in groups of seven bits, lowest first, and where the next one starts."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise _Malformed("it ends within a number")
+        byte, at = data[at], at + 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise _Malformed("a number is longer than ten bytes")
+
+
+def _varints(data):
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
+def _message(kind, value):
+    if kind != LENGTH:
+        raise _Malformed(f"type {kind} where a message is expected")
+    return value
+
+
+def _what_is_wrong(head, fault):
+    """What the file is instead, as far as its first bytes tell, and what to do."""
+    if not head:
+        return "empty. Download it again."
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 snapshot. Let Caffe write its binary format (snapshot_format: BINARYPROTO)."
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return (
+            f"a text; it starts with {head[:30].decode().strip()!r}. A .caffemodel file is binary. "
+            "Download it again if this is a web page; a prototxt only describes a net."
+        )
+    return f"truncated, or not a .caffemodel file ({fault}). Download it again."
