@@ -125,9 +125,7 @@ def _rebuild(net, x):
         outputs[layer.name] = layer(*args, **kwargs)
         return outputs[layer.name]
 
-    copy = keras.models.clone_model(
-        net, input_tensors=x, clone_function=_copy, call_function=call
-    )
+    copy = keras.models.clone_model(net, input_tensors=x, clone_function=_copy, call_function=call)
     return inputs, outputs[copy.layers[-1].name]
 
 

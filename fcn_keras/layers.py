@@ -141,9 +141,13 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def call(self, x):
         """`[b, h, w, c]` -> `[b, h, w, c]`."""
-        return tf.nn.local_response_normalization(
-            x, depth_radius=self.size // 2, alpha=self.alpha / self.size, beta=self.beta
+        normalised = tf.nn.local_response_normalization(
+            tf.cast(x, "float32"),  # TensorFlow has no other kernel on CPU and GPU alike.
+            depth_radius=self.size // 2,
+            alpha=self.alpha / self.size,
+            beta=self.beta,
         )
+        return tf.cast(normalised, x.dtype)
 
     def compute_output_shape(self, shape):
         """That of the input."""

@@ -40,10 +40,10 @@ def AlexNet(
         `[b, 256]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the top is asked for without a fixed size.
+        ModelError: `pooling` is unknown, or the size is unknown or too small for the top.
         WeightsError: the weights cannot be had, read or loaded.
     """
-    image = image_input(input_tensor, input_shape, include_top, 227)
+    image = image_input(input_tensor, input_shape, include_top, 227, smallest=11)
     x = features(image)
     if include_top:
         x = layers.Flatten(name="flatten")(x)

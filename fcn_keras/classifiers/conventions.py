@@ -9,7 +9,7 @@ from fcn_keras.pretrained import naming_the_file
 POOLING = {None: None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
-def image_input(input_tensor, input_shape, include_top, size):
+def image_input(input_tensor, input_shape, include_top, size, smallest):
     """The image: the tensor given, or a new input, of fixed size where the top needs one."""
     if input_tensor is not None:
         shape, image = input_tensor.shape[1:], input_tensor
@@ -17,10 +17,11 @@ def image_input(input_tensor, input_shape, include_top, size):
         side = size if include_top else None
         shape = tuple(input_shape or (side, side, 3))
         image = keras.Input(shape, name="image")
-    if include_top and None in shape:
+    if include_top and (None in shape or min(shape[:2]) < smallest):
         raise ModelError(
-            f"input_shape={shape}: with include_top=True the size must be fixed, such as "
-            f"({size}, {size}, 3). Use include_top=False for images of any size."
+            f"input_shape={shape}: with include_top=True the size must be fixed, at least "
+            f"{smallest} x {smallest}, such as ({size}, {size}, 3). Use include_top=False for "
+            "images of any size."
         )
     return image
 

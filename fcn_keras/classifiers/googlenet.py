@@ -51,10 +51,10 @@ def GoogLeNet(
         `[b, 1024]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the top is asked for without a fixed size.
+        ModelError: `pooling` is unknown, or the size is unknown or too small for the top.
         WeightsError: the weights cannot be had, read or loaded.
     """
-    image = image_input(input_tensor, input_shape, include_top, 224)
+    image = image_input(input_tensor, input_shape, include_top, 224, smallest=193)
     x = features(image)
     if include_top:
         x = layers.AveragePooling2D(7, 1, name="pool5_7x7_s1")(x)
