@@ -1,9 +1,9 @@
 """Backbones of today: nets of keras.applications as features at strides 8, 16 and 32.
 
 They are fully convolutional as they stand: stride 32 gives the map that the classifier averages.
-Each brings its own zero padding, so that a cell of stride s is centred on its s x s pixels in
-ConvNeXt, but looks up to half a cell towards the top left in ResNet50, and towards the bottom right
-in MobileNetV2 and EfficientNetV2, as in the other segmentation nets built on them.
+Each brings its own zero padding: a cell of stride s is centred on its s x s pixels in ConvNeXt, but
+looks (s - 1) / 2 pixels further up and left in ResNet50, and down and right in MobileNetV2 and
+EfficientNetV2.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,8 @@
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
 
 import fcn_keras
 from fcn_keras.applications import APPLICATIONS
@@ -83,8 +85,9 @@ def test_features_are_those_of_the_net_on_the_padded_image(name, tmp_path, rng):
 def test_a_file_with_top_fills_the_same_layers(name, tmp_path):
     build = THEIRS[name][0]
     classifier = build(weights=None, classes=7)
-    classifier.save_weights(tmp_path / "full.weights.h5")
-    model = fcn_keras.FCN32s(3, backbone=name, weights=tmp_path / "full.weights.h5")
+    with h5py.File(tmp_path / "full.h5", "w") as file:  # As the published files are.
+        legacy_h5_format.save_weights_to_hdf5_group(file, classifier)
+    model = fcn_keras.FCN32s(3, backbone=name, weights=tmp_path / "full.h5")
     trunk = [w for w in model.weights if not w.path.startswith("score_fr")]
     # All but the top's kernel and bias; ConvNeXt's last normalisation stands in both.
     theirs = classifier.get_weights()[:-2]
@@ -103,8 +106,9 @@ def test_training_changes_all_layers(name, rng):
     before = [np.array(w) for w in model.weights]
     for _ in range(2):  # The score layers start at zero, and so do the first gradients below them.
         model.train_on_batch(image, mask)
-    changed = [not np.array_equal(old, new) for old, new in zip(before, model.weights, strict=True)]
-    assert all(changed)
+    same = [w.path for old, w in zip(before, model.weights, strict=True) if np.all(old == w)]
+    # A linear bottleneck's shift is taken out again by the normalisations behind it.
+    assert [path for path in same if not path.lower().endswith("project_bn/beta")] == []
 
 
 @pytest.mark.parametrize("name", THEIRS)
