@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy_caffe import Caffe
 
 import fcn_keras
 from fcn_keras.errors import ModelError
@@ -10,66 +11,36 @@ MEAN = np.array(fcn_keras.MEANS["voc"])
 VOC = {"image": fcn_keras.Stream(mean=fcn_keras.MEANS["voc"])}
 
 
-def convolution(x, kernel, bias, pad):
-    x = np.pad(x, [(pad, pad), (pad, pad), (0, 0)])
-    rows, columns = x.shape[0] - kernel.shape[0] + 1, x.shape[1] - kernel.shape[1] + 1
-    out = np.zeros((rows, columns, kernel.shape[3])) + bias
-    for i, j in np.ndindex(kernel.shape[:2]):
-        out += x[i : i + rows, j : j + columns] @ kernel[i, j]
-    return out
+class Reference(Caffe):
+    """The authors' nets, for an RGB image."""
 
+    def vgg16(self, image, name, scales):
+        x = image[..., ::-1].astype("float64") - MEAN
+        pools = {}
+        for block, count in enumerate((2, 2, 3, 3, 3), start=1):
+            for i in range(1, count + 1):
+                pad = 100 if (block, i) == (1, 1) else 1
+                x = self.relu_conv(x, f"block{block}_conv{i}", pad)
+            x = pools[block] = self.pool(x, 2)
+        x = self.conv(self.relu_conv(self.relu_conv(x, "fc6"), "fc7"), "score_fr")
+        if name == "fcn32s":
+            return self.crop(self.deconv(x, 64, 32), image, 19)
+        x = self.deconv(x, 4, 2)
+        x = x + self.crop(self.conv(pools[4] * scales[0], "score_pool4"), x, 5)
+        if name == "fcn16s":
+            return self.crop(self.deconv(x, 32, 16), image, 27)
+        x = self.deconv(x, 4, 2)
+        x = x + self.crop(self.conv(pools[3] * scales[1], "score_pool3"), x, 9)
+        return self.crop(self.deconv(x, 16, 8), image, 31)
 
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def max_pooling(x):
-    """2 x 2 windows, stride 2; Caffe rounds the size up."""
-    x = np.pad(x, [(0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)], constant_values=-np.inf)
-    return np.maximum.reduce([x[::2, ::2], x[1::2, ::2], x[::2, 1::2], x[1::2, 1::2]])
-
-
-def deconvolution(x, factor):
-    """Stamps the bilinear filter of twice the factor, channel by channel."""
-    tent = 1 - np.abs(np.arange(2 * factor) - factor + 0.5) / factor
-    out = np.zeros(((x.shape[0] + 1) * factor, (x.shape[1] + 1) * factor, x.shape[2]))
-    for i, j in np.ndindex(x.shape[:2]):
-        window = out[i * factor : (i + 2) * factor, j * factor : (j + 2) * factor]
-        window += np.outer(tent, tent)[..., None] * x[i, j]
-    return out
-
-
-def crop(x, like, offset):
-    rows, columns = like.shape[:2]
-    window = x[offset : offset + rows, offset : offset + columns]
-    assert window.shape[:2] == (rows, columns)
-    return window
-
-
-def reference(model, name, image, scales=(1, 1)):
-    """What the authors' net `name` gives for an RGB image with the weights of `model`."""
-
-    def conv(layer, x, pad=0):
-        kernel, bias = (w.astype("float64") for w in model.get_layer(layer).get_weights())
-        return convolution(x, kernel, bias, pad)
-
-    x = image[..., ::-1].astype("float64") - MEAN
-    pools = {}
-    for block, count in enumerate((2, 2, 3, 3, 3), start=1):
-        for i in range(1, count + 1):
-            x = relu(conv(f"block{block}_conv{i}", x, 100 if (block, i) == (1, 1) else 1))
-        x = pools[block] = max_pooling(x)
-    x = relu(conv("fc7", relu(conv("fc6", x))))
-    x = conv("score_fr", x)
-    if name == "fcn32s":
-        return crop(deconvolution(x, 32), image, 19)
-    x = deconvolution(x, 2)
-    x = x + crop(conv("score_pool4", pools[4] * scales[0]), x, 5)
-    if name == "fcn16s":
-        return crop(deconvolution(x, 16), image, 27)
-    x = deconvolution(x, 2)
-    x = x + crop(conv("score_pool3", pools[3] * scales[1]), x, 9)
-    return crop(deconvolution(x, 8), image, 31)
+    def alexnet(self, image, name, scales):
+        x = image[..., ::-1].astype("float64") - MEAN
+        x = self.lrn(self.pool(self.relu_conv(x, "conv1", 100, stride=4)))
+        x = self.lrn(self.pool(self.relu_conv(x, "conv2", 2, groups=2)))
+        x = self.relu_conv(x, "conv3", 1)
+        x = self.relu_conv(self.relu_conv(x, "conv4", 1, groups=2), "conv5", 1, groups=2)
+        x = self.relu_conv(self.relu_conv(self.pool(x), "fc6"), "fc7")
+        return self.crop(self.deconv(self.conv(x, "score_fr"), 63, 32), image, 18)
 
 
 def randomised(model):
@@ -85,24 +56,22 @@ def randomised(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "height", "width", "scales"),
+    ("backbone", "name", "height", "width", "scales"),
     [
-        ("fcn32s", 61, 97, ()),
-        ("fcn16s", 61, 97, (1.0,)),
-        ("fcn8s", 61, 97, (1.0, 1.0)),
-        ("fcn8s", 34, 1, (0.01, 0.0001)),  # At once.
+        ("vgg16", "fcn32s", 61, 97, ()),
+        ("vgg16", "fcn16s", 61, 97, (1.0,)),
+        ("vgg16", "fcn8s", 61, 97, (1.0, 1.0)),
+        ("vgg16", "fcn8s", 34, 1, (0.01, 0.0001)),  # At once.
+        ("alexnet", "fcn32s", 61, 97, ()),
     ],
 )
-def test_logits_are_the_references(name, height, width, scales, rng):
+def test_logits_are_the_references(backbone, name, height, width, scales, rng):
     options = {"skip_scales": scales} if scales else {}
-    model = randomised(
-        fcn_keras.MODELS[name](
-            5, weights=None, head_width=16, geometry="reference", inputs=VOC, **options
-        )
-    )
+    options |= {"backbone": backbone, "weights": None, "head_width": 16, "inputs": VOC}
+    model = randomised(fcn_keras.MODELS[name](5, geometry="reference", **options))
     image = rng.integers(0, 256, (height, width, 3), "uint8")
     logits = np.asarray(model(image[None]))[0]
-    expected = reference(model, name, image, scales)
+    expected = getattr(Reference(model), backbone)(image, name, scales)
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(logits, expected, atol=2e-5 * np.abs(expected).max())
 
