@@ -26,7 +26,9 @@ __all__ = [
     "load",
     "overlay",
     "predict",
+    "receptive_field",
     "report",
+    "shift_and_stitch",
     "train",
 ]
 
@@ -38,6 +40,7 @@ make_lazy(
         "errors": ["FcnKerasError"],
         "evaluation": ["evaluate", "report"],
         "export": ["export"],
+        "geometry": ["receptive_field"],
         "layers": ["BilinearUpsampling"],
         "loading": ["load"],
         "losses": ["MaskedCrossentropy"],
@@ -45,6 +48,7 @@ make_lazy(
         "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
         "prediction": ["overlay", "predict"],
         "recipes": ["RECIPES", "TrainConfig"],
+        "shift_and_stitch": ["shift_and_stitch"],
         "training": ["train"],
     },
 )

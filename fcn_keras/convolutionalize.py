@@ -265,9 +265,11 @@ class _Conversion:
                 name=self.name(layer.name),
                 **changes,
             )
+        changes = {**changes, "name": self.name(layer.name)}
+        if hasattr(layer, "activation"):
+            changes["activation"] = layer.activation  # May be a function that no name leads to.
         try:
-            config = {**layer.get_config(), **changes, "name": self.name(layer.name)}
-            return type(layer).from_config(config)
+            return type(layer).from_config({**layer.get_config(), **changes})
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ModelError(
                 f"{describe(layer)} cannot be copied from its configuration ({error})."
