@@ -37,9 +37,9 @@ def receptive_field(model, layer=None):
     """The receptive field of a layer's output cells (section 3; Table 1 for the paper's nets).
 
     A cell that joins branches sees what any of them sees. After an upsampling, whose cells do not
-    all see alike, it is the smallest field that holds for every cell. Where the model leaves the
-    image's size open, it is taken to be a multiple of every stride: with padding "same", TensorFlow
-    pads according to the size.
+    all see alike, it is the smallest field that holds for every cell. Before strides, TensorFlow's
+    padding "same" depends on the map's size: where the model leaves it open, it is taken to be a
+    multiple of the stride.
 
     Args:
         model: a functional or Sequential `keras.Model`, image `[b, h, w, c]` in.
@@ -55,7 +55,7 @@ def receptive_field(model, layer=None):
     """
     seen, output = _seen(model)
     if layer is not None and layer not in seen:
-        raise ModelError(f"layer={layer!r}: {model.name!r} has {', '.join(seen)}.")
+        raise ModelError(f"layer={layer!r}: the layers of {model.name!r} are {', '.join(seen)}.")
     return _field(seen.get(layer or "score_fr", output))
 
 

@@ -77,7 +77,8 @@ class CropLike(keras.layers.Layer):
 class DilatedPooling2D(keras.layers.Layer):
     """Max or average pooling over cells that lie `dilation_rate` apart, which Keras' cannot.
 
-    Padding counts for nothing: it is below every maximum and in no average.
+    Padding counts for nothing: it is below every maximum and in no average. So no window may lie in
+    the padding alone.
     """
 
     def __init__(

@@ -148,7 +148,7 @@ def test_with_padding_the_grid_equals_the_classifier_and_inside_the_image_shift_
     assert_close(dense(image)[:, 0, 0], padded(image))
     image = rng.normal(size=(1, 104, 99, 3)).astype("float32")
     grid, shifted = np.asarray(dense(image)), shift_and_stitch(padded, image, stride)
-    # A cell that sees no padding, neither of the image nor of one that is cut off by up to 8 pixels.
+    # Cells that see no padding, neither of the image nor behind 8 pixels that are cut off.
     size, _, offset = receptive_field(dense)
     inside = [
         slice((16 - offset[i]) // stride, (image.shape[i + 1] - size[i] - offset[i]) // stride)
