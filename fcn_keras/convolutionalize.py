@@ -142,20 +142,18 @@ class _Conversion:
         result = replace(x, stride=_times(x.stride, strides))
         rates = self.rates(x)
         steps = tuple(map(operator.floordiv, _times(strides, rates), self.rates(result)))
-        pads = UNPADDED
+        sizes = zip(x.shape, spans, strides, strict=False)
+        pads = [geometry.padding(layer, *size) for size in sizes]
         moves = False
         if layer.padding == "same":
             # What stands before the map depends on the map's size where there are strides, and
             # would move the windows on another image: it stays as it is in the classifier.
-            before = tuple(map(geometry.padding_before, x.shape, spans, strides))
-            pads = tuple(
-                (rate * first, rate * (span - 1 - first))
-                for rate, span, first in zip(rates, spans, before, strict=True)
-            )
             moves = any(
                 max(span - stride, 0) // 2 != (span - 1) // 2
                 for span, stride in zip(spans, strides, strict=True)
             )
+            pads = [(first, span - 1 - first) for (first, _), span in zip(pads, spans, strict=True)]
+        pads = tuple(map(_times, pads, [(rate, rate) for rate in rates]))
         if rates == (1, 1) and steps == strides and not moves:
             tensor = self.use(layer, {}, x.tensor)
         elif hasattr(layer, "pool_size"):

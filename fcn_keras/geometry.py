@@ -64,13 +64,15 @@ def output_field(model):
     return _field(_seen(model)[1])
 
 
-def padding_before(size, span, stride):
-    """Cells that padding "same" puts before `size` cells, for a window of `span` cells.
+def padding(layer, size, span, stride):
+    """Cells that a convolution or pooling lays (before, behind) a map of `size` cells.
 
     A `size` of None is taken to be a multiple of the stride.
     """
-    total = span - (stride if size is None or size % stride == 0 else size % stride)
-    return max(total, 0) // 2
+    if layer.padding != "same":
+        return 0, 0
+    total = max(span - (stride if size is None or size % stride == 0 else size % stride), 0)
+    return total // 2, total - total // 2
 
 
 def windows(layer):
@@ -201,9 +203,8 @@ def _union(layer, axes):
 
 
 def _window(layer, x):
-    same = layer.padding == "same"
     return [
-        axis.window(span, stride, padding_before(size, span, stride) if same else 0)
+        axis.window(span, stride, padding(layer, size, span, stride)[0])
         for axis, size, (span, stride) in zip(x.axes, x.shape, windows(layer), strict=False)
     ]
 
@@ -254,9 +255,8 @@ def _crop_like(_, x, reference):
 
 
 def _transposed(layer, x):
-    same = layer.padding == "same"
     return [
-        axis.upsampled(stride, span, padding_before(None, span, stride) if same else 0)
+        axis.upsampled(stride, span, padding(layer, None, span, stride)[0])
         for axis, (span, stride) in zip(x.axes, windows(layer), strict=True)
     ]
 
