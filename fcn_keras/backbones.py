@@ -3,33 +3,27 @@
 A builder takes the image tensor (RGB, 0..255, `[b, h, w, 3]`), owns its scaling, pads it to a
 multiple of 32 and returns `{8: pool3, 16: pool4, 32: fc7}`, each `[b, H/s, W/s, c]`, where H and W
 are the padded sizes. Convolutions are centred (`padding="same"`), so that a cell of stride s looks
-at the s x s pixels it stands for.
+at the s x s pixels it stands for. The paper scores AlexNet and GoogLeNet at stride 32 only: theirs
+is `{32: ...}`. Nets of `fcn_keras.applications` bring padding of their own.
 """
 
 import logging
-import warnings
-from pathlib import Path
+from functools import partial
 
-import h5py
 import keras
 from keras import layers
 
+from fcn_keras.applications import APPLICATIONS, application, only_same_geometry
+from fcn_keras.classifiers import AlexNet, GoogLeNet
+from fcn_keras.classifiers import alexnet as caffenet
+from fcn_keras.classifiers import googlenet as inception
 from fcn_keras.convolutionalize import conv_weights
 from fcn_keras.errors import WeightsError
 from fcn_keras.layers import CaffePreprocessing, PadToMultiple
+from fcn_keras.pretrained import fill_trunk
 
-VGG16_FILES = {
-    True: (
-        "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-        "64373286793e3c8b2b4e3219cbf3544b",
-    ),
-    False: (
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "6d6bbae143d832006294945121d1f1fc",
-    ),
-}
-VGG16_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
-VGG16_TOP_WIDTH = 4096
+VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
+TOP_WIDTH = 4096  # Of AlexNet and of VGG16.
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +45,73 @@ def vgg16(image, *, weights, head_width, dropout):
     trunk = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
     fc7 = _top(trunk.output, 7, head_width, dropout)
     if weights is not None:
-        _load_vgg16(keras.Model(image, fc7), weights, head_width)
+        net = keras.Model(image, fc7)
+        wide = head_width == TOP_WIDTH
+        classifier = fill_trunk(
+            trunk, keras.applications.VGG16, weights, include_top=wide, hashes=VGG16_MD5
+        )
+        _fill_top(net, classifier, {"fc6": "fc1", "fc7": "fc2"}, weights, head_width)
     return {
         8: trunk.get_layer("block3_pool").output,
         16: trunk.get_layer("block4_pool").output,
         32: fc7,
     }
+
+
+def alexnet(image, *, weights, head_width, dropout, geometry="same"):
+    """AlexNet (CaffeNet); its fc6 and fc7 become convolutions. Stride 32 only.
+
+    Args:
+        image: `[b, h, w, 3]`, RGB, 0..255.
+        weights: the path of a weights file of `fcn_keras.classifiers.AlexNet`, or None.
+        head_width: channels of fc6 and fc7; the classifier's own are 4096.
+        dropout: share of fc6's and fc7's outputs dropped in training.
+        geometry: "same", or "reference": padding 100, fc6 without padding.
+
+    Raises:
+        WeightsError: the weights cannot be had or read.
+    """
+    x = CaffePreprocessing(name="preprocessing")(image)
+    if geometry == "reference":
+        pool5 = caffenet.features(x, padding=(100, 100))
+        x = pool5
+    else:
+        x = PadToMultiple(32, name="pad")(x)
+        pool5 = caffenet.features(x, padding=(3, 4))
+        # The pools' incomplete windows shift the cells by 14.5 pixels down and to the right; the
+        # even kernel of fc6 takes them back by 16.
+        x = layers.ZeroPadding2D(((3, 2), (3, 2)), name="pad6")(pool5)
+    fc7 = _top(x, 6, head_width, dropout, padding="valid")
+    if weights is not None:
+        classifier = fill_trunk(keras.Model(image, pool5), AlexNet, weights)
+        net = keras.Model(image, fc7)
+        _fill_top(net, classifier, {"fc6": "fc6", "fc7": "fc7"}, weights, head_width)
+    return {32: fc7}
+
+
+def googlenet(image, *, weights, head_width, dropout, geometry="same"):
+    """GoogLeNet without its average pooling. Stride 32 only.
+
+    Args:
+        image: `[b, h, w, 3]`, RGB, 0..255.
+        weights: the path of a weights file of `fcn_keras.classifiers.GoogLeNet`, or None.
+        head_width: of no account, since the classifier has a single fully connected layer.
+        dropout: share of the last module's outputs dropped in training.
+        geometry: "same"; the authors never released a net with another.
+
+    Raises:
+        ModelError: another geometry is asked for.
+        WeightsError: the weights cannot be had or read.
+    """
+    only_same_geometry("googlenet", geometry)
+    x = CaffePreprocessing(name="preprocessing")(image)
+    x = PadToMultiple(32, name="pad")(x)
+    # The first padding and three pools shift the cells by 6.5 pixels down and to the right, pool4
+    # by 8, either way.
+    x = inception.features(x, incomplete4="first")
+    if weights is not None:
+        fill_trunk(keras.Model(image, x), GoogLeNet, weights)
+    return {32: layers.Dropout(dropout, name="pool5_drop_7x7_s1")(x)}
 
 
 def tiny(image, *, weights, head_width, dropout):
@@ -78,15 +133,21 @@ def tiny(image, *, weights, head_width, dropout):
     return {8: taps[8], 16: taps[16], 32: _top(x, 3, min(head_width, 128), dropout)}
 
 
-BACKBONES = {"vgg16": vgg16, "tiny": tiny}
+BACKBONES = {
+    "vgg16": vgg16,
+    "alexnet": alexnet,
+    "googlenet": googlenet,
+    **{name: partial(application, name) for name in APPLICATIONS},
+    "tiny": tiny,
+}
 
 
-def _top(x, kernel, width, dropout):
+def _top(x, kernel, width, dropout, padding="same"):
     for name, size in (("6", kernel), ("7", 1)):
         x = layers.Conv2D(
             width,
             size,
-            padding="same",
+            padding=padding,
             activation="relu",
             kernel_initializer="he_normal",
             name=f"fc{name}",
@@ -95,85 +156,17 @@ def _top(x, kernel, width, dropout):
     return x
 
 
-def _load_vgg16(net, weights, head_width):
-    wide = head_width == VGG16_TOP_WIDTH
-    if str(weights) == "imagenet":
-        classifier = _downloaded_vgg16(include_top=wide)
-    else:
-        classifier = _vgg16_from_file(Path(weights))
-    for layer in classifier.layers:
-        if layer.name.startswith("block") and layer.weights:
-            net.get_layer(layer.name).set_weights(layer.get_weights())
-
-    if len(classifier.layers) > 19 and wide:  # Five blocks and the input are 19, the top is 4 more.
-        for dense, conv in (("fc1", "fc6"), ("fc2", "fc7")):
+def _fill_top(net, classifier, dense_of, weights, head_width):
+    """Gives the convolutions fc6 and fc7 the weights of the classifier's Dense layers."""
+    names = {layer.name for layer in classifier.layers}
+    if head_width == TOP_WIDTH and names.issuperset(dense_of.values()):
+        for conv, dense in dense_of.items():
             conv = net.get_layer(conv)
             conv.set_weights(conv_weights(classifier.get_layer(dense), conv.kernel.shape))
     else:
         why = (
             f"{weights} has no fully connected layers"
-            if wide
-            else f"the classifier's are {VGG16_TOP_WIDTH} wide, head_width is {head_width}"
+            if head_width == TOP_WIDTH
+            else f"the classifier's are {TOP_WIDTH} wide, head_width is {head_width}"
         )
         logger.warning("fc6 and fc7 start from He initialisation and must be trained: %s.", why)
-
-
-def _downloaded_vgg16(include_top):
-    try:
-        return keras.applications.VGG16(weights="imagenet", include_top=include_top)
-    except Exception as error:  # Keras raises a bare Exception when it cannot reach the network.
-        if "URL fetch failure" not in str(error):
-            raise
-        name, md5 = VGG16_FILES[include_top]
-        raise WeightsError(
-            f"weights='imagenet': cannot download {VGG16_URL}{name} ({error}). Download it where "
-            f"there is a network (MD5 {md5}) and give its path: weights=PATH (command line: "
-            "--weights PATH); or start untrained: weights=None (--weights none)."
-        ) from None
-
-
-def _vgg16_from_file(path):
-    if not path.is_file():
-        raise WeightsError(
-            f"weights={str(path)!r}: no such file. Give 'imagenet', None (command line: none) or "
-            "the path of a keras.applications VGG16 weights file (.h5 or .weights.h5)."
-        )
-    try:
-        classes = _classes_in(path)
-        with warnings.catch_warnings():
-            # Keras only warns where it leaves layers at random.
-            warnings.simplefilter("error", UserWarning)
-            return keras.applications.VGG16(
-                weights=str(path), include_top=classes is not None, classes=classes or 1000
-            )
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: corrupt, or not an HDF5 file ({error}). Download it again; a "
-            "keras.applications VGG16 weights file ends in .h5 or .weights.h5."
-        ) from None
-    except (ValueError, KeyError, UserWarning) as error:
-        raise WeightsError(
-            f"{path}: not the weights of keras.applications' VGG16 ({_first_line(error)})."
-        ) from None
-
-
-def _classes_in(path):
-    """Width of the file's last Dense layer; None for a file without top. Both HDF5 layouts."""
-    dense = []
-
-    def visit(_, item):
-        if isinstance(item, h5py.Dataset) and item.ndim == 2:
-            dense.append(item)
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-        if not dense:
-            return None
-        if len(dense) != 3:
-            raise ValueError(f"{len(dense)} fully connected layers, VGG16 has 3")
-        # fc1 is 25088 x w, fc2 w x w, predictions w x classes: the smallest is the last.
-        return min(dense, key=lambda item: item.size).shape[-1]
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0]

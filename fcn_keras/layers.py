@@ -1,4 +1,4 @@
-"""The custom Keras objects: input scaling, padding to the stride, bilinear upsampling, cropping.
+"""The custom Keras objects: input scaling, padding, bilinear upsampling, cropping, Caffe's layers.
 
 Feature maps are `[b, h, w, c]`, channels last. All layers take any height and width, known or not.
 """
@@ -208,6 +208,97 @@ class Bilinear(keras.initializers.Initializer):
         return ops.convert_to_tensor(kernel, dtype=dtype)
 
 
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Caffe's LRN across channels: `x / (1 + alpha / size * sum of size squares) ** beta`.
+
+    The sum runs over the `size` channels around each one; TensorFlow's own operation has no
+    division of `alpha`.
+    """
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, **kwargs):
+        """`size` is odd; the defaults are those of CaffeNet and GoogLeNet."""
+        super().__init__(**kwargs)
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, h, w, c]`."""
+        normalised = tf.nn.local_response_normalization(
+            tf.cast(x, "float32"),  # TensorFlow has no other kernel on CPU and GPU alike.
+            depth_radius=self.size // 2,
+            alpha=self.alpha / self.size,
+            beta=self.beta,
+        )
+        return tf.cast(normalised, x.dtype)
+
+    def compute_output_shape(self, shape):
+        """That of the input."""
+        return shape
+
+    def get_config(self):
+        """Size, alpha and beta."""
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+        }
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class CeilMaxPooling2D(keras.layers.MaxPooling2D):
+    """Max pooling that keeps the incomplete window at the end, as Caffe does: sizes round up.
+
+    Where `padding="same"` of Keras lets windows hang over both edges (on odd sizes), this one
+    starts them at the first pixel.
+    """
+
+    def __init__(self, pool_size=2, strides=None, incomplete="last", **kwargs):
+        """`incomplete="first"` puts the incomplete window, if there is one, at the start."""
+        super().__init__(pool_size, strides, **kwargs)
+        self.incomplete = incomplete
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, ceil((h - pool) / stride) + 1, ..., c]`."""
+        pads = []
+        for size, *window in zip(
+            tf.unstack(tf.shape(x)[1:3]), self.pool_size, self.strides, strict=True
+        ):
+            missing = tf.maximum(*_missing(size, *window))
+            pads.append((0, missing) if self.incomplete == "last" else (missing, 0))
+        return super().call(tf.pad(x, [(0, 0), *pads, (0, 0)], constant_values=x.dtype.min))
+
+    def compute_output_shape(self, shape):
+        """Rounds up."""
+        windows = zip(shape[1:3], self.pool_size, self.strides, strict=True)
+        padded = [window[0] and window[0] + max(_missing(*window)) for window in windows]
+        return super().compute_output_shape((shape[0], *padded, shape[3]))
+
+    def get_config(self):
+        """Those of max pooling, and the incomplete window's place."""
+        return {**super().get_config(), "incomplete": self.incomplete}
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class GroupedConv2D(keras.layers.Conv2D):
+    """A convolution in few groups, done as one convolution for each.
+
+    Keras compiles grouped convolutions with XLA, anew for each image size.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """`[b, h, w, c]`, `[k, k, c / groups, filters]` -> `[b, h, w, filters]`."""
+        parts = zip(
+            ops.split(inputs, self.groups, axis=-1),
+            ops.split(kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        convolve = super().convolution_op
+        return ops.concatenate([convolve(x, k) for x, k in parts], axis=-1)
+
+
 def bilinear_filter(size):
     """The reference's bilinear filter `[size, size]`: a tent of half width `(size + 1) // 2`."""
     half = (size + 1) // 2
@@ -218,3 +309,8 @@ def bilinear_filter(size):
 
 def _split(total):
     return total // 2, total - total // 2
+
+
+def _missing(size, pool, stride):
+    """Two amounts whose larger one fills the last window: of a map smaller than it, or larger."""
+    return pool - size, (pool - size) % stride

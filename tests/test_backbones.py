@@ -59,8 +59,8 @@ def test_the_real_weights_load(shared, caplog):
 
 
 def test_offline_the_error_says_what_to_download(monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None -- no route")
+    def unreachable(fname, origin, **kwargs):
+        raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
     # What Keras raises without a network; the download itself cannot run in a test.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
