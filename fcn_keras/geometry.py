@@ -95,14 +95,15 @@ def step_of(layer, *args):
         raise ModelError(
             f"{describe(layer)} has data_format='channels_first': only 'channels_last' is known."
         )
-    if isinstance(layer, keras.layers.Layer):
+    if isinstance(layer, layers.Layer) and type(layer).__name__ not in UNEXPORTED_LAYERS:
         return by_type(STEPS, layer)
     if type(layer).__name__ == "GetItem":  # Such as x[..., ::-1]: it may pick channels only.
         key = args[1]
         return pointwise if isinstance(key, tuple) and len(key) == 2 and key[0] is ... else None
     constants = [leaf for leaf in keras.tree.flatten(args) if hasattr(leaf, "dtype")]
     varies = any(size != 1 for constant in constants for size in constant.shape[-3:-1])
-    return None if varies or type(layer).__name__ not in OPERATIONS else pointwise
+    known = type(layer).__name__ in UNEXPORTED_LAYERS | OPERATIONS
+    return pointwise if known and not varies and _is_of_keras(layer) else None
 
 
 def pointwise(layer, *inputs):
@@ -169,9 +170,8 @@ def _seen(model):
             if step is None:
                 raise ModelError(
                     f"{describe(layer)}: its receptive field is not known. If each output cell "
-                    "depends on the cell at its own place only, say so: "
-                    f"fcn_keras.geometry.STEPS[{type(layer).__name__}] = "
-                    "fcn_keras.geometry.pointwise."
+                    "depends on the cell at its own place only, say so: from fcn_keras import "
+                    f"geometry; geometry.STEPS[{type(layer).__name__}] = geometry.pointwise."
                 )
             inputs = [value for value in inputs if isinstance(value, _Seen)]
             seen[layer.name] = _Seen(tuple(step(layer, *inputs)), shape)
@@ -278,6 +278,10 @@ def _bilinear_upsampling(layer, x):
     return [axis.upsampled(layer.factor, 2 * layer.factor, layer.factor // 2) for axis in x.axes]
 
 
+def _is_of_keras(layer):
+    return type(layer).__module__.partition(".")[0] == "keras"
+
+
 def pair(value):
     """A number, or a pair (rows, columns), as a pair."""
     return (value, value) if isinstance(value, int) else tuple(value)
@@ -360,7 +364,9 @@ STEPS = {
     PadToMultiple: _pad_to_multiple,
 }
 
-# Operations of `keras.ops` that act as `pointwise` layers do; Keras exports no types for them.
+# Operations of `keras.ops`, and layers of ConvNeXt, that act as `pointwise` layers do. They go by
+# name, since Keras exports no types for them.
+UNEXPORTED_LAYERS = frozenset({"LayerScale", "StochasticDepth"})
 OPERATIONS = frozenset(
     "Absolute Add Cast Clip Concatenate Divide Elu Exp Gelu HardSigmoid HardSilu LeakyRelu Log "
     "LogSoftmax Maximum Minimum Multiply Negative Power Relu Relu6 Selu Sigmoid Silu Softmax "

@@ -189,7 +189,9 @@ def test_vgg16_gives_its_own_scores(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNet", "MobileNetV2", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name", ["ResNet50", "MobileNet", "MobileNetV2", "DenseNet121", "ConvNeXtTiny"]
+)
 def test_classifiers_of_keras_applications_give_their_own_scores(name, rng):
     classifier = getattr(keras.applications, name)(weights=None)
     image = rng.uniform(-1, 1, (1, 224, 224, 3)).astype("float32")

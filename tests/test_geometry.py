@@ -73,15 +73,16 @@ LAYERS = st.one_of(
         padding=st.just(((1, 0), (0, 1))),
     ),
     kind(layers.ZeroPadding2D, padding=st.tuples(pairs, pairs)),
-    kind(layers.Cropping2D, cropping=st.tuples(pairs, pairs)),
     kind(layers.ReLU),
     kind(layers.BatchNormalization),
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stack=st.lists(LAYERS, min_size=1, max_size=4), more=pairs)
 def test_the_field_is_what_a_measurement_finds(stack, more):
+    # Last, since padding behind it would hide what lies on the image.
+    stack = [*stack, lambda: layers.Cropping2D(((1, 2), (2, 0)))]
     coarse = receptive_field(
         keras.Sequential([keras.Input((None, None, 2)), *(f() for f in stack)])
     )
