@@ -15,8 +15,10 @@ from fcn_keras.graph import by_type, describe, walk
 from fcn_keras.layers import (
     BilinearUpsampling,
     CaffePreprocessing,
+    CeilMaxPooling2D,
     CropLike,
     DilatedPooling2D,
+    LocalResponseNormalization,
     PadToMultiple,
 )
 
@@ -69,6 +71,9 @@ def padding(layer, size, span, stride):
 
     A `size` of None is taken to be a multiple of the stride.
     """
+    if isinstance(layer, CeilMaxPooling2D):
+        missing = max(span - size, (span - size) % stride) if size else span % stride
+        return (0, missing) if layer.incomplete == "last" else (missing, 0)
     if layer.padding != "same":
         return 0, 0
     total = max(span - (stride if size is None or size % stride == 0 else size % stride), 0)
@@ -338,6 +343,7 @@ STEPS = {
             layers.Subtract,
             layers.UnitNormalization,
             CaffePreprocessing,
+            LocalResponseNormalization,
         ],
         pointwise,
     ),

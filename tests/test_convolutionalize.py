@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from fcn_keras import convolutionalize, receptive_field, shift_and_stitch
+from fcn_keras.classifiers import AlexNet, GoogLeNet
 from fcn_keras.errors import ModelError
 from fcn_keras.layers import DilatedPooling2D
 
@@ -197,6 +198,16 @@ def test_classifiers_of_keras_applications_give_their_own_scores(name, rng):
     image = rng.uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
     assert_close(convolutionalize(classifier)(image)[:, 0, 0], classifier(image))
     assert_close(convolutionalize(classifier, stride=8)(image)[:, 0, 0], classifier(image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [AlexNet, GoogLeNet])
+@pytest.mark.parametrize("stride", [None, 8])
+def test_the_paper_s_classifiers_give_their_own_scores(build, stride, rng):
+    classifier = build(classes=20)
+    image = rng.normal(size=(1, *classifier.input_shape[1:])).astype("float32") * 50
+    net = convolutionalize(classifier, stride)
+    assert_close(net(image)[:, 0, 0], classifier(image))
 
 
 def own_activation(x):

@@ -7,6 +7,7 @@ from keras import layers
 
 import fcn_keras
 from fcn_keras import receptive_field
+from fcn_keras.classifiers import AlexNet, GoogLeNet
 from fcn_keras.errors import ModelError
 from fcn_keras.layers import BilinearUpsampling, CropLike, DilatedPooling2D, PadToMultiple
 
@@ -261,3 +262,11 @@ def test_a_layer_of_one_s_own_can_be_declared_pointwise(monkeypatch):
     assert receptive_field(model, model.layers[0].name) == (3, 1, 0)
     monkeypatch.setitem(fcn_keras.geometry.STEPS, Blur, fcn_keras.geometry.pointwise)
     assert receptive_field(model) == (5, 1, 0)
+
+
+@pytest.mark.parametrize(("build", "size"), [(AlexNet, 355), (GoogLeNet, 907)])
+def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
+    # Table 1. GoogLeNet's 907 counts its average pooling, 6 * 32 pixels, which its FCN leaves out.
+    assert receptive_field(fcn_keras.convolutionalize(build()))[:2] == (size, 32)
+    fcn = fcn_keras.FCN32s(21, backbone=build.__name__.lower(), weights=None, head_width=8)
+    assert receptive_field(fcn)[:2] == (min(size, 715), 32)
