@@ -28,7 +28,9 @@ __all__ = [
     "load",
     "overlay",
     "predict",
+    "receptive_field",
     "report",
+    "shift_and_stitch",
     "train",
 ]
 
@@ -42,6 +44,7 @@ make_lazy(
         "errors": ["FcnKerasError"],
         "evaluation": ["evaluate", "report"],
         "export": ["export"],
+        "geometry": ["receptive_field"],
         "layers": ["BilinearUpsampling"],
         "loading": ["load"],
         "losses": ["MaskedCrossentropy"],
@@ -49,6 +52,7 @@ make_lazy(
         "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
         "prediction": ["overlay", "predict"],
         "recipes": ["RECIPES", "TrainConfig"],
+        "shift_and_stitch": ["shift_and_stitch"],
         "training": ["train"],
     },
 )

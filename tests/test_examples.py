@@ -25,3 +25,12 @@ def test_fit(tmp_path):
     assert "classes in the first image: ['background'" in result.stdout
     assert keras.models.load_model(tmp_path / "run" / "model.keras").output_shape[-1] == 5
     assert list((tmp_path / "run" / "tensorboard" / "validation").iterdir())
+
+
+def test_convolutionalize():
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "convolutionalize.py"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "scores (1, 17, 33, 10): windows of 32 x 32 pixels, 4 pixels apart" in result.stdout
+    assert float(result.stdout.split()[-1]) < 1e-5
