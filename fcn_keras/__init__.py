@@ -12,6 +12,7 @@ __all__ = [
     "MODELS",
     "RECIPES",
     "BilinearUpsampling",
+    "CaffeSGD",
     "ConfusionMatrix",
     "FCN8s",
     "FCN16s",
@@ -43,9 +44,10 @@ make_lazy(
         "losses": ["MaskedCrossentropy"],
         "metrics": ["ConfusionMatrix", "figures"],
         "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
+        "optimizers": ["CaffeSGD"],
         "prediction": ["overlay", "predict"],
         "recipes": ["RECIPES", "TrainConfig"],
         "training": ["train"],
     },
 )
-register_with_keras(__name__, ["layers", "losses", "metrics"])
+register_with_keras(__name__, ["layers", "losses", "metrics", "optimizers"])
