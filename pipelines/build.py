@@ -17,7 +17,8 @@ from pipelines.examples import read_example
 def train_dataset(split, *, batch_size, augmentation, seed=0):
     """Shuffled, augmented crops or whole images: one pass over the split.
 
-    Each time it is iterated, the order is a new one. Two data sets of the same seed give the same batches, whatever the number of threads.
+    Each time it is iterated the order is a new one. Two data sets of the same seed give the same
+    batches, whatever the number of threads.
 
     Args:
         split: a `Split`.
