@@ -159,8 +159,8 @@ RECIPES = {
         "validate_every": 5,
     },
     "heavy": HEAVY,
-    # "heavy" with the loss averaged. The rate is derived, not published: 1e-10 times the pixels of a
-    # PASCAL VOC image.
+    # "heavy" with the loss averaged. The rate is derived, not published: 1e-10 times the pixels of
+    # a PASCAL VOC image.
     "online": {**HEAVY, "loss_reduction": "mean", "learning_rate": 1.9e-5},
     # FCN-8s straight from the classifier, without the coarser nets: mean IU as above 65.4.
     "at-once": {**HEAVY, "model": "fcn8s", "skip_scales": (0.01, 0.0001), "iterations": 300_000},

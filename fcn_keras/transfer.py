@@ -5,6 +5,7 @@ which start at zero, and its upsampling, which starts bilinear: before the first
 are those of the coarser net, upsampled (section 4.2).
 """
 
+from itertools import zip_longest
 from typing import NamedTuple
 
 from keras import layers
@@ -64,9 +65,9 @@ def start_from(model, source):
 def _difference(coarse, fine, theirs, ours):
     """What keeps the finer net from taking the coarser one's weights, in words; None if nothing."""
     left = [name for name in theirs if name not in ours and not _is_upsampling(name)]
-    new = [name for name in ours if name not in theirs]
-    strange = [name for name in new if not (_is_score(name) or _is_upsampling(name))]
-    if left and not strange and all(map(_is_score, left)):
+    new = [name for name in ours if name not in theirs and not _is_upsampling(name)]
+    strange = [name for name in new if not _is_score(name)]
+    if left and not new and all(map(_is_score, left)):
         return f"it is the finer of the two, with {_listed(left)}"
     if left:
         return f"it has {_listed(left)}, {fine.name} has not"
@@ -78,7 +79,8 @@ def _difference(coarse, fine, theirs, ours):
         if there != here and _is_score(name) and there[0][:-1] == here[0][:-1]:
             return f"it has {there[0][-1]} classes, {fine.name} has {here[0][-1]}"
         if there != here:
-            return f"the weights of {name!r} are {there} there and {here} here"
+            pair = next(pair for pair in zip_longest(there, here) if pair[0] != pair[1])
+            return "a weight of {!r} has the shape {} there and {} here".format(name, *pair)
         if scales.get(name, 1.0) != needed.get(name, 1.0):
             return (
                 f"what {name!r} scores is scaled by {scales.get(name, 1.0)} there and by "

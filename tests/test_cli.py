@@ -176,7 +176,7 @@ def test_the_papers_stages_and_one_more_by_hand(fcn_keras_cli, two_folders):
         *base, *third, "--head-width", 8, "--out", two_folders / "narrow"
     )
     assert status == 2
-    assert "fcn8s_tiny cannot start from fcn16s_tiny: the weights of 'fc6' are" in err
+    assert "fcn8s_tiny cannot start from fcn16s_tiny: a weight of 'fc6' has" in err
     status, _, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
     assert status == 2 and "holds a run already" in err
 

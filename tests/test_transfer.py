@@ -81,7 +81,11 @@ def test_learned_upsampling_is_copied_where_both_have_it_and_else_starts_bilinea
     ("source", "target", "message"),
     [
         (("fcn32s", {"num_classes": 5}), "fcn16s", "it has 5 classes, fcn16s_tiny has 3"),
-        (("fcn32s", {"head_width": 8}), "fcn16s", "the weights of 'fc6' are [(3, 3, 64, 8), (8,)]"),
+        (
+            ("fcn32s", {"head_width": 8}),
+            "fcn16s",
+            "(3, 3, 64, 8) there and (3, 3, 64, 16) here",
+        ),
         (("fcn8s", {}), "fcn16s", "it is the finer of the two, with score_pool3"),
         (("fcn16s", {"skip_scales": (0.5,)}), "fcn8s", "'score_pool4' scores is scaled by 0.5"),
     ],
