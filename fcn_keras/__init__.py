@@ -13,6 +13,7 @@ __all__ = [
     "MODELS",
     "RECIPES",
     "BilinearUpsampling",
+    "CaffeSGD",
     "ConfusionMatrix",
     "FCN8s",
     "FCN16s",
@@ -50,10 +51,11 @@ make_lazy(
         "losses": ["MaskedCrossentropy"],
         "metrics": ["ConfusionMatrix", "figures"],
         "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
+        "optimizers": ["CaffeSGD"],
         "prediction": ["overlay", "predict"],
         "recipes": ["RECIPES", "TrainConfig"],
         "shift_and_stitch": ["shift_and_stitch"],
         "training": ["train"],
     },
 )
-register_with_keras(__name__, ["layers", "losses", "metrics"])
+register_with_keras(__name__, ["layers", "losses", "metrics", "optimizers"])

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from fcn_keras.backbones import MEANS
 from fcn_keras.caffemodel import read_caffemodel
 from fcn_keras.decoder import Stream
 from fcn_keras.errors import ModelError, WeightsError
@@ -76,9 +75,9 @@ def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", m
         WeightsError: as in `load_weights`, or the file has no score layer.
         ModelError: the model, the backbone, the geometry or the mean is unknown.
     """
-    for name, value, known in (("model", model, MODELS), ("mean", mean, MEANS)):
-        if value not in known:
-            raise ModelError(f"{name}={value!r}: unknown; choose one of {', '.join(known)}.")
+    if model not in MODELS:
+        raise ModelError(f"model={model!r}: unknown; choose one of {', '.join(MODELS)}.")
+    inputs = {"image": Stream.with_mean_of(mean)}
     blobs = read_caffemodel(path)
     options = _options(blobs, suffix)
     if "num_classes" not in options:
@@ -91,8 +90,9 @@ def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", m
         options["skip_scales"] = _skip_scales(blobs, suffix)[: 1 if model == "fcn16s" else 2]
     up = [arrays[0] for name, arrays in blobs.items() if name.startswith("upscore")]
     options["learn_upsampling"] = not all(_is_bilinear(kernel) for kernel in up)
-    options["inputs"] = {"image": Stream(mean=MEANS[mean], swap=mean != "nyudv2_hha")}
-    net = MODELS[model](**options, backbone=backbone, weights=None, geometry=geometry)
+    net = MODELS[model](
+        **options, backbone=backbone, weights=None, geometry=geometry, inputs=inputs
+    )
     return net, _load(net, blobs, suffix, path)
 
 

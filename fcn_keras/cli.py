@@ -48,6 +48,27 @@ class Geometry(StrEnum):
     reference = "reference"
 
 
+class Optimizer(StrEnum):
+    """How the weights move."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class Schedule(StrEnum):
+    """The learning rate after the warm-up."""
+
+    cosine = "cosine"
+    constant = "constant"
+
+
+class Reduction(StrEnum):
+    """How the pixels' losses become one."""
+
+    mean = "mean"
+    sum = "sum"
+
+
 class Precision(StrEnum):
     """What the layers compute in; the logits are always float32."""
 
@@ -96,10 +117,36 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder; must not hold a run yet.")],
     data_dir: DataDir = None,
     recipe: Annotated[
-        str, typer.Option(help="Named set of options: default, camvid, quickstart.")
+        str,
+        typer.Option(
+            help="Named set of options: default, camvid, quickstart; as in the paper: accumulated, "
+            "heavy, online, at-once."
+        ),
     ] = "default",
     model: Annotated[ModelName | None, typer.Option(help="[default: fcn8s]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="vgg16 or tiny. [default: vgg16]")] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="32,16,8",
+            help="Train these nets in turn, each from the best model of the one before, into "
+            "OUT/32s, OUT/16s, OUT/8s.",
+        ),
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Start from a trained coarser net: a run's folder or a .keras file. --weights is "
+            "then not used.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="vgg16, alexnet, googlenet, resnet50, mobilenet_v2, efficientnet_v2_b0, "
+            "convnext_tiny or tiny. [default: vgg16]"
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -108,9 +155,16 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Updates of the weights, instead of epochs.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step. [default: 4]")] = None,
     crop: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Size of the crops. [default: 320x320]")
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Size of the crops; none: whole images, with --batch-size 1. [default: 320x320]",
+        ),
     ] = None,
     scale: Annotated[
         str | None,
@@ -122,8 +176,47 @@ def train(
     colour: Annotated[
         float | None, typer.Option(help="Colour changes, 0 (none) to 1. [default: 0.5]")
     ] = None,
+    optimizer: Annotated[
+        Optimizer | None, typer.Option(help="sgd is Caffe's, with momentum. [default: adamw]")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
+    stage_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R16,R8",
+            help="Factors on the learning rate of an FCN-16s and an FCN-8s that start from a "
+            "coarser net. [default: 1,1]",
+        ),
+    ] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(help="The learning rate after the warm-up. [default: cosine]"),
+    ] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Batches until the full learning rate. [default: 50]")
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="adamw: decoupled; sgd: L2, kernels only. [default: 1e-4]"),
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of sgd. [default: 0.9]")] = None,
+    bias_rate: Annotated[
+        float | None,
+        typer.Option(help="Factor on the learning rate of biases, with sgd. [default: 1]"),
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Batches whose gradients make one update. [default: 1]")
+    ] = None,
+    loss_reduction: Annotated[
+        Reduction | None,
+        typer.Option(help="Over the labelled pixels of a batch. [default: mean]"),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Patch sampling: share of the pixels that enter the gradient. [default: 1]"
+        ),
+    ] = None,
     class_balance: Annotated[
         float | None,
         typer.Option(help="Weight of rare classes: 0 (as they are) to 1 (alike). [default: 0]"),
@@ -132,6 +225,23 @@ def train(
         int | None, typer.Option(help="Channels of fc6 and fc7. [default: 4096]")
     ] = None,
     dropout: Annotated[float | None, typer.Option(help="After fc6 and fc7. [default: 0.5]")] = None,
+    skip_scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Factors on pool4 and pool3 before their scores. [default: 1,1]"
+        ),
+    ] = None,
+    geometry: Annotated[
+        Geometry | None,
+        typer.Option(help="reference: the authors' padding and crops. [default: same]"),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Subtracted from the image: imagenet, voc, nyudv2, nyudv2_hha, siftflow. "
+            "[default: imagenet]"
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None,
         typer.Option(help="Layers whose names start so keep their weights; may be repeated."),
@@ -148,7 +258,8 @@ def train(
     An option that is not given has the value of the recipe, and where that is silent, the default.
     """
     options = {key: value for key, value in locals().items() if value not in (None, [])}
-    _train(_config(options), options.pop("out"))
+    models = _stages(options)
+    _train(_config(options), options.pop("out"), models)
 
 
 @app.command()
@@ -264,15 +375,37 @@ def _config(options):
 
     options = dict(options)
     options.pop("out", None)
-    if "crop" in options:
+    if options.get("crop", "").lower() == "none":
+        options["crop"] = None
+    elif "crop" in options:
         options["crop"] = _pair("--crop", options["crop"].lower().split("x"), int, "320x480")
-    if "scale" in options:
-        options["scale"] = _pair("--scale", options["scale"].split(","), float, "0.75,1.5")
+    for name, example in (
+        ("scale", "0.75,1.5"),
+        ("skip_scales", "0.01,0.0001"),
+        ("stage_rates", "0.01,0.0001"),
+    ):
+        if name in options:
+            option = f"--{name.replace('_', '-')}"
+            options[name] = _pair(option, options[name].split(","), float, example)
     if options.get("weights", "").lower() == "none":
         options["weights"] = None
-    if "data_dir" in options:
-        options["data_dir"] = str(options["data_dir"])
+    for name in ("data_dir", "init_from"):
+        if name in options:
+            options[name] = str(options[name])
     return resolve(options.pop("recipe"), options)
+
+
+def _stages(options):
+    """Takes `stages` out of the options: names of nets such as fcn32s, or None."""
+    stages = options.pop("stages", None)
+    if stages is None:
+        return None
+    if "model" in options:
+        raise ConfigError(
+            f"--model {options['model']}: --stages {stages} says already which nets are trained. "
+            "Give one of the two."
+        )
+    return [f"fcn{stride.strip()}s" for stride in stages.split(",")]
 
 
 def _pair(option, parts, kind, example):
@@ -285,13 +418,17 @@ def _pair(option, parts, kind, example):
     return first, second
 
 
-def _train(config, out):
+def _train(config, out, stages=None):
+    """One run, or with the names of nets in `stages` one for each of them."""
     _import_tensorflow()
     import pipelines
     from fcn_keras import training
     from fcn_keras.progress import TrainingProgress, duration
 
-    training.check_folder(out)
+    if stages:
+        training.check_stages(stages, out)
+    else:
+        training.check_folder(out)
 
     started = time.perf_counter()
     splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
@@ -300,16 +437,18 @@ def _train(config, out):
     train_data = pipelines.train_dataset(
         splits["train"], batch_size=config.batch_size, augmentation=augmentation, seed=config.seed
     )
-    best = training.train(
-        config,
-        train_data,
-        pipelines.eval_dataset(splits["val"]),
-        out,
-        class_names=splits["train"].class_names,
-        palette=splits["train"].palette,
-        class_pixels=class_pixels,
-        callbacks=[TrainingProgress(console, int(train_data.cardinality()), config.epochs)],
-    )
+    size = int(train_data.cardinality())
+    arguments = (train_data, pipelines.eval_dataset(splits["val"]), out)
+    options = {
+        "class_names": splits["train"].class_names,
+        "palette": splits["train"].palette,
+        "class_pixels": class_pixels,
+        "callbacks": [TrainingProgress(console, config.steps(size), config.passes(size))],
+    }
+    if stages:
+        best = training.train_stages(config, stages, *arguments, **options)
+    else:
+        best = training.train(config, *arguments, **options)
     _show(best, f"validation, best epoch {best['epoch']}")
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)

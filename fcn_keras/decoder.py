@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from fcn_keras.backbones import BACKBONES
+from fcn_keras.backbones import BACKBONES, MEANS
 from fcn_keras.errors import ModelError
 from fcn_keras.layers import BilinearUpsampling, CropLike
 
@@ -29,6 +29,13 @@ class Stream(NamedTuple):
     channels: int = 3
     mean: tuple[float, float, float] | None = None
     swap: bool = True
+
+    @classmethod
+    def with_mean_of(cls, images):
+        """The stream of a data set's images: a key of `fcn_keras.MEANS`."""
+        if images not in MEANS:
+            raise ModelError(f"mean={images!r}: unknown; choose one of {', '.join(MEANS)}.")
+        return cls(mean=MEANS[images], swap=images != "nyudv2_hha")
 
 
 class Decoder:

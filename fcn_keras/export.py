@@ -10,14 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction import class_ids, predict
+from fcn_keras.prediction import class_ids, input_signature, predict
 
 
 def export(model, out):
     """Writes a SavedModel into the next free version folder under `out`.
 
     Its signature `serving_default` takes `image`, uint8 `[n, h, w, 3]`, RGB, any height and width,
-    and gives `mask`, uint8 `[n, h, w]` (uint16 above 255 classes).
+    and gives `mask`, uint8 `[n, h, w]` (uint16 above 255 classes). A model of several streams takes
+    each by its name, one of several heads gives `mask_HEAD` for each.
 
     It is written to a temporary folder, loaded and compared with the model, and then renamed: a
     server that watches `out` sees either nothing or all of it, and no other version is touched.
@@ -50,20 +51,37 @@ def export(model, out):
 
 
 def _write(model, path):
+    inputs = {spec.name: spec for spec in keras.tree.flatten(input_signature(model))}
+    several = isinstance(model.input, dict)
+
+    @tf.function
+    def serve(**images):
+        logits = model(images if several else images.popitem()[1], training=False)
+        if not isinstance(logits, dict):
+            return {"mask": class_ids(logits)}
+        return {f"mask_{head}": class_ids(scores) for head, scores in logits.items()}
+
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda image: {"mask": class_ids(model(image, training=False))},
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")],
-    )
+    serve.get_concrete_function(**inputs)
+    archive.add_endpoint("serving_default", serve)
     archive.write_out(str(path), verbose=False)
 
 
 def _compare(model, path):
-    image = np.random.default_rng(0).integers(0, 256, (45, 67, 3), "uint8")
+    """Raises if the saved model gives other masks than the model itself."""
+    rng = np.random.default_rng(0)
+    images = {
+        spec.name: rng.integers(0, 256, (45, 67, spec.shape[-1])).astype(spec.dtype.as_numpy_dtype)
+        for spec in keras.tree.flatten(input_signature(model))
+    }
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    if not np.array_equal(serve(image=tf.constant(image[None]))["mask"][0], predict(model, image)):
+    served = serve(**{name: tf.constant(image[None]) for name, image in images.items()})
+    masks = predict(model, images if isinstance(model.input, dict) else images.popitem()[1])
+    masks = (
+        {f"mask_{k}": v for k, v in masks.items()} if isinstance(masks, dict) else {"mask": masks}
+    )
+    if any(not np.array_equal(served[name][0], mask) for name, mask in masks.items()):
         raise ModelError("the exported model gives other masks than the model: not published.")
 
 

@@ -4,27 +4,61 @@ import keras
 import numpy as np
 from keras import ops
 
+from fcn_keras.errors import ConfigError
+
+REDUCTIONS = ("mean", "sum")
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class MaskedCrossentropy(keras.losses.Loss):
     """Per-pixel softmax cross-entropy; void pixels count nowhere, neither above nor below the line.
 
     With labels y, valid pixels V and class weights w (1 by default) the loss of a batch is
-    `sum_V w[y] * -log softmax(logits)[y] / sum_V w[y]`, and 0 where no pixel is valid. It is a mean
-    over the pixels of the whole batch, not a mean of per-image means.
+    `sum_V w[y] * -log softmax(logits)[y] / sum_V w[y]`, and 0 where no pixel is valid: a mean over
+    the pixels of the whole batch, not a mean of per-image means. With `reduction="sum"` it is the
+    numerator alone, as in the reference's "heavy" recipe: the larger the image and the batch, the
+    larger the gradient, and the learning rate is about a hundred thousand times smaller.
+
+    With `keep` below 1 every pixel's term enters the *gradient* with that probability, drawn anew
+    for each batch (patch sampling, section 3.4; there it is the cells of the final layer that are
+    drawn, and here these are the pixels). The reduction then runs over the pixels that were kept;
+    to keep the number of terms of a step, make the batch `1 / keep` times as large. The loss's
+    *value* is that of all pixels nevertheless, so that training and validation losses mean the
+    same and nobody has to tell the loss which of the two it is in.
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, name="masked_crossentropy"):
-        """Sets what is ignored.
+    def __init__(
+        self,
+        ignore_class=255,
+        class_weights=None,
+        reduction="mean",
+        keep=1.0,
+        seed=None,
+        name="masked_crossentropy",
+    ):
+        """Sets what is ignored, and how the pixels' terms become one number.
 
         Args:
             ignore_class: the label that counts nowhere.
             class_weights: a positive number for each class, or None.
+            reduction: "mean" or "sum" over the valid pixels of the batch.
+            keep: the share of the pixels whose terms enter the gradient, 0 < keep <= 1.
+            seed: of that choice; None takes one that `keras.utils.set_random_seed` decides.
             name: the loss's name.
+
+        Raises:
+            ConfigError: the reduction is unknown, or `keep` out of its range.
         """
-        super().__init__(name=name, reduction=None)
+        if reduction not in REDUCTIONS:
+            raise ConfigError(f"reduction={reduction!r}: must be {' or '.join(REDUCTIONS)}.")
+        if not 0 < keep <= 1:
+            raise ConfigError(f"keep={keep!r}: must be above 0 and at most 1.")
+        super().__init__(name=name, reduction=reduction)
         self.ignore_class = ignore_class
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
+        self.keep = keep
+        self.seed = seed
+        self._random = keras.random.SeedGenerator(seed) if keep < 1 else None
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss of a batch.
@@ -47,15 +81,28 @@ class MaskedCrossentropy(keras.losses.Loss):
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        return ops.divide_no_nan(ops.sum(weights * each), ops.sum(weights))
+        loss = self._reduced(each, weights)
+        if self._random is None:
+            return loss
+        drawn = keras.random.uniform(ops.shape(labels), seed=self._random)
+        sampled = self._reduced(each, weights * ops.cast(drawn < self.keep, "float32"))
+        # The value of all pixels, exactly, with the gradient of those that were kept.
+        return ops.stop_gradient(loss) + (sampled - ops.stop_gradient(sampled))
 
     def get_config(self):
-        """What is ignored, and the class weights."""
+        """What is ignored, the class weights, the reduction and the sampling."""
         return {
             "name": self.name,
             "ignore_class": self.ignore_class,
             "class_weights": self.class_weights,
+            "reduction": self.reduction,
+            "keep": self.keep,
+            "seed": self.seed,
         }
+
+    def _reduced(self, each, weights):
+        total = ops.sum(weights * each)
+        return total if self.reduction == "sum" else ops.divide_no_nan(total, ops.sum(weights))
 
 
 def balancing_weights(class_pixels, exponent):

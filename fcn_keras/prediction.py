@@ -6,6 +6,7 @@ Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of
 import functools
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -21,21 +22,48 @@ def predict(model, image):
 
     Args:
         model: a Keras model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        image: RGB, 0..255, `[h, w, 3]`.
+        image: RGB, 0..255, `[h, w, 3]`, uint8 or float; for a model of several streams a dict of
+            them.
 
     Returns:
-        Class ids `[h, w]`, uint8; uint16 above 255 classes.
+        Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head, if the model
+        has several.
     """
-    return _classes_of(model)(tf.constant(image)[None])[0].numpy()
+    image = keras.tree.map_structure(_as_pixels, image)
+    kinds = tuple(pixels.dtype.name for pixels in keras.tree.flatten(image))
+    masks = _classes_of(model, kinds)(keras.tree.map_structure(lambda pixels: pixels[None], image))
+    return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
 
 
-@functools.lru_cache(maxsize=2)
-def _classes_of(model):
+def input_signature(model, kinds=None):
+    """What a `tf.function` of the model takes: images of any number and size.
+
+    Args:
+        model: a Keras model.
+        kinds: dtypes of its inputs; by default uint8 where there are three channels, else float32.
+    """
+    kinds = iter(kinds or ())
+
+    def spec(image):
+        channels = image.shape[-1]
+        kind = next(kinds, "uint8" if channels == 3 else "float32")
+        return tf.TensorSpec((None, None, None, channels), kind, name=image.name)
+
+    return keras.tree.map_structure(spec, model.input)
+
+
+def _as_pixels(image):
+    image = np.asarray(image)
+    return image if image.dtype == np.uint8 else image.astype("float32")
+
+
+@functools.lru_cache(maxsize=4)
+def _classes_of(model, kinds):
     """A function of any image batch: one trace serves all sizes; `model.predict` is slower."""
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    @tf.function(input_signature=[input_signature(model, kinds)])
     def classes(images):
-        return class_ids(model(images, training=False))
+        return keras.tree.map_structure(class_ids, model(images, training=False))
 
     return classes
 

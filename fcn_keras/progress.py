@@ -9,30 +9,32 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class TrainingProgress(keras.callbacks.Callback):
     """A line an epoch: loss, mean IU, images/s, time left; a progress bar too, on a terminal."""
 
-    def __init__(self, console, steps_per_epoch, epochs):
-        """Prints to a Rich console."""
+    def __init__(self, console, steps, epochs):
+        """Prints to a Rich console; `steps` and `epochs` are those of the whole run."""
         super().__init__()
-        self.console, self.epochs, self.steps = console, epochs, steps_per_epoch
+        self.console, self.epochs, self.steps = console, epochs, steps
+
+    def on_train_begin(self, logs=None):
+        """Says what is trained, and starts the bar and the clock."""
+        self.console.print(f"training {self.model.name}", highlight=False)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
             TimeRemainingColumn(),
-            console=console,
+            console=self.console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self.console.is_terminal,
         )
-
-    def on_train_begin(self, logs=None):
-        """Starts the bar and the clock."""
-        self.begun = time.perf_counter()
-        self.task = self.bar.add_task("training", total=self.epochs * self.steps, loss="-")
+        self.begun, self.done = time.perf_counter(), 0
+        self.task = self.bar.add_task("training", total=self.steps, loss="-")
         self.bar.start()
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
-        self.bar.update(self.task, advance=1, loss=f"{logs['loss']:.3f}")
+        self.done += 1
+        self.bar.update(self.task, advance=1, loss=loss_text(logs["loss"]))
 
     def on_test_begin(self, logs=None):
         """Says that the bar stands still for a reason."""
@@ -41,16 +43,16 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line."""
         self.bar.update(self.task, description="training")
-        done = epoch + 1
-        left = (time.perf_counter() - self.begun) / done * (self.epochs - done)
+        left = (time.perf_counter() - self.begun) / self.done * (self.steps - self.done)
         validation = (
-            f"  val loss {logs['val_loss']:.3f}  val mean IU {logs['val_mean_iou']:.3f}"
+            f"  val loss {loss_text(logs['val_loss'])}  val mean IU {logs['val_mean_iou']:.3f}"
             if "val_loss" in logs
             else ""
         )
         self.console.print(
-            f"epoch {done}/{self.epochs}  loss {logs['loss']:.3f}  mean IU {logs['mean_iou']:.3f}"
-            f"{validation}  {logs['images_per_second']:.1f} images/s  {duration(left)} left",
+            f"epoch {epoch + 1}/{self.epochs}  loss {loss_text(logs['loss'])}"
+            f"  mean IU {logs['mean_iou']:.3f}{validation}"
+            f"  {logs['images_per_second']:.1f} images/s  {duration(left)} left",
             highlight=False,
             soft_wrap=True,
         )
@@ -58,6 +60,11 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Takes the bar away."""
         self.bar.stop()
+
+
+def loss_text(loss):
+    """A loss with three decimals; a summed one, which is large, without."""
+    return f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:,.0f}"
 
 
 def duration(seconds):

@@ -6,12 +6,17 @@ RUN/metrics.json   that model's figures on the validation split
 RUN/history.csv    a line for each epoch
 RUN/tensorboard/   scalars, predicted pictures, confusion matrix
 RUN/pictures/      image | truth | prediction
+
+A staged training is a folder of such runs, RUN/32s, RUN/16s and RUN/8s; the last one's model,
+configuration and figures are in RUN too.
 """
 
 import csv
 import math
 import os
+import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -19,12 +24,16 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
+from fcn_keras.decoder import Stream
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation import confusion_picture, report, write_json
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import FIGURES, ConfusionMatrix
 from fcn_keras.models import MODELS
+from fcn_keras.optimizers import CaffeSGD
 from fcn_keras.prediction import predict, side_by_side
+from fcn_keras.recipes import STAGES
+from fcn_keras.transfer import start_from
 
 SHOWN = 8  # Validation images that become pictures.
 HISTORY = (
@@ -60,8 +69,10 @@ def train(
         The report of the best epoch on the validation split, as in `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run already, a frozen layer does not exist, or the loss
-            became infinite or NaN.
+        ConfigError: the folder holds a run already, a frozen layer does not exist, the model of
+            `config.init_from` does not fit, the run is too short for one update, or the loss became
+            infinite or NaN.
+        ModelError: the model of `config.init_from` cannot be loaded.
     """
     out = Path(out)
     check_folder(out)
@@ -75,12 +86,14 @@ def train(
         keras.config.set_dtype_policy(before)
 
     steps = int(train_data.cardinality())
+    if config.init_from:
+        start_from(model, config.init_from)
     compile_model(model, config, steps, class_pixels)
     resolved = config.model_copy(update={"precision": precision})
     write_run_config(out, resolved, class_names, palette)
 
-    log = RunLog(out, config.batch_size, val_data, class_names, palette)
-    last = config.epochs
+    log = RunLog(out, config.batch_size, val_data, class_names, palette, config.steps(steps))
+    last = config.passes(steps)
     every = config.validate_every
     model.fit(
         train_data,
@@ -92,6 +105,58 @@ def train(
         verbose=0,
     )
     return log.best_report
+
+
+def train_stages(config, models, train_data, val_data, out, **options):
+    """Trains coarse nets first and each finer one from the best model of the one before.
+
+    Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
+    the last one's model, figures and configuration, so that it can be used as a run.
+
+    Args:
+        config: a `TrainConfig`; its `model` has no say, and its `init_from` only for the first.
+        models: names of nets from coarse to fine, such as `recipes.STAGES`.
+        train_data: as in `train`.
+        val_data: as in `train`.
+        out: the folder of all stages.
+        **options: further arguments of `train`.
+
+    Returns:
+        The report of the last stage's best epoch on the validation split.
+
+    Raises:
+        ConfigError: as in `train`, or the models are not a sequence of nets from coarse to fine.
+        ModelError: as in `train`.
+    """
+    folders, source = check_stages(models, out), config.init_from
+    for model, folder in zip(models, folders, strict=True):
+        stage = config.model_copy(update={"model": model, "init_from": source})
+        best = train(stage, train_data, val_data, folder, **options)
+        source = str(folder)
+    for name in ("model.keras", "metrics.json", "config.yaml"):
+        temporary = Path(out) / f".{name}.tmp"
+        shutil.copy(folder / name, temporary)
+        os.replace(temporary, Path(out) / name)
+    return best
+
+
+def check_stages(models, out):
+    """Makes the folders of a staged training and returns them in order: `out/32s` and so on.
+
+    Raises:
+        ConfigError: the models are not a sequence of nets from coarse to fine, or one of the
+            folders, or `out`, holds a run already or cannot be written.
+    """
+    order = [STAGES.index(model) if model in STAGES else -1 for model in models]
+    if not order or order[0] < 0 or any(a >= b for a, b in pairwise(order)):
+        raise ConfigError(
+            f"stages={','.join(models)}: must be some of {','.join(STAGES)} (command line: "
+            "--stages 32,16,8), from coarse to fine."
+        )
+    folders = [Path(out) / model.removeprefix("fcn") for model in models]
+    for folder in (out, *folders):
+        check_folder(folder)
+    return folders
 
 
 def check_folder(out):
@@ -117,9 +182,11 @@ def build_model(config, num_classes):
     """The model that a `TrainConfig` describes, with its frozen layers frozen."""
     options = {
         "backbone": config.backbone,
-        "weights": config.weights,
+        "weights": None if config.init_from else config.weights,
         "head_width": config.head_width,
         "dropout": config.dropout,
+        "geometry": config.geometry,
+        "inputs": {"image": Stream.with_mean_of(config.mean)} if config.mean else None,
     }
     skips = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}[config.model]
     if skips:
@@ -135,23 +202,50 @@ def build_model(config, num_classes):
 
 
 def compile_model(model, config, steps_per_epoch, class_pixels=None):
-    """Compiles with AdamW (linear warm-up, cosine decay to zero), our loss and our metric."""
-    total = config.epochs * steps_per_epoch
-    warmup = min(config.warmup_steps, total // 2)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=total - warmup,
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+    """Compiles with the configuration's optimizer and schedule, our loss and our metric."""
+    total = config.steps(steps_per_epoch)
+    if config.accumulate > total:
+        raise ConfigError(
+            f"accumulate={config.accumulate}: the run has {total} steps, so that the weights would "
+            "never be updated. Lower it (--accumulate), or train longer."
+        )
     weights = None
     if config.class_balance:
         weights = balancing_weights(class_pixels, config.class_balance)
     num_classes = model.output_shape[-1]
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
-        loss=MaskedCrossentropy(class_weights=weights),
+        _optimizer(config, _schedule(config, total)),
+        loss=MaskedCrossentropy(
+            class_weights=weights, reduction=config.loss_reduction, keep=config.keep
+        ),
         metrics=[ConfusionMatrix(num_classes)],
+    )
+
+
+def _schedule(config, steps):
+    """Linear warm-up, then a cosine to zero or the same rate to the end."""
+    warmup = min(config.warmup_steps, steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.rate,
+        decay_steps=steps - warmup,
+        alpha={"cosine": 0.0, "constant": 1.0}[config.schedule],  # What is left in the end.
+        warmup_target=config.rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def _optimizer(config, rate):
+    accumulate = config.accumulate if config.accumulate > 1 else None
+    if config.optimizer == "adamw":
+        return keras.optimizers.AdamW(
+            rate, weight_decay=config.weight_decay, gradient_accumulation_steps=accumulate
+        )
+    return CaffeSGD(
+        rate,
+        config.momentum,
+        l2=config.weight_decay,
+        bias_rate=config.bias_rate,
+        gradient_accumulation_steps=accumulate,
     )
 
 
@@ -187,10 +281,13 @@ class RunLog(keras.callbacks.Callback):
     callbacks after it.
     """
 
-    def __init__(self, out, train_batch, val_data, class_names, palette):
-        """Writes into `out`, which exists; `train_batch` is the number of images in a batch."""
+    def __init__(self, out, train_batch, val_data, class_names, palette, steps):
+        """Writes into `out`, which exists, and ends training after `steps` batches.
+
+        `train_batch` is the number of images in a batch.
+        """
         super().__init__()
-        self.out, self.train_batch = out, train_batch
+        self.out, self.train_batch, self.steps_left = out, train_batch, steps
         self.class_names, self.palette = class_names, palette
         self.shown = [
             (images[0].numpy(), masks[0].numpy()) for images, masks in val_data.take(SHOWN)
@@ -203,13 +300,17 @@ class RunLog(keras.callbacks.Callback):
         self.started, self.batches = time.perf_counter(), 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops the run as soon as the loss is no number."""
+        """Stops the run as soon as the loss is no number, and where its iterations end."""
         self.batches += 1
+        self.steps_left -= 1
+        if not self.steps_left:
+            self.model.stop_training = True
         self.trained = time.perf_counter() - self.started  # Without validation.
         if not math.isfinite(logs["loss"]):
             raise ConfigError(
                 f"the loss became {logs['loss']} at step {batch + 1} of the epoch. Lower the "
-                "learning rate (--learning-rate)"
+                "learning rate (--learning-rate"
+                + ("; a summed loss takes about 1e-10)" if self._is_summed() else ")")
                 + ("; the best model so far is kept." if self.best_report else ".")
             )
 
@@ -234,6 +335,9 @@ class RunLog(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Closes the log."""
         self.writer.close()
+
+    def _is_summed(self):
+        return getattr(self.model.loss, "reduction", None) == "sum"
 
     def _metric(self):
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))

@@ -22,14 +22,14 @@ class Augmentation:
     """What is changed at random, and by how much.
 
     Attributes:
-        crop: (height, width) of what comes out, in pixels.
+        crop: (height, width) of what comes out, in pixels; None for whole images.
         scale: the image is resized by a factor drawn from this range before it is cropped.
         mirror: flip left and right in half of the cases.
         colour: strength of brightness, contrast, saturation, hue and gamma changes; 0 is off,
             1 changes brightness and contrast by up to 40 %.
     """
 
-    crop: tuple[int, int]
+    crop: tuple[int, int] | None
     scale: tuple[float, float] = (1.0, 1.0)
     mirror: bool = True
     colour: float = 0.0
@@ -40,7 +40,6 @@ def transform(augmentation):
 
     A pipeline keeps a random state: each thread needs one of its own.
     """
-    height, width = augmentation.crop
     low, high = augmentation.scale
     steps = []
     if (low, high) != (1.0, 1.0):
@@ -52,17 +51,19 @@ def transform(augmentation):
                 p=1,
             )
         )
-    steps += [
-        A.PadIfNeeded(
-            height,
-            width,
-            position="random",
-            border_mode=cv2.BORDER_CONSTANT,
-            fill=MEAN_COLOUR,
-            fill_mask=IGNORE,
-        ),
-        A.RandomCrop(height, width),
-    ]
+    if augmentation.crop is not None:
+        height, width = augmentation.crop
+        steps += [
+            A.PadIfNeeded(
+                height,
+                width,
+                position="random",
+                border_mode=cv2.BORDER_CONSTANT,
+                fill=MEAN_COLOUR,
+                fill_mask=IGNORE,
+            ),
+            A.RandomCrop(height, width),
+        ]
     if augmentation.mirror:
         steps.append(A.HorizontalFlip(p=0.5))
     if augmentation.colour:

@@ -15,22 +15,29 @@ from pipelines.examples import read_example
 
 
 def train_dataset(split, *, batch_size, augmentation, seed=0):
-    """Shuffled, augmented crops; one pass over the split, in a new order each time it is iterated.
+    """Shuffled, augmented crops or whole images: one pass over the split.
 
-    Two data sets of the same seed give the same batches, whatever the number of threads.
+    Each time it is iterated the order is a new one. Two data sets of the same seed give the same
+    batches, whatever the number of threads.
 
     Args:
         split: a `Split`.
         batch_size: images in a batch; the examples that do not fill the last batch are dropped.
-        augmentation: an `Augmentation`; its crop is the size of what comes out.
+        augmentation: an `Augmentation`; its crop is the size of what comes out. Without one the
+            images keep their own sizes, which takes batches of one.
         seed: of order and augmentation.
 
     Returns:
         A `tf.data.Dataset` of known cardinality: images `[b, *crop, 3]`, masks `[b, *crop]`.
 
     Raises:
-        DataError: the split has fewer examples than one batch.
+        DataError: the split has fewer examples than one batch, or whole images are to be batched.
     """
+    if augmentation.crop is None and batch_size != 1:
+        raise DataError(
+            f"batch_size={batch_size}: whole images differ in size and go one by one. Use 1, or "
+            "give a crop."
+        )
     if len(split) < batch_size:
         raise DataError(
             f"{split.name}: {len(split)} examples do not fill one batch of {batch_size}. "
@@ -44,7 +51,8 @@ def train_dataset(split, *, batch_size, augmentation, seed=0):
         image, mask = read_example(split, index)
         return seed_and_apply(thread.compose, image, mask, int(sample_seed))
 
-    count, crop, epochs = len(split), tuple(augmentation.crop), itertools.count()
+    count, epochs = len(split), itertools.count()
+    size = (None, None) if augmentation.crop is None else tuple(augmentation.crop)
 
     def order():
         """Indices are shuffled, not images; a seed for each sample, before anything is parallel."""
@@ -55,7 +63,7 @@ def train_dataset(split, *, batch_size, augmentation, seed=0):
     number = tf.TensorSpec((), tf.int64)
     ds = tf.data.Dataset.from_generator(order, output_signature=(number, number))
     ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
-    ds = ds.map(_as_tensors(load, crop), num_parallel_calls=tf.data.AUTOTUNE)
+    ds = ds.map(_as_tensors(load, size), num_parallel_calls=tf.data.AUTOTUNE)
     ds = ds.batch(batch_size, drop_remainder=True)
     return ds.prefetch(tf.data.AUTOTUNE)
 

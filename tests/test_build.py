@@ -98,3 +98,18 @@ def test_evaluation_gives_every_example_whole_and_in_order(split):
 def test_a_split_smaller_than_a_batch_is_refused(split):
     with pytest.raises(pipelines.DataError, match="40 examples do not fill one batch of 41"):
         pipelines.train_dataset(split, batch_size=41, augmentation=STRONG)
+
+
+def test_whole_images_come_as_they_are_one_by_one(split):
+    whole = pipelines.Augmentation(None, mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole, seed=0)
+    assert ds.element_spec[0] == tf.TensorSpec((1, None, None, 3), tf.uint8)
+    assert int(ds.cardinality()) == 40
+    found = {(image.tobytes(), mask.tobytes()) for image, mask in batches(ds)}
+    expected = (read_example(split, index) for index in range(40))
+    assert found == {(image.tobytes(), mask.tobytes()) for image, mask in expected}
+
+
+def test_whole_images_cannot_be_batched(split):
+    with pytest.raises(pipelines.DataError, match="batch_size=4: whole images differ in size"):
+        pipelines.train_dataset(split, batch_size=4, augmentation=pipelines.Augmentation(None))

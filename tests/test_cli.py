@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import sys
 
 import numpy as np
@@ -123,6 +125,17 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--weights", "no.h5"), "weights='no.h5': no such file"),
         (("--freeze", "blok"), "no layer of"),
         (("--model", "fcn4s"), "fcn4s"),
+        (("--stages", "8,16"), "stages=fcn8s,fcn16s: must be some of fcn32s,fcn16s,fcn8s"),
+        (("--stages", "32,64"), "--stages 32,16,8), from coarse to fine"),
+        (("--stages", "32,16", "--model", "fcn8s"), "says already which nets are trained"),
+        (("--init-from", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--crop", "none"), "batch_size: must be 1 with whole images"),
+        (("--momentum", "0.9"), "Choose optimizer: sgd (--optimizer sgd)"),
+        (("--optimizer", "adam"), "adam"),
+        (("--skip-scales", "1"), "--skip-scales: must be two numbers, such as 0.01,0.0001"),
+        (("--stage-rates", "1,b"), "--stage-rates: must be two numbers"),
+        (("--keep", "0"), "keep=0"),
+        (("--epochs", "1", "--iterations", "1"), "both say when to stop"),
         (("--epoch", "3"), "--epoch"),
     ],
 )
@@ -132,6 +145,40 @@ def test_mistakes_get_one_line_and_status_2(fcn_keras_cli, two_folders, argument
     status, _, err = fcn_keras_cli("train", *base, *options, *arguments)
     assert status == 2
     assert message in err and "Traceback" not in err
+
+
+def test_the_papers_stages_and_one_more_by_hand(fcn_keras_cli, two_folders):
+    data, run = ("--data", two_folders / "data.yaml"), two_folders / "run"
+    base = ("train", *data, *TINY, "--recipe", "heavy", "--iterations", 3)
+    status, out, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
+    assert status == 0, err
+    assert [line for line in out.splitlines() if line.startswith("training")] == [
+        "training fcn32s_tiny",
+        "training fcn16s_tiny",
+    ]
+    assert re.search(r"epoch 1/1  loss \d,\d{3}  ", out)  # Summed over 2,184 pixels.
+    for folder in (run, run / "32s", run / "16s"):
+        assert {"model.keras", "config.yaml", "metrics.json"} <= set(os.listdir(folder))
+
+    figures = two_folders / "figures.json"
+    status, out, err = fcn_keras_cli("evaluate", run, *data, "--json", figures)
+    assert status == 0, err
+    written = json.loads((run / "16s" / "metrics.json").read_text())
+    assert json.loads(figures.read_text())["confusion"] == written["confusion"]
+
+    third = ("--out", two_folders / "8s", "--model", "fcn8s", "--init-from", run)
+    status, out, err = fcn_keras_cli(*base, *third)
+    assert status == 0, err
+    row = next(csv.DictReader((two_folders / "8s" / "history.csv").read_text().splitlines()))
+    assert float(row["learning_rate"]) == pytest.approx(1e-14)
+
+    status, _, err = fcn_keras_cli(
+        *base, *third, "--head-width", 8, "--out", two_folders / "narrow"
+    )
+    assert status == 2
+    assert "fcn8s_tiny cannot start from fcn16s_tiny: a weight of 'fc6' has" in err
+    status, _, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
+    assert status == 2 and "holds a run already" in err
 
 
 def test_faults_in_the_data_stop_the_run_before_it_begins(fcn_keras_cli, two_folders):

@@ -1,9 +1,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 
 
@@ -64,7 +66,7 @@ def test_fit_and_evaluate_report_the_formula(rng):
 
 
 def test_the_loss_survives_saving():
-    loss = MaskedCrossentropy(ignore_class=7, class_weights=[1, 2.5])
+    loss = MaskedCrossentropy(7, [1, 2.5], reduction="sum", keep=0.5, seed=4)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
 
@@ -77,3 +79,86 @@ def test_balancing_weights_interpolate_between_as_it_is_and_alike():
     half = balancing_weights(pixels, 0.5)
     assert half[0] < half[1] < half[2] == half[3]
     assert (half * pixels).sum() / pixels.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sum_is_the_mean_times_its_weights(rng, weighted):
+    labels = rng.integers(0, 4, (2, 5, 6)).astype("uint8")
+    labels[0, :2] = 255
+    logits = rng.normal(scale=5, size=(2, 5, 6, 4)).astype("float32")
+    weights = rng.uniform(0.1, 3, 4) if weighted else None
+    below = np.where(labels == 255, 0, (np.ones(4) if weights is None else weights)[labels % 4])
+    actual = MaskedCrossentropy(class_weights=weights, reduction="sum")(labels, logits)
+    expected = formula(labels, logits, weights) * below.sum()
+    assert float(actual) == pytest.approx(expected, rel=1e-5)
+
+
+def sampled_gradient(loss, labels, logits):
+    logits = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss(labels, logits)
+    return float(value), tape.gradient(value, logits).numpy()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, reduction):
+    labels = rng.integers(0, 3, (4, 60, 80)).astype("uint8")
+    labels[:, :5] = 255
+    logits = rng.normal(size=(4, 60, 80, 3)).astype("float32")
+    whole = MaskedCrossentropy(reduction=reduction)
+    value, every = sampled_gradient(whole, labels, logits)
+    loss = MaskedCrossentropy(reduction=reduction, keep=0.25, seed=1)
+    actual, some = sampled_gradient(loss, labels, logits)
+    assert actual == value  # What fit and evaluate print is the loss of all pixels.
+
+    kept = (some != 0).any(axis=-1)
+    assert not kept[labels == 255].any()
+    assert kept[labels != 255].mean() == pytest.approx(0.25, abs=0.02)
+    only = np.where(kept, labels, 255)
+    np.testing.assert_allclose(some, sampled_gradient(whole, only, logits)[1], rtol=1e-5)
+
+    again = (sampled_gradient(loss, labels, logits)[1] != 0).any(axis=-1)
+    assert (again != kept).any()  # Each batch is drawn anew,
+    twin = MaskedCrossentropy(reduction=reduction, keep=0.25, seed=1)
+    np.testing.assert_array_equal(sampled_gradient(twin, labels, logits)[1], some)  # by the seed.
+
+
+def test_patch_sampling_follows_the_seed_of_keras(rng):
+    labels = rng.integers(0, 3, (1, 20, 30)).astype("uint8")
+    logits = rng.normal(size=(1, 20, 30, 3)).astype("float32")
+    drawn = []
+    for seed in (3, 3, 4):
+        keras.utils.set_random_seed(seed)
+        drawn.append(sampled_gradient(MaskedCrossentropy(keep=0.5), labels, logits)[1])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+
+
+def test_patch_sampling_trains_in_a_graph_on_images_of_any_size(rng):
+    model = keras.Sequential([keras.Input((None, None, 2)), keras.layers.Conv2D(3, 1)])
+    model.compile(keras.optimizers.SGD(0.5), loss=MaskedCrossentropy(keep=0.5))
+    sizes = [(4, 6), (5, 3), (7, 8)]
+    data = tf.data.Dataset.from_generator(
+        lambda: ((np.ones((1, *s, 2), "float32"), np.ones((1, *s), "uint8")) for s in sizes),
+        output_signature=(
+            tf.TensorSpec((1, None, None, 2)),
+            tf.TensorSpec((1, None, None), tf.uint8),
+        ),
+    ).apply(tf.data.experimental.assert_cardinality(3))
+    first = model.evaluate(data, verbose=0)
+    assert model.evaluate(data, verbose=0) == first  # Not sampled.
+    assert model.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"][-1] < first / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reduction": "average"}, "reduction='average': must be mean or sum"),
+        ({"keep": 0}, "keep=0: must be above 0 and at most 1"),
+        ({"keep": 1.5}, "keep=1.5"),
+    ],
+)
+def test_options_out_of_range_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        MaskedCrossentropy(**options)

@@ -17,6 +17,7 @@ def test_predict_is_the_argmax_at_the_images_size(rng):
         mask = fcn_keras.predict(model, image)
         assert mask.dtype == np.uint8 and mask.shape == size
         np.testing.assert_array_equal(mask, np.argmax(model(image[None])[0], axis=-1))
+        np.testing.assert_array_equal(fcn_keras.predict(model, image.astype("float64")), mask)
 
 
 def test_more_than_255_classes_need_16_bits():

@@ -1,0 +1,154 @@
+"""CaffeSGD, step by step against Caffe's rule in NumPy float64."""
+
+import keras
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.losses import MaskedCrossentropy
+from fcn_keras.optimizers import CaffeSGD
+
+RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
+
+
+def small_net():
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 2)),
+            keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="random_normal"),
+            keras.layers.Conv2D(CLASSES, 1, bias_initializer="random_normal"),
+        ]
+    )
+
+
+def gradients(weights, image, label, reduction):
+    """Of the loss of `small_net` on one image, by hand."""
+    kernel1, bias1, kernel2, bias2 = weights
+    windows = sliding_window_view(image, (3, 3), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    x = windows.reshape(-1, 18)
+    hidden = x @ kernel1.reshape(18, -1) + bias1
+    active = np.maximum(hidden, 0)
+    scores = active @ kernel2[0, 0] + bias2
+    share = np.exp(scores - scores.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    valid = label.ravel() != 255
+    share[valid, label.ravel()[valid]] -= 1
+    share *= valid[:, None] / (valid.sum() if reduction == "mean" else 1)
+    back = share @ kernel2[0, 0].T * (hidden > 0)
+    return [
+        (x.T @ back).reshape(kernel1.shape),
+        back.sum(axis=0),
+        (active.T @ share)[None, None],
+        share.sum(axis=0),
+    ]
+
+
+def caffe(weights, batches, reduction, iter_size):
+    """Caffe's SGD: normalise by iter_size, regularise, then momentum; biases at twice the rate."""
+    weights = [w.astype("float64") for w in weights]
+    history = [np.zeros_like(w) for w in weights]
+    for start in range(0, len(batches), iter_size):
+        total = [np.zeros_like(w) for w in weights]
+        for image, label in batches[start : start + iter_size]:
+            for diff, gradient in zip(
+                total, gradients(weights, image, label, reduction), strict=True
+            ):
+                diff += gradient
+        for i, (rate, decay) in enumerate(2 * [(1, 1), (2, 0)]):  # lr_mult and decay_mult
+            diff = total[i] / iter_size + decay * DECAY * weights[i]
+            history[i] = MOMENTUM * history[i] + rate * RATE * diff
+            weights[i] = weights[i] - history[i]
+    return weights
+
+
+@pytest.fixture
+def batches(rng):
+    """12 images and labels of changing size."""
+    made = []
+    for _ in range(12):
+        height, width = rng.integers(5, 9, 2)
+        label = rng.integers(0, CLASSES, (height - 2, width - 2)).astype("uint8")
+        label[0] = 255
+        made.append((rng.normal(size=(height, width, 2)), label))
+    return made
+
+
+def optimizer(iter_size=1):
+    return CaffeSGD(
+        RATE,
+        MOMENTUM,
+        l2=DECAY,
+        bias_rate=2.0,
+        gradient_accumulation_steps=iter_size if iter_size > 1 else None,
+    )
+
+
+def step(model, batches):
+    for image, label in batches:
+        model.train_on_batch(image[None].astype("float32"), label[None])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("iter_size", [1, 3])
+def test_every_update_is_caffes(batches, reduction, iter_size):
+    model = small_net()
+    model.compile(optimizer(iter_size), loss=MaskedCrossentropy(reduction=reduction))
+    start = model.get_weights()
+    for done in range(iter_size, len(batches) + 1, iter_size):
+        step(model, batches[done - iter_size : done])
+        expected = caffe(start, batches[:done], reduction, iter_size)
+        for ours, theirs in zip(model.get_weights(), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_training_goes_on_after_saving_as_if_nothing_had_happened(batches, tmp_path):
+    through, first = small_net(), small_net()
+    first.set_weights(through.get_weights())
+    for model in (through, first):
+        model.compile(optimizer(3), loss=MaskedCrossentropy())
+    step(through, batches)
+    step(first, batches[:7])  # In the midst of an accumulation.
+    first.save(tmp_path / "half.keras")
+    second = keras.models.load_model(tmp_path / "half.keras")
+    assert isinstance(second.optimizer, CaffeSGD)
+    step(second, batches[7:])
+    for ours, theirs in zip(second.get_weights(), through.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
+    norm = keras.layers.BatchNormalization()
+    norm.build((None, 2))
+    rule = CaffeSGD(0.5, 0.9, l2=0.1, bias_rate=2.0)
+    rule.apply(2 * [np.ones(2, "float32")], norm.trainable_variables)
+    np.testing.assert_array_equal(norm.gamma, [0.5, 0.5])
+    np.testing.assert_array_equal(norm.beta, [-0.5, -0.5])
+
+
+def test_bfloat16_layers_keep_float32_weights_and_updates(batches):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = small_net()
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.compile(optimizer(), loss=MaskedCrossentropy())
+    start = model.get_weights()
+    step(model, batches[:1])
+    assert {w.dtype for w in model.get_weights()} == {np.dtype("float32")}
+    for ours, theirs in zip(model.get_weights(), caffe(start, batches[:1], "mean", 1), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_decay": 5e-4}, "Use l2"),
+        ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
+        ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
+    ],
+)
+def test_what_is_not_caffes_rule_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        CaffeSGD(**options)
