@@ -40,6 +40,7 @@ make_lazy(
     {
         "backbones": ["BACKBONES", "MEANS"],
         "caffe": [],
+        "classifiers": [],
         "convolutionalize": ["convolutionalize"],
         "decoder": ["Stream"],
         "errors": ["FcnKerasError"],

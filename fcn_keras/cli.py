@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+experiments = typer.Typer(help="The paper's experiments that need no training.")
+app.add_typer(experiments, name="experiment", no_args_is_help=True)
 console = Console()
 
 RunOrModel = Annotated[
@@ -367,6 +369,45 @@ def convert(
     out.parent.mkdir(parents=True, exist_ok=True)
     save_model(net, out)
     console.print(f"model: {out}", soft_wrap=True)
+
+
+@experiments.command("iu-bounds")
+def iu_bounds(
+    data: Data,
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    resample: Annotated[
+        str, typer.Option(help="subsample-bilinear, average-bilinear or subsample-nearest.")
+    ] = "subsample-bilinear",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+):
+    """The best mean IU that a net of each stride could reach: labels downsampled and back."""
+    _import_tensorflow()
+    import pipelines
+    from fcn_keras.evaluation import write_json
+    from fcn_keras.experiments import PUBLISHED_BOUNDS, RESAMPLINGS
+    from fcn_keras.experiments import iu_bounds as bounds_of
+
+    examples = pipelines.read(data, split, data_dir)
+    _check(examples)
+    with _progress(f"resampling {examples.name}", len(examples)) as advance:
+
+        def masks():
+            for index in range(len(examples)):
+                yield pipelines.read_example(examples, index)[1]
+                advance()
+
+        bounds = bounds_of(masks(), examples.num_classes, resample=resample)
+    table = Table(title=f"{examples.name}, {len(examples)} masks", title_justify="left")
+    for column in ("downsampled by", "mean IU", "the paper's, on PASCAL VOC"):
+        table.add_column(column, justify="right")
+    for factor, bound in bounds.items():
+        table.add_row(str(factor), f"{bound:.3f}", f"{PUBLISHED_BOUNDS[factor]:.3f}")
+    console.print(table)
+    console.print(f"{resample}: {RESAMPLINGS[resample]}")
+    if json is not None:
+        how = {"data": examples.name, "resample": resample, "how": RESAMPLINGS[resample]}
+        write_json(json, {**how, "mean_iou": bounds})
 
 
 def _config(options):

@@ -11,6 +11,7 @@ from pipelines.check import check
 from pipelines.datasets import camvid, folder, synthetic
 from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError
+from pipelines.examples import read_example
 from pipelines.split import Example, Split, distinct_palette
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "distinct_palette",
     "eval_dataset",
     "read",
+    "read_example",
     "read_image",
     "read_mask",
     "train_dataset",

@@ -124,6 +124,8 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
         (("--weights", "no.h5"), "weights='no.h5': no such file"),
         (("--freeze", "blok"), "no layer of"),
+        (("--geometry", "reference"), "geometry='reference': the backbone 'tiny' has no such"),
+        (("--mean", "vok"), "mean='vok': unknown; choose one of imagenet, voc"),
         (("--model", "fcn4s"), "fcn4s"),
         (("--stages", "8,16"), "stages=fcn8s,fcn16s: must be some of fcn32s,fcn16s,fcn8s"),
         (("--stages", "32,64"), "--stages 32,16,8), from coarse to fine"),

@@ -100,3 +100,16 @@ def test_epochs_or_iterations_end_a_run():
     assert (config.steps(30), config.passes(30)) == (80, 3)
     assert (config.steps(100), config.passes(100)) == (80, 1)
     assert paper("heavy", epochs=2).steps(30) == 60  # The user's beat the recipe's iterations.
+
+
+def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
+    for recipe in ("accumulated", "heavy", "online", "at-once"):
+        config = resolve(recipe, {"data": "data.yaml"})
+        assert (config.geometry, config.mean) == ("reference", "voc")
+        config = resolve(recipe, {"data": "data.yaml", "backbone": "tiny"})
+        assert (config.geometry, config.mean) == ("same", None)
+        config = resolve(recipe, {"data": "data.yaml", "geometry": "same", "mean": "imagenet"})
+        assert (config.geometry, config.mean) == ("same", "imagenet")
+    assert resolve("heavy", {"data": "siftflow"}).mean == "siftflow"
+    assert resolve("heavy", {"data": "nyudv2"}).mean == "nyudv2"
+    assert resolve("camvid", {"data": "camvid"}).geometry == "same"
