@@ -56,16 +56,22 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
     def __init__(self, name, action):
         self.name, self.action = name, action
+        self.is_searching = False
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != self.name:
+        if fullname != self.name or self.is_searching:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self.is_searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.is_searching = False
         if spec is not None:
             execute = spec.loader.exec_module
 
             def execute_and_act(module):
+                # Not before: TensorFlow asks for the spec of Keras without importing it.
+                sys.meta_path.remove(self)
                 execute(module)
                 self.action()
 

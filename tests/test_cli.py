@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import fcn_keras
 from fcn_keras import cli
 from fcn_keras.metrics import FIGURES
 
@@ -93,6 +95,20 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
     assert status == 2 and "holds a run already" in err
     status, _, err = fcn_keras_cli("evaluate", run, "--data", "synthetic")
     assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
+
+
+def test_a_process_of_its_own_opens_a_model(two_folders):
+    # In this process Keras was there before the command; there the command imports it.
+    model = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4)
+    model.save(two_folders / "model.keras")
+    command = [sys.executable, "-m", "fcn_keras", "evaluate", "model.keras", "--data", "data.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=two_folders)
+    assert done.returncode == 0, done.stderr
+    assert "mean IU" in done.stdout
+    assert done.stderr.splitlines() == [
+        "warning: every pixel is predicted as 'ground': the model is untrained, its backbone was "
+        "never initialised, or it was trained on other classes."
+    ]
 
 
 def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):

@@ -23,7 +23,15 @@ def test_help_does_not_load_tensorflow():
     assert "quickstart" in done.stdout
 
 
-@pytest.mark.parametrize("imports", ["import fcn_keras, keras", "import keras, fcn_keras"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import fcn_keras, keras",
+        "import keras, fcn_keras",
+        "import fcn_keras, tensorflow, keras",
+        "import fcn_keras, importlib.util; importlib.util.find_spec('keras'); import keras",
+    ],
+)
 def test_importing_the_package_registers_its_layers_with_keras(imports):
     code = f"{imports}\nassert keras.saving.get_registered_object('fcn_keras>CropLike')"
     assert run(code).returncode == 0
