@@ -252,7 +252,9 @@ def _pad_to_multiple(layer, x):
     ]
 
 
-def _crop_like(_, x, reference):
+def _crop_like(layer, x, reference):
+    if layer.offset is not None:
+        return [axis.window(1, before=-layer.offset) for axis in x.axes]
     return [
         axis.window(1, before=0 if None in sizes else -((sizes[0] - sizes[1]) // 2))
         for axis, *sizes in zip(x.axes, x.shape, reference.shape, strict=False)
@@ -280,7 +282,8 @@ def _upsampling(layer, x):
 
 
 def _bilinear_upsampling(layer, x):
-    return [axis.upsampled(layer.factor, 2 * layer.factor, layer.factor // 2) for axis in x.axes]
+    crop = 0 if layer.fade else layer.factor // 2
+    return [axis.upsampled(layer.factor, layer.kernel_size, crop) for axis in x.axes]
 
 
 def _is_of_keras(layer):

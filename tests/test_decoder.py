@@ -129,3 +129,9 @@ def test_wrong_arguments_are_named(options, message):
     with pytest.raises(ModelError) as error:
         FCN8s(**{**TINY, **options})
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("backbone", ["alexnet", "googlenet"])
+def test_skips_need_features_to_score(backbone):
+    with pytest.raises(ModelError, match=f"backbone='{backbone}': has no features of stride 16"):
+        FCN16s(3, backbone=backbone, weights=None, head_width=2)

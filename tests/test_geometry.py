@@ -270,3 +270,20 @@ def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
     assert receptive_field(fcn_keras.convolutionalize(build()))[:2] == (size, 32)
     fcn = fcn_keras.FCN32s(21, backbone=build.__name__.lower(), weights=None, head_width=8)
     assert receptive_field(fcn)[:2] == (min(size, 715), 32)
+
+
+@pytest.mark.parametrize(
+    ("build", "backbone"),
+    [
+        (fcn_keras.FCN32s, "vgg16"),
+        (fcn_keras.FCN16s, "vgg16"),
+        (fcn_keras.FCN8s, "vgg16"),
+        (fcn_keras.FCN32s, "alexnet"),
+    ],
+)
+def test_the_references_crops_put_each_logit_over_its_pixel(build, backbone):
+    # The published offsets and this arithmetic know nothing of each other.
+    options = {"backbone": backbone, "weights": None, "head_width": 2, "geometry": "reference"}
+    size, stride, offset = fcn_keras.receptive_field(build(2, **options), "logits")
+    assert stride == 1
+    assert offset + (size - 1) / 2 == 0
