@@ -6,6 +6,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,11 +21,17 @@ app = typer.Typer(
     help="Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # In its own markup, Rich drops "[default: 4]".
     pretty_exceptions_enable=False,
 )
 experiments = typer.Typer(help="The paper's experiments that need no training.")
 app.add_typer(experiments, name="experiment", no_args_is_help=True)
 console = Console()
+
+# The many options of `train`, by what they are about.
+_of_model = partial(typer.Option, rich_help_panel="The model")
+_of_samples = partial(typer.Option, rich_help_panel="The samples")
+_of_learning = partial(typer.Option, rich_help_panel="Learning")
 
 RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
@@ -125,10 +132,10 @@ def train(
             "heavy, online, at-once."
         ),
     ] = "default",
-    model: Annotated[ModelName | None, typer.Option(help="[default: fcn8s]")] = None,
+    model: Annotated[ModelName | None, _of_model(help="[default: fcn8s]")] = None,
     stages: Annotated[
         str | None,
-        typer.Option(
+        _of_model(
             metavar="32,16,8",
             help="Train these nets in turn, each from the best model of the one before, into "
             "OUT/32s, OUT/16s, OUT/8s.",
@@ -136,7 +143,7 @@ def train(
     ] = None,
     init_from: Annotated[
         Path | None,
-        typer.Option(
+        _of_model(
             metavar="RUN",
             help="Start from a trained coarser net: a run's folder or a .keras file. --weights is "
             "then not used.",
@@ -144,47 +151,72 @@ def train(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(
+        _of_model(
             help="vgg16, alexnet, googlenet, resnet50, mobilenet_v2, efficientnet_v2_b0, "
             "convnext_tiny or tiny. [default: vgg16]"
         ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(
+        _of_model(
             help="imagenet, a keras.applications weights file with or without top, or none. "
             "[default: imagenet]"
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
-    iterations: Annotated[
-        int | None, typer.Option(help="Updates of the weights, instead of epochs.")
+    head_width: Annotated[
+        int | None, _of_model(help="Channels of fc6 and fc7. [default: 4096]")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a step. [default: 4]")] = None,
+    dropout: Annotated[float | None, _of_model(help="After fc6 and fc7. [default: 0.5]")] = None,
+    skip_scales: Annotated[
+        str | None,
+        _of_model(
+            metavar="A,B", help="Factors on pool4 and pool3 before their scores. [default: 1,1]"
+        ),
+    ] = None,
+    geometry: Annotated[
+        Geometry | None,
+        _of_model(help="reference: the authors' padding and crops. [default: same]"),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        _of_model(
+            help="Subtracted from the image: imagenet, voc, nyudv2, nyudv2_hha, siftflow. "
+            "[default: imagenet]"
+        ),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        _of_model(help="Layers whose names start so keep their weights; may be repeated."),
+    ] = None,
+    batch_size: Annotated[int | None, _of_samples(help="Images in a step. [default: 4]")] = None,
     crop: Annotated[
         str | None,
-        typer.Option(
+        _of_samples(
             metavar="HxW",
             help="Size of the crops; none: whole images, with --batch-size 1. [default: 320x320]",
         ),
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option(metavar="LOW,HIGH", help="Images are resized at random. [default: 0.75,1.5]"),
+        _of_samples(metavar="LOW,HIGH", help="Images are resized at random. [default: 0.75,1.5]"),
     ] = None,
     mirror: Annotated[
-        bool | None, typer.Option("--mirror/--no-mirror", help="[default: on]")
+        bool | None, _of_samples("--mirror/--no-mirror", help="[default: on]")
     ] = None,
     colour: Annotated[
-        float | None, typer.Option(help="Colour changes, 0 (none) to 1. [default: 0.5]")
+        float | None, _of_samples(help="Colour changes, 0 (none) to 1. [default: 0.5]")
+    ] = None,
+    epochs: Annotated[int | None, _of_learning(help="[default: 20]")] = None,
+    iterations: Annotated[
+        int | None, _of_learning(help="Updates of the weights, instead of epochs.")
     ] = None,
     optimizer: Annotated[
-        Optimizer | None, typer.Option(help="sgd is Caffe's, with momentum. [default: adamw]")
+        Optimizer | None, _of_learning(help="sgd is Caffe's, with momentum. [default: adamw]")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
+    learning_rate: Annotated[float | None, _of_learning(help="[default: 1e-4]")] = None,
     stage_rates: Annotated[
         str | None,
-        typer.Option(
+        _of_learning(
             metavar="R16,R8",
             help="Factors on the learning rate of an FCN-16s and an FCN-8s that start from a "
             "coarser net. [default: 1,1]",
@@ -192,68 +224,43 @@ def train(
     ] = None,
     schedule: Annotated[
         Schedule | None,
-        typer.Option(help="The learning rate after the warm-up. [default: cosine]"),
+        _of_learning(help="The learning rate after the warm-up. [default: cosine]"),
     ] = None,
     warmup_steps: Annotated[
-        int | None, typer.Option(help="Batches until the full learning rate. [default: 50]")
+        int | None, _of_learning(help="Batches until the full learning rate. [default: 50]")
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(help="adamw: decoupled; sgd: L2, kernels only. [default: 1e-4]"),
+        _of_learning(help="adamw: decoupled; sgd: L2, kernels only. [default: 1e-4]"),
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of sgd. [default: 0.9]")] = None,
+    momentum: Annotated[float | None, _of_learning(help="Of sgd. [default: 0.9]")] = None,
     bias_rate: Annotated[
         float | None,
-        typer.Option(help="Factor on the learning rate of biases, with sgd. [default: 1]"),
+        _of_learning(help="Factor on the learning rate of biases, with sgd. [default: 1]"),
     ] = None,
     accumulate: Annotated[
-        int | None, typer.Option(help="Batches whose gradients make one update. [default: 1]")
+        int | None, _of_learning(help="Batches whose gradients make one update. [default: 1]")
     ] = None,
     loss_reduction: Annotated[
         Reduction | None,
-        typer.Option(help="Over the labelled pixels of a batch. [default: mean]"),
+        _of_learning(help="Over the labelled pixels of a batch. [default: mean]"),
     ] = None,
     keep: Annotated[
         float | None,
-        typer.Option(
+        _of_learning(
             help="Patch sampling: share of the pixels that enter the gradient. [default: 1]"
         ),
     ] = None,
     class_balance: Annotated[
         float | None,
-        typer.Option(help="Weight of rare classes: 0 (as they are) to 1 (alike). [default: 0]"),
+        _of_learning(help="Weight of rare classes: 0 (as they are) to 1 (alike). [default: 0]"),
     ] = None,
-    head_width: Annotated[
-        int | None, typer.Option(help="Channels of fc6 and fc7. [default: 4096]")
-    ] = None,
-    dropout: Annotated[float | None, typer.Option(help="After fc6 and fc7. [default: 0.5]")] = None,
-    skip_scales: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B", help="Factors on pool4 and pool3 before their scores. [default: 1,1]"
-        ),
-    ] = None,
-    geometry: Annotated[
-        Geometry | None,
-        typer.Option(help="reference: the authors' padding and crops. [default: same]"),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Subtracted from the image: imagenet, voc, nyudv2, nyudv2_hha, siftflow. "
-            "[default: imagenet]"
-        ),
-    ] = None,
-    freeze: Annotated[
-        list[str] | None,
-        typer.Option(help="Layers whose names start so keep their weights; may be repeated."),
-    ] = None,
-    validate_every: Annotated[int | None, typer.Option(help="Epochs. [default: 1]")] = None,
+    validate_every: Annotated[int | None, _of_learning(help="Epochs. [default: 1]")] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="auto: bfloat16 where the processor computes in it. [default: auto]"),
+        _of_learning(help="auto: bfloat16 where the processor computes in it. [default: auto]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    seed: Annotated[int | None, _of_learning(help="[default: 0]")] = None,
 ):
     """Trains a model; --out gets the best one, its figures, history, pictures and TensorBoard log.
 

@@ -111,6 +111,12 @@ def test_a_process_of_its_own_opens_a_model(two_folders):
     ]
 
 
+def test_help_names_the_defaults(fcn_keras_cli):
+    status, out, _ = fcn_keras_cli("train", "--help")
+    assert status == 0
+    assert "[default: fcn8s]" in out and "[default: on]" in out
+
+
 def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
     figures = []
     for name in ("a", "b"):
