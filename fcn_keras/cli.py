@@ -37,7 +37,10 @@ RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
 ]
 Data = Annotated[
-    str, typer.Option(help="camvid, synthetic, or the YAML file that describes your own folders.")
+    str,
+    typer.Option(
+        help="camvid, voc2011, voc2012, synthetic, or a YAML file that describes your folders."
+    ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
 
@@ -276,7 +279,7 @@ def evaluate(
     model: RunOrModel,
     data: Data,
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ):
     """Measures a model: the paper's four figures, the IU of each class, the confusion matrix."""
@@ -382,7 +385,7 @@ def convert(
 def iu_bounds(
     data: Data,
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
     resample: Annotated[
         str, typer.Option(help="subsample-bilinear, average-bilinear or subsample-nearest.")
     ] = "subsample-bilinear",

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.augment import Augmentation
 from pipelines.build import eval_dataset, train_dataset
 from pipelines.check import check
-from pipelines.datasets import camvid, folder, synthetic
+from pipelines.datasets import camvid, folder, synthetic, voc
 from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError
 from pipelines.examples import read_example
@@ -30,7 +30,7 @@ __all__ = [
     "train_dataset",
 ]
 
-DATASETS = {"camvid": camvid.read, "synthetic": synthetic.read}
+DATASETS = {"camvid": camvid.read, **voc.READERS, "synthetic": synthetic.read}
 
 
 def read(data, split, data_dir=None):
@@ -39,7 +39,7 @@ def read(data, split, data_dir=None):
     Args:
         data: a key of `DATASETS`, or the path of a YAML file that describes one's own folders
             (see `pipelines.datasets.folder`).
-        split: "train", "val" or "test".
+        split: "train", "val", "test", or what else the data set has.
         data_dir: the folder that holds the data set's files, for those that have files.
 
     Returns:

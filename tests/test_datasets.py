@@ -140,7 +140,7 @@ def test_synthetic_images_are_always_the_same():
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones():
-    with pytest.raises(DataError, match="camvid, synthetic, or give the YAML"):
+    with pytest.raises(DataError, match="camvid, voc2011, voc2012, synthetic, or give the YAML"):
         pipelines.read("camvd", "train")
 
 
@@ -185,3 +185,55 @@ def test_check_refuses_a_split_without_a_label(two_folders):
         Image.fromarray(np.full((40, 56), 255, "uint8")).save(path)
     with pytest.raises(DataError, match="every pixel of every mask is void"):
         pipelines.check(pipelines.read(two_folders / "data.yaml", "val"))
+
+
+@pytest.fixture
+def voc_layout(tmp_path, rng):
+    """Two images of VOC 2012, one in each split; palette masks with void borders."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for name in ("2007_000001", "2007_000002"):
+        image = rng.integers(0, 256, (30, 40, 3), "uint8")
+        Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg")
+        mask = Image.fromarray(rng.choice([0, 15, 20, 255], (30, 40)).astype("uint8"), "P")
+        mask.putpalette(pipelines.distinct_palette(256).tobytes())
+        mask.save(root / "SegmentationClass" / f"{name}.png")
+    for split, names in (("train", "2007_000001\n"), ("val", "2007_000002\n")):
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(names)
+    return tmp_path
+
+
+def test_voc_is_read_from_the_devkit_or_the_folder_that_holds_it(voc_layout):
+    for folder in (voc_layout, voc_layout / "VOCdevkit"):
+        split = pipelines.read("voc2012", "val", folder)
+        assert [example.id for example in split.examples] == ["2007_000002"]
+        assert split.num_classes == 21
+        _, mask = read_example(split, 0)
+        assert set(np.unique(mask)) == {0, 15, 20, 255}
+
+
+def test_voc_names_what_is_missing(voc_layout):
+    (voc_layout / "VOCdevkit/VOC2012/SegmentationClass/2007_000001.png").unlink()
+    for data, split, folder, message in (
+        ("voc2012", "train", voc_layout, "1 of the files it lists are missing, the first is"),
+        ("voc2012", "test", voc_layout, "no such split; there are train, val"),
+        ("voc2011", "train", voc_layout, "no folder VOCdevkit/VOC2011 there. PASCAL VOC 2011"),
+        ("voc2012", "train", None, "host.robots.ox.ac.uk/pascal/VOC/voc2012/"),
+    ):
+        with pytest.raises(DataError) as error:
+            pipelines.read(data, split, folder)
+        assert message in str(error.value)
+
+
+def test_real_voc_masks_have_their_classes_and_colours(shared):
+    split = pipelines.read("voc2012", "trainval", shared / "data" / "voc_sample")
+    names = (shared / "data" / "splits" / "pascal_classes.txt").read_text().split()
+    assert list(split.class_names) == names[:21]
+    for index, example in enumerate(split.examples):
+        image, mask = read_example(split, index)
+        assert image.shape[:2] == mask.shape and 255 in mask
+        with Image.open(example.mask) as picture:
+            colours = np.array(picture.convert("RGB"))
+        inside = mask != 255
+        np.testing.assert_array_equal(split.palette[mask[inside]], colours[inside])
