@@ -12,13 +12,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from fcn_keras.errors import ConfigError, FcnKerasError
 
 app = typer.Typer(
-    help="Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",  # In its own markup, Rich drops "[default: 4]".
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 experiments = typer.Typer(help="The paper's experiments that need no training.")
 app.add_typer(experiments, name="experiment", no_args_is_help=True)
-console = Console()
+console = Console(markup=False)  # Paths and names may hold square brackets.
 
 # The many options of `train`, by what they are about.
 _of_model = partial(typer.Option, rich_help_panel="The model")
@@ -94,14 +94,35 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # Typer's for Ctrl-C.
+            print("stopped.", file=sys.stderr)
+        raise
     except ValueError as error:
         if not _is_users_mistake(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _print_version(wanted):
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"fcn-keras {version('fcn_keras')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+        ),
+    ] = False,
+):
+    """Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export."""
 
 
 @app.command()
@@ -282,7 +303,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ):
-    """Measures a model: the paper's four figures, the IU of each class, the confusion matrix."""
+    """Measures a model: the paper's four figures and the IU of each class.
+
+    With --json also the confusion matrix.
+    """
     _evaluate(model, data, data_dir, split, json)
 
 
@@ -394,10 +418,13 @@ def iu_bounds(
     """The best mean IU that a net of each stride could reach: labels downsampled and back."""
     _import_tensorflow()
     import pipelines
+    from fcn_keras import outputs
     from fcn_keras.evaluation import write_json
     from fcn_keras.experiments import PUBLISHED_BOUNDS, RESAMPLINGS
     from fcn_keras.experiments import iu_bounds as bounds_of
 
+    if json is not None:
+        outputs.check_json(json)
     examples = pipelines.read(data, split, data_dir)
     _check(examples)
     with _progress(f"resampling {examples.name}", len(examples)) as advance:
@@ -429,7 +456,7 @@ def _config(options):
     if options.get("crop", "").lower() == "none":
         options["crop"] = None
     elif "crop" in options:
-        options["crop"] = _pair("--crop", options["crop"].lower().split("x"), int, "320x480")
+        options["crop"] = _pair("--crop", options["crop"].lower(), "x", int, "320x480")
     for name, example in (
         ("scale", "0.75,1.5"),
         ("skip_scales", "0.01,0.0001"),
@@ -437,7 +464,7 @@ def _config(options):
     ):
         if name in options:
             option = f"--{name.replace('_', '-')}"
-            options[name] = _pair(option, options[name].split(","), float, example)
+            options[name] = _pair(option, options[name], ",", float, example)
     if options.get("weights", "").lower() == "none":
         options["weights"] = None
     for name in ("data_dir", "init_from"):
@@ -459,12 +486,12 @@ def _stages(options):
     return [f"fcn{stride.strip()}s" for stride in stages.split(",")]
 
 
-def _pair(option, parts, kind, example):
+def _pair(option, text, separator, kind, example):
     try:
-        first, second = (kind(part) for part in parts)
+        first, second = (kind(part) for part in text.split(separator))
     except ValueError:
         raise ConfigError(
-            f"{option}: must be two numbers, such as {example}; found {'x'.join(parts)!r}."
+            f"{option}: must be two numbers, such as {example}; found {text!r}."
         ) from None
     return first, second
 
@@ -484,6 +511,11 @@ def _train(config, out, stages=None):
     started = time.perf_counter()
     splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
     class_pixels = {name: _check(split) for name, split in splits.items()}["train"]
+    absent = [
+        name for name, n in zip(splits["train"].class_names, class_pixels, strict=True) if not n
+    ]
+    if absent:
+        print(f"warning: no training mask has {', '.join(absent)}: never learned.", file=sys.stderr)
     augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
     train_data = pipelines.train_dataset(
         splits["train"], batch_size=config.batch_size, augmentation=augmentation, seed=config.seed
@@ -494,12 +526,13 @@ def _train(config, out, stages=None):
         "class_names": splits["train"].class_names,
         "palette": splits["train"].palette,
         "class_pixels": class_pixels,
-        "callbacks": [TrainingProgress(console, config.steps(size), config.passes(size))],
     }
-    if stages:
-        best = training.train_stages(config, stages, *arguments, **options)
-    else:
-        best = training.train(config, *arguments, **options)
+    with TrainingProgress(console, config.steps(size), config.passes(size)) as progress:
+        options["callbacks"] = [progress]
+        if stages:
+            best = training.train_stages(config, stages, *arguments, **options)
+        else:
+            best = training.train(config, *arguments, **options)
     _show(best, f"validation, best epoch {best['epoch']}")
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
@@ -508,14 +541,22 @@ def _train(config, out, stages=None):
 def _evaluate(model, data, data_dir, split, json):
     _import_tensorflow()
     import pipelines
-    from fcn_keras import evaluation, loading
+    from fcn_keras import evaluation, loading, outputs
 
+    if json is not None:
+        outputs.check_json(json)
     opened = loading.load(model)
     examples = pipelines.read(data, split, data_dir)
     if opened.num_classes != examples.num_classes:
         raise ConfigError(
             f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
             f"{examples.num_classes}. Choose the data set it was trained on."
+        )
+    if opened.class_names not in (None, examples.class_names):
+        print(
+            f"warning: the model's classes are {', '.join(opened.class_names)}, the data set's "
+            f"{', '.join(examples.class_names)}: they are compared by their order.",
+            file=sys.stderr,
         )
     _check(examples)
     with _progress(f"evaluating on {examples.name}", len(examples)) as advance:
@@ -547,7 +588,7 @@ def _check(split):
 def _progress(description, total):
     """Gives a function to call after each of `total` things; shows a bar on a terminal."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(escape(description), total=total)
         yield lambda: progress.advance(task)
 
 
@@ -599,7 +640,9 @@ def _import_tensorflow():
     with tempfile.TemporaryFile() as lines:
         os.dup2(lines.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # It warns of a trace for each stage.
         except BaseException:
             lines.seek(0)
             os.write(stderr, lines.read())

@@ -34,6 +34,8 @@ def export(model, out):
         ModelError: `out` cannot be written, or the exported model gives other masks.
     """
     out = Path(out)
+    if set("*?[]") & set(str(out.absolute())):
+        raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))

@@ -1,5 +1,6 @@
 """Opens a trained model: a run's folder, or a .keras file of its own."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +45,8 @@ def load(path):
         raise ModelError(
             f"{path}: {why}. Give a folder that `fcn-keras train` made, or a .keras file."
         )
+    if not os.access(file, os.R_OK):
+        raise ModelError(f"{file}: no permission to read it. Change that.")
     if not zipfile.is_zipfile(file):
         raise ModelError(
             f"{file}: corrupt, or not a .keras file (a .keras file is a zip archive, complete to "
@@ -54,6 +57,15 @@ def load(path):
     except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{file}: cannot be loaded ({line[:300]}).") from None
+    if not hasattr(model, "output"):
+        raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")
+    for several, tensors in (("images", model.input), ("maps of logits", model.output)):
+        if isinstance(tensors, dict | list):
+            names = ", ".join(map(str, tensors))
+            raise ModelError(
+                f"{file}: the model has {len(tensors)} {several} ({names}); the commands know one. "
+                "In a script use keras.models.load_model, fcn_keras.predict and fcn_keras.export."
+            )
     shape = model.output_shape
     if not (isinstance(shape, tuple) and len(shape) == 4 and shape[-1]):
         raise ModelError(

@@ -4,16 +4,20 @@ Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of
 """
 
 import functools
+from collections import Counter
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.outputs import check_folder
 
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SOFTWARE = "fcn-keras predict"
 VOID_COLOUR = (255, 255, 255)
 
 
@@ -28,8 +32,19 @@ def predict(model, image):
     Returns:
         Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head, if the model
         has several.
+
+    Raises:
+        ConfigError: the image is no array of that shape, or the names are not the model's.
     """
-    image = keras.tree.map_structure(_as_pixels, image)
+    expected = model.input
+    if isinstance(expected, dict):
+        if not isinstance(image, dict) or image.keys() != expected.keys():
+            raise ConfigError(
+                f"image: {model.name} takes a dict of the images {', '.join(expected)}."
+            )
+        image = {name: _as_pixels(image[name], expected[name], name) for name in expected}
+    else:
+        image = _as_pixels(image, expected, "image")
     kinds = tuple(pixels.dtype.name for pixels in keras.tree.flatten(image))
     masks = _classes_of(model, kinds)(keras.tree.map_structure(lambda pixels: pixels[None], image))
     return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
@@ -52,7 +67,15 @@ def input_signature(model, kinds=None):
     return keras.tree.map_structure(spec, model.input)
 
 
-def _as_pixels(image):
+def _as_pixels(image, expected, name):
+    channels = expected.shape[-1]
+    shape = getattr(image, "shape", None)
+    if shape is None or len(shape) != 3 or shape[-1] != channels:
+        what = type(image).__name__ if shape is None else f"the shape {tuple(shape)}"
+        raise ConfigError(
+            f"{name}: must be an array [height, width, {channels}], found {what}. "
+            "`pipelines.read_image` reads a file."
+        )
     image = np.asarray(image)
     return image if image.dtype == np.uint8 else image.astype("float32")
 
@@ -124,8 +147,8 @@ def plan(sources, out):
         A list of (image path, mask path, overlay path).
 
     Raises:
-        ConfigError: a source is missing or empty, two images have one name, or a result would
-            take the place of a source or cannot be written.
+        ConfigError: a source is missing or empty, two images have one name and ending, or a result
+            cannot be written or would take the place of a file that is no earlier result.
     """
     images, out = [], Path(out)
     for source in map(Path, sources):
@@ -138,30 +161,44 @@ def plan(sources, out):
             images.append(source)
         else:
             raise ConfigError(f"{source}: no such file or folder.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{out}: cannot be made ({error.strerror}). Choose another --out."
-        ) from None
-
+    images = list(dict.fromkeys(images))
+    stems = Counter(path.stem for path in images)
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in images]
     jobs = [
-        (p, out / f"{p.stem}.png", out / f"{p.stem}_overlay.png") for p in dict.fromkeys(images)
+        (path, out / f"{name}.png", out / f"{name}_overlay.png")
+        for path, name in zip(images, names, strict=True)
     ]
-    taken = {path.resolve(): path for path in images}
+    check_folder(out)
+    taken = {}
     for image, *results in jobs:
         for result in results:
-            if result.resolve() in taken:
+            if result in taken:
                 raise ConfigError(
-                    f"{result}: the result of {image} would take the place of, or be taken for, "
-                    f"{taken[result.resolve()]}. Choose another --out, or predict the images of "
-                    "one name separately."
+                    f"{result}: would be the result of {taken[result]} and of {image}. Predict "
+                    "them into folders of their own."
                 )
-            taken[result.resolve()] = image
+            taken[result] = image
+            if result.exists() and not _is_ours(result):
+                raise ConfigError(
+                    f"{result}: is there already, and predict did not write it. Choose another "
+                    "--out."
+                )
+    out.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
 def write(image, mask, palette, mask_path, overlay_path):
-    """Writes a mask as a palette PNG, and the image under it."""
-    palette_png(mask, palette).save(mask_path)
-    Image.fromarray(overlay(image, mask, palette)).save(overlay_path)
+    """Writes a mask as a palette PNG, and the image under it; both say who wrote them."""
+    mark = PngInfo()
+    mark.add_text("Software", SOFTWARE)
+    palette_png(mask, palette).save(mask_path, pnginfo=mark)
+    Image.fromarray(overlay(image, mask, palette)).save(overlay_path, pnginfo=mark)
+
+
+def _is_ours(path):
+    """Whether a file is a result of `write`."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == SOFTWARE
+    except OSError:
+        return False

@@ -48,6 +48,11 @@ def naming_the_file(path, owner):
         path: of the file that is read inside the `with` block.
         owner: whose weights the file should have.
     """
+    if Path(path).suffix == ".keras":
+        raise WeightsError(
+            f"weights={str(path)!r}: a whole model, not the weights of {owner}. To start from a "
+            "trained net use --init-from."
+        )
     if not Path(path).is_file():
         raise WeightsError(
             f"weights={str(path)!r}: no such file. Give 'imagenet', None (command line: none) or "

@@ -61,6 +61,15 @@ class TrainingProgress(keras.callbacks.Callback):
         """Takes the bar away."""
         self.bar.stop()
 
+    def __enter__(self):
+        """Nothing: the bar comes with the training."""
+        return self
+
+    def __exit__(self, *error):
+        """Takes the bar away, and gives the cursor back, if the training was broken off."""
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
 
 def loss_text(loss):
     """A loss with three decimals; a summed one, which is large, without."""

@@ -67,8 +67,10 @@ class TrainConfig(BaseModel):
                 f"batch_size: must be 1 with whole images (crop: none), found {self.batch_size}; "
                 "accumulate gathers the gradients of several"
             )
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale: must be 0 < low <= high, found {self.scale}")
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(f"scale: must be 0.1 <= low <= high <= 10, found {self.scale}")
+        if "" in self.freeze:
+            raise ValueError("freeze: must be the beginning of layers' names, found ''")
         if min(self.stage_rates) <= 0:
             raise ValueError(f"stage_rates: must be above 0, found {self.stage_rates}")
         return self
@@ -240,4 +242,9 @@ def _settings(recipe, options):
             settings |= changes
     if chosen["backbone"] not in OF_THE_REFERENCE:
         settings |= {"geometry": "same", "mean": None}
+    if chosen["backbone"] == "tiny":
+        settings["weights"] = None
+    if recipe == "camvid" and chosen["backbone"] != "vgg16":
+        for name in ("freeze", "skip_scales"):  # Both speak of VGG16's blocks.
+            del settings[name]
     return settings

@@ -24,6 +24,7 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
+from fcn_keras import outputs
 from fcn_keras.decoder import Stream
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation import confusion_picture, report, write_json
@@ -35,6 +36,14 @@ from fcn_keras.prediction import predict, side_by_side
 from fcn_keras.recipes import STAGES
 from fcn_keras.transfer import start_from
 
+RUN_FILES = (
+    "model.keras",
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "tensorboard",
+    "pictures",
+)
 SHOWN = 8  # Validation images that become pictures.
 HISTORY = (
     "epoch",
@@ -76,6 +85,7 @@ def train(
     """
     out = Path(out)
     check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     precision = resolve_precision(config.precision)
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
@@ -141,7 +151,7 @@ def train_stages(config, models, train_data, val_data, out, **options):
 
 
 def check_stages(models, out):
-    """Makes the folders of a staged training and returns them in order: `out/32s` and so on.
+    """Checks the folders of a staged training and returns them in order: `out/32s` and so on.
 
     Raises:
         ConfigError: the models are not a sequence of nets from coarse to fine, or one of the
@@ -160,22 +170,18 @@ def check_stages(models, out):
 
 
 def check_folder(out):
-    """Makes the run's folder, unless it holds a run already.
+    """Checks that a folder can take a run; makes nothing.
 
     Raises:
-        ConfigError: it holds a run, or cannot be written.
+        ConfigError: it holds something that a run would write, or cannot be written to.
     """
-    out = Path(out)
-    if (out / "config.yaml").exists():
-        raise ConfigError(f"{out}: holds a run already. Choose another folder (--out).")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
+    found = [name for name in RUN_FILES if (Path(out) / name).exists()]
+    if found:
         raise ConfigError(
-            f"{out}: cannot write there ({error.strerror}). Choose another."
-        ) from None
+            f"{out}: holds a run already, or part of one ({', '.join(found)}). Choose another "
+            "folder (--out), or remove it."
+        )
+    outputs.check_folder(out)
 
 
 def build_model(config, num_classes):

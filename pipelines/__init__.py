@@ -48,7 +48,7 @@ def read(data, split, data_dir=None):
     Raises:
         DataError: the data set is unknown, or its files are missing.
     """
-    if Path(data).suffix in (".yaml", ".yml"):
+    if Path(data).suffix.lower() in (".yaml", ".yml"):
         return folder.read(data, split)
     if data not in DATASETS:
         raise DataError(

@@ -22,7 +22,8 @@ def check(split, progress=None):
         int64 `[classes]`: the labelled pixels of each class.
 
     Raises:
-        DataError: the split is empty, every pixel of it is void, or files have faults; all of
+        DataError: the split is empty, every pixel of it is void, or there is but one class and
+            void (as if a class were ignored), or files have faults; all of
             them are in the message, a line each.
     """
     if not len(split):
@@ -51,5 +52,12 @@ def check(split, progress=None):
         raise DataError(
             f"{split.name}: every pixel of every mask is void ({IGNORE}): there is nothing to "
             "learn or to score."
+        )
+    if np.count_nonzero(labelled) == 1 and pixels[IGNORE] > 0.01 * labelled.sum():
+        ignored = [value for value, class_id in split.mask_values.items() if class_id == IGNORE]
+        raise DataError(
+            f"{split.name}: all labelled pixels are {split.class_names[labelled.argmax()]!r}; the "
+            f"others are ignored (values {ignored}). If one of these values is a class, say so: "
+            "`{name: object, value: 255}`, without it in `ignore`."
         )
     return labelled

@@ -101,6 +101,8 @@ def _decoded(path):
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
+    except PermissionError:
+        raise DataError(f"{path}: no permission to read it. Change that.") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, not an image.") from None
     except Image.DecompressionBombError:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -97,10 +98,96 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
     assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
 
 
-def test_a_process_of_its_own_opens_a_model(two_folders):
-    # In this process Keras was there before the command; there the command imports it.
+@pytest.fixture
+def untrained(two_folders):
+    """A model of the three classes of `two_folders`."""
     model = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4)
     model.save(two_folders / "model.keras")
+    return two_folders / "model.keras"
+
+
+def test_predict_replaces_its_own_results_only(fcn_keras_cli, two_folders, untrained):
+    images, masks = two_folders / "val" / "images", two_folders / "val" / "masks"
+    before = {path: path.read_bytes() for path in masks.iterdir()}
+    status, _, err = fcn_keras_cli("predict", untrained, images, "--out", masks)
+    assert status == 2
+    assert "0.png: is there already, and predict did not write it. Choose another --out." in err
+    assert {path: path.read_bytes() for path in masks.iterdir()} == before
+    for _ in range(2):
+        status, _, err = fcn_keras_cli("predict", untrained, images, "--out", two_folders / "[b]")
+        assert status == 0, err
+    assert len(list((two_folders / "[b]").iterdir())) == 4
+
+
+def test_files_that_cannot_be_written_are_named_before_the_work(
+    fcn_keras_cli, two_folders, untrained
+):
+    data = ("--data", two_folders / "data.yaml")
+    for json_file, message in (
+        (two_folders / "data.yaml", "must be a file whose name ends in .json"),
+        (two_folders / "nowhere" / "f.json", "there is no folder"),
+    ):
+        status, out, err = fcn_keras_cli("evaluate", untrained, *data, "--json", json_file)
+        assert status == 2 and message in err and "mean IU" not in out
+    assert "classes" in (two_folders / "data.yaml").read_text()
+    own = two_folders / "own"
+    own.mkdir()
+    (own / "history.csv").write_text("mine")
+    status, _, err = fcn_keras_cli("train", *data, "--out", own, *TINY)
+    assert status == 2 and "holds a run already, or part of one (history.csv)" in err
+    status, _, err = fcn_keras_cli("train", *data, "--out", two_folders / "data.yaml" / "run")
+    assert status == 2 and "data.yaml is a file, not a folder" in err
+
+
+def test_a_failed_start_leaves_nothing_behind(fcn_keras_cli, two_folders):
+    run = two_folders / "run"
+    status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)
+    assert status == 2 and not run.exists()
+
+
+def test_classes_of_other_names_are_pointed_out(fcn_keras_cli, two_folders):
+    data = two_folders / "data.yaml"
+    status, _, err = fcn_keras_cli(
+        "train", "--data", data, "--out", two_folders / "run", *TINY,
+        *("--epochs", 1, "--batch-size", 2, "--crop", "32x32"),
+    )  # fmt: skip
+    assert status == 0, err
+    data.write_text(data.read_text().replace("car]", "'[/cat]']"))
+    status, out, err = fcn_keras_cli("evaluate", two_folders / "run", "--data", data)
+    assert status == 0 and "[/cat]" in out
+    assert "the model's classes are ground, road, car, the data set's ground, road, [/cat]" in err
+
+
+def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two_folders):
+    streams = {"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()}
+    late = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4, inputs=streams)
+    late.save(two_folders / "late.keras")
+    status, _, err = fcn_keras_cli(
+        "predict", two_folders / "late.keras", two_folders / "val" / "images", "--out", "x"
+    )
+    assert status == 2 and "the model has 2 images (color, hha); the commands know one." in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_a_word(two_folders):
+    command = [sys.executable, "-m", "fcn_keras", "train", "--data", "data.yaml", "--out", "run"]
+    command += [*TINY, "--batch-size", "2", "--crop", "32x32", "--epochs", "100000"]
+    command += ["--validate-every", "100000"]
+    process = subprocess.Popen(
+        command, cwd=two_folders, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    line = process.stdout.readline()
+    while not line.startswith("epoch 2"):
+        assert line, process.stderr.read()
+        line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped." and "Traceback" not in err
+
+
+def test_a_process_of_its_own_opens_a_model(two_folders, untrained):
+    # In this process Keras was there before the command; there the command imports it.
     command = [sys.executable, "-m", "fcn_keras", "evaluate", "model.keras", "--data", "data.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=two_folders)
     assert done.returncode == 0, done.stderr
@@ -136,7 +223,7 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
     [
         (("--data", "camvd"), "data='camvd': unknown; choose one of camvid"),
         (("--data", "camvid", "--data-dir", "/nowhere"), "data_dir='/nowhere': no such folder"),
-        (("--data", "camvid"), "no such folder"),
+        (("--data", "camvid"), "data_dir (--data-dir): is needed for camvid"),
         (("--data", "no.yaml"), "no.yaml: no such file"),
         (("--recipe", "best"), "recipe='best': unknown"),
         (("--crop", "32"), "--crop: must be two numbers, such as 320x480"),

@@ -237,3 +237,50 @@ def test_real_voc_masks_have_their_classes_and_colours(shared):
             colours = np.array(picture.convert("RGB"))
         inside = mask != 255
         np.testing.assert_array_equal(split.palette[mask[inside]], colours[inside])
+
+
+def test_binary_masks_of_0_and_255_need_a_word(two_folders):
+    for path in two_folders.glob("*/masks/*.png"):
+        mask = np.zeros((40, 56), "uint8")
+        mask[10:20] = 255
+        Image.fromarray(mask).save(path)
+    data = two_folders / "data.yaml"
+    text = data.read_text().split("classes:")[0]
+    data.write_text(text + "classes: [background, object]\n")
+    with pytest.raises(DataError) as error:
+        pipelines.check(pipelines.read(data, "train"))
+    assert "all labelled pixels are 'background'; the others are ignored (values [255])" in str(
+        error.value
+    )
+    data.write_text(text + "classes: [background, {name: object, value: 255}]\n")
+    pixels = pipelines.check(pipelines.read(data, "train"))
+    assert pixels.tolist() == [4 * 30 * 56, 4 * 10 * 56]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[ground,", "[yes,", "must be a name; put yes, no and numbers in quotes, found True"),
+        ("[128, 64, 128]", "red", 'must be [red, green, blue], each 0..255, or "#rrggbb"'),
+        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", "least 2"),
+        ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
+    ],
+)
+def test_slips_in_the_yaml_are_explained(two_folders, old, new, message):
+    data = two_folders / "data.yaml"
+    assert old in data.read_text()
+    data.write_text(data.read_text().replace(old, new))
+    with pytest.raises(DataError) as error:
+        pipelines.read(data, "train")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_colours_may_be_hexadecimal_and_one_ignored_value_stand_alone(two_folders):
+    data = two_folders / "data.yaml"
+    text = data.read_text().replace("[128, 64, 128]", "'#804080'") + "ignore: 7\n"
+    data.write_text(text)
+    split = pipelines.read(data, "val")
+    assert split.palette[1].tolist() == [128, 64, 128]
+    assert split.mask_values == {0: 0, 1: 1, 2: 2, 7: 255}
+    with pytest.raises(DataError, match="split='classes': must be one of train, val, test"):
+        pipelines.read(data, "classes")

@@ -55,12 +55,34 @@ def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
     jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
     assert [job[0].name for job in jobs] == ["a.png", "b.jpg"]
     assert jobs[1][1:] == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
-    with pytest.raises(ConfigError, match="would take the place of"):
+    with pytest.raises(ConfigError, match="a.png: is there already, and predict did not write it"):
         plan([tmp_path / "in"], tmp_path / "in")
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(ConfigError, match="Choose another --out, or predict"):
-        plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
+    jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
+    assert [job[1].name for job in jobs] == ["a.png.png", "a.jpg.png"]
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ConfigError, match="a.png.png: would be the result of"):
+        plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")
     with pytest.raises(ConfigError, match="no such file or folder"):
         plan([tmp_path / "nothing.png"], tmp_path / "out")
     with pytest.raises(ConfigError, match="holds no images"):
         plan([tmp_path / "out"], tmp_path / "other")
+
+
+def test_wrong_arrays_are_named():
+    model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    for image, found in (
+        (np.zeros((5, 7)), r"the shape \(5, 7\)"),
+        (np.zeros((5, 7, 4)), r"the shape \(5, 7, 4\)"),
+        ("photo.jpg", "str"),
+    ):
+        with pytest.raises(ConfigError, match=f"image: must be an array .* found {found}"):
+            fcn_keras.predict(model, image)
+    late = fcn_keras.FCN32s(
+        2,
+        backbone="tiny",
+        weights=None,
+        inputs={"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()},
+    )
+    with pytest.raises(ConfigError, match="takes a dict of the images color, hha"):
+        fcn_keras.predict(late, np.zeros((5, 7, 3)))

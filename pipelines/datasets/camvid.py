@@ -44,14 +44,18 @@ def read(data_dir, split):
     Raises:
         DataError: the folder, the list or a listed file is missing.
     """
-    if data_dir is None or not Path(data_dir).is_dir():
+    if data_dir is None:
+        raise DataError(f"data_dir (--data-dir): is needed for camvid. {WHERE}")
+    if not Path(data_dir).is_dir():
         raise DataError(f"data_dir={str(data_dir)!r}: no such folder. {WHERE}")
     root = Path(data_dir)
     listing = root / f"{split}.txt"
     if split not in SPLITS or not listing.is_file():
         found = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
         raise DataError(
-            f"{listing}: no such split; {root} has {', '.join(found) or 'no split lists'}. {WHERE}"
+            f"{listing}: no such split; {root} has {', '.join(found)}."
+            if found
+            else f"{listing}: not there, nor any other list of a split. {WHERE}"
         )
     examples, missing = [], []
     for line in listing.read_text(encoding="utf-8").split("\n"):

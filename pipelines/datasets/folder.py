@@ -6,7 +6,7 @@
       - background
       - {name: road, colour: [128, 64, 128]}
       - {name: car, value: 200}    # where a mask's value is not the id
-    ignore: [255]                  # mask values that count nowhere
+    ignore: [255]                  # mask values that count nowhere; 255 unless a class has it
 
 An image and its mask have the same name but for the ending.
 """
@@ -22,7 +22,27 @@ from pipelines.errors import DataError
 from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 ENDINGS = {".bmp", ".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".heic"}
+SPLITS = ("train", "val", "test")
 Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _as_class(entry):
+    """A class given by its name alone; YAML reads yes, no and 1 as something else than names."""
+    if isinstance(entry, bool | int | float):
+        raise ValueError("must be a name; put yes, no and numbers in quotes")
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _as_colour(colour):
+    """A colour as [red, green, blue], or as "#rrggbb"."""
+    if isinstance(colour, str):
+        try:
+            colour = list(bytes.fromhex(colour.removeprefix("#")))
+        except ValueError:
+            colour = []
+    if not isinstance(colour, list | tuple) or len(colour) != 3:
+        raise ValueError('must be [red, green, blue], each 0..255, or "#rrggbb"')
+    return colour
 
 
 class Folders(BaseModel):
@@ -38,7 +58,7 @@ class Class(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    colour: tuple[Byte, Byte, Byte] | None = None
+    colour: Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_as_colour)] | None = None
     value: Byte | None = None
 
 
@@ -49,10 +69,12 @@ class Description(BaseModel):
     train: Folders | None = None
     val: Folders | None = None
     test: Folders | None = None
-    classes: list[
-        Annotated[Class, BeforeValidator(lambda c: {"name": c} if isinstance(c, str) else c)]
-    ] = Field(min_length=2, max_length=255)
-    ignore: list[Byte] = [IGNORE]
+    classes: list[Annotated[Class, BeforeValidator(_as_class)]] = Field(
+        min_length=2, max_length=255
+    )
+    ignore: Annotated[list[Byte], BeforeValidator(lambda v: [v] if isinstance(v, int) else v)] = [
+        IGNORE
+    ]
 
 
 def read(path, split):
@@ -67,9 +89,11 @@ def read(path, split):
     """
     path = Path(path)
     description = _parsed(path)
-    folders = getattr(description, split, None)
+    if split not in SPLITS:
+        raise DataError(f"split={split!r}: must be one of {', '.join(SPLITS)}.")
+    folders = getattr(description, split)
     if folders is None:
-        given = [name for name in ("train", "val", "test") if getattr(description, name)]
+        given = [name for name in SPLITS if getattr(description, name)]
         raise DataError(
             f"{path}: no split {split!r}; it has {', '.join(given) or 'none'}. Add "
             f"`{split}: {{images: FOLDER, masks: FOLDER}}`."
@@ -107,22 +131,29 @@ def _parsed(path):
 
 
 def _first_fault(error):
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    # A misspelt key explains the missing one.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in fault["loc"] if part != "tuple")
     if fault["type"] == "extra_forbidden":
         known = [*Description.model_fields, *Class.model_fields, *Folders.model_fields]
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         return f"unknown key `{where}`" + (f"; did you mean `{close[0]}`?" if close else ".")
     if fault["type"] == "missing":
         return f"the key `{where}` is missing."
-    return f"`{where}`: {fault['msg']}, found {fault['input']!r}."
+    if fault["type"] == "too_short":
+        return f"`{where}`: must list at least 2 classes, found {fault['input']!r}."
+    return f"`{where}`: {fault['msg'].removeprefix('Value error, ')}, found {fault['input']!r}."
 
 
 def _by_stem(path, folder):
     if not folder.is_dir():
         raise DataError(f"{path}: no such folder: {folder}")
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}).") from None
     files = {}
-    for file in sorted(folder.iterdir()):
+    for file in found:
         if file.suffix.lower() not in ENDINGS:
             continue
         if file.stem in files:
@@ -147,7 +178,10 @@ def _paired(path, images, masks):
 
 
 def _values(path, description):
-    values = dict.fromkeys(description.ignore, IGNORE)
+    ignored = set(description.ignore)
+    if "ignore" not in description.model_fields_set:  # 255 is void only if it is no class's.
+        ignored -= {c.value for c in description.classes}
+    values = dict.fromkeys(ignored, IGNORE)
     for class_id, c in enumerate(description.classes):
         value = class_id if c.value is None else c.value
         if value in values:

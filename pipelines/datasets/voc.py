@@ -55,6 +55,8 @@ def read(year, data_dir, split):
     )
     candidates = [] if data_dir is None else [Path(data_dir), Path(data_dir, "VOCdevkit")]
     root = next((c / f"VOC{year}" for c in candidates if (c / f"VOC{year}").is_dir()), None)
+    if data_dir is None:
+        raise DataError(f"data_dir (--data-dir): is needed for voc{year}. {where}")
     if root is None:
         raise DataError(f"data_dir={str(data_dir)!r}: no folder VOCdevkit/VOC{year} there. {where}")
     lists = root / "ImageSets" / "Segmentation"
