@@ -1,0 +1,39 @@
+"""What the README tells a newcomer to type is what there is."""
+
+import re
+from pathlib import Path
+
+import typer
+
+from fcn_keras import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_ci_runs_the_readmes_test_command():
+    (command,) = re.findall(r"```sh\n(.*pytest)\n```", README)
+    assert command in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+
+
+def test_every_command_and_option_exists():
+    app = typer.main.get_command(cli.app)
+    seen = set()
+    for line in re.findall(r"fcn-keras ([a-z][^`\n|]*)", README):
+        words = line.split()
+        command = app.commands.get(words[0])
+        if command is None:  # "fcn-keras" in a sentence.
+            continue
+        if words[0] == "experiment":
+            command = command.commands[words[1]]
+        seen.add(words[0])
+        known = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
+        for word in words:
+            if word.startswith("--"):
+                assert word in known, f"{word} in `fcn-keras {line}`"
+    assert seen == set(app.commands)
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists()
