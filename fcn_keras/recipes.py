@@ -123,12 +123,12 @@ HEAVY = {
 
 RECIPES = {
     "default": {},
-    # 367 street scenes on two CPU cores in about an hour: val mean IU 0.704. The first two blocks keep their ImageNet
-    # filters, which saves a third of the time. The skip scales bring pool4 and pool3 (root mean
-    # square 87 and 460 with ImageNet weights) to the range of fc7 (about 5), so that one learning
-    # rate suits all three score layers. Small crops in many epochs beat large ones in few, and a
-    # rate of 2e-4 or half the batch was no faster. Rare classes weigh a little more: at 0.3 the
-    # mean IU is about 0.005 lower.
+    # 367 street scenes on two CPU cores in about an hour: val mean IU 0.704. The first two blocks
+    # keep their ImageNet filters, which saves a third of the time. The skip scales bring pool4 and
+    # pool3 (root mean square 87 and 460 with ImageNet weights) to the range of fc7 (about 5), so
+    # that one learning rate suits all three score layers. Small crops in many epochs beat large
+    # ones in few; a rate of 2e-4 or half the batch was no faster. Rare classes weigh a little more:
+    # at 0.3 the mean IU is about 0.005 lower.
     "camvid": {
         "head_width": 1024,
         "skip_scales": (0.05, 0.01),
