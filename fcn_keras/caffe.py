@@ -182,9 +182,11 @@ def _differs(arrays, layer):
         return "the model's layer of this name has no weights"
     if len(arrays) > 1 or not _is_bilinear(kernel):
         return "its filters are not bilinear: they take a model with learn_upsampling=True"
-    size = getattr(layer, "kernel_size", kernel.shape[-1])
-    if kernel.shape[-1] != size:
-        return f"its bilinear filters have size {kernel.shape[-1]}, the model's have {size}"
+    if kernel.shape[-1] != layer.kernel_size:
+        return (
+            f"its bilinear filters have size {kernel.shape[-1]}, the model's have "
+            f"{layer.kernel_size}"
+        )
     return None
 
 

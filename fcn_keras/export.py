@@ -59,9 +59,7 @@ def _write(model, path):
     @tf.function
     def serve(**images):
         logits = model(images if several else images.popitem()[1], training=False)
-        if not isinstance(logits, dict):
-            return {"mask": class_ids(logits)}
-        return {f"mask_{head}": class_ids(scores) for head, scores in logits.items()}
+        return _named(keras.tree.map_structure(class_ids, logits))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -80,11 +78,15 @@ def _compare(model, path):
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     served = serve(**{name: tf.constant(image[None]) for name, image in images.items()})
     masks = predict(model, images if isinstance(model.input, dict) else images.popitem()[1])
-    masks = (
-        {f"mask_{k}": v for k, v in masks.items()} if isinstance(masks, dict) else {"mask": masks}
-    )
-    if any(not np.array_equal(served[name][0], mask) for name, mask in masks.items()):
+    if any(not np.array_equal(served[name][0], mask) for name, mask in _named(masks).items()):
         raise ModelError("the exported model gives other masks than the model: not published.")
+
+
+def _named(masks):
+    """What the signature calls them: `mask`, or `mask_HEAD` for each of several heads."""
+    if not isinstance(masks, dict):
+        return {"mask": masks}
+    return {f"mask_{head}": mask for head, mask in masks.items()}
 
 
 def _publish(saved, out):

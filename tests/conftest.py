@@ -1,5 +1,6 @@
 import functools
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
+
+from fcn_keras import cli
 
 
 @pytest.fixture
@@ -29,6 +32,21 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set FCN_KERAS_SHARED)")
     return folder
+
+
+@pytest.fixture
+def fcn_keras_cli(monkeypatch, capfd):
+    """Runs a command as a person types it, in this process: exit status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+            raise SystemExit(0)
+        captured = capfd.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

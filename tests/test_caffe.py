@@ -1,5 +1,3 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from scipy.signal import correlate
 from sklearn.datasets import load_digits
 
 import fcn_keras
-from fcn_keras import cli
 from fcn_keras.caffe import convert, load_weights
 from fcn_keras.errors import ModelError, WeightsError
 from fcn_keras.layers import bilinear_filter
@@ -284,29 +281,18 @@ def test_converting_builds_the_net_of_the_file(blobs, caffe_file, learned, rng):
                 np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.fixture
-def command(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-            raise SystemExit(0)
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
-
-
-def test_a_converted_file_predicts(command, blobs, caffe_file, tmp_path, rng):
+def test_a_converted_file_predicts(fcn_keras_cli, blobs, caffe_file, tmp_path, rng):
     source, out = caffe_file(blobs, "V1"), tmp_path / "new" / "fcn8s.keras"
-    status, shown, err = command("convert", source, "--model", "fcn8s", "--out", out)
+    status, shown, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 0, err
     assert "block1_conv1" in shown and "missing" not in shown and "left over" not in shown
     assert [path.name for path in out.parent.iterdir()] == ["fcn8s.keras"]
 
     image = rng.integers(0, 256, (40, 56, 3), "uint8")
     Image.fromarray(image).save(tmp_path / "image.png")
-    status, _, err = command("predict", out, tmp_path / "image.png", "--out", tmp_path / "masks")
+    status, _, err = fcn_keras_cli(
+        "predict", out, tmp_path / "image.png", "--out", tmp_path / "masks"
+    )
     assert status == 0, err
     voc = fcn_keras.Stream(mean=fcn_keras.MEANS["voc"])
     model = build(geometry="reference", inputs={"image": voc})
@@ -316,28 +302,30 @@ def test_a_converted_file_predicts(command, blobs, caffe_file, tmp_path, rng):
         np.testing.assert_array_equal(mask, logits.argmax(-1))
     np.testing.assert_array_equal(fcn_keras.load(out).model(image[None])[0], logits)
 
-    status, _, err = command("convert", source, "--model", "fcn8s", "--out", out)
+    status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 2
     assert err == f"error: --out {out}: is there already. Choose another name, or remove it.\n"
 
 
-def test_converting_stops_where_something_is_missing(command, blobs, caffe_file, tmp_path):
+def test_converting_stops_where_something_is_missing(fcn_keras_cli, blobs, caffe_file, tmp_path):
     out = tmp_path / "fcn8s.keras"
     source = caffe_file({n: a for n, a in blobs.items() if n != "score_pool3"})
-    status, shown, err = command("convert", source, "--model", "fcn8s", "--out", out)
+    status, shown, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 2 and "missing from the file" in shown and not out.exists()
     assert err == (
         f"error: {source}: nothing in it for score_pool3 of fcn8s. Choose another --model or "
         "--suffix, or let them stay untrained with --partial.\n"
     )
-    status, _, err = command("convert", source, "--model", "fcn8s", "--partial", "--out", out)
+    status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--partial", "--out", out)
     assert status == 0, err
     assert not fcn_keras.load(out).model.get_layer("score_pool3").get_weights()[0].any()
 
     source.write_text("<html>404</html>")
     out = tmp_path / "none.keras"
-    status, _, err = command("convert", source, "--model", "fcn8s", "--out", out)
+    status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 2 and len(err.splitlines()) == 1 and "it starts with '<html>" in err
-    status, _, err = command("convert", source, "--model", "fcn8s", "--out", tmp_path / "x.h5")
+    status, _, err = fcn_keras_cli(
+        "convert", source, "--model", "fcn8s", "--out", tmp_path / "x.h5"
+    )
     assert status == 2 and "must end in .keras" in err
     assert not out.exists()

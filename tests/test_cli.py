@@ -15,23 +15,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fcn_keras
-from fcn_keras import cli
 from fcn_keras.metrics import FIGURES
 
 TINY = ("--backbone", "tiny", "--weights", "none", "--head-width", "16")
-
-
-@pytest.fixture
-def fcn_keras_cli(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-            raise SystemExit(0)
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
