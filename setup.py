@@ -25,7 +25,9 @@ setup(
         "keras>=3.15.1",  # Below it, loading a model file can execute code.
         "numpy>=2.0",
         "h5py>=3.11",
-        "pillow>=11.0",
+        "pillow>=11.1",
+        "scipy>=1.13",
+        "simplejpeg>=1.8",
         "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
         "opencv-python-headless>=4.9",
         "pydantic>=2.9",

@@ -3,14 +3,13 @@
 Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]` of class ids; 255 is ignored.
 """
 
+import importlib
 from pathlib import Path
 
-from pipelines.augment import Augmentation
-from pipelines.build import eval_dataset, train_dataset
 from pipelines.check import check
 from pipelines.datasets import camvid, folder, synthetic, voc
 from pipelines.decode import read_image, read_mask
-from pipelines.errors import DataError
+from pipelines.errors import DataError, raise_all
 from pipelines.examples import read_example
 from pipelines.split import Example, Split, distinct_palette
 
@@ -32,8 +31,17 @@ __all__ = [
 
 DATASETS = {"camvid": camvid.read, **voc.READERS, "synthetic": synthetic.read}
 
+# TensorFlow and albumentations take seconds to import, and reading files needs neither.
+_HEAVY = {"Augmentation": "augment", "eval_dataset": "build", "train_dataset": "build"}
 
-def read(data, split, data_dir=None):
+
+def __getattr__(name):
+    if name in _HEAVY:
+        return getattr(importlib.import_module(f"pipelines.{_HEAVY[name]}"), name)
+    raise AttributeError(f"module 'pipelines' has no attribute {name!r}")
+
+
+def read(data, split, data_dir=None, *, keep_faults=False):
     """The examples of one split of a data set.
 
     Args:
@@ -41,18 +49,24 @@ def read(data, split, data_dir=None):
             (see `pipelines.datasets.folder`).
         split: "train", "val", "test", or what else the data set has.
         data_dir: the folder that holds the data set's files, for those that have files.
+        keep_faults: leave faults of lists and folders, such as an image without its mask, in
+            `Split.faults` instead of raising them; such examples are not in the split.
 
     Returns:
         A `Split`.
 
     Raises:
-        DataError: the data set is unknown, or its files are missing.
+        DataError: the data set is unknown, its files are missing, or its lists have faults.
     """
     if Path(data).suffix.lower() in (".yaml", ".yml"):
-        return folder.read(data, split)
-    if data not in DATASETS:
+        examples = folder.read(data, split)
+    elif data in DATASETS:
+        examples = DATASETS[data](data_dir, split)
+    else:
         raise DataError(
             f"data={str(data)!r}: unknown; choose one of {', '.join(DATASETS)}, or give the YAML "
             "file of your own folders."
         )
-    return DATASETS[data](data_dir, split)
+    if not keep_faults:
+        raise_all(examples.faults)
+    return examples

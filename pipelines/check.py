@@ -4,11 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, raise_all
 from pipelines.examples import read_example
 from pipelines.split import IGNORE
-
-SHOWN = 20  # Faults in one message.
 
 
 def check(split, progress=None):
@@ -39,14 +37,12 @@ def check(split, progress=None):
     with ThreadPoolExecutor() as pool:
         for result in pool.map(read, range(len(split))):
             if isinstance(result, DataError):
-                faults.append(str(result))
+                faults.append(result)
             else:
                 pixels += result
             if progress:
                 progress()
-    if faults:
-        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        raise DataError("\n".join([*faults[:SHOWN], *more]))
+    raise_all(faults)
     labelled = pixels[: split.num_classes]
     if not labelled.sum():
         raise DataError(

@@ -1,31 +1,47 @@
-"""One reader for images and masks. Images are RGB uint8 [h, w, 3]; masks are uint8 [h, w].
+"""One reader for images and masks. Images are RGB uint8 [h, w, 3]; masks hold what the file holds.
 
-Files are taken for what they contain, not for what they are called. Pillow does the decoding:
-TensorFlow turns palette indices into grey levels and ignores EXIF orientation without a word.
-Nothing is resized or turned: image and mask keep the size they are stored with.
+Files are taken for what they contain, not for what they are called, and their headers are checked
+before anything is decoded. TensorFlow turns palette indices into grey levels, wraps 16-bit labels
+and has no limit on size, so Pillow reads; libjpeg-turbo (simplejpeg) reads JPEGs, since it tells of
+damage that it has passed over, which Pillow does not.
+
+Nothing is resized or turned: image and mask keep the grid of pixels that is stored. An orientation
+in EXIF does not count. Where it would matter the user is told.
 """
 
+import io
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pipelines.errors import DataError
 
-FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
-MAX_PIXELS = 500_000_000
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "WEBP")  # MPO: a JPEG with another behind it.
+MAX_PIXELS = 89_000_000
+MAX_BYTES = 500_000_000
+# A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
+SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
+UPRIGHT = (None, 0, 1)  # Values of EXIF's orientation that change nothing.
+
+# Pillow warns above 89 million pixels; here they are an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def read_image(source):
+def read_image(source, notes=None):
     """Reads an image as RGB.
 
     Grey images get three equal channels, 16 bits are scaled to 8, transparent pixels are laid on
     white, CMYK is converted as Pillow does it.
 
     Args:
-        source: the path of a BMP, JPEG, PNG or WebP file, or an array that is returned as it is.
+        source: the path of a BMP, GIF, JPEG, PNG or WebP file, an array that is returned as it is,
+            or an object with `read_bytes()`.
+        notes: a list that gets a `DataError` for each thing that is worth a warning.
 
     Returns:
         uint8 `[h, w, 3]`.
@@ -35,94 +51,298 @@ def read_image(source):
     """
     if isinstance(source, np.ndarray):
         return source
-    image = _decoded(source)
+    data = _content(source)
+    image = _opened(data, source, "image")
+    notes = [] if notes is None else notes
+    if _orientation(image) not in UPRIGHT:
+        notes.append(_note_on_orientation(image, source))
+    if image.format in ("JPEG", "MPO") and image.mode != "CMYK":
+        return _jpeg(data, source, notes)
+    _load(image, data, source)
     if image.mode.startswith(("I", "F")):
-        return np.repeat(_to_8_bit(np.asarray(image), source)[..., None], 3, axis=-1)
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        background = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(background, layer)
-    return np.asarray(image.convert("RGB"))
+        return _grey_16_bit(image, source, notes)
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    layer = image.convert("RGBA")
+    alpha = layer.getchannel("A")
+    if alpha.getextrema()[0] < 255:
+        notes.append(_note_on_transparency(source))
+    image = Image.new("RGB", layer.size, BACKGROUND)
+    image.paste(layer, mask=alpha)
+    return np.asarray(image)
 
 
 def read_mask(source):
     """Reads a mask's values as they are in the file; palette files give their indices.
 
     Args:
-        source: the path of a single-channel or palette PNG, BMP or WebP, or an array that is
-            returned as it is.
+        source: the path of a PNG, BMP, GIF or lossless WebP, an array that is returned as it is, or
+            an object with `read_bytes()`.
 
     Returns:
-        uint8 `[h, w]`.
+        Integers `[h, w]`; or, where the file is a picture in colours, uint8 `[h, w, 3]`. Black and
+        white of one bit are 0 and 255.
 
     Raises:
-        DataError: the file is missing, damaged, lossy (JPEG), has colours instead of class ids, or
-            values above 255.
+        DataError: the file is missing, damaged, lossy (JPEG) or transparent.
     """
     if isinstance(source, np.ndarray):
         return source
-    image = _decoded(source)
-    if image.format == "JPEG":
+    data = _content(source)
+    image = _opened(data, source, "mask")
+    if image.format in ("JPEG", "MPO") or (image.format == "WEBP" and b"VP8 " in data[12:64]):
         raise DataError(
-            f"{source}: the mask is a JPEG, which changes values, so that class ids are lost. "
-            "Export the masks as PNG."
+            f"{source}: the mask is a {'JPEG' if image.format != 'WEBP' else 'lossy WebP'}, which "
+            "changes values, so that class ids are lost. Export the masks as PNG.",
+            kind="lossy mask",
+            file=source,
         )
-    if image.mode not in ("1", "L", "P", "I", "I;16"):
+    _load(image, data, source)
+    if image.mode in ("LA", "RGBA", "PA") and image.getchannel("A").getextrema()[0] < 255:
         raise DataError(
-            f"{source}: the mask has colours (mode {image.mode}), not class ids. Save it as a "
-            "single-channel or palette PNG whose values are class ids."
+            f"{source}: the mask is transparent in places, so that its values are in doubt. Save "
+            "it without an alpha channel.",
+            kind="transparent mask",
+            file=source,
         )
-    mask = np.asarray(image)
-    if mask.max(initial=0) > 255 or mask.min(initial=0) < 0:
-        raise DataError(f"{source}: the mask has the value {mask.max()}; class ids end at 255.")
-    return mask.astype("uint8")
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    if image.mode in ("P", "I", "I;16", "I;16B"):
+        return np.asarray(image)
+    if image.mode in ("L", "LA", "La"):
+        return np.asarray(image.getchannel(0)) // _grey_step(image, data)
+    if image.mode == "PA":
+        return np.asarray(image.getchannel(0))
+    colours = np.asarray(image.convert("RGB"))
+    is_grey = (colours[..., :1] == colours[..., 1:]).all()
+    return np.ascontiguousarray(colours[..., 0]) if is_grey else colours
 
 
-def _decoded(path):
-    """A Pillow image in memory, with every fault turned into a `DataError`."""
-    path = Path(path)
+def read_size(source):
+    """Height and width of an image, from its header.
+
+    Raises:
+        DataError: as in `read_image`, except for what only decoding shows.
+    """
+    if isinstance(source, np.ndarray):
+        return source.shape[:2]
+    return _opened(_content(source), source, "image").size[::-1]
+
+
+def read_orientation(source):
+    """EXIF's orientation of an image, 2..8 where viewers turn or mirror it; otherwise None."""
+    if isinstance(source, np.ndarray):
+        return None
+    orientation = _orientation(_opened(_content(source), source, "image"))
+    return None if orientation in UPRIGHT else orientation
+
+
+def _content(source):
+    """The bytes of a file, or of what else there is to read."""
+    if not isinstance(source, Path | str):
+        return source.read_bytes()
+    path = Path(source)
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            # Pillow warns from 89 million pixels on; MAX_PIXELS is the limit here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if image.format not in FORMATS:
-                raise DataError(
-                    f"{path}: {image.format} files are not read. Convert it to PNG, for example "
-                    f"with ImageMagick: convert {path.name} {path.stem}.png"
-                )
-            if getattr(image, "is_animated", False):
-                raise DataError(f"{path}: an animation of {image.n_frames} frames, not an image.")
-            image.load()
-            return image
-    except DataError:
-        raise
+        status = path.stat()
+        if path.is_dir():
+            raise DataError(f"{path}: a folder, not an image.", kind="not an image", file=path)
+        if not path.is_file():  # Reading a device or a pipe may never end.
+            raise DataError(f"{path}: not a regular file.", kind="not an image", file=path)
+        if status.st_size > MAX_BYTES:
+            raise DataError(
+                f"{path}: {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Cut the image "
+                "into parts.",
+                kind="too large",
+                file=path,
+                value=status.st_size,
+            )
+        return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
+        raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
     except PermissionError:
-        raise DataError(f"{path}: no permission to read it. Change that.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: a folder, not an image.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels. Cut it into parts.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image; {_beginning(path)}.") from None
-    except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
-        raise DataError(f"{path}: damaged or unreadable ({error}). Replace the file.") from None
-
-
-def _to_8_bit(values, path):
-    """16-bit grey levels 0..65535 to 0..255."""
-    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
         raise DataError(
-            f"{path}: values {values.min()}..{values.max()}; only 8 and 16-bit images are read."
+            f"{path}: no permission to read it. Change that.", kind="no permission", file=path
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}).", kind="unreadable", file=path
+        ) from None
+
+
+def _opened(data, source, role):
+    """A Pillow image of which only the header has been read, and found to be acceptable."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise _not_an_image(data, source) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(source, f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:
+        raise _damaged(source, error) from None
+    if image.format not in FORMATS:
+        raise DataError(
+            f"{source}: {image.format} files are not read. Convert it to PNG, for example with "
+            f"ImageMagick: {_conversion(source)}",
+            kind="format",
+            file=source,
+            value=image.format,
         )
-    return np.round(values / 257).astype("uint8")
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise _too_large(source, f"{image.width} x {image.height} is over {MAX_PIXELS:,} pixels")
+    if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
+        raise _too_large(
+            source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
+        )
+    try:
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception as error:
+        raise _damaged(source, error) from None
+    if animated:
+        raise DataError(
+            f"{source}: an animation, not an image. Save the frame that you mean as PNG.",
+            kind="animation",
+            file=source,
+        )
+    return image
 
 
-def _beginning(path):
-    with path.open("rb") as file:
-        start = file.read(12)
-    return f"it starts with {start.decode('ascii', 'replace')!r}" if start else "the file is empty"
+def _load(image, data, source):
+    """Decodes a Pillow image."""
+    try:
+        if image.format == "PNG":
+            _check_png(data)
+        image.load()
+    except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
+        raise _damaged(source, error) from None
+
+
+def _check_png(data):
+    """Checks the checksums of a PNG's chunks, which Pillow does not do for its pixels."""
+    at = 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        name, end = data[at + 4 : at + 8], at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
+        if name == b"IEND":
+            return
+        at = end + 4
+    raise ValueError("truncated: its end is missing")
+
+
+def _jpeg(data, source, notes):
+    """Decodes a JPEG; what libjpeg passes over is noted, a missing end is an error."""
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError as error:
+        reason = str(error)
+    except Exception as error:
+        raise _damaged(source, error) from None
+    if "Premature end of JPEG file" in reason:
+        raise _damaged(source, "truncated: its end is missing")
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
+    except Exception as error:
+        raise _damaged(source, error) from None
+    notes.append(
+        DataError(
+            f"{source}: the JPEG is damaged but decodes ({reason}). Look at the picture, and "
+            "replace the file if it is wrong.",
+            kind="damaged JPEG",
+            file=source,
+        )
+    )
+    return pixels
+
+
+def _grey_16_bit(image, source, notes):
+    """16-bit grey levels 0..65535 as RGB 0..255."""
+    values = np.asarray(image)
+    low, high = values.min(initial=0), values.max(initial=0)
+    if values.dtype.kind == "f" or low < 0 or high > 65535:
+        raise DataError(
+            f"{source}: values {low}..{high}; only 8 and 16-bit images are read.",
+            kind="format",
+            file=source,
+        )
+    grey = np.round(values / 257).astype("uint8")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int) and (values == transparent).any():
+        grey[values == transparent] = BACKGROUND[0]
+        notes.append(_note_on_transparency(source))
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _grey_step(image, data):
+    """Grey of 2 or 4 bits is scaled to 0..255 on reading; a mask means the numbers before."""
+    if image.format == "PNG" and data[25] == 0:  # Colour type: grey.
+        return {2: 85, 4: 17}.get(data[24], 1)
+    return 1
+
+
+def _orientation(image):
+    if "exif" not in image.info:
+        return None
+    try:
+        return image.getexif().get(0x0112)
+    except Exception:  # EXIF of any maker; what cannot be read does not count.
+        return None
+
+
+def _note_on_orientation(image, source):
+    return DataError(
+        f"{source}: EXIF orientation {_orientation(image)} is not applied; the image is read as it "
+        "is stored, and so must its mask be.",
+        kind="EXIF orientation",
+        file=source,
+        value=_orientation(image),
+    )
+
+
+def _note_on_transparency(source):
+    return DataError(
+        f"{source}: its transparent pixels are laid on white.", kind="transparency", file=source
+    )
+
+
+def _damaged(source, reason):
+    return DataError(
+        f"{source}: damaged or unreadable ({reason}). Replace the file.",
+        kind="damaged file",
+        file=source,
+    )
+
+
+def _too_large(source, reason):
+    return DataError(
+        f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
+        kind="too large",
+        file=source,
+    )
+
+
+def _not_an_image(data, source):
+    """What a file is that Pillow does not know, and what to do."""
+    start, kind = data[:12].decode("ascii", "replace"), "not an image"
+    if not data:
+        reason, kind = "the file is empty. Replace it", "empty file"
+    elif data[4:8] == b"ftyp":
+        reason = (
+            "it is HEIC, or a film. Convert a HEIC to PNG, for example with libheif: "
+            f"heif-convert {Path(str(source)).name} {Path(str(source)).stem}.png"
+        )
+    elif data.startswith(b"version https://git-lfs"):
+        reason = "it is a pointer of Git LFS. Fetch the files: git lfs pull"
+    elif start.isprintable() or start.isascii():
+        reason = f"it starts with {start!r}. Replace the file"
+    else:
+        reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
+    return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
+
+
+def _conversion(source):
+    name = Path(str(source)).name
+    return f"magick '{name}' '{Path(name).stem}.png'"

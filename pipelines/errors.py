@@ -1,5 +1,29 @@
 """The error for data that cannot be used; its text names file, rule, value found and fix."""
 
+SHOWN = 20  # Faults in one message.
+
 
 class DataError(ValueError):
-    """A file or folder of the user's data that breaks a rule."""
+    """A file or folder of the user's data that breaks a rule.
+
+    Attributes:
+        kind: a short name for faults of this sort, by which they are grouped.
+        file: the file or folder it is about, or None.
+        value: what was found there, or None.
+        position: (row, column) of the first such pixel, or None.
+    """
+
+    def __init__(self, message, *, kind="data set", file=None, value=None, position=None):
+        """An error whose text is `message`."""
+        super().__init__(message)
+        self.kind, self.file, self.value, self.position = kind, file, value, position
+
+
+def raise_all(faults):
+    """Raises one `DataError` with a line for each fault, if there are any."""
+    faults = tuple(faults)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise DataError("\n".join([*map(str, faults[:SHOWN]), *more]))

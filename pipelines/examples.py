@@ -1,9 +1,13 @@
 """Reading one example: image and mask together, checked against each other and the classes."""
 
+import cv2
 import numpy as np
 
-from pipelines.decode import read_image, read_mask
+from pipelines.decode import read_image, read_orientation
 from pipelines.errors import DataError
+from pipelines.split import IGNORE
+
+LISTED = 5  # Unknown values and colours in one message.
 
 
 def read_example(split, index):
@@ -17,34 +21,134 @@ def read_example(split, index):
         RGB uint8 `[h, w, 3]`, and class ids uint8 `[h, w]`, 255 where void.
 
     Raises:
-        DataError: a file cannot be read, the two differ in size, or the mask has a value that is
-            neither a class nor ignored.
+        DataError: a file cannot be read, the two differ in size, or the mask has a value or a
+            colour that is neither a class nor ignored.
     """
     example = split.examples[index]
-    image, values = read_image(example.image), read_mask(example.mask)
-    if image.shape[:2] != values.shape:
-        raise DataError(
-            f"{example.mask}: the mask is {values.shape[1]} x {values.shape[0]}, its image "
-            f"{example.image} is {image.shape[1]} x {image.shape[0]}. They must be of one size."
-        )
-    mask = split.lookup[values]
+    image = read_image(example.image)
+    mask = class_ids(split, example, split.read_mask(example.mask))
+    check_sizes(example, image, mask)
+    return image, mask
+
+
+def class_ids(split, example, values):
+    """The class ids that a mask's values or colours stand for.
+
+    Args:
+        split: a `Split`.
+        example: of the split; for messages.
+        values: what `split.read_mask` gave: integers `[h, w]` or colours `[h, w, 3]`.
+
+    Returns:
+        uint8 `[h, w]`, 255 where void.
+
+    Raises:
+        DataError: a value or a colour has no meaning.
+    """
+    if values.ndim == 3:
+        codes = values[..., 0] * np.uint32(65536) + values[..., 1] * np.uint32(256) + values[..., 2]
+        mask = split.colour_table[codes]
+        if (mask < 0).any():
+            raise _unknown_colours(split, example, codes, mask < 0)
+        return mask.astype("uint8")
+    if values.dtype == np.uint8:
+        known, table = split.value_table
+        if cv2.countNonZero(cv2.LUT(values, known)) < values.size:
+            raise _unknown_values(split, example, values, known[values] == 0)
+        return cv2.LUT(values, table)
+    mask = np.full(values.shape, -1, "int16")
+    for value, class_id in split.mask_values.items():
+        mask[values == value] = class_id
     if (mask < 0).any():
-        raise DataError(_unknown_values(split, example, values, mask < 0))
-    return image, mask.astype("uint8")
+        raise _unknown_values(split, example, values, mask < 0)
+    return mask.astype("uint8")
+
+
+def check_sizes(example, image, mask):
+    """Checks that an image and its mask have one grid of pixels.
+
+    Raises:
+        DataError: they have not.
+    """
+    if image.shape[:2] == mask.shape:
+        return
+    text = (
+        f"{example.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image "
+        f"{example.image} is {image.shape[1]} x {image.shape[0]}."
+    )
+    orientation = read_orientation(example.image)
+    if mask.shape == image.shape[1::-1] and orientation is not None:
+        raise DataError(
+            f"{text} The image is stored lying and has EXIF orientation {orientation}; the mask "
+            "fits the turned image. Turn the image's own pixels, for example with ImageMagick: "
+            f"magick IN -auto-orient OUT",
+            kind="EXIF orientation",
+            file=example.mask,
+            value=orientation,
+        )
+    raise DataError(
+        f"{text} They must be of one size; neither is resized.",
+        kind="size mismatch",
+        file=example.mask,
+        value=mask.shape,
+    )
 
 
 def _unknown_values(split, example, values, unknown):
     found, counts = np.unique(values[unknown], return_counts=True)
-    row, column = np.argwhere(unknown)[0]
-    listed = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    ignored = [value for value, class_id in split.mask_values.items() if class_id == 255]
-    hint = (
-        " Masks of 0 and 255 usually mean: 255 is class 1; give that class `value: 255`."
-        if sorted(np.unique(values)) == [0, 255]
-        else f" Add the class, or ignore it: `ignore: [{found[0]}]`."
+    row, column = (int(n) for n in np.argwhere(unknown)[0])
+    listed = ", ".join(
+        f"{v} ({n} pixels)" for v, n in zip(found[:LISTED], counts[:LISTED], strict=True)
     )
-    return (
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    ignored = sorted(value for value, class_id in split.mask_values.items() if class_id == IGNORE)
+    present = np.unique(values)
+    if sorted(present) == [0, 255]:
+        hint = (
+            "Map 255 to 1? Masks of 0 and 255 usually mean that 255 is class 1: give that class "
+            "`value: 255`."
+        )
+    elif found.tolist() == [split.num_classes] and present[0] == 1:
+        hint = f"Do the ids start at 1? Then say `offset: 1` ({present[0]} is class 0)."
+    else:
+        hint = f"Add the class, or ignore it: `ignore: [{found[0]}]`."
+    return DataError(
         f"{example.mask}: label value {listed}{more}, first at row {row}, column {column}, but "
-        f"{split.name} has {split.num_classes} classes and ignores {ignored}.{hint}"
+        f"{split.name} has {split.num_classes} classes and ignores {ignored}. {hint}",
+        kind="unknown value",
+        file=example.mask,
+        value=[int(v) for v in found],
+        position=(row, column),
+    )
+
+
+def _unknown_colours(split, example, codes, unknown):
+    found, counts = np.unique(codes[unknown], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    row, column = (int(n) for n in np.argwhere(unknown)[0])
+    colours = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found[order]]
+    listed = ", ".join(
+        f"{colour} ({n} pixels)"
+        for colour, n in zip(colours[:LISTED], counts[order][:LISTED], strict=True)
+    )
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    if not split.mask_colours:
+        rule = f"but {split.name} expects class ids"
+        hint = (
+            "Give each class its `colour: [red, green, blue]`, or save the mask as a "
+            "single-channel or palette PNG of class ids."
+        )
+    elif len(found) > len(split.mask_colours):
+        rule = f"which are not among the {len(split.mask_colours)} declared"
+        hint = "So many mean a picture that was smoothed or resized: export the masks without that."
+    else:
+        rule = f"which are not among the {len(split.mask_colours)} declared"
+        hint = f"Give the class its colour, or ignore it: `ignore: [[{str(colours[0])[1:-1]}]]`."
+    return DataError(
+        f"{example.mask}: the mask has colours {listed}{more}, first at row {row}, column "
+        f"{column}, {rule}. {hint}",
+        kind="unknown colour" if split.mask_colours else "colours in a mask",
+        file=example.mask,
+        value=colours,
+        position=(row, column),
     )

@@ -1,17 +1,25 @@
 """What every data set gives: the examples of one split, and what their masks mean."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from pipelines.decode import read_mask
+from pipelines.errors import DataError
 
 IGNORE = 255  # The label that counts nowhere, in every data set.
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image and its mask, as paths or as arrays (RGB uint8 [h, w, 3] and uint8 [h, w])."""
+    """One image and its mask.
+
+    Each is a path, an array (RGB uint8 [h, w, 3]; values [h, w]), or anything else with a method
+    `read_bytes()` for an encoded file's content and a `str()` that names it.
+    """
 
     id: str
     image: Path | np.ndarray
@@ -29,13 +37,35 @@ class Split:
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
         mask_values: the class id, or 255 for void, that each value in a mask file stands for;
             other values are errors.
+        mask_colours: the same for each RGB colour, where masks are pictures in colours; an empty
+            dict if they never are.
+        read_mask: reads an example's mask: integers `[h, w]`, or uint8 `[h, w, 3]` in colours.
+        faults: `DataError`s of the data set's lists and folders, such as images without a mask;
+            `pipelines.read` raises them.
     """
 
     name: str
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
     palette: np.ndarray
-    mask_values: dict[int, int]
+    mask_values: Mapping[int, int]
+    mask_colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    read_mask: Callable = read_mask
+    faults: tuple[DataError, ...] = ()
+
+    def __post_init__(self):
+        """Checks that names, colours and values speak of the same classes."""
+        if len(self.palette) != self.num_classes:
+            raise DataError(
+                f"{self.name}: {self.num_classes} class names, but {len(self.palette)} colours in "
+                "the palette. Give one colour for each class."
+            )
+        ids = {*self.mask_values.values(), *self.mask_colours.values()} - {IGNORE}
+        if ids and max(ids) >= self.num_classes:
+            raise DataError(
+                f"{self.name}: masks have class id {max(ids)}, but there are {self.num_classes} "
+                f"class names, for the ids 0..{self.num_classes - 1}. Name every class."
+            )
 
     @property
     def num_classes(self):
@@ -43,10 +73,20 @@ class Split:
         return len(self.class_names)
 
     @cached_property
-    def lookup(self):
-        """Class id or 255 of each value in a mask file, int16 `[256]`; -1 where there is none."""
-        table = np.full(256, -1, "int16")
-        table[list(self.mask_values)] = list(self.mask_values.values())
+    def value_table(self):
+        """For 8-bit values: which have a meaning, uint8 `[256]`, and the class ids, the same."""
+        known, table = np.zeros(256, "uint8"), np.zeros(256, "uint8")
+        for value, class_id in self.mask_values.items():
+            if 0 <= value <= 255:
+                known[value], table[value] = 1, class_id
+        return known, table
+
+    @cached_property
+    def colour_table(self):
+        """Class id or 255 of each colour, int16 `[2**24]`, by 65536 r + 256 g + b; otherwise -1."""
+        table = np.full(2**24, -1, "int16")
+        for (red, green, blue), class_id in self.mask_colours.items():
+            table[65536 * red + 256 * green + blue] = class_id
         return table
 
     def __len__(self):

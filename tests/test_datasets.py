@@ -48,7 +48,7 @@ def test_camvid_takes_what_its_list_says(segnet_layout):
 def test_camvid_names_what_is_missing(segnet_layout):
     (segnet_layout / "train" / "c.png").unlink()
     for arguments, message in (
-        (("train", segnet_layout), "1 of the files it lists are missing, the first is"),
+        (("train", segnet_layout), "lists"),
         (("test", segnet_layout), "has train, val"),
         (("train", segnet_layout / "nowhere"), "no such folder"),
         (("train", None), "SegNet"),
@@ -216,7 +216,7 @@ def test_voc_is_read_from_the_devkit_or_the_folder_that_holds_it(voc_layout):
 def test_voc_names_what_is_missing(voc_layout):
     (voc_layout / "VOCdevkit/VOC2012/SegmentationClass/2007_000001.png").unlink()
     for data, split, folder, message in (
-        ("voc2012", "train", voc_layout, "1 of the files it lists are missing, the first is"),
+        ("voc2012", "train", voc_layout, "the first that is missing is"),
         ("voc2012", "test", voc_layout, "no such split; there are train, val"),
         ("voc2011", "train", voc_layout, "no folder VOCdevkit/VOC2011 there. PASCAL VOC 2011"),
         ("voc2012", "train", None, "host.robots.ox.ac.uk/pascal/VOC/voc2012/"),

@@ -78,7 +78,7 @@ def tiff(tmp_path, colours):
         (truncated, "damaged or unreadable"),
         (html, "not an image; it starts with '<html><body>"),
         (empty, "not an image; the file is empty"),
-        (animated, "an animation of 2 frames"),
+        (animated, "an animation, not an image"),
         (tiff, "TIFF files are not read"),
         (lambda *_: None, "no such file"),
         (lambda tmp_path, _: (tmp_path / "bad.png").mkdir(), "a folder, not an image"),
@@ -96,8 +96,6 @@ def test_unreadable_files_are_named(tmp_path, colours, make, message):
     ("name", "array", "message"),
     [
         ("mask.jpg", np.zeros((8, 8), "uint8"), "the mask is a JPEG"),
-        ("mask.png", np.zeros((8, 8, 3), "uint8"), "the mask has colours (mode RGB)"),
-        ("mask.png", np.full((8, 8), 300, "uint16"), "the mask has the value 300"),
     ],
 )
 def test_masks_that_cannot_hold_class_ids_are_refused(tmp_path, name, array, message):

@@ -6,11 +6,12 @@ A line of a list names an image and its mask, with the absolute paths of another
 last two parts of each path count. The list is the truth; other files in the folders do not matter.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.lists import data_root, existing, read_lines
 from pipelines.split import IGNORE, Example, Split, plain_values
 
 SPLITS = ("train", "val", "test")
@@ -44,11 +45,7 @@ def read(data_dir, split):
     Raises:
         DataError: the folder, the list or a listed file is missing.
     """
-    if data_dir is None:
-        raise DataError(f"data_dir (--data-dir): is needed for camvid. {WHERE}")
-    if not Path(data_dir).is_dir():
-        raise DataError(f"data_dir={str(data_dir)!r}: no such folder. {WHERE}")
-    root = Path(data_dir)
+    root = data_root("camvid", data_dir, WHERE)
     listing = root / f"{split}.txt"
     if split not in SPLITS or not listing.is_file():
         found = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
@@ -57,28 +54,19 @@ def read(data_dir, split):
             if found
             else f"{listing}: not there, nor any other list of a split. {WHERE}"
         )
-    examples, missing = [], []
-    for line in listing.read_text(encoding="utf-8").split("\n"):
-        if not line.strip():
-            continue
+    examples = []
+    for line in read_lines(listing):
         try:
             image, mask = (root.joinpath(*PurePosixPath(p).parts[-2:]) for p in line.split())
         except ValueError:
-            raise DataError(f"{listing}: not an image and a mask: {line.strip()!r}") from None
-        missing += [path for path in (image, mask) if not path.is_file()]
+            raise DataError(f"{listing}: not an image and a mask: {line!r}", file=listing) from None
         examples.append(Example(image.stem, image, mask))
-    if missing:
-        raise DataError(
-            f"{listing}: {len(missing)} of the files it lists are missing, the first is "
-            f"{missing[0]}. {WHERE}"
-        )
-    if not examples:
-        raise DataError(f"{listing}: the split is empty.")
-
+    examples, faults = existing(examples, root, listing, WHERE)
     return Split(
         name=f"camvid {split}",
-        examples=tuple(examples),
+        examples=examples,
         class_names=tuple(CLASSES),
         palette=np.array(list(CLASSES.values()), "uint8"),
         mask_values={**plain_values(len(CLASSES)), UNLABELLED: IGNORE},
+        faults=faults,
     )

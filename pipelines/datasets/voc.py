@@ -7,9 +7,9 @@ A list holds an ID on each line. 255 in a mask is the border round each object, 
 """
 
 from functools import partial
-from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.lists import data_root, existing, read_lines
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
 SPLITS = ("train", "val", "trainval")
@@ -53,10 +53,9 @@ def read(year, data_dir, split):
         f"PASCAL VOC {year} is VOCtrainval_*.tar of host.robots.ox.ac.uk/pascal/VOC/voc{year}/; "
         "unpack it and give the folder that holds VOCdevkit as --data-dir."
     )
-    candidates = [] if data_dir is None else [Path(data_dir), Path(data_dir, "VOCdevkit")]
-    root = next((c / f"VOC{year}" for c in candidates if (c / f"VOC{year}").is_dir()), None)
-    if data_dir is None:
-        raise DataError(f"data_dir (--data-dir): is needed for voc{year}. {where}")
+    given = data_root(f"voc{year}", data_dir, where)
+    candidates = (given / f"VOC{year}", given / "VOCdevkit" / f"VOC{year}")
+    root = next((folder for folder in candidates if folder.is_dir()), None)
     if root is None:
         raise DataError(f"data_dir={str(data_dir)!r}: no folder VOCdevkit/VOC{year} there. {where}")
     lists = root / "ImageSets" / "Segmentation"
@@ -66,26 +65,20 @@ def read(year, data_dir, split):
             f"{lists / split}.txt: no such split; there are {', '.join(found) or 'no lists'}. "
             "The test split's masks are not published."
         )
-    examples = tuple(
+    listed = [
         Example(
             name, root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
         )
-        for name in (lists / f"{split}.txt").read_text(encoding="utf-8").split()
-    )
-    missing = [p for e in examples for p in (e.image, e.mask) if not p.is_file()]
-    if missing:
-        raise DataError(
-            f"{lists / split}.txt: {len(missing)} of the files it lists are missing, the first is "
-            f"{missing[0]}. {where}"
-        )
-    if not examples:
-        raise DataError(f"{lists / split}.txt: the split is empty.")
+        for name in read_lines(lists / f"{split}.txt")
+    ]
+    examples, faults = existing(listed, root, lists / f"{split}.txt", where)
     return Split(
         name=f"voc{year} {split}",
         examples=examples,
         class_names=CLASSES,
         palette=distinct_palette(len(CLASSES)),
         mask_values=plain_values(len(CLASSES)),
+        faults=faults,
     )
 
 
