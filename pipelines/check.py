@@ -1,16 +1,163 @@
-"""Reads everything before the first training step, and reports all faults at once."""
+"""The data doctor: reads everything before the first training step, and finds all faults at once.
 
+What cannot be used is a fault, what is odd is a warning; both are `DataError`s, grouped by `kind`.
+Damage inside a JPEG that leaves a valid stream of codes cannot be told from a picture: no reader
+notices it. Two images are the same where all their pixels are.
+"""
+
+import zlib
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
+from pipelines.decode import read_image
 from pipelines.errors import DataError, raise_all
-from pipelines.examples import read_example
+from pipelines.examples import check_sizes, class_counts
 from pipelines.split import IGNORE
 
 
+@dataclass
+class Findings:
+    """What reading every file of a split has shown.
+
+    Attributes:
+        split: the `Split`.
+        pixels: int64 `[256]`, the pixels of each class id, and of void at 255.
+        images: int64 `[256]`, in how many masks each of them occurs.
+        sizes: (height, width) of each example's image, None where it cannot be read.
+        checksums: a CRC-32 of each image's pixels, or None.
+        void: positions of examples whose masks are all void.
+        bad: positions of examples with faults.
+        faults: what cannot be used.
+        warnings: what is odd.
+    """
+
+    split: object
+    pixels: np.ndarray
+    images: np.ndarray
+    sizes: list = field(default_factory=list)
+    checksums: list = field(default_factory=list)
+    void: list = field(default_factory=list)
+    bad: list = field(default_factory=list)
+    faults: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+
+    @property
+    def class_pixels(self):
+        """int64 `[classes]`: the labelled pixels of each class."""
+        return self.pixels[: self.split.num_classes]
+
+    @property
+    def void_share(self):
+        """The share of void among all pixels, 0..1."""
+        return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
+
+    def without_bad(self):
+        """The split without the examples that have faults.
+
+        Raises:
+            DataError: nothing is left, or the split as a whole cannot be used.
+        """
+        bad = set(self.bad)
+        kept = tuple(e for i, e in enumerate(self.split.examples) if i not in bad)
+        if not kept:
+            raise DataError(f"{self.split.name}: every example has a fault; nothing is left.")
+        raise_all(self.of_the_split()[0])
+        return replace(self.split, examples=kept, faults=())
+
+    def of_the_split(self):
+        """Faults and warnings of the split as a whole: two lists of `DataError`s."""
+        name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
+        if not len(self.split):
+            return [DataError(f"{name}: the split is empty.", kind="empty split")], []
+        if len(self.bad) == len(self.split):
+            return [], []  # Nothing could be read; the files' faults say why.
+        if not labelled.sum():
+            return [
+                DataError(
+                    f"{name}: every pixel of every mask is void ({IGNORE}): there is nothing to "
+                    "learn or to score.",
+                    kind="all void",
+                )
+            ], []
+        present = np.count_nonzero(labelled)
+        if present == 1 and self.pixels[IGNORE] > 0.01 * labelled.sum():
+            ignored = sorted(v for v, i in self.split.mask_values.items() if i == IGNORE)
+            return [
+                DataError(
+                    f"{name}: all labelled pixels are {names[labelled.argmax()]!r}; the others are "
+                    f"ignored (values {ignored}). If one of these values is a class, say so: "
+                    "`{name: object, value: 255}`, without it in `ignore`. Map 255 to 1?",
+                    kind="one class only",
+                )
+            ], []
+        warnings = []
+        if present == 1:
+            counts = ", ".join(f"{n} {p:,}" for n, p in zip(names, labelled, strict=True))
+            warnings.append(
+                DataError(
+                    f"{name}: every labelled pixel is {names[labelled.argmax()]!r}; a model would "
+                    f"learn to give just that. Pixels by class: {counts}.",
+                    kind="one class only",
+                )
+            )
+        elif present < len(names):
+            absent = [n for n, count in zip(names, labelled, strict=True) if not count]
+            warnings.append(
+                DataError(
+                    f"{name}: no mask has {', '.join(absent)}: never learned or scored here (IU "
+                    "n/a, left out of the mean).",
+                    kind="absent class",
+                )
+            )
+        if self.void:
+            first = self.split.examples[self.void[0]].mask
+            warnings.append(
+                DataError(
+                    f"{name}: {len(self.void)} of {len(self.split)} masks are all void, the first "
+                    f"is {_name_of(first)}: nothing to learn or score there.",
+                    kind="all void",
+                    file=first,
+                )
+            )
+        return [], warnings
+
+
+def examine(split, progress=None):
+    """Reads every image and mask of a split, on all cores.
+
+    Args:
+        split: a `Split`.
+        progress: called with no argument after each example, or None.
+
+    Returns:
+        `Findings`.
+    """
+    found = Findings(split, np.zeros(256, "int64"), np.zeros(256, "int64"))
+    found.faults += split.faults
+    with ThreadPoolExecutor() as pool:
+        for index, seen in enumerate(pool.map(lambda e: _examine(split, e), split.examples)):
+            found.sizes.append(seen.size)
+            found.checksums.append(seen.checksum)
+            found.faults += seen.faults
+            found.warnings += seen.warnings
+            if seen.faults:
+                found.bad.append(index)
+            else:
+                found.pixels += seen.counts
+                found.images += seen.counts > 0
+                if not seen.counts[:IGNORE].any():
+                    found.void.append(index)
+            if progress:
+                progress()
+    return found
+
+
 def check(split, progress=None):
-    """Reads every image and mask of a split.
+    """Reads every image and mask of a split, and stops if any of them cannot be used.
 
     Args:
         split: a `Split`.
@@ -21,39 +168,107 @@ def check(split, progress=None):
 
     Raises:
         DataError: the split is empty, every pixel of it is void, or there is but one class and
-            void (as if a class were ignored), or files have faults; all of
-            them are in the message, a line each.
+            void (as if a class were ignored), or files have faults; all of them are in the
+            message, a line each.
     """
-    if not len(split):
-        raise DataError(f"{split.name}: the split is empty.")
+    found = examine(split, progress)
+    raise_all([*found.faults, *found.of_the_split()[0]])
+    return found.class_pixels
 
-    def read(index):
-        try:
-            return np.bincount(read_example(split, index)[1].ravel(), minlength=256)
-        except DataError as error:
-            return error
 
-    pixels, faults = np.zeros(256, "int64"), []
-    with ThreadPoolExecutor() as pool:
-        for result in pool.map(read, range(len(split))):
-            if isinstance(result, DataError):
-                faults.append(result)
-            else:
-                pixels += result
-            if progress:
-                progress()
-    raise_all(faults)
-    labelled = pixels[: split.num_classes]
-    if not labelled.sum():
-        raise DataError(
-            f"{split.name}: every pixel of every mask is void ({IGNORE}): there is nothing to "
-            "learn or to score."
-        )
-    if np.count_nonzero(labelled) == 1 and pixels[IGNORE] > 0.01 * labelled.sum():
-        ignored = [value for value, class_id in split.mask_values.items() if class_id == IGNORE]
-        raise DataError(
-            f"{split.name}: all labelled pixels are {split.class_names[labelled.argmax()]!r}; the "
-            f"others are ignored (values {ignored}). If one of these values is a class, say so: "
-            "`{name: object, value: 255}`, without it in `ignore`."
-        )
-    return labelled
+def overlaps(findings):
+    """Images that occur more than once, in one split or in two.
+
+    Args:
+        findings: a list of `Findings`.
+
+    Returns:
+        A list of `DataError`s, one for each pair of splits that share images, and one for each
+        split that holds an image twice.
+    """
+    shared = defaultdict(list)
+    for one, other in combinations(findings, 2):
+        places = _places(one)
+        for index, checksum in enumerate(other.checksums):
+            if checksum in places and (first := _same(one, places[checksum], other, index)):
+                shared[one.split.name, other.split.name].append(
+                    (first, other.split.examples[index])
+                )
+    for one in findings:
+        for positions in _places(one).values():
+            for at in range(1, len(positions)):
+                if first := _same(one, positions[:at], one, positions[at]):
+                    again = one.split.examples[positions[at]]
+                    shared[one.split.name, one.split.name].append((first, again))
+    return [_overlap(*names, pairs) for names, pairs in shared.items()]
+
+
+def grouped(errors):
+    """Errors by kind, the most frequent kind first: a dict of lists."""
+    order = Counter(error.kind for error in errors)
+    return {kind: [e for e in errors if e.kind == kind] for kind, _ in order.most_common()}
+
+
+@dataclass
+class _Seen:
+    """What reading one example has shown."""
+
+    size: tuple | None = None
+    checksum: int | None = None
+    counts: np.ndarray | None = None
+    faults: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+
+
+def _examine(split, example):
+    seen = _Seen()
+    image = None
+    try:
+        image = read_image(example.image, seen.warnings)
+        seen.size, seen.checksum = image.shape[:2], zlib.crc32(np.ascontiguousarray(image))
+    except DataError as error:
+        seen.faults.append(error)
+    try:
+        values = split.read_mask(example.mask)
+        seen.counts = class_counts(split, example, values)
+        if image is not None:
+            check_sizes(example, image, values)
+    except DataError as error:
+        seen.faults.append(error)
+    return seen
+
+
+def _places(findings):
+    """Positions of the images of each checksum."""
+    places = defaultdict(list)
+    for index, checksum in enumerate(findings.checksums):
+        if checksum is not None:
+            places[checksum].append(index)
+    return places
+
+
+def _same(one, positions, other, index):
+    """The first example at `positions` of `one` whose pixels are those of `other`'s `index`."""
+    pixels = read_image(other.split.examples[index].image)
+    for position in positions:
+        if one.sizes[position] == other.sizes[index]:
+            example = one.split.examples[position]
+            if np.array_equal(read_image(example.image), pixels):
+                return example
+    return None
+
+
+def _overlap(one, other, pairs):
+    first, again = (_name_of(e.image, e.id) for e in pairs[0])
+    where = f"{one}: holds" if one == other else f"{one} and {other}: share"
+    return DataError(
+        f"{where} {len(pairs)} {'images more than once' if one == other else 'images'}, such as "
+        f"{first} and {again}."
+        + ("" if one == other else " Figures on images that were trained on mean little."),
+        kind="duplicates" if one == other else "overlap of splits",
+        value=[(a.id, b.id) for a, b in pairs],
+    )
+
+
+def _name_of(source, otherwise="an array"):
+    return otherwise if isinstance(source, np.ndarray) else source

@@ -7,6 +7,7 @@ from pipelines.decode import read_image, read_orientation
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
+EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.
 LISTED = 5  # Unknown values and colours in one message.
 
 
@@ -64,24 +65,49 @@ def class_ids(split, example, values):
     return mask.astype("uint8")
 
 
+def class_counts(split, example, values):
+    """How often each class id occurs in `class_ids(split, example, values)`.
+
+    Returns:
+        int64 `[256]`; void is at 255.
+
+    Raises:
+        DataError: as in `class_ids`.
+    """
+    if values.dtype == np.uint8 and values.ndim == 2:
+        known, table = split.value_table
+        counts = np.zeros(256, "int64")
+        for at in range(0, len(values), rows := max(1, EXACT // max(values.shape[1], 1))):
+            part = np.ascontiguousarray(values[at : at + rows])
+            counts += cv2.calcHist([part], [0], None, [256], [0, 256]).ravel().astype("int64")
+        if not counts[known == 0].any():
+            return np.bincount(table, counts, 256).astype("int64")
+    return np.bincount(class_ids(split, example, values).ravel(), minlength=256)
+
+
 def check_sizes(example, image, mask):
     """Checks that an image and its mask have one grid of pixels.
+
+    Args:
+        example: for messages.
+        image: `[h, w, 3]`.
+        mask: `[h, w]`, or `[h, w, 3]` in colours.
 
     Raises:
         DataError: they have not.
     """
-    if image.shape[:2] == mask.shape:
+    if image.shape[:2] == mask.shape[:2]:
         return
     text = (
         f"{example.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image "
         f"{example.image} is {image.shape[1]} x {image.shape[0]}."
     )
     orientation = read_orientation(example.image)
-    if mask.shape == image.shape[1::-1] and orientation is not None:
+    if mask.shape[:2] == image.shape[1::-1] and orientation is not None:
         raise DataError(
             f"{text} The image is stored lying and has EXIF orientation {orientation}; the mask "
             "fits the turned image. Turn the image's own pixels, for example with ImageMagick: "
-            f"magick IN -auto-orient OUT",
+            "magick IN -auto-orient OUT",
             kind="EXIF orientation",
             file=example.mask,
             value=orientation,
@@ -90,7 +116,7 @@ def check_sizes(example, image, mask):
         f"{text} They must be of one size; neither is resized.",
         kind="size mismatch",
         file=example.mask,
-        value=mask.shape,
+        value=mask.shape[:2],
     )
 
 

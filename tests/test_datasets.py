@@ -172,11 +172,12 @@ def test_check_reports_all_faults_and_touches_nothing(two_folders):
     with pytest.raises(DataError) as error:
         pipelines.check(split)
     lines = str(error.value).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "0.png: label value 34 (4 pixels), 255 (56 pixels), first at row 0" in lines[0]
     assert "1.jpg: damaged" in lines[1]
-    assert "2.png: the mask is 57 x 40, its image" in lines[2]
-    assert "255 is class 1" in lines[3]
+    assert "1.png: label value 255 (56 pixels)" in lines[2]
+    assert "2.png: the mask is 57 x 40, its image" in lines[3]
+    assert "255 is class 1" in lines[4]
     assert digest() == before
 
 
