@@ -1,20 +1,29 @@
 """From a split to `tf.data.Dataset`s of (image, mask).
 
 Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]`; 255 is ignored.
+
+A whole batch is read and changed in one call of Python, several batches at a time: decoding and
+OpenCV run outside of Python's lock, and TensorFlow's cost of a call is paid once for a batch.
 """
 
+import functools
 import itertools
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augment import seed_and_apply, transform
+from pipelines.augment import MEAN_COLOUR, seed_and_apply, transform
+from pipelines.decode import read_size
 from pipelines.errors import DataError
 from pipelines.examples import read_example
+from pipelines.split import IGNORE
 
 
-def train_dataset(split, *, batch_size, augmentation, seed=0):
+def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
     """Shuffled, augmented crops or whole images: one pass over the split.
 
     Each time it is iterated the order is a new one. Two data sets of the same seed give the same
@@ -22,78 +31,162 @@ def train_dataset(split, *, batch_size, augmentation, seed=0):
 
     Args:
         split: a `Split`.
-        batch_size: images in a batch; the examples that do not fill the last batch are dropped.
+        batch_size: images in a batch; the examples that do not fill a batch are dropped, other
+            ones in each epoch.
         augmentation: an `Augmentation`; its crop is the size of what comes out. Without one the
-            images keep their own sizes, which takes batches of one.
+            images keep their own sizes: upright and lying ones come in batches of their own, where
+            the smaller are padded with void on the right and at the bottom.
         seed: of order and augmentation.
+        cache: keep the decoded images and masks in memory.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality: images `[b, *crop, 3]`, masks `[b, *crop]`.
+        A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`; h and w
+        are the crop's, where there is one.
 
     Raises:
-        DataError: the split has fewer examples than one batch, or whole images are to be batched.
+        DataError: the split has fewer examples than one batch, or is too large for the cache.
     """
-    if augmentation.crop is None and batch_size != 1:
-        raise DataError(
-            f"batch_size={batch_size}: whole images differ in size and go one by one. Use 1, or "
-            "give a crop."
-        )
     if len(split) < batch_size:
         raise DataError(
             f"{split.name}: {len(split)} examples do not fill one batch of {batch_size}. "
             "Use a smaller batch size (--batch-size)."
         )
+    read = _reader(split, cache)
     thread = threading.local()  # An albumentations pipeline has a random state of its own.
 
     def load(index, sample_seed):
         if not hasattr(thread, "compose"):
             thread.compose = transform(augmentation)
-        image, mask = read_example(split, index)
-        return seed_and_apply(thread.compose, image, mask, int(sample_seed))
+        return seed_and_apply(thread.compose, *read(index), int(sample_seed))
 
-    count, epochs = len(split), itertools.count()
-    size = (None, None) if augmentation.crop is None else tuple(augmentation.crop)
+    is_whole = augmentation.crop is None
+    groups = _orientations(split) if is_whole and batch_size > 1 else [np.arange(len(split))]
+    if not any(len(group) >= batch_size for group in groups):
+        groups = [np.arange(len(split))]
+    count, epochs = sum(len(group) // batch_size for group in groups), itertools.count()
 
     def order():
         """Indices are shuffled, not images; a seed for each sample, before anything is parallel."""
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((seed, next(epochs)))
-        yield from zip(rng.permutation(count), rng.integers(2**32, size=count), strict=True)
+        full = [len(group) // batch_size * batch_size for group in groups]
+        batches = np.concatenate(
+            [
+                rng.permutation(g)[:n].reshape(-1, batch_size)
+                for g, n in zip(groups, full, strict=True)
+            ]
+        )
+        yield from zip(
+            rng.permutation(batches), rng.integers(2**32, size=batches.shape), strict=True
+        )
 
-    number = tf.TensorSpec((), tf.int64)
-    ds = tf.data.Dataset.from_generator(order, output_signature=(number, number))
-    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
-    ds = ds.map(_as_tensors(load, size), num_parallel_calls=tf.data.AUTOTUNE)
-    ds = ds.batch(batch_size, drop_remainder=True)
-    return ds.prefetch(tf.data.AUTOTUNE)
+    size = (None, None) if is_whole else tuple(augmentation.crop)
+    return _dataset(order, count, load, (batch_size, *size))
 
 
-def eval_dataset(split):
-    """Every example once, in order, whole and at its own size: batches of one.
+def eval_dataset(split, *, batch_size=1):
+    """Every example once, whole and at its own size: nothing is padded.
 
     Args:
         split: a `Split`.
+        batch_size: at most so many images in a batch, all of one size. With 1 the order is the
+            split's.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality: images `[1, h, w, 3]`, masks `[1, h, w]`.
+        A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`.
     """
-    ds = tf.data.Dataset.range(len(split))
-    ds = ds.map(
-        _as_tensors(lambda index: read_example(split, index), (None, None)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    return ds.batch(1).prefetch(tf.data.AUTOTUNE)
+    batches = [[index] for index in range(len(split))]
+    if batch_size > 1:
+        batches = [
+            group[at : at + batch_size]
+            for group in _by(_sizes(split)).values()
+            for at in range(0, len(group), batch_size)
+        ]
+
+    def order():
+        return ((np.array(batch), np.zeros(len(batch), "int64")) for batch in batches)
+
+    read = _reader(split, cache=False)
+    shape = (1 if batch_size == 1 else None, None, None)
+    return _dataset(order, len(batches), lambda index, _: read(index), shape)
 
 
-def _as_tensors(load, size):
-    """`load`, a Python function of numbers, as a function of tensors with known shapes."""
+def _dataset(order, count, load, shape):
+    """A data set of the batches that `order()` yields: example numbers `[b]` and seeds `[b]`.
 
-    def call(*numbers):
-        image, mask = tf.numpy_function(
-            lambda *args: tuple(map(np.ascontiguousarray, load(*args))),
-            numbers,
-            (tf.uint8, tf.uint8),
+    `shape` is that of the masks, (b, h, w), None where it varies.
+    """
+
+    def load_batch(indices, seeds):
+        loaded = [load(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+        return _stacked([image for image, _ in loaded], MEAN_COLOUR), _stacked(
+            [mask for _, mask in loaded], IGNORE
         )
-        return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
 
-    return call
+    def as_tensors(indices, seeds):
+        images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
+        return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(masks, shape)
+
+    numbers = tf.TensorSpec(shape[:1], tf.int64)
+    ds = tf.data.Dataset.from_generator(order, output_signature=(numbers, numbers))
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
+    ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
+    return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def _stacked(arrays, outside):
+    """Arrays as one, the smaller padded on the right and at the bottom."""
+    height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    return np.stack(
+        [
+            array
+            if array.shape[:2] == (height, width)
+            else cv2.copyMakeBorder(
+                array,
+                0,
+                height - array.shape[0],
+                0,
+                width - array.shape[1],
+                cv2.BORDER_CONSTANT,
+                value=outside,
+            )  # fmt: skip
+            for array in arrays
+        ]
+    )
+
+
+def _reader(split, cache):
+    """A function index -> image and mask, which remembers them if `cache`."""
+    read = functools.partial(read_example, split)
+    if not cache:
+        return read
+    needed, there = 4 * sum(h * w for h, w in _sizes(split)), _memory()
+    if needed > there / 2:
+        raise DataError(
+            f"{split.name}: decoded it takes {needed / 1e9:.1f} GB, more than half of the memory "
+            f"({there / 1e9:.1f} GB). Leave out cache (--cache)."
+        )
+    return functools.cache(read)
+
+
+def _memory():
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _orientations(split):
+    """Numbers of the lying (or square) and of the upright images."""
+    return list(map(np.array, _by([width < height for height, width in _sizes(split)]).values()))
+
+
+def _sizes(split):
+    """Height and width of each image, from the headers."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda example: read_size(example.image), split.examples))
+
+
+def _by(keys):
+    """Positions of each key, in order of first appearance."""
+    positions = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, []).append(position)
+    return positions

@@ -110,6 +110,83 @@ def test_whole_images_come_as_they_are_one_by_one(split):
     assert found == {(image.tobytes(), mask.tobytes()) for image, mask in expected}
 
 
-def test_whole_images_cannot_be_batched(split):
-    with pytest.raises(pipelines.DataError, match="batch_size=4: whole images differ in size"):
-        pipelines.train_dataset(split, batch_size=4, augmentation=pipelines.Augmentation(None))
+def of_sizes(sizes):
+    """A split of one-class images, each of the grey level of its number."""
+    examples = tuple(
+        pipelines.Example(f"{i}", np.full((h, w, 3), i, "uint8"), np.full((h, w), i % 2, "uint8"))
+        for i, (h, w) in enumerate(sizes)
+    )
+    palette = pipelines.distinct_palette(2)
+    return pipelines.Split("sizes", examples, ("a", "b"), palette, {0: 0, 1: 1})
+
+
+def test_whole_images_are_batched_by_orientation_and_padded_with_void():
+    sizes = [(30 + i, 40) for i in range(5)] + [(50, 20 + i) for i in range(4)] + [(25, 25)]
+    split = of_sizes(sizes)
+    whole = pipelines.Augmentation(None, mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=2, augmentation=whole, seed=3)
+    seen = list(batches(ds))
+    assert len(seen) == ds.cardinality() == 5  # 6 lying or square, 4 upright.
+    shown = []
+    for images, masks in seen:
+        numbers = [int(image[0, 0, 0]) for image in images]
+        shown += numbers
+        assert len({sizes[n][0] > sizes[n][1] for n in numbers}) == 1
+        assert images.shape[1:3] == tuple(max(sizes[n][axis] for n in numbers) for axis in (0, 1))
+        for n, image, mask in zip(numbers, images, masks, strict=True):
+            h, w = sizes[n]
+            assert (image[:h, :w] == n).all() and (mask[:h, :w] == n % 2).all()
+            mask[:h, :w] = 255
+            assert (mask == 255).all()
+    assert sorted(shown) == list(range(10))
+
+
+def test_evaluation_batches_hold_images_of_one_size():
+    sizes = [(30, 40), (40, 30), (30, 40), (30, 40), (40, 30), (31, 40)]
+    ds = pipelines.eval_dataset(of_sizes(sizes), batch_size=2)
+    shown = [[int(image[0, 0, 0]) for image in images] for images, _ in batches(ds)]
+    assert len(shown) == ds.cardinality() == 4
+    assert sorted(map(tuple, shown)) == [(0, 2), (1, 4), (3,), (5,)]
+    for images, masks in batches(ds):
+        assert images.shape[1:3] == masks.shape[1:] == sizes[images[0, 0, 0, 0]]
+
+
+def test_the_cache_reads_each_file_once_and_changes_nothing(two_folders):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    crops = pipelines.Augmentation((32, 32), scale=(0.7, 1.4), colour=0.5)
+    options = {"batch_size": 2, "augmentation": crops, "seed": 1}
+    plain = pipelines.train_dataset(split, **options)
+    cached = pipelines.train_dataset(split, cache=True, **options)
+    for _ in range(2):
+        for one, other in zip(batches(plain), batches(cached), strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
+    for example in split.examples:
+        example.image.unlink()
+    assert len(list(batches(cached))) == 2
+
+
+def test_a_cache_larger_than_the_memory_is_refused(two_folders, monkeypatch):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    monkeypatch.setattr("pipelines.build._memory", lambda: 40_000)
+    with pytest.raises(pipelines.DataError, match="more than half of the memory"):
+        pipelines.train_dataset(
+            split, batch_size=1, augmentation=pipelines.Augmentation((8, 8)), cache=True
+        )
+
+
+def test_a_crop_comes_from_where_it_says(rng):
+    # Scale 1, larger than the crop: the very pixels; smaller: the whole image somewhere in void.
+    image = rng.integers(0, 256, (50, 30, 3), "uint8")
+    mask = rng.integers(0, 9, (50, 30), "uint8")
+    compose = transform(pipelines.Augmentation((40, 36), mirror=False))
+    for seed in range(10):
+        crop, label = seed_and_apply(compose, image, mask, seed)
+        rows, columns = np.nonzero(label != 255)
+        top, left = rows.min(), columns.min()
+        assert (top, np.ptp(rows), np.ptp(columns)) == (0, 39, 29)
+        starts = [
+            t for t in range(11) if np.array_equal(mask[t : t + 40], label[:, left : left + 30])
+        ]
+        assert len(starts) == 1
+        np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
