@@ -7,7 +7,15 @@ import importlib
 from pathlib import Path
 
 from pipelines.check import check
-from pipelines.datasets import camvid, folder, synthetic, voc
+from pipelines.datasets import (
+    camvid,
+    folder,
+    nyudv2,
+    pascal_context,
+    siftflow,
+    synthetic,
+    voc,
+)
 from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError, raise_all
 from pipelines.examples import read_example
@@ -29,7 +37,14 @@ __all__ = [
     "train_dataset",
 ]
 
-DATASETS = {"camvid": camvid.read, **voc.READERS, "synthetic": synthetic.read}
+DATASETS = {
+    "camvid": camvid.read,
+    **voc.READERS,
+    **nyudv2.READERS,
+    **siftflow.READERS,
+    "pascal_context": pascal_context.read,
+    "synthetic": synthetic.read,
+}
 
 # TensorFlow and albumentations take seconds to import, and reading files needs neither.
 _HEAVY = {"Augmentation": "augment", "eval_dataset": "build", "train_dataset": "build"}

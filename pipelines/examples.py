@@ -57,9 +57,12 @@ def class_ids(split, example, values):
         if cv2.countNonZero(cv2.LUT(values, known)) < values.size:
             raise _unknown_values(split, example, values, known[values] == 0)
         return cv2.LUT(values, table)
-    mask = np.full(values.shape, -1, "int16")
+    low, high = min(split.mask_values, default=0), max(split.mask_values, default=0)
+    table = np.full(high - low + 1, -1, "int16")
     for value, class_id in split.mask_values.items():
-        mask[values == value] = class_id
+        table[value - low] = class_id
+    inside = (values >= low) & (values <= high)  # Before a cast that could wrap.
+    mask = np.where(inside, table[np.where(inside, values.astype("int64") - low, 0)], -1)
     if (mask < 0).any():
         raise _unknown_values(split, example, values, mask < 0)
     return mask.astype("uint8")

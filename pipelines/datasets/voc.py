@@ -3,11 +3,23 @@
     VOCdevkit/VOC2012/JPEGImages/ID.jpg  SegmentationClass/ID.png
     VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval}.txt
 
-A list holds an ID on each line. 255 in a mask is the border round each object, and void.
+A list holds an ID on each line. 255 in a mask is the border round each object, and void. Beside
+VOC's own lists there are the splits that are usual with SBD (see `pipelines.datasets.sbd`), which
+lies beside VOCdevkit:
+
+    sbd         SBD's train.txt, 8,498 images: what the paper's nets are trained on. Some of them
+                are in `val`, so score on seg11valid.
+    seg11valid  VOC 2011's val less SBD's train.txt, 736 images: what the paper's nets are scored
+                on.
+    trainaug    VOC's train, and SBD's train.txt and val.txt less VOC's train and val: 10,582
+                images for VOC 2012, none of them in `val`. An image of VOC's train has VOC's mask.
+
+The counts are those of the whole data sets; the splits are computed from the lists that are there.
 """
 
 from functools import partial
 
+from pipelines.datasets import sbd
 from pipelines.errors import DataError
 from pipelines.lists import data_root, existing, read_lines
 from pipelines.split import Example, Split, distinct_palette, plain_values
@@ -42,44 +54,77 @@ def read(year, data_dir, split):
     """The examples of one split.
 
     Args:
-        year: of the challenge, such as 2012.
-        data_dir: the folder that holds VOCdevkit, or VOCdevkit itself.
-        split: "train", "val" or "trainval".
+        year: of the challenge, 2011 or 2012.
+        data_dir: the folder that holds VOCdevkit, or VOCdevkit itself; and SBD, for its splits.
+        split: "train", "val", "trainval", "sbd", "trainaug", or for 2011 "seg11valid".
 
     Raises:
-        DataError: the folder, the list or a listed file is missing.
+        DataError: a folder, a list or all files that it lists are missing.
     """
     where = (
         f"PASCAL VOC {year} is VOCtrainval_*.tar of host.robots.ox.ac.uk/pascal/VOC/voc{year}/; "
         "unpack it and give the folder that holds VOCdevkit as --data-dir."
     )
     given = data_root(f"voc{year}", data_dir, where)
-    candidates = (given / f"VOC{year}", given / "VOCdevkit" / f"VOC{year}")
-    root = next((folder for folder in candidates if folder.is_dir()), None)
-    if root is None:
-        raise DataError(f"data_dir={str(data_dir)!r}: no folder VOCdevkit/VOC{year} there. {where}")
-    lists = root / "ImageSets" / "Segmentation"
-    if split not in SPLITS or not (lists / f"{split}.txt").is_file():
-        found = [name for name in SPLITS if (lists / f"{name}.txt").is_file()]
-        raise DataError(
-            f"{lists / split}.txt: no such split; there are {', '.join(found) or 'no lists'}. "
-            "The test split's masks are not published."
-        )
-    listed = [
-        Example(
-            name, root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
-        )
-        for name in read_lines(lists / f"{split}.txt")
-    ]
-    examples, faults = existing(listed, root, lists / f"{split}.txt", where)
+    if split == "sbd":
+        examples, faults = sbd.examples(given, "train")
+    elif split == "trainaug":
+        root = _root(year, given, where)
+        examples, faults = _listed(root, "train", where)
+        seen = {*_names(root, "train"), *_names(root, "val")}
+        for part in ("train", "val"):
+            more, more_faults = sbd.examples(given, part, without=seen)
+            examples, faults = examples + more, faults + more_faults
+    elif split == "seg11valid" and year == 2011:
+        root = _root(year, given, where)
+        examples, faults = _listed(root, "val", where, without=sbd.names(given, "train"))
+    else:
+        examples, faults = _listed(_root(year, given, where), split, where)
     return Split(
         name=f"voc{year} {split}",
         examples=examples,
         class_names=CLASSES,
         palette=distinct_palette(len(CLASSES)),
         mask_values=plain_values(len(CLASSES)),
+        read_mask=sbd.read_mask,
         faults=faults,
     )
+
+
+def _root(year, given, where):
+    for folder in (given / f"VOC{year}", given / "VOCdevkit" / f"VOC{year}"):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"data_dir={str(given)!r}: no folder VOCdevkit/VOC{year} there. {where}")
+
+
+def _listed(root, split, where, without=()):
+    """Examples and faults of one of VOC's lists, less the IDs in `without`."""
+    without = set(without)
+    listed = [
+        Example(
+            name, root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
+        )
+        for name in _names(root, split)
+        if name not in without
+    ]
+    return existing(listed, root, _listing(root, split), where)
+
+
+def _names(root, split):
+    """The IDs in one of VOC's lists."""
+    listing = _listing(root, split)
+    if split not in SPLITS or not listing.is_file():
+        found = [name for name in SPLITS if _listing(root, name).is_file()]
+        raise DataError(
+            f"{listing}: no such split; there are {', '.join(found) or 'no lists'}; with SBD also "
+            "sbd, trainaug and, for 2011, seg11valid. The test split's masks are not published."
+        )
+    return read_lines(listing)
+
+
+def _listing(root, split):
+    return root / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
 READERS = {f"voc{year}": partial(read, year) for year in (2011, 2012)}

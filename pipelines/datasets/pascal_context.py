@@ -1,0 +1,159 @@
+"""PASCAL-Context: 59 classes of things and stuff on VOC 2010's images, and all else as class 0.
+
+    pascal-context/trainval/ID.mat  labels.txt            459 labels
+    VOCdevkit/VOC2010/JPEGImages/ID.jpg
+    VOCdevkit/VOC2010/ImageSets/Main/{train,val,trainval}.txt     val has 5,105 images
+
+Masks hold the labels' numbers in labels.txt, with lines such as `1: accordion`; from their names
+follows which of them are the 59. All others, and 0, are class 0, which is trained and scored.
+"""
+
+import re
+
+from pipelines.errors import DataError
+from pipelines.lists import data_root, existing, read_lines
+from pipelines.mat import read_mat
+from pipelines.split import Example, Split, distinct_palette
+
+SPLITS = ("train", "val", "trainval")
+FOLDERS = ("", "pascal-context", "pascal_context", "PASCAL-Context")
+CLASSES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+    "bag",
+    "bed",
+    "bench",
+    "book",
+    "building",
+    "cabinet",
+    "ceiling",
+    "clothes",
+    "computer",
+    "cup",
+    "door",
+    "fence",
+    "floor",
+    "flower",
+    "food",
+    "grass",
+    "ground",
+    "keyboard",
+    "light",
+    "mountain",
+    "mouse",
+    "curtain",
+    "platform",
+    "sign",
+    "plate",
+    "road",
+    "rock",
+    "shelves",
+    "sidewalk",
+    "sky",
+    "snow",
+    "bedcloth",
+    "track",
+    "tree",
+    "truck",
+    "wall",
+    "water",
+    "window",
+    "wood",
+)
+IN_LABELS = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
+WHERE = (
+    "PASCAL-Context is trainval.tar.gz and labels.txt of cs.stanford.edu/~roozbeh/pascal-context; "
+    "its images are VOC 2010's, VOCtrainval_03-May-2010.tar of host.robots.ox.ac.uk/pascal/VOC/. "
+    "Unpack both in one folder, as pascal-context/ and VOCdevkit/, and give that as --data-dir."
+)
+
+
+def read(data_dir, split):
+    """The examples of one split.
+
+    Args:
+        data_dir: the folder that holds VOCdevkit/, and pascal-context/ or what is in it.
+        split: "train", "val" or "trainval".
+
+    Raises:
+        DataError: a folder, the list, labels.txt or all listed files are missing, or labels.txt
+            lacks one of the classes.
+    """
+    root = data_root("pascal_context", data_dir, WHERE)
+    context = _first((root / name for name in FOLDERS), "trainval", root)
+    voc = _first((root / "VOCdevkit" / "VOC2010", root / "VOC2010"), "JPEGImages", root)
+    listings = (voc / "ImageSets" / "Main" / f"{split}.txt", context / f"{split}.txt")
+    listing = next((path for path in listings if path.is_file()), None)
+    if split not in SPLITS or listing is None:
+        raise DataError(
+            f"{listings[0]}: no such split; choose one of {', '.join(SPLITS)}, and see that the "
+            "list is there. The test split's masks are not published."
+        )
+    listed = [
+        Example(name, voc / "JPEGImages" / f"{name}.jpg", context / "trainval" / f"{name}.mat")
+        for name in read_lines(listing)
+    ]
+    examples, faults = existing(listed, root, listing, WHERE)
+    return Split(
+        name=f"pascal_context {split}",
+        examples=examples,
+        class_names=CLASSES,
+        palette=distinct_palette(len(CLASSES)),
+        mask_values=_values(context / "labels.txt"),
+        read_mask=read_mask,
+        faults=faults,
+    )
+
+
+def read_mask(source):
+    """Reads a mask; see `mat.read_mat`."""
+    return read_mat(source, "LabelMap")
+
+
+def _first(folders, inside, root):
+    """The first of some folders that has the folder `inside`."""
+    for folder in folders:
+        if (folder / inside).is_dir():
+            return folder
+    raise DataError(f"data_dir={str(root)!r}: no folder {folder.name}/{inside} there. {WHERE}")
+
+
+def _values(path):
+    """The class id of each label's number."""
+    numbers = {}
+    for line in read_lines(path):
+        match = re.fullmatch(r"(\d{1,5})\s*:(.+)", line)
+        if not match:
+            raise DataError(f"{path}: not a number and a name: {line!r}. {WHERE}", file=path)
+        numbers[match[2].replace(" ", "")] = int(match[1])  # "potted plant" is pottedplant.
+    values = dict.fromkeys((0, *numbers.values()), 0)
+    for class_id, name in enumerate(CLASSES[1:], 1):
+        number = numbers.get(IN_LABELS.get(name, name))
+        if number is None:
+            raise DataError(
+                f"{path}: has no label {IN_LABELS.get(name, name)!r}, which is class {class_id}. "
+                "It should be the list of 459 labels, not that of 59.",
+                file=path,
+                value=sorted(numbers),
+            )
+        values[number] = class_id
+    return values

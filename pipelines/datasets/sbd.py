@@ -1,0 +1,63 @@
+"""SBD, the Semantic Boundaries Dataset: masks for 11,355 images of PASCAL VOC 2011.
+
+    benchmark_RELEASE/dataset/img/ID.jpg  cls/ID.mat  train.txt  val.txt
+
+train.txt lists 8,498 images, val.txt 2,857 others. These lists are not VOC's: train.txt has images
+of VOC's val. Masks hold 0..20, VOC's classes, without void: a border belongs to one of its sides.
+`pipelines.datasets.voc` has the splits that use them.
+"""
+
+from pathlib import Path
+
+from pipelines import decode
+from pipelines.errors import DataError
+from pipelines.lists import existing, read_lines
+from pipelines.mat import read_mat
+from pipelines.split import Example
+
+FOLDERS = ("benchmark_RELEASE/dataset", "dataset", "SBD", ".")
+WHERE = (
+    "SBD is benchmark.tgz of home.bharathh.info/home/sbd; unpack it in the folder that is given as "
+    "--data-dir, beside VOCdevkit."
+)
+
+
+def names(data_dir, listing):
+    """The IDs in one of SBD's lists, "train" or "val".
+
+    Raises:
+        DataError: SBD or its list is not there.
+    """
+    return read_lines(_root(data_dir) / f"{listing}.txt")
+
+
+def examples(data_dir, listing, without=()):
+    """What one of SBD's lists names, less the IDs in `without`.
+
+    Returns:
+        A tuple of `Example`s and a tuple of `DataError`s, as of `lists.existing`.
+
+    Raises:
+        DataError: SBD, its list, or all files that it lists are missing.
+    """
+    root = _root(data_dir)
+    listed = [
+        Example(name, root / "img" / f"{name}.jpg", root / "cls" / f"{name}.mat")
+        for name in names(data_dir, listing)
+        if name not in without
+    ]
+    return existing(listed, root, root / f"{listing}.txt", WHERE)
+
+
+def read_mask(source):
+    """Reads a mask of SBD, a MATLAB file, or of VOC, a PNG; see `decode.read_mask`."""
+    if isinstance(source, Path) and source.suffix == ".mat":
+        return read_mat(source, "GTcls", "Segmentation")
+    return decode.read_mask(source)
+
+
+def _root(data_dir):
+    for folder in FOLDERS:
+        if (Path(data_dir) / folder / "cls").is_dir():
+            return Path(data_dir) / folder
+    raise DataError(f"data_dir={str(data_dir)!r}: no folder {FOLDERS[0]} with SBD there. {WHERE}")

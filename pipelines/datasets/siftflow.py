@@ -1,0 +1,149 @@
+r"""SIFT Flow: 2,688 outdoor scenes, 256 x 256, with 33 semantic and 3 geometric classes.
+
+    Images/spatial_envelope_256x256_static_8outdoorcategories/ID.jpg
+    SemanticLabels/spatial_envelope_256x256_static_8outdoorcategories/ID.mat
+    GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/ID.mat
+    TestSet1.txt                           200 lines such as spatial_...\coast_natu975.jpg
+
+Semantic masks hold 1..33, and 0 for void; geometric masks 1..3, and -1 and 0 for void.
+
+`test` is what TestSet1.txt lists, `trainval` the other 2,486 images. The data set has no `val`:
+here it is every tenth name of `trainval` in order, 248 images, and `train` the others. (Names begin
+with the kind of scene, so every kind is in both.) A test.txt or a trainval.txt with an ID on each
+line takes the place of TestSet1.txt or of the rest.
+"""
+
+from functools import partial
+from pathlib import PurePosixPath
+
+from pipelines.errors import DataError
+from pipelines.lists import data_root, existing, read_lines
+from pipelines.mat import read_mat
+from pipelines.split import IGNORE, Example, Split, distinct_palette
+
+SPLITS = ("train", "val", "trainval", "test")
+SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
+UNLABELLED = {"highway_bost181", "street_urb506"}  # These lack their annotation.
+SEMANTIC = (
+    "awning",
+    "balcony",
+    "bird",
+    "boat",
+    "bridge",
+    "building",
+    "bus",
+    "car",
+    "cow",
+    "crosswalk",
+    "desert",
+    "door",
+    "fence",
+    "field",
+    "grass",
+    "moon",
+    "mountain",
+    "person",
+    "plant",
+    "pole",
+    "river",
+    "road",
+    "rock",
+    "sand",
+    "sea",
+    "sidewalk",
+    "sign",
+    "sky",
+    "staircase",
+    "streetlight",
+    "sun",
+    "tree",
+    "window",
+)
+GEOMETRIC = ("sky", "horizontal", "vertical")
+WHERE = (
+    "SIFT Flow is SiftFlowDataset.zip of J. Tighe, University of North Carolina; unpack it and "
+    "give the folder that holds Images/, SemanticLabels/ and GeoLabels/ as --data-dir."
+)
+
+
+def read(labels, data_dir, split):
+    """The examples of one split.
+
+    Args:
+        labels: the folder of the masks, "SemanticLabels" or "GeoLabels".
+        data_dir: the folder that holds Images/, or SiftFlowDataset/ with it.
+        split: "train", "val", "trainval" or "test".
+
+    Raises:
+        DataError: the folder, the test set's list or all files of the split are missing.
+    """
+    given = data_root("siftflow", data_dir, WHERE)
+    root = next((f for f in (given, given / "SiftFlowDataset") if (f / "Images").is_dir()), None)
+    if root is None:
+        raise DataError(f"data_dir={str(data_dir)!r}: no folder Images/ there. {WHERE}")
+    if split not in SPLITS:
+        raise DataError(f"siftflow: no split {split!r}; there are {', '.join(SPLITS)}.")
+    listing, names = _test(root) if split == "test" else _trainval(root)
+    if split == "val":
+        names = names[9::10]
+    elif split == "train":
+        names = [name for i, name in enumerate(names) if i % 10 != 9]
+    listed = [
+        Example(
+            name, root / "Images" / SCENES / f"{name}.jpg", root / labels / SCENES / f"{name}.mat"
+        )
+        for name in names
+    ]
+    examples, faults = existing(listed, root, listing, WHERE)
+    semantic = labels == "SemanticLabels"
+    classes = SEMANTIC if semantic else GEOMETRIC
+    values = {i + 1: i for i in range(len(classes))}
+    return Split(
+        name=f"siftflow{'' if semantic else '-geometric'} {split}",
+        examples=examples,
+        class_names=classes,
+        palette=distinct_palette(len(classes) + 1)[1:],  # Without black, which reads as void.
+        mask_values={0: IGNORE, **values} if semantic else {-1: IGNORE, 0: IGNORE, **values},
+        read_mask=read_mask,
+        faults=faults,
+    )
+
+
+READERS = {
+    "siftflow": partial(read, "SemanticLabels"),
+    "siftflow-geometric": partial(read, "GeoLabels"),
+}
+
+
+def read_mask(source):
+    """Reads a mask; see `mat.read_mat`."""
+    return read_mat(source, "S")
+
+
+def _test(root):
+    """The list of the test set, and the names in it."""
+    for listing in (root / "test.txt", root / "TestSet1.txt"):
+        if listing.is_file():
+            return listing, _names(listing)
+    raise DataError(
+        f"{root}: neither TestSet1.txt nor test.txt is there, which list the test set. {WHERE}"
+    )
+
+
+def _trainval(root):
+    """Where all other names come from, and these, sorted."""
+    listing = root / "trainval.txt"
+    if listing.is_file():
+        return listing, sorted(_names(listing))
+    folder = root / "Images" / SCENES
+    images = {path.stem for path in folder.glob("*.jpg")}
+    if not images:
+        raise DataError(f"{folder}: holds no images. {WHERE}", kind="missing file", file=folder)
+    return folder, sorted(images.difference(_test(root)[1], UNLABELLED))
+
+
+def _names(listing):
+    """IDs: the last part of a path, with either slash, without its ending."""
+    paths = (PurePosixPath(line.replace("\\", "/")) for line in read_lines(listing))
+    names = [path.name.removesuffix(".jpg") for path in paths]
+    return [name for name in names if name not in UNLABELLED]
