@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from pipelines.check import check
-from pipelines.datasets import camvid, folder, synthetic, voc
+from pipelines.datasets import ade20k, camvid, cityscapes, folder, synthetic, voc
 from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError, raise_all
 from pipelines.examples import read_example
@@ -29,7 +29,13 @@ __all__ = [
     "train_dataset",
 ]
 
-DATASETS = {"camvid": camvid.read, **voc.READERS, "synthetic": synthetic.read}
+DATASETS = {
+    "camvid": camvid.read,
+    **voc.READERS,
+    "cityscapes": cityscapes.read,
+    "ade20k": ade20k.read,
+    "synthetic": synthetic.read,
+}
 
 # TensorFlow and albumentations take seconds to import, and reading files needs neither.
 _HEAVY = {"Augmentation": "augment", "eval_dataset": "build", "train_dataset": "build"}
