@@ -23,7 +23,7 @@ from pipelines.errors import DataError
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
 PREFIX = "tfds:"
-NAME = re.compile(r"(\w+)(/[\w.-]+)?(:\d+\.\d+\.\d+)?", re.ASCII)
+NAME = re.compile(r"(\w+)(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
 VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 MASKS = ("segmentation_mask", "segmentation_label", "annotation", "mask", "label_map")
 KNOWN = {  # Class names, palette and mask values.
@@ -230,7 +230,7 @@ def _chosen(name, features):
     images = {
         key: feature
         for key, feature in features.items()
-        if isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
+        if isinstance(feature, tfds.features.Image) and feature.np_dtype != np.float32
     }
     mask = next((key for key in MASKS if key in images), None)
     pictures = [key for key in images if key != mask and images[key].shape[-1] == 3]
@@ -247,7 +247,7 @@ def _chosen(name, features):
         for key, feature in sorted(features.items())
     )
     raise DataError(
-        f"{PREFIX}{name}: takes one 8-bit image of 3 channels and one mask, called "
+        f"{PREFIX}{name}: takes one image of 3 channels and one mask, called "
         f"{', '.join(MASKS)}, or the only other image. It has {listed}. What is stored as numbers "
         "(Tensor) and not as an encoded image is not read: write it as "
         "tfds.features.Image(shape=(None, None, 1)) in the builder, or export images and masks as "
