@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "fcn_keras/__init__.py").read_text("utf-8"), re.MULTILINE
 )[1]
+# importlib_resources: tensorflow-datasets imports it and does not ask for it.
+TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
 setup(
     name="fcn_keras",
@@ -39,12 +41,14 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "tfds": TFDS,
         "test": [
             "pytest>=8.0",
             "hypothesis>=6.100",
             "scikit-learn>=1.5",
             "scipy>=1.13",
             "ruff>=0.9",
+            *TFDS,
         ],
     },
     entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},

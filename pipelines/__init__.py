@@ -8,12 +8,15 @@ from pathlib import Path
 
 from pipelines.check import check
 from pipelines.datasets import (
+    ade20k,
     camvid,
+    cityscapes,
     folder,
     nyudv2,
     pascal_context,
     siftflow,
     synthetic,
+    tfds,
     voc,
 )
 from pipelines.decode import read_image, read_mask
@@ -43,6 +46,8 @@ DATASETS = {
     **nyudv2.READERS,
     **siftflow.READERS,
     "pascal_context": pascal_context.read,
+    "cityscapes": cityscapes.read,
+    "ade20k": ade20k.read,
     "synthetic": synthetic.read,
 }
 
@@ -60,7 +65,8 @@ def read(data, split, data_dir=None, *, keep_faults=False):
     """The examples of one split of a data set.
 
     Args:
-        data: a key of `DATASETS`, or the path of a YAML file that describes one's own folders
+        data: a key of `DATASETS`, "tfds:NAME" for a data set of TensorFlow Datasets (see
+            `pipelines.datasets.tfds`), or the path of a YAML file that describes one's own folders
             (see `pipelines.datasets.folder`).
         split: "train", "val", "test", or what else the data set has.
         data_dir: the folder that holds the data set's files, for those that have files.
@@ -73,14 +79,16 @@ def read(data, split, data_dir=None, *, keep_faults=False):
     Raises:
         DataError: the data set is unknown, its files are missing, or its lists have faults.
     """
-    if Path(data).suffix.lower() in (".yaml", ".yml"):
+    if str(data).startswith(tfds.PREFIX):
+        examples = tfds.read(str(data).removeprefix(tfds.PREFIX), data_dir, split)
+    elif Path(data).suffix.lower() in (".yaml", ".yml"):
         examples = folder.read(data, split)
     elif data in DATASETS:
         examples = DATASETS[data](data_dir, split)
     else:
         raise DataError(
             f"data={str(data)!r}: unknown; choose one of {', '.join(DATASETS)}, or give the YAML "
-            "file of your own folders."
+            "file of your own folders, or tfds:NAME for a data set of TensorFlow Datasets."
         )
     if not keep_faults:
         raise_all(examples.faults)

@@ -6,6 +6,7 @@ Nothing outside a data set's folder is read, whatever a list or a link in the fo
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.split import Example
 
 
 def data_root(name, data_dir, where):
@@ -95,6 +96,42 @@ def existing(examples, root, listing, where=""):
             file=listing,
         )
     return tuple(good), tuple(faults)
+
+
+def paired(images, masks, root, where=""):
+    """Sorts the images and masks of folders without a list into examples, and faults.
+
+    Args:
+        images: the path of each image, by what its name shares with its mask's.
+        masks: the same of the masks.
+        root: the folder that all files must lie in, links followed.
+        where: what to say to a user who lacks the data set.
+
+    Returns:
+        A tuple of `Example`s in the order of their names, and a tuple of `DataError`s.
+
+    Raises:
+        DataError: there is no pair.
+    """
+    pairs = [Example(name, images[name], masks[name]) for name in sorted(images.keys() & masks)]
+    if not pairs:
+        raise DataError(
+            f"{root}: {len(images)} images and {len(masks)} masks of the split are there, and no "
+            f"pair. {where}".rstrip(),
+            kind="missing file",
+            file=root,
+        )
+    lonely = [
+        DataError(
+            f"{images.get(name) or masks[name]}: has no {'mask' if name in images else 'image'}. "
+            "Add it, or remove this file.",
+            kind="not a pair",
+            file=images.get(name) or masks[name],
+        )
+        for name in sorted(images.keys() ^ masks)
+    ]
+    examples, faults = existing(pairs, root, root, where)
+    return examples, (*lonely, *faults)
 
 
 def _paths(example):

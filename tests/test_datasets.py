@@ -140,7 +140,7 @@ def test_synthetic_images_are_always_the_same():
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones():
-    with pytest.raises(DataError, match="camvid, voc2011, .*, synthetic, or give the YAML"):
+    with pytest.raises(DataError, match="one of camvid, voc2011, .*synthetic, or give the YAML"):
         pipelines.read("camvd", "train")
 
 

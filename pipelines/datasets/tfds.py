@@ -1,0 +1,321 @@
+"""Any data set of TensorFlow Datasets that has images and masks: `tfds:NAME/CONFIG:VERSION`.
+
+What TFDS has prepared on disk is read without TFDS's decoding, which turns the indices of palette
+masks into grey levels: the records of a split are found by the lengths that stand before them, and
+an image is the encoded file in its record. Nothing is ever downloaded.
+
+Splits are the data set's own; "val" also finds "validation". Where there is neither, "train" is the
+first nine tenths of the data set's train split and "val" the rest, which `Split.name` shows in
+TFDS's notation. The order is TFDS's, a fixed shuffle.
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.datasets import cityscapes, voc
+from pipelines.decode import read_mask
+from pipelines.errors import DataError
+from pipelines.split import Example, Split, distinct_palette, plain_values
+
+PREFIX = "tfds:"
+NAME = re.compile(r"(\w+)(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
+VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
+MASKS = ("segmentation_mask", "segmentation_label", "annotation", "mask", "label_map")
+KNOWN = {  # Class names, palette and mask values.
+    "oxford_iiit_pet": (
+        ("pet", "background", "border"),
+        np.array([(128, 0, 0), (0, 0, 0), (192, 192, 192)], "uint8"),
+        {1: 0, 2: 1, 3: 2},
+    ),
+    "cityscapes": (tuple(cityscapes.CLASSES), cityscapes.PALETTE, cityscapes.LABEL_IDS),
+    "voc_segmentation": (
+        voc.CLASSES,
+        distinct_palette(len(voc.CLASSES)),
+        plain_values(len(voc.CLASSES)),
+    ),
+}
+SAMPLE, LISTED = 50, 32  # Masks that are read to show their values, and values that are shown.
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An encoded image in one record of a TFRecord file.
+
+    Attributes:
+        path: the file.
+        offset: where in the file the record's `tf.train.Example` begins.
+        length: of it, in bytes.
+        feature: which of its features the image is.
+    """
+
+    path: Path
+    offset: int
+    length: int
+    feature: str
+
+    def __str__(self):
+        """The place, for messages."""
+        return f"{self.path}, byte {self.offset}, {self.feature}"
+
+    def read_bytes(self):
+        """The encoded image.
+
+        Raises:
+            DataError: the record cannot be read.
+        """
+        import tensorflow as tf
+        from google.protobuf.message import DecodeError
+
+        try:
+            with open(self.path, "rb") as file:  # A handle of its own, for any number of threads.
+                file.seek(self.offset)
+                features = tf.train.Example.FromString(file.read(self.length)).features.feature
+        except OSError as error:
+            raise DataError(
+                f"{self}: cannot be read ({error.strerror}).", kind="unreadable", file=self.path
+            ) from None
+        except DecodeError:
+            features = {}
+        values = features[self.feature].bytes_list.value if self.feature in features else ()
+        if len(values) != 1:
+            raise DataError(
+                f"{self}: the record is damaged. Prepare the data set again.",
+                kind="damaged file",
+                file=self.path,
+            )
+        return values[0]
+
+
+def read(name, data_dir, split):
+    """The examples of one split of a data set whose classes are known, or named in its features.
+
+    Args:
+        name: as TFDS takes it, NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
+        data_dir: TFDS's folder, or None for its default.
+        split: "train", "val", "test", or what else the data set has.
+
+    Raises:
+        DataError: as in `read_with`; or the classes are not known. Then the message has the values
+            of the first masks and the YAML file to write.
+    """
+    builder = re.split("[/:]", name)[0]
+    if builder in KNOWN:
+        return read_with(name, data_dir, split, *KNOWN[builder])
+    if builder == "scene_parse150":
+        raise DataError(
+            f"{PREFIX}{name}: its masks tell instances of 100 things, not the 150 classes. Use "
+            "`--data ade20k`, which reads the benchmark's own files."
+        )
+    title, examples, classes = _opened(name, data_dir, split)
+    if not classes:
+        raise DataError(_description_wanted(name, examples))
+    count = len(classes)
+    return Split(title, examples, classes, distinct_palette(count), plain_values(count))
+
+
+def read_with(name, data_dir, split, class_names, palette, mask_values, mask_colours=None):
+    """The examples of one split of a data set whose masks are described by the user.
+
+    Args:
+        name: as in `read`.
+        data_dir: as in `read`.
+        split: as in `read`.
+        class_names: as in `Split`.
+        palette: as in `Split`.
+        mask_values: as in `Split`.
+        mask_colours: as in `Split`.
+
+    Raises:
+        DataError: TFDS is not installed, the data set is not prepared or has no such split, its
+            files are damaged, or it is not clear which features are image and mask.
+    """
+    title, examples, _ = _opened(name, data_dir, split)
+    return Split(title, examples, class_names, palette, mask_values, mask_colours or {})
+
+
+def _opened(name, data_dir, split):
+    """A split's name, examples, and the class names that the mask feature has, if any."""
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise DataError(
+            f"{PREFIX}{name}: TensorFlow Datasets cannot be imported ({error}). Install it: "
+            "pip install 'fcn_keras[tfds]'"
+        ) from None
+    folder = _folder(name, data_dir)
+    try:  # Not tensorflow_datasets.builder(), which needs the code of each data set.
+        info = tensorflow_datasets.builder_from_directory(folder).info
+    except Exception as error:
+        raise DataError(
+            f"{folder}: TFDS cannot open it ({' '.join(str(error).split())}).", file=folder
+        ) from None
+    if info.file_format.value != "tfrecord":
+        raise DataError(
+            f"{folder}: is prepared as {info.file_format.value}; only TFRecord files are read. "
+            "Prepare it anew, with builder_kwargs={'file_format': 'tfrecord'} for tfds.load.",
+            file=folder,
+        )
+    image, mask = _chosen(name, info.features)
+    own, span = _span(name, info.splits, split)
+    paths = [Path(path) for path in info.splits[own].filepaths]
+    places = [(path, *place) for path in paths for place in _index(path)]
+    if len(places) != info.splits[own].num_examples:
+        raise DataError(
+            f"{folder}: the split {own} has {len(places)} records and should have "
+            f"{info.splits[own].num_examples}. Prepare the data set again.",
+            kind="damaged file",
+            file=folder,
+        )
+    examples = tuple(
+        Example(f"{own}-{number:06d}", Record(*place, image), Record(*place, mask))
+        for number, place in list(enumerate(places))[span]
+    )
+    part = "" if span == slice(None) else f"[{span.start or ''}:{span.stop or ''}]"
+    classes = tuple(getattr(info.features[mask], "names", None) or ())  # A LabeledImage has them.
+    return f"{PREFIX}{name} {own}{part}", examples, classes
+
+
+def _folder(name, data_dir):
+    """Where TFDS has prepared a data set: .../NAME/CONFIG/VERSION; the newest version."""
+    match = NAME.fullmatch(name)
+    if not match:
+        raise DataError(
+            f"{PREFIX}{name}: not a name of a data set; write {PREFIX}NAME, {PREFIX}NAME/CONFIG or "
+            f"{PREFIX}NAME/CONFIG:1.0.0."
+        )
+    builder, config, version = match[1], match[2] or "", (match[3] or ":*")[1:]
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = Path(data_dir or default).expanduser()
+    place = root / f"{builder}{config}"
+    prepared = [
+        file.parent
+        for pattern in (version, f"*/{version}")
+        for file in place.glob(f"{pattern}/features.json")
+        if VERSION.fullmatch(file.parent.name)
+    ]
+    if not prepared:
+        raise DataError(
+            f"{PREFIX}{name}: is not prepared in {root}. Prepare it, which may download much: "
+            f"{_preparation(builder, config[1:], name, data_dir)}",
+            kind="missing file",
+        )
+    configs = sorted({folder.parent for folder in prepared})
+    if len(configs) > 1:
+        raise DataError(
+            f"{PREFIX}{name}: {place} has more than one configuration; choose "
+            f"{' or '.join(f'{PREFIX}{builder}/{folder.name}' for folder in configs)}."
+        )
+    return max(prepared, key=lambda folder: tuple(map(int, folder.name.split("."))))
+
+
+def _preparation(builder, config, name, data_dir):
+    where = f", data_dir={str(data_dir)!r}" if data_dir else ""
+    if builder == "voc_segmentation":
+        year = f", {config!r}" if config else ""
+        code = f"from pipelines.datasets.voc_tfds import prepare; prepare('VOC_DIR'{year}{where})"
+    else:
+        code = f"import tensorflow_datasets as tfds; tfds.load({name!r}{where})"
+    return f'python -c "{code}"'
+
+
+def _chosen(name, features):
+    """Which features are image and mask."""
+    import tensorflow_datasets as tfds
+
+    images = {
+        key: feature
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.Image) and feature.np_dtype != np.float32
+    }
+    mask = next((key for key in MASKS if key in images), None)
+    pictures = [key for key in images if key != mask and images[key].shape[-1] == 3]
+    if "image" in pictures:
+        pictures = ["image"]
+    if mask is None and len(pictures) == 1 and len(images) == 2:
+        (mask,) = images.keys() - pictures
+    if mask is not None and len(pictures) == 1:
+        return pictures[0], mask
+    listed = ", ".join(
+        f"{key} (image, {images[key].shape[-1]} channels)"
+        if key in images
+        else f"{key} ({type(feature).__name__})"
+        for key, feature in sorted(features.items())
+    )
+    raise DataError(
+        f"{PREFIX}{name}: takes one image of 3 channels and one mask, called "
+        f"{', '.join(MASKS)}, or the only other image. It has {listed}. What is stored as numbers "
+        "(Tensor) and not as an encoded image is not read: write it as "
+        "tfds.features.Image(shape=(None, None, 1)) in the builder, or export images and masks as "
+        "files and describe their folders in a YAML file."
+    )
+
+
+def _span(name, splits, split):
+    """The data set's own split, and the part of it that is meant."""
+    validation = next((own for own in ("validation", "val") if own in splits), None)
+    held_out = validation is None and "train" in splits
+    if held_out and split in ("train", "val"):
+        count = splits["train"].num_examples
+        cut = count - math.ceil(count / 10)
+        return "train", slice(cut) if split == "train" else slice(cut, None)
+    own = validation if split == "val" else split
+    if own not in splits:
+        known = [*(["val"] if held_out else []), *splits]
+        raise DataError(f"{PREFIX}{name}: no split {split!r}; there are {', '.join(known)}.")
+    return own, slice(None)
+
+
+def _index(path):
+    """Offset and length of every record in a TFRecord file.
+
+    A record is its length (8 bytes) and that number's checksum (4), the data, their checksum (4).
+    """
+    try:
+        places, at, size = [], 0, path.stat().st_size
+        with open(path, "rb", buffering=0) as file:
+            while at < size:
+                file.seek(at)
+                header = file.read(12)
+                length = int.from_bytes(header[:8], "little")
+                if at + 16 + length > size:
+                    raise DataError(
+                        f"{path}: truncated or damaged at byte {at}. Prepare the data set again.",
+                        kind="damaged file",
+                        file=path,
+                    )
+                places.append((at + 12, length))
+                at += 16 + length
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}).", kind="missing file", file=path
+        ) from None
+    return places
+
+
+def _description_wanted(name, examples):
+    """What to say of masks with unknown classes: what they hold, and the YAML file that helps."""
+    found = set()
+    for example in examples[:SAMPLE]:
+        values = read_mask(example.mask)
+        if values.ndim == 3:
+            found.update(map(tuple, np.unique(values.reshape(-1, 3), axis=0).tolist()))
+        else:
+            found.update(np.unique(values).tolist())
+    found = sorted(found, key=lambda value: (isinstance(value, tuple), value))
+    listed = ", ".join(map(str, found[:LISTED])) + (", ..." if len(found) > LISTED else "")
+    classes = "".join(
+        f"  - {{name: CLASS_{number}, colour: {list(value)}}}\n"
+        if isinstance(value, tuple)
+        else f"  - {{name: CLASS_{number}, value: {value}}}\n"
+        for number, value in enumerate(v for v in found[:LISTED] if v != 255)
+    )
+    return (
+        f"{PREFIX}{name}: its classes are not known. The first {min(SAMPLE, len(examples))} masks "
+        f"hold {listed}. Name the classes in a file, such as data.yaml, and give its path as "
+        f"--data:\n\ntfds: {name}\nclasses:\n{classes}ignore: [255]\n"
+    )

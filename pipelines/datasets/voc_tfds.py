@@ -1,0 +1,78 @@
+"""PASCAL VOC segmentation as a data set of TFDS, which itself has VOC's boxes alone.
+
+    python -c "from pipelines.datasets.voc_tfds import prepare; prepare('VOC_DIR')"
+    fcn-keras train --data tfds:voc_segmentation/2012 ...
+
+Images are the JPEG files as they are; masks hold class ids, and 255 where void.
+"""
+
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+import pipelines
+from pipelines.examples import read_example
+
+
+class VocSegmentation(tfds.core.GeneratorBasedBuilder):
+    """PASCAL VOC segmentation, 21 classes, splits train and val."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name=year, description=f"The challenge of {year}.")
+        for year in ("2012", "2011")
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir must hold VOCdevkit: VOCtrainval_*.tar of host.robots.ox.ac.uk/pascal/VOC/, "
+        "unpacked."
+    )
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            homepage="http://host.robots.ox.ac.uk/pascal/VOC/",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "segmentation_mask": tfds.features.Image(
+                        shape=(None, None, 1), encoding_format="png", use_colormap=True
+                    ),
+                    "file_name": tfds.features.Text(),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        folder = Path(dl_manager.manual_dir)
+        return {split: self._generate_examples(folder, split) for split in ("train", "val")}
+
+    def _generate_examples(self, folder, split):
+        examples = pipelines.read(f"voc{self.builder_config.name}", split, folder)
+        for index, example in enumerate(examples.examples):
+            _, mask = read_example(examples, index)
+            yield (
+                example.id,
+                {
+                    "image": str(example.image),
+                    "segmentation_mask": mask[..., None],
+                    "file_name": example.id,
+                },
+            )
+
+
+def prepare(voc_dir, year="2012", data_dir=None):
+    """Writes the data set for TFDS, once; then `--data tfds:voc_segmentation/YEAR` reads it.
+
+    Args:
+        voc_dir: the folder that holds VOCdevkit.
+        year: "2012" or "2011".
+        data_dir: TFDS's folder, or None for its default.
+
+    Raises:
+        DataError: files of VOC are missing or have faults.
+    """
+    builder = VocSegmentation(config=str(year), data_dir=data_dir)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=str(voc_dir))
+    )
