@@ -106,7 +106,7 @@ def overwrite(text):
         (append("ignore: [1]\n"), "the mask value 1 of class 'road' is ignored"),
         (overwrite("train: [\n"), "not readable as YAML"),
         (overwrite("just words\n"), "must hold the keys"),
-        (overwrite("classes: [a, a]\n"), "no split 'train'"),
+        (overwrite("classes: [a, b]\n"), "no split 'train'"),
         (overwrite("train: {images: x, masks: y}\n"), "the key `classes` is missing"),
         (overwrite("train: {images: x, masks: y}\nclasses: [a, b]\n"), "no such folder"),
         (lambda r: (r / "train" / "masks" / "1.png").unlink(), "1.jpg has no mask"),
