@@ -17,7 +17,6 @@ import difflib
 from functools import cached_property
 from typing import Annotated
 
-import numpy as np
 import yaml
 from pydantic import (
     BaseModel,

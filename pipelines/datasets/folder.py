@@ -71,7 +71,7 @@ def read(path, split):
 
 
 def in_val(name, share):
-    """Whether `val_share` puts an image into val: by its name alone, so that more files change none.
+    """Whether `val_share` puts an image into val: by its name alone, whatever else there is.
 
     Args:
         name: of the image, without ending.
@@ -113,7 +113,7 @@ def _composed(path):
 
 
 def _found(path, folders):
-    """Yields (name, `Example`) for images and masks that pair up, (name, `DataError`) for others."""
+    """Yields (name, `Example`) where image and mask pair up, (name, `DataError`) otherwise."""
     image_folder, mask_folder = path.parent / folders.images, path.parent / folders.masks
     suffix = _composed(folders.mask_suffix) if folders.mask_suffix else ""
     for folder in (image_folder, mask_folder):
@@ -180,10 +180,8 @@ def _listed(listing, folder, images):
         else:
             kind = rule = None
         seen.add(stem)
-        yield (
-            stem,
-            kind and DataError(f"{listing}: lists {line!r}, {rule}", kind=kind, file=listing),
-        )
+        text = f"{listing}: lists {line!r}, {rule}"
+        yield stem, kind and DataError(text, kind=kind, file=listing, value=line)
 
 
 def _faults_of_files(files, folder):
@@ -206,8 +204,8 @@ def _faults_of_files(files, folder):
 
 def _unpaired(file, lacks, folder, name):
     return DataError(
-        f"{file} has no {lacks}: nothing in {folder} is called {name!r} but for the ending. Add it, or "
-        "remove the file.",
+        f"{file} has no {lacks}: nothing in {folder} is called {name!r} but for the ending. Add "
+        "it, or remove the file.",
         kind="unpaired",
         file=file,
     )
