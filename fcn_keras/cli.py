@@ -656,13 +656,15 @@ def _show_description(layout, made, out):
     total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
     table = Table("class", "in the masks", "pixels", "masks")
     for entry in (*made.classes, *made.ignored):
-        name = escape(entry.name) if entry in made.classes else "(ignored)"
+        name = entry.name if entry in made.classes else "(ignored)"
         table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
-    for line in (*made.notes, *made.faults):
-        print(f"warning: {line}", file=sys.stderr)
+    for note in made.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for fault in made.faults:
+        print(f"warning: {fault}", file=sys.stderr)
     console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
     console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
     # As many steps as on CamVid, for which the recipe was made.
