@@ -1,6 +1,7 @@
 """The command line, `fcn-keras`: wiring only. TensorFlow is imported inside the commands."""
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 experiments = typer.Typer(help="The paper's experiments that need no training.")
 app.add_typer(experiments, name="experiment", no_args_is_help=True)
+data_app = typer.Typer(help="Look at a data set before training on it.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
 console = Console(markup=False)  # Paths and names may hold square brackets.
 
 # The many options of `train`, by what they are about.
@@ -405,6 +408,29 @@ def convert(
     console.print(f"model: {out}", soft_wrap=True)
 
 
+@data_app.command("init")
+def data_init(
+    folder: Annotated[Path, typer.Argument(help="Holds images and masks, in folders below it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
+    ] = None,
+):
+    """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
+
+    Nothing is written into the folder.
+    """
+    from pipelines import describe, layout
+
+    out = describe.destination(folder, out)
+    found = layout.find(folder)
+    with _progress(f"reading the masks of {folder}", len(found.masks)) as advance:
+        made = describe.describe(found, out, advance)
+    with out.open("x", encoding="utf-8") as file:
+        file.write(made.text)
+    _show_description(found, made, out)
+
+
 @experiments.command("iu-bounds")
 def iu_bounds(
     data: Data,
@@ -615,6 +641,39 @@ def _show(report, title):
     console.print(table)
     for line in warnings_of(report):
         print(f"warning: {line}", file=sys.stderr)
+
+
+def _show_description(layout, made, out):
+    """What `data init` has found, and what to do next."""
+    for split, part in layout.parts.items():
+        listed = f", those in {part.listing}" if part.listing else ""
+        suffix = f" (NAME{part.suffix})" if part.suffix else ""
+        console.print(
+            f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}{suffix}"
+            f"{listed}",
+            soft_wrap=True,
+        )
+    total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
+    table = Table("class", "in the masks", "pixels", "masks")
+    for entry in (*made.classes, *made.ignored):
+        name = entry.name if entry in made.classes else "(ignored)"
+        table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    for note in made.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for fault in made.faults:
+        print(f"warning: {fault}", file=sys.stderr)
+    console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
+    console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
+    # As many steps as on CamVid, for which the recipe was made.
+    epochs = min(400, max(6, round(24 * 367 / made.train_images)))
+    console.print(
+        f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
+        f"--out {shlex.quote(str(Path('runs') / out.stem))}",
+        soft_wrap=True,
+    )
 
 
 def _percent(share):

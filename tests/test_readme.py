@@ -24,7 +24,7 @@ def test_every_command_and_option_exists():
         command = app.commands.get(words[0])
         if command is None:  # "fcn-keras" in a sentence.
             continue
-        if words[0] == "experiment":
+        if words[0] in ("data", "experiment"):
             command = command.commands[words[1]]
         seen.add(words[0])
         known = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}

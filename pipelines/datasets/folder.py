@@ -1,197 +1,215 @@
-"""One's own folders of images and masks, described by a YAML file.
+"""One's own folders of images and masks, as a YAML file describes them (`pipelines.description`).
 
-    train: {images: train/images, masks: train/masks}   # paths are relative to the YAML file
-    val:   {images: val/images, masks: val/masks}
-    classes:                       # in the order of their ids 0, 1, 2, ...
-      - background
-      - {name: road, colour: [128, 64, 128]}
-      - {name: car, value: 200}    # where a mask's value is not the id
-    ignore: [255]                  # mask values that count nowhere; 255 unless a class has it
-
-An image and its mask have the same name but for the ending.
+An image and its mask have the same name but for the ending, and for the mask's suffix if there is
+one. Names are compared in Unicode's composed form, since systems store accents differently. Hidden
+files do not count, and neither lists nor links lead out of the folders that the YAML file names.
 """
 
-import difflib
-from pathlib import Path
-from typing import Annotated
+import os
+import unicodedata
+import zlib
+from pathlib import Path, PurePosixPath
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pipelines.description import SPLITS, load
+from pipelines.errors import DataError, raise_all
+from pipelines.lists import read_lines
+from pipelines.split import Example, Split
 
-from pipelines.errors import DataError
-from pipelines.split import IGNORE, Example, Split, distinct_palette
-
-ENDINGS = {".bmp", ".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".heic"}
-SPLITS = ("train", "val", "test")
-Byte = Annotated[int, Field(ge=0, le=255)]
-
-
-def _as_class(entry):
-    """A class given by its name alone; YAML reads yes, no and 1 as something else than names."""
-    if isinstance(entry, bool | int | float):
-        raise ValueError("must be a name; put yes, no and numbers in quotes")
-    return {"name": entry} if isinstance(entry, str) else entry
-
-
-def _as_colour(colour):
-    """A colour as [red, green, blue], or as "#rrggbb"."""
-    if isinstance(colour, str):
-        try:
-            colour = list(bytes.fromhex(colour.removeprefix("#")))
-        except ValueError:
-            colour = []
-    if not isinstance(colour, list | tuple) or len(colour) != 3:
-        raise ValueError('must be [red, green, blue], each 0..255, or "#rrggbb"')
-    return colour
-
-
-class Folders(BaseModel):
-    """Where a split's files are."""
-
-    model_config = ConfigDict(extra="forbid")
-    images: str
-    masks: str
-
-
-class Class(BaseModel):
-    """A class; `value` is what masks hold for it, its id where it is not given."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    colour: Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_as_colour)] | None = None
-    value: Byte | None = None
-
-
-class Description(BaseModel):
-    """The YAML file."""
-
-    model_config = ConfigDict(extra="forbid")
-    train: Folders | None = None
-    val: Folders | None = None
-    test: Folders | None = None
-    classes: list[Annotated[Class, BeforeValidator(_as_class)]] = Field(
-        min_length=2, max_length=255
-    )
-    ignore: Annotated[list[Byte], BeforeValidator(lambda v: [v] if isinstance(v, int) else v)] = [
-        IGNORE
-    ]
+# TIFF and HEIC are not read, but named as what they are.
+ENDINGS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def read(path, split):
-    """The examples of one split.
+    """The examples of one split; files that do not pair up are among its `faults`.
 
     Args:
         path: the YAML file.
         split: "train", "val" or "test".
 
     Raises:
-        DataError: the YAML is wrong, a folder is missing, or images and masks do not pair up.
+        DataError: the YAML is wrong, a folder or list is missing, or there is no example at all.
     """
     path = Path(path)
-    description = _parsed(path)
+    description = load(path)
     if split not in SPLITS:
         raise DataError(f"split={split!r}: must be one of {', '.join(SPLITS)}.")
-    folders = getattr(description, split)
+    meaning = {
+        "class_names": description.class_names,
+        "palette": description.palette,
+        "mask_values": description.mask_values,
+        "mask_colours": description.mask_colours,
+    }
+    if description.tfds:
+        from pipelines.datasets import tfds  # It is an extra, and takes seconds to import.
+
+        data_dir = path.parent / description.data_dir if description.data_dir else None
+        return tfds.read_with(description.tfds, data_dir, split, **meaning)
+    share = description.val_share
+    folders = getattr(description, "train" if split == "val" and share else split)
     if folders is None:
         given = [name for name in SPLITS if getattr(description, name)]
         raise DataError(
             f"{path}: no split {split!r}; it has {', '.join(given) or 'none'}. Add "
             f"`{split}: {{images: FOLDER, masks: FOLDER}}`."
         )
-    images = _by_stem(path, path.parent / folders.images)
-    masks = _by_stem(path, path.parent / folders.masks)
-    _paired(path, images, masks)
-    names = tuple(c.name for c in description.classes)
-    palette = distinct_palette(len(names))
-    for class_id, c in enumerate(description.classes):
-        if c.colour is not None:
-            palette[class_id] = c.colour
-    return Split(
-        name=f"{path.name} {split}",
-        examples=tuple(Example(stem, images[stem], masks[stem]) for stem in sorted(images)),
-        class_names=names,
-        palette=palette,
-        mask_values=_values(path, description),
-    )
+    found = list(_found(path, folders))
+    if share and split != "test":
+        found = [(name, item) for name, item in found if in_val(name, share) == (split == "val")]
+        if not found:
+            raise DataError(
+                f"{path}: `val_share: {share:g}` of these images leaves none for {split}. Choose "
+                f"a {'larger' if split == 'val' else 'smaller'} share, or give `val` its own "
+                "folders.",
+                kind="empty split",
+                file=path,
+            )
+    examples = tuple(item for _, item in found if isinstance(item, Example))
+    faults = tuple(item for _, item in found if isinstance(item, DataError))
+    if not examples:
+        raise_all(faults)
+    return Split(name=f"{path.name} {split}", examples=examples, faults=faults, **meaning)
 
 
-def _parsed(path):
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold the keys train, val and classes.")
-    try:
-        return Description.model_validate(content)
-    except ValidationError as error:
-        raise DataError(f"{path}: {_first_fault(error)}") from None
+def in_val(name, share):
+    """Whether `val_share` puts an image into val: by its name alone, whatever else there is.
+
+    Args:
+        name: of the image, without ending.
+        share: of the images that are val, about.
+    """
+    return zlib.crc32(os.fsencode(name)) < share * 2**32
 
 
-def _first_fault(error):
-    # A misspelt key explains the missing one.
-    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in fault["loc"] if part != "tuple")
-    if fault["type"] == "extra_forbidden":
-        known = [*Description.model_fields, *Class.model_fields, *Folders.model_fields]
-        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        return f"unknown key `{where}`" + (f"; did you mean `{close[0]}`?" if close else ".")
-    if fault["type"] == "missing":
-        return f"the key `{where}` is missing."
-    if fault["type"] == "too_short":
-        return f"`{where}`: must list at least 2 classes, found {fault['input']!r}."
-    return f"`{where}`: {fault['msg'].removeprefix('Value error, ')}, found {fault['input']!r}."
+def files_of(folder, deep=False):
+    """The image files of a folder.
 
+    Args:
+        folder: a `Path`.
+        deep: also those in folders below it.
 
-def _by_stem(path, folder):
-    if not folder.is_dir():
-        raise DataError(f"{path}: no such folder: {folder}")
-    try:
-        found = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}).") from None
+    Returns:
+        A dict: path relative to the folder without ending, composed -> list of `Path`s.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+
+    def refuse(error):
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).")
+
     files = {}
-    for file in found:
-        if file.suffix.lower() not in ENDINGS:
-            continue
-        if file.stem in files:
-            raise DataError(f"{files[file.stem]} and {file}: two files of one name. Remove one.")
-        files[file.stem] = file
-    if not files:
-        raise DataError(f"{folder}: holds no images.")
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
+        for name in sorted(names):
+            file = Path(place, name)
+            if file.suffix.lower() in ENDINGS and not name.startswith("."):
+                stem = _composed(file.relative_to(folder).with_suffix(""))
+                files.setdefault(stem, []).append(file)
     return files
 
 
-def _paired(path, images, masks):
-    lonely = sorted(images.keys() ^ masks.keys())
-    if lonely:
-        listed = ", ".join(
-            f"{(images.get(stem) or masks[stem])} has no {'mask' if stem in images else 'image'}"
-            for stem in lonely[:5]
-        )
-        more = f", and {len(lonely) - 5} more" if len(lonely) > 5 else ""
+def _composed(path):
+    return unicodedata.normalize("NFC", Path(path).as_posix())
+
+
+def _found(path, folders):
+    """Yields (name, `Example`) where image and mask pair up, (name, `DataError`) otherwise."""
+    image_folder, mask_folder = path.parent / folders.images, path.parent / folders.masks
+    suffix = _composed(folders.mask_suffix) if folders.mask_suffix else ""
+    for folder in (image_folder, mask_folder):
+        if not folder.is_dir():
+            raise DataError(f"{path}: no such folder: {folder}")
+    together = image_folder.samefile(mask_folder)
+    if together and not suffix:
         raise DataError(
-            f"{path}: {listed}{more}. An image and its mask have the same name but for the ending."
+            f"{path}: images and masks are in one folder, {image_folder}. Say how the masks' names "
+            "differ, such as `mask_suffix: _mask`."
         )
-
-
-def _values(path, description):
-    ignored = set(description.ignore)
-    if "ignore" not in description.model_fields_set:  # 255 is void only if it is no class's.
-        ignored -= {c.value for c in description.classes}
-    values = dict.fromkeys(ignored, IGNORE)
-    for class_id, c in enumerate(description.classes):
-        value = class_id if c.value is None else c.value
-        if value in values:
+    images, masks = (files_of(f, bool(folders.list)) for f in (image_folder, mask_folder))
+    masks = {stem.removesuffix(suffix): m for stem, m in masks.items() if stem.endswith(suffix)}
+    if together:
+        images = {stem: files for stem, files in images.items() if not stem.endswith(suffix)}
+    for files, folder, which in (
+        (images, image_folder, ""),
+        (masks, mask_folder, f" whose names end in {suffix!r}" if suffix else ""),
+    ):
+        if not files:
             raise DataError(
-                f"{path}: the mask value {value} of class {c.name!r} is ignored, or another "
-                "class's. Each value has one meaning."
+                f"{folder}: holds no images{which}. Folders below it are only looked into for what "
+                "a `list` names.",
+                kind="empty split",
+                file=folder,
             )
-        values[value] = class_id
-    names = [c.name for c in description.classes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: two classes are called {twice[0]!r}.")
-    return values
+    if folders.list:
+        named = _listed(path.parent / folders.list, image_folder, images)
+    else:
+        named = ((stem, None) for stem in sorted(images.keys() | masks.keys()))
+    for stem, fault in named:
+        faults = [fault] if fault else []
+        if not faults:
+            of_image, of_mask = images.get(stem, []), masks.get(stem, [])
+            faults += _faults_of_files(of_image, image_folder)
+            faults += _faults_of_files(of_mask, mask_folder)
+            if not of_mask:
+                faults.append(_unpaired(of_image[0], "mask", mask_folder, f"{stem}{suffix}"))
+            if not of_image:
+                faults.append(_unpaired(of_mask[0], "image", image_folder, stem))
+        for fault in faults:
+            yield stem, fault
+        if not faults:
+            yield stem, Example(stem, of_image[0], of_mask[0])
+
+
+def _listed(listing, folder, images):
+    """Yields (name, None) for each image that a list names, (name, `DataError`) where it cannot."""
+    stems = {_composed(file.relative_to(folder)): s for s in images for file in images[s]}
+    seen = set()
+    for line in read_lines(listing):
+        name = _composed(PurePosixPath(line))
+        stem = stems.get(name, name)
+        if stem in seen:
+            kind, rule = "listed twice", "a second time. Remove one line."
+        elif ".." in PurePosixPath(line).parts or not _inside(folder / line, folder):
+            kind, rule = "outside the folder", f"which lies outside {folder}. Copy the file there."
+        elif stem not in images:
+            kind = "missing file"
+            rule = (
+                f"but {folder} has no such image. Lines are names of images, with or without their "
+                "ending, or paths below that folder."
+            )
+        else:
+            kind = rule = None
+        seen.add(stem)
+        text = f"{listing}: lists {line!r}, {rule}"
+        yield stem, kind and DataError(text, kind=kind, file=listing, value=line)
+
+
+def _faults_of_files(files, folder):
+    """What is wrong with the files of one name in a folder."""
+    if len(files) > 1:
+        yield DataError(
+            f"{files[0]} and {files[1].name}: two files of one name. Remove one.",
+            kind="same name",
+            file=files[1],
+        )
+    for file in files:
+        if file.is_symlink() and not _inside(file, folder):
+            yield DataError(
+                f"{file}: a link out of {folder}, to {file.resolve()}. Copy the file into the "
+                "folder, or give its own folder in the YAML file.",
+                kind="outside the folder",
+                file=file,
+            )
+
+
+def _unpaired(file, lacks, folder, name):
+    return DataError(
+        f"{file} has no {lacks}: nothing in {folder} is called {name!r} but for the ending. Add "
+        "it, or remove the file.",
+        kind="unpaired",
+        file=file,
+    )
+
+
+def _inside(file, folder):
+    return file.resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,216 @@
+"""The YAML file that describes one's own data: its keys, and what the values of masks mean.
+
+    train: {images: train/images, masks: train/masks}   # paths are relative to the YAML file
+    val:   {images: val/images, masks: val/masks}       # or `val_share: 0.2`, taken from train
+    classes:                       # in the order of their ids 0, 1, 2, ...
+      - background
+      - {name: road, colour: [128, 64, 128]}   # in figures, and in masks that are in colours
+      - {name: car, value: 200}    # where a mask's value is not the id
+    ignore: [255]                  # values and colours that count nowhere
+
+A split may also have `list`, a text file of the images that belong to it, and `mask_suffix`, what a
+mask's name has more than its image's. `offset` is the mask value of class 0; `num_classes` is only
+compared. `tfds` names a data set of TensorFlow Datasets instead of folders.
+"""
+
+import difflib
+from functools import cached_property
+from typing import Annotated
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from pipelines.errors import DataError
+from pipelines.split import IGNORE, distinct_palette
+
+SPLITS = ("train", "val", "test")
+
+
+def _as_class(entry):
+    """A class given by its name alone; YAML reads yes, no and 1 as something else than names."""
+    if isinstance(entry, bool | int | float):
+        raise ValueError("must be a name; put yes, no and numbers in quotes")
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _as_colour(colour):
+    """A colour as [red, green, blue], or as "#rrggbb"; without quotes YAML sees a comment."""
+    if isinstance(colour, str):
+        try:
+            colour = list(bytes.fromhex(colour.removeprefix("#")))
+        except ValueError:
+            colour = []
+    if not isinstance(colour, list | tuple) or len(colour) != 3:
+        raise ValueError('must be [red, green, blue], each 0..255, or "#rrggbb" in quotes')
+    return colour
+
+
+def _as_list(entry):
+    return [entry] if isinstance(entry, int | str) else entry
+
+
+Byte = Annotated[int, Field(strict=True, ge=0, le=255)]  # Strict: `yes` is not 1.
+Colour = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_as_colour)]
+Ignored = Annotated[
+    Annotated[Byte, Tag("int")] | Annotated[Colour, Tag("tuple")],
+    Discriminator(lambda entry: "tuple" if isinstance(entry, list | tuple | str) else "int"),
+]
+
+
+class Folders(BaseModel):
+    """Where a split's files are."""
+
+    model_config = ConfigDict(extra="forbid")
+    images: str
+    masks: str
+    list: str | None = None
+    mask_suffix: str = ""
+
+
+class Class(BaseModel):
+    """A class; `value` is what masks hold for it, offset + id where it is not given."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    colour: Colour = None
+    value: Byte | None = None
+
+
+class Description(BaseModel):
+    """The YAML file's content, and what follows from it for a `Split`."""
+
+    model_config = ConfigDict(extra="forbid")
+    train: Folders | None = None
+    val: Folders | None = None
+    test: Folders | None = None
+    val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    tfds: str | None = None
+    data_dir: str | None = None
+    classes: list[Annotated[Class, BeforeValidator(_as_class)]] = Field(
+        min_length=2, max_length=255
+    )
+    num_classes: int | None = None
+    offset: Byte = 0
+    ignore: Annotated[list[Ignored], BeforeValidator(_as_list)] = [IGNORE]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self):
+        given = [key for key in (*SPLITS, "val_share") if getattr(self, key) is not None]
+        if self.tfds and given:
+            raise ValueError(f"`tfds` and `{given[0]}`: give one of the two.")
+        if self.data_dir and not self.tfds:
+            raise ValueError("`data_dir` belongs to `tfds`; folders have their own paths.")
+        if self.val_share and (self.val or not self.train):
+            raise ValueError("`val_share` is a part of `train`, instead of `val`: give these two.")
+        names = self.class_names
+        if self.num_classes not in (None, len(names)):
+            raise ValueError(
+                f"`num_classes` is {self.num_classes}, but `classes` lists {len(names)}: "
+                f"{', '.join(names)}. Make them agree."
+            )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two classes are called {twice[0]!r}.")
+        self.mask_values, self.mask_colours  # noqa: B018 (each value and colour has one meaning)
+        return self
+
+    @property
+    def class_names(self):
+        """The classes' names, in the order of their ids."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def palette(self):
+        """uint8 `[classes, 3]`; classes without a colour get one of PASCAL VOC's."""
+        palette = distinct_palette(len(self.classes))
+        for class_id, c in enumerate(self.classes):
+            if c.colour is not None:
+                palette[class_id] = c.colour
+        return palette
+
+    @cached_property
+    def mask_values(self):
+        """Class id or 255 of each value."""
+        values = [
+            self.offset + i if c.value is None else c.value for i, c in enumerate(self.classes)
+        ]
+        ignored = {entry for entry in self.ignore if isinstance(entry, int)}
+        if "ignore" not in self.model_fields_set:  # 255 is void only if it is no class's.
+            ignored -= set(values)
+        return _meanings("value", ignored, values, self.class_names)
+
+    @cached_property
+    def mask_colours(self):
+        """Class id or 255 of each colour; empty if no class has one."""
+        colours = [c.colour for c in self.classes]
+        if not any(colours):
+            return {}
+        ignored = {entry for entry in self.ignore if isinstance(entry, tuple)}
+        return _meanings("colour", ignored, colours, self.class_names)
+
+
+def load(path):
+    """Reads the YAML file.
+
+    Args:
+        path: a `Path`.
+
+    Returns:
+        A `Description`.
+
+    Raises:
+        DataError: it is missing, not YAML, or says what it must not.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold the keys train, val and classes.")
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        raise DataError(f"{path}: {_first_fault(error)}") from None
+
+
+def _meanings(what, ignored, of_classes, names):
+    meanings = dict.fromkeys(ignored, IGNORE)
+    for class_id, (key, name) in enumerate(zip(of_classes, names, strict=True)):
+        if key is None:
+            continue
+        if key in meanings:
+            raise ValueError(
+                f"the mask {what} {key} of class {name!r} is ignored, or another class's. Each "
+                f"{what} has one meaning."
+            )
+        meanings[key] = class_id
+    return meanings
+
+
+def _first_fault(error):
+    # A misspelt key explains the missing one.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in fault["loc"] if part not in ("int", "tuple"))
+    message = fault["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    if fault["type"] == "extra_forbidden":
+        known = [*Description.model_fields, *Class.model_fields, *Folders.model_fields]
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        return f"unknown key `{where}`" + (f"; did you mean `{close[0]}`?" if close else ".")
+    if fault["type"] == "missing":
+        return f"the key `{where}` is missing."
+    if fault["type"] == "too_short":
+        return f"`{where}`: must list at least 2 classes, found {fault['input']!r}."
+    return f"`{where}`: {message}, found {fault['input']!r}."
