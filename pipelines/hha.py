@@ -26,13 +26,11 @@ NYUDV2_CAMERA.setflags(write=False)
 
 FINE, COARSE = 3, 10  # Radii of the windows of normals: for the angle, and for gravity.
 GRAVITY_STEPS = (45,) * 5 + (15,) * 5  # Degrees within which a surface is a floor or a wall.
+TIE = 1e-9  # Eigenvalues that differ by less, relatively, are equal.
 LEVEL = 0.1  # Degrees below which the camera is taken for level.
 NEAREST = 100  # Nearer pixels have this one's disparity: 310, which is shown as 255.
-LOWEST, EYE_LEVEL = (
-    -90,
-    130,
-)  # If nothing is below LOWEST, the ground is EYE_LEVEL under the camera.
-MAX_MEDIAN = 100  # Metres; no depth camera has this median, but the same numbers in millimetres do.
+LOWEST, EYE_LEVEL = -90, 130  # If nothing is below LOWEST, the ground is EYE_LEVEL below.
+MAX_MEDIAN = 100  # Metres. No depth camera sees that far; in millimetres nearly every one does.
 
 
 def encode_hha(depth_metres, camera_matrix, *, missing=None):
@@ -169,10 +167,12 @@ def _gravity(normals):
         cosine = np.abs(normals @ gravity)
         walls, floors = cosine < np.sin(degrees), cosine > np.cos(degrees)
         votes = walls.astype("float64") - floors
-        _, vectors = np.linalg.eigh(normals.T @ (votes[:, None] * normals))
-        side = vectors[:, 0] @ gravity
-        if votes.any() and side != 0:
-            gravity = np.sign(side) * vectors[:, 0]
+        values, vectors = np.linalg.eigh(normals.T @ (votes[:, None] * normals))
+        # One vector, or what a single wall leaves open, where rounding would choose.
+        best = vectors[:, values <= values[0] + TIE * np.abs(values).max()]
+        nearest = best @ (best.T @ gravity)
+        if nearest.any():
+            gravity = nearest / np.linalg.norm(nearest)
     return gravity
 
 

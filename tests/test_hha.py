@@ -148,7 +148,7 @@ def slow_normals(points, missing, radius):
 @pytest.mark.parametrize("shape", ((19, 26), (34, 23)))
 def test_every_pixel_equals_a_plane_fit_of_its_own(rng, shape):
     depth = floor_and_wall(15, 6, -9, shape=shape)[0]
-    depth *= 1 + 0.05 * ndimage.gaussian_filter(rng.standard_normal(shape), 1)
+    depth *= 1 + 0.5 * ndimage.gaussian_filter(rng.standard_normal(shape), 3)
     missing = rng.random(shape) < 0.3
     hha, exact = encode_hha(depth, CAMERA, missing=missing), slow_hha(depth, CAMERA, missing)
     assert_rounded(hha, exact)
@@ -167,6 +167,7 @@ def test_missing_pixels_have_no_part_in_normals(rng):
     np.testing.assert_array_equal(found[~hidden, ::2], clean[~hidden, ::2])
     spoilt[hidden] = -1
     np.testing.assert_array_equal(encode_hha(spoilt, CAMERA), found)
+    np.testing.assert_array_equal(encode_hha(spoilt, CAMERA, missing=depth < 0), found)
 
 
 def test_pixels_without_depth_are_as_in_matlab():
@@ -193,8 +194,25 @@ def test_any_size(height, width, dtype, seed):
     np.testing.assert_array_equal(depth, before)
 
 
-def test_one_wall_with_nothing_else_is_upright():
-    hha = encode_hha(np.full((40, 50), 2.5), CAMERA)
+def test_normals_point_away_from_the_camera_and_ahead_where_there_is_no_depth():
+    below_horizon = CAMERA - [[0, 0, 0], [0, 0, 50], [0, 0, 0]]
+    for pitch, hole in ((10, FLOOR), (-10, CEILING)):  # Looking up, a floor's normal comes nearer.
+        turn = Rotation.from_euler("x", -pitch, degrees=True).as_matrix()
+        depth = 1.4 / (rays_of((60, 80), below_horizon) @ turn.T)[..., 1]
+        depth[30, 40] = 0
+        angle = encode_hha(depth, below_horizon)[..., 2]
+        assert angle[30, 40] == hole
+        assert (angle[depth > 0] == FLOOR).all()
+
+
+@pytest.mark.parametrize("yaw", (-40, 0, 25))
+def test_a_wall_with_nothing_else_leaves_the_camera_upright(yaw):
+    turn = Rotation.from_euler("y", yaw, degrees=True).as_matrix()
+    rays = rays_of((40, 50))
+    depth = 1.5 / (rays @ turn.T)[..., 2]
+    hha = encode_hha(depth, CAMERA)
+    height = -100 * depth * rays[..., 1]
+    assert_rounded(hha[..., 1], height - (height.min() if height.min() <= -90 else -130))
     assert (hha[..., 2] == WALL).all()
 
 
