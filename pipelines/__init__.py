@@ -26,12 +26,14 @@ from pipelines.split import Example, Split, distinct_palette
 
 __all__ = [
     "DATASETS",
+    "NYUDV2_CAMERA",
     "Augmentation",
     "DataError",
     "Example",
     "Split",
     "check",
     "distinct_palette",
+    "encode_hha",
     "eval_dataset",
     "read",
     "read_example",
@@ -51,8 +53,14 @@ DATASETS = {
     "synthetic": synthetic.read,
 }
 
-# TensorFlow and albumentations take seconds to import, and reading files needs neither.
-_HEAVY = {"Augmentation": "augment", "eval_dataset": "build", "train_dataset": "build"}
+# TensorFlow, albumentations and SciPy take long to import, and reading files needs none of them.
+_HEAVY = {  # Name -> module.
+    "Augmentation": "augment",
+    "NYUDV2_CAMERA": "hha",
+    "encode_hha": "hha",
+    "eval_dataset": "build",
+    "train_dataset": "build",
+}
 
 
 def __getattr__(name):
