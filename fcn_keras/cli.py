@@ -103,10 +103,11 @@ def main():
         if stop.code == 130:  # Typer's for Ctrl-C.
             print("stopped.", file=sys.stderr)
         raise
-    except ValueError as error:
-        if not _is_users_mistake(error):
+    except Exception as error:
+        message = _users_mistake(error)
+        if message is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -695,9 +696,14 @@ def _import_tensorflow():
             os.close(stderr)
 
 
-def _is_users_mistake(error):
-    """Whether the error is ours; does not import `pipelines`, and so TensorFlow, to find out."""
+def _users_mistake(error):
+    """The message of an error of ours, or None; imports neither `pipelines` nor TensorFlow."""
     if isinstance(error, FcnKerasError):
-        return True
+        return str(error)
     module = sys.modules.get("pipelines.errors")
-    return module is not None and isinstance(error, module.DataError)
+    if module is not None and isinstance(error, module.DataError):
+        return str(error)
+    if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
+        # From inside a tf.data pipeline, such as a file that has gone since the check.
+        return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
+    return None

@@ -118,10 +118,14 @@ def _dataset(order, count, load, shape):
     """
 
     def load_batch(indices, seeds):
-        loaded = [load(index, seed) for index, seed in zip(indices, seeds, strict=True)]
-        return _stacked([image for image, _ in loaded], MEAN_COLOUR), _stacked(
-            [mask for _, mask in loaded], IGNORE
-        )
+        loaded = (load(index, seed) for index, seed in zip(indices, seeds, strict=True))
+        if None in shape:
+            images, masks = zip(*loaded, strict=True)
+            return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
+        batch = np.empty((*shape, 3), "uint8"), np.empty(shape, "uint8")
+        for number, (image, mask) in enumerate(loaded):
+            batch[0][number], batch[1][number] = image, mask
+        return batch
 
     def as_tensors(indices, seeds):
         images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
@@ -134,14 +138,12 @@ def _dataset(order, count, load, shape):
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
-def _stacked(arrays, outside):
+def _padded(arrays, outside):
     """Arrays as one, the smaller padded on the right and at the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     return np.stack(
         [
-            array
-            if array.shape[:2] == (height, width)
-            else cv2.copyMakeBorder(
+            cv2.copyMakeBorder(
                 array,
                 0,
                 height - array.shape[0],
@@ -149,7 +151,7 @@ def _stacked(arrays, outside):
                 width - array.shape[1],
                 cv2.BORDER_CONSTANT,
                 value=outside,
-            )  # fmt: skip
+            )
             for array in arrays
         ]
     )
