@@ -215,6 +215,13 @@ def train(
         list[str] | None,
         _of_model(help="Layers whose names start so keep their weights; may be repeated."),
     ] = None,
+    train_split: Annotated[
+        str | None,
+        _of_samples(help="What is trained on; trainval, sbd, ... where there is. [default: train]"),
+    ] = None,
+    val_split: Annotated[
+        str | None, _of_samples(help="What chooses the best epoch. [default: val]")
+    ] = None,
     batch_size: Annotated[int | None, _of_samples(help="Images in a step. [default: 4]")] = None,
     crop: Annotated[
         str | None,
@@ -535,7 +542,8 @@ def _train(config, out, stages=None):
         training.check_folder(out)
 
     started = time.perf_counter()
-    splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
+    names = {"train": config.train_split, "val": config.val_split}
+    splits = {kind: pipelines.read(config.data, n, config.data_dir) for kind, n in names.items()}
     class_pixels = {name: _check(split) for name, split in splits.items()}["train"]
     absent = [
         name for name, n in zip(splits["train"].class_names, class_pixels, strict=True) if not n
