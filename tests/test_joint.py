@@ -1,6 +1,9 @@
 """Several images and several masks to one example, as NYUDv2's and SIFT Flow's nets take them."""
 
+import re
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ from fcn_keras import FCN32s, Stream
 from pipelines import DataError, joint_dataset
 from pipelines.datasets import nyudv2
 
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8}
 SIZES = ((40, 56), (33, 48), (64, 32))  # Of the three examples.
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
@@ -200,9 +204,7 @@ def test_images_of_other_sizes_are_refused(nyud):
     root, _ = nyud
     picture(root / "data" / "hha" / "img_5001.png", np.zeros((9, 9, 3), "uint8"))
     color, hha = read(root)
-    with pytest.raises(
-        DataError, match=r"img_5001.mat: the mask is 56 x 40, its image .*hha.* is 9"
-    ):
+    with pytest.raises(DataError, match=r"5001.mat: the mask is 56 x 40, its image .*hha.* is 9"):
         joint_dataset({"color": color, "hha": hha}, color)
 
 
@@ -211,3 +213,22 @@ def test_an_empty_split_is_refused(nyud):
     empty = replace(color, examples=())
     with pytest.raises(DataError, match="nyudv2 trainval: the split is empty"):
         joint_dataset(empty, empty)
+
+
+@pytest.mark.slow
+def test_the_readmes_scripts_run(nyud, sift_flow, monkeypatch):
+    """As they stand there, but for small untrained nets and one epoch."""
+    monkeypatch.chdir(nyud[0].parent)
+    small = {"weights": None, "head_width": 2}
+    for build in ("FCN32s", "FCN16s"):
+        monkeypatch.setattr(fcn_keras, build, partial(getattr(fcn_keras, build), **small))
+    for name in ("color", "hha"):  # What two commands have trained before.
+        Path("runs", name).mkdir(parents=True)
+        fcn_keras.FCN32s(40, geometry="reference").save(f"runs/{name}/model.keras")
+    scripts = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scripts = [script for script in scripts if "joint_dataset" in script]
+    assert len(scripts) == 3
+    for script in scripts:
+        exec(re.sub(r"epochs=\d+", "epochs=1", script), {})
+    late, tasks = (keras.models.load_model(f"{name}.keras") for name in ("late", "siftflow"))
+    assert set(late.input) == {"color", "hha"} and set(tasks.output) == {"semantic", "geometric"}
