@@ -29,6 +29,7 @@ class Findings:
         images: int64 `[256]`, in how many masks each of them occurs.
         sizes: (height, width) of each example's image, None where it cannot be read.
         checksums: a CRC-32 of each image's pixels, or None.
+        present: the class ids of each example's mask, as a number with these bits set.
         void: positions of examples whose masks are all void.
         bad: positions of examples with faults.
         faults: what cannot be used.
@@ -40,6 +41,7 @@ class Findings:
     images: np.ndarray
     sizes: list = field(default_factory=list)
     checksums: list = field(default_factory=list)
+    present: list = field(default_factory=list)
     void: list = field(default_factory=list)
     bad: list = field(default_factory=list)
     faults: list = field(default_factory=list)
@@ -56,17 +58,25 @@ class Findings:
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
 
     def without_bad(self):
-        """The split without the examples that have faults.
+        """The findings of the split without the examples that have faults.
 
         Raises:
-            DataError: nothing is left, or the split as a whole cannot be used.
+            DataError: nothing is left.
         """
-        bad = set(self.bad)
-        kept = tuple(e for i, e in enumerate(self.split.examples) if i not in bad)
+        kept = [i for i in range(len(self.split)) if i not in set(self.bad)]
         if not kept:
             raise DataError(f"{self.split.name}: every example has a fault; nothing is left.")
-        raise_all(self.of_the_split()[0])
-        return replace(self.split, examples=kept, faults=())
+        examples = tuple(self.split.examples[i] for i in kept)
+        return replace(
+            self,
+            split=replace(self.split, examples=examples, faults=()),
+            sizes=[self.sizes[i] for i in kept],
+            checksums=[self.checksums[i] for i in kept],
+            present=[self.present[i] for i in kept],
+            void=[kept.index(i) for i in self.void],
+            bad=[],
+            faults=[],
+        )
 
     def of_the_split(self):
         """Faults and warnings of the split as a whole: two lists of `DataError`s."""
@@ -144,12 +154,14 @@ def examine(split, progress=None):
             found.checksums.append(seen.checksum)
             found.faults += seen.faults
             found.warnings += seen.warnings
+            found.present.append(0)
             if seen.faults:
                 found.bad.append(index)
             else:
+                found.present[-1] = sum(1 << int(c) for c in np.flatnonzero(seen.counts[:IGNORE]))
                 found.pixels += seen.counts
                 found.images += seen.counts > 0
-                if not seen.counts[:IGNORE].any():
+                if not found.present[-1]:
                     found.void.append(index)
             if progress:
                 progress()

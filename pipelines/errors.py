@@ -18,6 +18,16 @@ class DataError(ValueError):
         super().__init__(message)
         self.kind, self.file, self.value, self.position = kind, file, value, position
 
+    def to_dict(self):
+        """The error as JSON can hold it; `DataError(**error.to_dict())` is one like it."""
+        return {
+            "message": str(self),
+            "kind": self.kind,
+            "file": None if self.file is None else str(self.file),
+            "value": self.value,
+            "position": self.position,
+        }
+
 
 def raise_all(faults):
     """Raises one `DataError` with a line for each fault, if there are any."""

@@ -23,7 +23,6 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
         ({"epoch": 3}, "epoch=3: Extra inputs are not permitted."),
         ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
-        ({"crop": None}, "batch_size: must be 1 with whole images (crop: none), found 4"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
         ({"keep": 0.0}, "keep=0.0: Input should be greater than 0."),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
