@@ -218,6 +218,13 @@ def train(
         list[str] | None,
         _of_model(help="Layers whose names start so keep their weights; may be repeated."),
     ] = None,
+    train_split: Annotated[
+        str | None,
+        _of_samples(help="What is trained on; trainval, sbd, ... where there is. [default: train]"),
+    ] = None,
+    val_split: Annotated[
+        str | None, _of_samples(help="What chooses the best epoch. [default: val]")
+    ] = None,
     on_bad_file: Annotated[
         OnBadFile | None,
         _of_samples(help="skip: leave such examples out, and list them. [default: stop]"),
@@ -533,7 +540,7 @@ def _train(config, out, stages=None):
         _checked(
             pipelines.read(config.data, name, config.data_dir, keep_faults=skip), config.on_bad_file
         )
-        for name in ("train", "val")
+        for name in (config.train_split, config.val_split)
     ]
     for warning in overlaps(found):
         print(f"warning: {warning}", file=sys.stderr)

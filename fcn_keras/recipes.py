@@ -20,6 +20,8 @@ class TrainConfig(BaseModel):
     # Data
     data: str
     data_dir: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
 
     on_bad_file: Literal["stop", "skip"] = "stop"
     cache: bool = False  # Decoded images in memory; changes no result.
@@ -184,7 +186,9 @@ VARIANTS = {
     ),
     "heavy": (
         ({"data": "siftflow"}, {"stage_rates": (1e-2, 1e-2), "mean": "siftflow"}),
+        ({"data": "siftflow-geometric"}, {"stage_rates": (1e-2, 1e-2), "mean": "siftflow"}),
         ({"data": "nyudv2"}, {"mean": "nyudv2"}),
+        ({"data": "nyudv2-hha"}, {"mean": "nyudv2_hha"}),
         ({"data": "pascal_context"}, {"iterations": 400_000}),
         (  # Mean IU as above 48.0.
             {"backbone": "alexnet"},

@@ -86,6 +86,21 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
     assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
 
 
+def test_other_splits_than_train_and_val_can_be_named(fcn_keras_cli, two_folders):
+    run = two_folders / "run"
+    arguments = ("train", "--data", two_folders / "data.yaml", "--out", run, *TINY)
+    options = ("--epochs", 1, "--batch-size", 2, "--crop", "32x32")
+    status, _, err = fcn_keras_cli(*arguments, *options, "--train-split", "test")
+    assert status == 2 and "no split 'test'; it has train, val" in err
+    splits = ("--train-split", "val", "--val-split", "train")
+    status, out, err = fcn_keras_cli(*arguments, *options, *splits)
+    assert status == 0, err
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["options"]["train_split"], config["options"]["val_split"]) == ("val", "train")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert np.sum(metrics["confusion"]) == 4 * 39 * 56  # The four images of train.
+
+
 @pytest.fixture
 def untrained(two_folders):
     """A model of the three classes of `two_folders`."""

@@ -2,6 +2,7 @@ import pytest
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.recipes import RECIPES, STAGES, resolve
+from pipelines import DATASETS
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -72,6 +73,7 @@ def test_the_papers_recipes_are_those_of_the_paper():
         ("heavy", {}, (1e-10, 1e-12, 1e-14)),
         ("heavy", {"data": "nyudv2"}, (1e-10,)),
         ("heavy", {"data": "siftflow"}, (1e-10, 1e-12, 1e-12)),
+        ("heavy", {"data": "siftflow-geometric"}, (1e-10, 1e-12, 1e-12)),
         ("heavy", {"data": "pascal_context"}, (1e-10, 1e-12, 1e-14)),
         ("heavy", {"backbone": "alexnet"}, (1e-4,)),
         ("heavy", {"learning_rate": 1e-9}, (1e-9, 1e-11, 1e-13)),
@@ -109,6 +111,28 @@ def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
         assert (config.geometry, config.mean) == ("same", None)
         config = resolve(recipe, {"data": "data.yaml", "geometry": "same", "mean": "imagenet"})
         assert (config.geometry, config.mean) == ("same", "imagenet")
-    assert resolve("heavy", {"data": "siftflow"}).mean == "siftflow"
-    assert resolve("heavy", {"data": "nyudv2"}).mean == "nyudv2"
     assert resolve("camvid", {"data": "camvid"}).geometry == "same"
+
+
+@pytest.mark.parametrize(
+    ("data", "mean"),
+    [
+        ("voc2011", "voc"),
+        ("pascal_context", "voc"),
+        ("nyudv2", "nyudv2"),
+        ("nyudv2-hha", "nyudv2_hha"),
+        ("siftflow", "siftflow"),
+        ("siftflow-geometric", "siftflow"),
+    ],
+)
+def test_each_data_set_of_the_paper_has_its_mean(data, mean):
+    assert data in DATASETS
+    assert resolve("heavy", {"data": data}).mean == mean
+    assert resolve("heavy", {"data": data, "mean": "imagenet"}).mean == "imagenet"
+
+
+def test_the_splits_are_train_and_val_unless_others_are_named():
+    config = resolve("heavy", {"data": "voc2011"})
+    assert (config.train_split, config.val_split) == ("train", "val")
+    config = resolve("heavy", {"data": "voc2011", "train_split": "sbd", "val_split": "seg11valid"})
+    assert (config.train_split, config.val_split) == ("sbd", "seg11valid")
