@@ -37,7 +37,8 @@ RunOrModel = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        help="camvid, voc2011, voc2012, synthetic, or a YAML file that describes your folders."
+        help="camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, "
+        "synthetic, tfds:NAME, or the YAML file of your folders (see data init)."
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.augment import MEAN_COLOUR, seed_and_apply, transform
-from pipelines.decode import read_size
+from pipelines.decode import read_image, read_size
 from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.split import IGNORE
@@ -44,7 +44,8 @@ def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
         are the crop's, where there is one.
 
     Raises:
-        DataError: the split has fewer examples than one batch, or is too large for the cache.
+        DataError: the split has fewer examples than one batch, is too large for the cache, or has
+            images of more than three channels.
     """
     if len(split) < batch_size:
         raise DataError(
@@ -159,6 +160,10 @@ def _padded(arrays, outside):
 
 def _reader(split, cache):
     """A function index -> image and mask, which remembers them if `cache`."""
+    if split.read_image is not read_image:
+        raise DataError(
+            f"{split.name}: its images have more than three channels. Use pipelines.joint_dataset."
+        )
     read = functools.partial(read_example, split)
     if not cache:
         return read

@@ -232,3 +232,9 @@ def test_the_readmes_scripts_run(nyud, sift_flow, monkeypatch):
         exec(re.sub(r"epochs=\d+", "epochs=1", script), {})
     late, tasks = (keras.models.load_model(f"{name}.keras") for name in ("late", "siftflow"))
     assert set(late.input) == {"color", "hha"} and set(tasks.output) == {"semantic", "geometric"}
+
+
+def test_four_channels_are_no_matter_of_the_plain_pipeline(nyudv2_tree):
+    split = nyudv2.with_depth(pipelines.read("nyudv2", "train", nyudv2_tree))
+    with pytest.raises(pipelines.DataError, match="Use pipelines.joint_dataset"):
+        pipelines.eval_dataset(split)
