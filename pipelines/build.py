@@ -20,6 +20,7 @@ from pipelines.augment import MEAN_COLOUR, seed_and_apply, transform
 from pipelines.decode import read_image, read_size
 from pipelines.errors import DataError
 from pipelines.examples import read_example
+from pipelines.memory import keep_freed_memory
 from pipelines.split import IGNORE
 
 
@@ -132,6 +133,7 @@ def _dataset(order, count, load, shape):
         images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(masks, shape)
 
+    keep_freed_memory()
     numbers = tf.TensorSpec(shape[:1], tf.int64)
     ds = tf.data.Dataset.from_generator(order, output_signature=(numbers, numbers))
     ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
