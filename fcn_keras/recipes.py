@@ -1,5 +1,6 @@
 """What a training run is made of, and named recipes as data. No TensorFlow here."""
 
+import difflib
 import math
 from typing import Literal
 
@@ -220,8 +221,11 @@ def resolve(recipe, options):
     try:
         config = TrainConfig(**{**settings, **options})
     except ValidationError as error:
-        fault = error.errors()[0]
+        # A misspelt option explains the missing one.
+        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_meant(name)}") from None
         where = f"{name}={fault['input']!r}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
     for name in ("momentum", "bias_rate"):
@@ -231,6 +235,14 @@ def resolve(recipe, options):
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
+
+
+def _meant(name):
+    """What a misspelt option may have been."""
+    close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"choose one of {', '.join(TrainConfig.model_fields)}."
 
 
 def _settings(recipe, options):

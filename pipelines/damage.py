@@ -38,8 +38,8 @@ def check_png(data):
             break
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
-        if name in NEEDED:
-            kept.append(view[at:end])
+        if name in NEEDED:  # EXIF may come after the pixels; here right after the header.
+            kept.insert(2 if name == b"eXIf" else len(kept), view[at:end])
         if name == b"IEND":
             return b"".join(kept)
         at = end
@@ -60,6 +60,14 @@ def check_rows(png):
         at += 12 + length
     if wanted > 0:
         raise ValueError("truncated: the last rows are missing")
+
+
+def check_webp(data):
+    """Checks that all of a WebP is there, and gives it without what comes behind it."""
+    length = 8 + int.from_bytes(data[4:8], "little")
+    if length > len(data):
+        raise ValueError("truncated: its end is missing")
+    return data[:length]
 
 
 def is_lossy_webp(data):

@@ -34,7 +34,7 @@ OTHERS = {
     b"v/1\x01": "OpenEXR",
 }
 MAX_PIXELS = 89_000_000
-MAX_BYTES = 500_000_000
+MAX_BYTES = 400_000_000
 # A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
 SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
@@ -77,6 +77,8 @@ def read_image(source, notes=None):
         return _grey_16_bit(image, source, notes)
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
+    if image.mode == "L" and _grey_step(image, data) > 1:  # Pillow scales the grey, but not this.
+        image.info["transparency"] *= _grey_step(image, data)
     layer = image.convert("RGBA")
     alpha = layer.getchannel("A")
     if alpha.getextrema()[0] < 255:
@@ -197,6 +199,11 @@ def _opened(source, role):
     try:
         if data.startswith(damage.PNG):
             data = damage.check_png(data)
+        elif data.startswith(b"RIFF"):
+            data = damage.check_webp(data)
+        elif data.startswith((b"GIF8", damage.JPEG)) and data.endswith(b"\0\0"):
+            # Where a file was not written to its end, Pillow spends seconds on the zeros.
+            data = data.rstrip(b"\0") + b"\0"
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise _not_an_image(data, source) from None
@@ -228,6 +235,8 @@ def _load(image, data, source):
     """Decodes a Pillow image."""
     try:
         image.load()
+        if image.mode == "P" and image.palette is None:
+            raise ValueError("its palette is missing")
         if image.format == "PNG" and not np.asarray(image)[-1].any():
             damage.check_rows(data)  # Rows that are missing are left at zero.
     except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
