@@ -1,47 +1,22 @@
 """One reader for images and masks. Images are RGB uint8 [h, w, 3]; masks hold what the file holds.
 
-Files are taken for what they contain, not for what they are called, and their headers are checked
-before anything is decoded. TensorFlow turns palette indices into grey levels, wraps 16-bit labels
-and has no limit on size, so Pillow reads; libjpeg-turbo (simplejpeg) reads JPEGs, since it tells of
-damage that it has passed over, which Pillow does not (`pipelines.damage`).
+TensorFlow turns palette indices into grey levels, wraps 16-bit labels and has no limit on size, so
+Pillow reads; libjpeg-turbo (simplejpeg) reads JPEGs, since it tells of damage that it has passed
+over, which Pillow does not. Headers are checked before anything is decoded (`pipelines.opening`).
 
 Nothing is resized or turned: image and mask keep the grid of pixels that is stored. An orientation
 in EXIF does not count. Where it would matter the user is told.
 """
 
-import io
-import shlex
-import warnings
-from pathlib import Path
-
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines import damage
 from pipelines.errors import DataError
+from pipelines.opening import damaged, open_image
 
-# Pillow's others are not even tried: some take minutes over a large file that is none of theirs.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
-STARTS = (b"BM", b"GIF8", damage.JPEG, damage.PNG, b"RIFF")
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with another behind it.
-OTHERS = {
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
-    **dict.fromkeys((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), "JPEG 2000"),
-    **dict.fromkeys((b"P5", b"P6"), "PPM"),
-    b"8BPS": "PSD",
-    b"%PDF": "PDF",
-    b"%!PS": "PostScript",
-    b"v/1\x01": "OpenEXR",
-}
-MAX_PIXELS = 89_000_000
-MAX_BYTES = 400_000_000
-# A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
-SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
-
-# Pillow warns of sizes, which are checked here, and of what it makes nothing of in metadata.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_image(source, notes=None):
@@ -63,7 +38,7 @@ def read_image(source, notes=None):
     """
     if isinstance(source, np.ndarray):
         return source
-    image, data = _opened(source, "image")
+    image, data = open_image(source, "image")
     notes = [] if notes is None else notes
     if _orientation(image) is not None:
         notes.append(_note_on_orientation(image, source))
@@ -105,7 +80,7 @@ def read_mask(source):
     """
     if isinstance(source, np.ndarray):
         return source
-    image, data = _opened(source, "mask")
+    image, data = open_image(source, "mask")
     if image.format in JPEGS or (image.format == "WEBP" and damage.is_lossy_webp(data)):
         raise DataError(
             f"{source}: the mask is a {'JPEG' if image.format != 'WEBP' else 'lossy WebP'}, which "
@@ -145,90 +120,14 @@ def read_size(source):
     """
     if isinstance(source, np.ndarray):
         return source.shape[:2]
-    return _opened(source, "image")[0].size[::-1]
+    return open_image(source, "image")[0].size[::-1]
 
 
 def read_orientation(source):
     """EXIF's orientation of an image, 2..8 where viewers turn or mirror it; otherwise None."""
     if isinstance(source, np.ndarray):
         return None
-    return _orientation(_opened(source, "image")[0])
-
-
-def read_content(source):
-    """The bytes of a file, or of what else there is to read.
-
-    Raises:
-        DataError: the file is missing, far too large, not a file, or may not be read.
-    """
-    if not isinstance(source, Path | str):
-        return source.read_bytes()
-    path = Path(source)
-    if "\0" in str(path):
-        raise DataError(f"{path}: no file has a zero byte in its name.", file=path)
-    try:
-        status = path.stat()
-        if path.is_dir():
-            raise DataError(f"{path}: a folder, not a file.", kind="not a file", file=path)
-        if not path.is_file():  # Reading a device or a pipe may never end.
-            raise DataError(f"{path}: not a regular file.", kind="not a file", file=path)
-        if status.st_size > MAX_BYTES:
-            raise DataError(
-                f"{path}: {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Cut it into "
-                "parts.",
-                kind="too large",
-                file=path,
-                value=status.st_size,
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
-    except PermissionError:
-        raise DataError(
-            f"{path}: no permission to read it. Change that.", kind="no permission", file=path
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}).", kind="unreadable", file=path
-        ) from None
-
-
-def _opened(source, role):
-    """A Pillow image whose header is found to be acceptable, not decoded, and the file's bytes."""
-    data = read_content(source)
-    try:
-        if data.startswith(damage.PNG):
-            data = damage.check_png(data)
-        elif data.startswith(b"RIFF"):
-            data = damage.check_webp(data)
-        elif data.startswith((b"GIF8", damage.JPEG)) and data.endswith(b"\0\0"):
-            # Where a file was not written to its end, Pillow spends seconds on the zeros.
-            data = data.rstrip(b"\0") + b"\0"
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise _not_an_image(data, source) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(source, f"more than {MAX_PIXELS:,} pixels") from None
-    except Exception as error:
-        raise _damaged(source, error) from None
-    pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise _too_large(source, f"{image.width} x {image.height} is over {MAX_PIXELS:,} pixels")
-    if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
-        raise _too_large(
-            source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
-        )
-    try:
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception as error:
-        raise _damaged(source, error) from None
-    if animated:
-        raise DataError(
-            f"{source}: an animation, not an image. Save the frame that you mean as PNG.",
-            kind="animation",
-            file=source,
-        )
-    return image, data
+    return _orientation(open_image(source, "image")[0])
 
 
 def _load(image, data, source):
@@ -240,7 +139,7 @@ def _load(image, data, source):
         if image.format == "PNG" and not np.asarray(image)[-1].any():
             damage.check_rows(data)  # Rows that are missing are left at zero.
     except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
-        raise _damaged(source, error) from None
+        raise damaged(source, error) from None
 
 
 def _jpeg(image, data, source, notes):
@@ -249,7 +148,7 @@ def _jpeg(image, data, source, notes):
         colours = "CMYK" if image.mode == "CMYK" else "RGB"
         pixels, passed_over = damage.decode_jpeg(data, colours)
     except Exception as error:
-        raise _damaged(source, error) from None
+        raise damaged(source, error) from None
     if passed_over:
         notes.append(
             DataError(
@@ -312,57 +211,3 @@ def _note_on_transparency(source):
     return DataError(
         f"{source}: its transparent pixels are laid on white.", kind="transparency", file=source
     )
-
-
-def _damaged(source, reason):
-    return DataError(
-        f"{source}: damaged or unreadable ({reason}). Replace the file.",
-        kind="damaged file",
-        file=source,
-    )
-
-
-def _too_large(source, reason):
-    return DataError(
-        f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
-        kind="too large",
-        file=source,
-    )
-
-
-def _not_an_image(data, source):
-    """What a file is that is not read, and what to do."""
-    name = Path(str(source)).name
-    other = next((OTHERS[start] for start in OTHERS if data.startswith(start)), None)
-    if data[4:12] == b"ftypavif":
-        other = "AVIF"
-    if other:
-        return DataError(
-            f"{source}: {other} files are not read. Convert it to PNG, for example with "
-            f"ImageMagick: magick {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}",
-            kind="format",
-            file=source,
-            value=other,
-        )
-    if data.startswith(STARTS):
-        return _damaged(source, "its header is not valid")
-    start, kind = data[:12].decode("ascii", "replace"), "not an image"
-    if not data:
-        reason, kind = "the file is empty. Replace it", "empty file"
-    elif data[4:8] == b"ftyp":
-        reason = (
-            "it is HEIC, or a film. Convert a HEIC to PNG, for example with libheif: "
-            f"heif-convert {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}"
-        )
-    elif data.startswith(b"version https://git-lfs"):
-        reason = "it is a pointer of Git LFS. Fetch the files: git lfs pull"
-    elif start.isprintable() or start.isascii():
-        reason = f"it starts with {start!r}. Replace the file"
-    else:
-        reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
-    return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
-
-
-def _quoted(name):
-    """A file's name as a shell takes it; one that begins like an option stays a name."""
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import MAX_PIXELS, read_content
 from pipelines.errors import DataError
+from pipelines.opening import MAX_PIXELS, read_content
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 LARGEST = 2**53  # Up to it a double holds every integer.
