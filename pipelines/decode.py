@@ -136,7 +136,8 @@ def _load(image, data, source):
         image.load()
         if image.mode == "P" and image.palette is None:
             raise ValueError("its palette is missing")
-        if image.format == "PNG" and not np.asarray(image)[-1].any():
+        last_row = image.crop((0, image.height - 1, *image.size))
+        if image.format == "PNG" and not np.asarray(last_row).any():
             damage.check_rows(data)  # Rows that are missing are left at zero.
     except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
         raise damaged(source, error) from None
