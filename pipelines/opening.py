@@ -125,7 +125,7 @@ def open_image(source, role):
 def damaged(source, reason):
     """The error for a file that cannot be decoded."""
     return DataError(
-        f"{source}: damaged or unreadable ({reason}). Replace the file.",
+        f"{source}: damaged or unreadable ({' '.join(str(reason).split())}). Replace the file.",
         kind="damaged file",
         file=source,
     )
