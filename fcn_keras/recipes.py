@@ -1,5 +1,6 @@
 """What a training run is made of, and named recipes as data. No TensorFlow here."""
 
+import difflib
 import math
 from pathlib import Path
 from typing import Literal
@@ -224,8 +225,11 @@ def resolve(recipe, options):
     try:
         config = TrainConfig(**{**settings, **options})
     except ValidationError as error:
-        fault = error.errors()[0]
+        # A misspelt option explains the missing one.
+        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_meant(name)}") from None
         where = f"{name}={fault['input']!r}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
     for name in ("momentum", "bias_rate"):
@@ -254,6 +258,14 @@ def read_recipe(path):
     if not isinstance(options, dict):
         raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
     return {name: None if value == "none" else value for name, value in options.items()}
+
+
+def _meant(name):
+    """What a misspelt option may have been."""
+    close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"choose one of {', '.join(TrainConfig.model_fields)}."
 
 
 def _settings(recipe, options):

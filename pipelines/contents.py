@@ -70,19 +70,23 @@ def read_contents(layout, progress=None):
             kind=faults[0].kind,
             file=faults[0].file,
         )
-    in_colours = any(is_colour for _, is_colour, _ in found)
+    # Pictures that are grey throughout may hold values, saved as RGB.
+    in_colours = any(is_rgb and not all(map(_is_grey, counts)) for _, is_rgb, counts in found)
     pixels, masks = Counter(), Counter()
-    for path, is_colour, counts in found:
-        if in_colours:  # One that is grey throughout is read as single values.
-            counts = {_colour(code, is_colour): n for code, n in counts.items()}
+    for path, is_rgb, counts in found:
+        if in_colours:
+            counts = {_colour(code, is_rgb): n for code, n in counts.items()}
+        elif is_rgb:
+            counts = {code & 255: n for code, n in counts.items()}
         if len(counts) > FEW:
             raise _smoothed(layout, Counter(counts), in_colours, path)
         pixels.update(counts)
         masks.update(counts.keys())
     _check_classes(layout, pixels, in_colours)
-    return Contents(
-        pixels, masks, in_colours, _telling(palettes, pixels, in_colours), tuple(faults)
-    )
+    # A palette's colours are declared, and would be looked for in pictures.
+    some_rgb = any(is_rgb for _, is_rgb, _ in found)
+    palette = {} if some_rgb else _telling(palettes, pixels)
+    return Contents(pixels, masks, in_colours, palette, tuple(faults))
 
 
 def listed(pixels):
@@ -91,8 +95,12 @@ def listed(pixels):
     return most + (f", and {len(pixels) - 5:,} more" if len(pixels) > 5 else "")
 
 
-def _colour(code, is_colour):
-    return (code >> 16, code >> 8 & 255, code & 255) if is_colour else (code,) * 3
+def _colour(code, is_rgb):
+    return (code >> 16, code >> 8 & 255, code & 255) if is_rgb else (code,) * 3
+
+
+def _is_grey(code):
+    return code % 65793 == 0  # 65536 + 256 + 1.
 
 
 def _add_palette(palettes, path, values):
@@ -112,12 +120,12 @@ def _add_palette(palettes, path, values):
             )
 
 
-def _telling(palettes, pixels, in_colours):
+def _telling(palettes, pixels):
     """The palette, unless it is one of greys, or shows two values alike."""
     colours = {value: colour for value, (colour, _) in palettes.items()}
     alike = len(set(colours.values())) < len(pixels)
     grey = all(len(set(colour)) == 1 for colour in colours.values())
-    return {} if in_colours or alike or grey else colours
+    return {} if alike or grey else colours
 
 
 def _check_classes(layout, pixels, in_colours):

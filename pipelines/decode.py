@@ -1,35 +1,22 @@
 """One reader for images and masks. Images are RGB uint8 [h, w, 3]; masks hold what the file holds.
 
-Files are taken for what they contain, not for what they are called, and their headers are checked
-before anything is decoded. TensorFlow turns palette indices into grey levels, wraps 16-bit labels
-and has no limit on size, so Pillow reads; libjpeg-turbo (simplejpeg) reads JPEGs, since it tells of
-damage that it has passed over, which Pillow does not.
+TensorFlow turns palette indices into grey levels, wraps 16-bit labels and has no limit on size, so
+Pillow reads; libjpeg-turbo (simplejpeg) reads JPEGs, since it tells of damage that it has passed
+over, which Pillow does not. Headers are checked before anything is decoded (`pipelines.opening`).
 
 Nothing is resized or turned: image and mask keep the grid of pixels that is stored. An orientation
 in EXIF does not count. Where it would matter the user is told.
 """
 
-import io
-import warnings
-import zlib
-from pathlib import Path
-
 import numpy as np
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pipelines import damage
 from pipelines.errors import DataError
+from pipelines.opening import damaged, open_image
 
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "WEBP")  # MPO: a JPEG with another behind it.
-MAX_PIXELS = 89_000_000
-MAX_BYTES = 500_000_000
-# A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
-SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
+JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with another behind it.
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
-UPRIGHT = (None, 0, 1)  # Values of EXIF's orientation that change nothing.
-
-# Pillow warns above 89 million pixels; here they are an error.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_image(source, notes=None):
@@ -51,18 +38,22 @@ def read_image(source, notes=None):
     """
     if isinstance(source, np.ndarray):
         return source
-    data = _content(source)
-    image = _opened(data, source, "image")
+    image, data = open_image(source, "image")
     notes = [] if notes is None else notes
-    if _orientation(image) not in UPRIGHT:
+    if _orientation(image) is not None:
         notes.append(_note_on_orientation(image, source))
-    if image.format in ("JPEG", "MPO") and image.mode != "CMYK":
-        return _jpeg(data, source, notes)
+    if image.format in JPEGS:
+        pixels = _jpeg(image, data, source, notes)
+        if image.mode != "CMYK":
+            return pixels
+        del pixels  # libjpeg-turbo looks for damage, Pillow knows how Adobe stores the colours.
     _load(image, data, source)
     if image.mode.startswith(("I", "F")):
         return _grey_16_bit(image, source, notes)
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
+    if image.mode == "L" and _grey_step(image, data) > 1:  # Pillow scales the grey, but not this.
+        image.info["transparency"] *= _grey_step(image, data)
     layer = image.convert("RGBA")
     alpha = layer.getchannel("A")
     if alpha.getextrema()[0] < 255:
@@ -80,21 +71,28 @@ def read_mask(source):
             an object with `read_bytes()`.
 
     Returns:
-        Integers `[h, w]`; or, where the file is a picture in colours, uint8 `[h, w, 3]`. Black and
-        white of one bit are 0 and 255.
+        Integers `[h, w]`; or, where the file stores colours, uint8 `[h, w, 3]`, also if all are
+        grey. Black and white of one bit are 0 and 255.
 
     Raises:
-        DataError: the file is missing, damaged, lossy (JPEG) or transparent.
+        DataError: the file is missing, damaged, lossy (JPEG), transparent, or has colours of 16
+            bits.
     """
     if isinstance(source, np.ndarray):
         return source
-    data = _content(source)
-    image = _opened(data, source, "mask")
-    if image.format in ("JPEG", "MPO") or (image.format == "WEBP" and b"VP8 " in data[12:64]):
+    image, data = open_image(source, "mask")
+    if image.format in JPEGS or (image.format == "WEBP" and damage.is_lossy_webp(data)):
         raise DataError(
             f"{source}: the mask is a {'JPEG' if image.format != 'WEBP' else 'lossy WebP'}, which "
             "changes values, so that class ids are lost. Export the masks as PNG.",
             kind="lossy mask",
+            file=source,
+        )
+    if image.format == "PNG" and data[24] == 16 and image.mode in ("LA", "RGB", "RGBA"):
+        raise DataError(
+            f"{source}: the mask has several channels of 16 bits, of which but 8 would be read. "
+            "Save it with one channel, or with 8 bits.",
+            kind="format",
             file=source,
         )
     _load(image, data, source)
@@ -107,15 +105,11 @@ def read_mask(source):
         )
     if image.mode == "1":
         return np.asarray(image.convert("L"))
-    if image.mode in ("P", "I", "I;16", "I;16B"):
+    if image.mode == "P" or image.mode.startswith("I"):
         return np.asarray(image)
-    if image.mode in ("L", "LA", "La"):
+    if image.mode in ("L", "LA", "PA"):
         return np.asarray(image.getchannel(0)) // _grey_step(image, data)
-    if image.mode == "PA":
-        return np.asarray(image.getchannel(0))
-    colours = np.asarray(image.convert("RGB"))
-    is_grey = (colours[..., :1] == colours[..., 1:]).all()
-    return np.ascontiguousarray(colours[..., 0]) if is_grey else colours
+    return np.asarray(image.convert("RGB"))
 
 
 def read_size(source):
@@ -126,135 +120,45 @@ def read_size(source):
     """
     if isinstance(source, np.ndarray):
         return source.shape[:2]
-    return _opened(_content(source), source, "image").size[::-1]
+    return open_image(source, "image")[0].size[::-1]
 
 
 def read_orientation(source):
     """EXIF's orientation of an image, 2..8 where viewers turn or mirror it; otherwise None."""
     if isinstance(source, np.ndarray):
         return None
-    orientation = _orientation(_opened(_content(source), source, "image"))
-    return None if orientation in UPRIGHT else orientation
-
-
-def _content(source):
-    """The bytes of a file, or of what else there is to read."""
-    if not isinstance(source, Path | str):
-        return source.read_bytes()
-    path = Path(source)
-    try:
-        status = path.stat()
-        if path.is_dir():
-            raise DataError(f"{path}: a folder, not an image.", kind="not an image", file=path)
-        if not path.is_file():  # Reading a device or a pipe may never end.
-            raise DataError(f"{path}: not a regular file.", kind="not an image", file=path)
-        if status.st_size > MAX_BYTES:
-            raise DataError(
-                f"{path}: {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Cut the image "
-                "into parts.",
-                kind="too large",
-                file=path,
-                value=status.st_size,
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
-    except PermissionError:
-        raise DataError(
-            f"{path}: no permission to read it. Change that.", kind="no permission", file=path
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}).", kind="unreadable", file=path
-        ) from None
-
-
-def _opened(data, source, role):
-    """A Pillow image of which only the header has been read, and found to be acceptable."""
-    try:
-        image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        raise _not_an_image(data, source) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(source, f"more than {MAX_PIXELS:,} pixels") from None
-    except Exception as error:
-        raise _damaged(source, error) from None
-    if image.format not in FORMATS:
-        raise DataError(
-            f"{source}: {image.format} files are not read. Convert it to PNG, for example with "
-            f"ImageMagick: {_conversion(source)}",
-            kind="format",
-            file=source,
-            value=image.format,
-        )
-    pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise _too_large(source, f"{image.width} x {image.height} is over {MAX_PIXELS:,} pixels")
-    if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
-        raise _too_large(
-            source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
-        )
-    try:
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception as error:
-        raise _damaged(source, error) from None
-    if animated:
-        raise DataError(
-            f"{source}: an animation, not an image. Save the frame that you mean as PNG.",
-            kind="animation",
-            file=source,
-        )
-    return image
+    return _orientation(open_image(source, "image")[0])
 
 
 def _load(image, data, source):
     """Decodes a Pillow image."""
     try:
-        if image.format == "PNG":
-            _check_png(data)
         image.load()
+        if image.mode == "P" and image.palette is None:
+            raise ValueError("its palette is missing")
+        last_row = image.crop((0, image.height - 1, *image.size))
+        if image.format == "PNG" and not np.asarray(last_row).any():
+            damage.check_rows(data)  # Rows that are missing are left at zero.
     except Exception as error:  # Decoders raise OSError, SyntaxError, struct.error and others.
-        raise _damaged(source, error) from None
+        raise damaged(source, error) from None
 
 
-def _check_png(data):
-    """Checks the checksums of a PNG's chunks, which Pillow does not do for its pixels."""
-    at = 8
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        name, end = data[at + 4 : at + 8], at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
-        if name == b"IEND":
-            return
-        at = end + 4
-    raise ValueError("truncated: its end is missing")
-
-
-def _jpeg(data, source, notes):
-    """Decodes a JPEG; what libjpeg passes over is noted, a missing end is an error."""
+def _jpeg(image, data, source, notes):
+    """The pixels of a JPEG; damage that libjpeg-turbo passes over is noted."""
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError as error:
-        reason = str(error)
+        colours = "CMYK" if image.mode == "CMYK" else "RGB"
+        pixels, passed_over = damage.decode_jpeg(data, colours)
     except Exception as error:
-        raise _damaged(source, error) from None
-    if "Premature end of JPEG file" in reason:
-        raise _damaged(source, "truncated: its end is missing")
-    try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
-    except Exception as error:
-        raise _damaged(source, error) from None
-    notes.append(
-        DataError(
-            f"{source}: the JPEG is damaged but decodes ({reason}). Look at the picture, and "
-            "replace the file if it is wrong.",
-            kind="damaged JPEG",
-            file=source,
+        raise damaged(source, error) from None
+    if passed_over:
+        notes.append(
+            DataError(
+                f"{source}: the JPEG is damaged but decodes ({passed_over}). Look at the picture, "
+                "and replace the file if it is wrong.",
+                kind="damaged JPEG",
+                file=source,
+            )
         )
-    )
     return pixels
 
 
@@ -284,12 +188,14 @@ def _grey_step(image, data):
 
 
 def _orientation(image):
+    """EXIF's orientation if it turns or mirrors, 2..8; otherwise None."""
     if "exif" not in image.info:
         return None
     try:
-        return image.getexif().get(0x0112)
+        orientation = image.getexif().get(0x0112)
     except Exception:  # EXIF of any maker; what cannot be read does not count.
         return None
+    return orientation if orientation in range(2, 9) else None
 
 
 def _note_on_orientation(image, source):
@@ -306,43 +212,3 @@ def _note_on_transparency(source):
     return DataError(
         f"{source}: its transparent pixels are laid on white.", kind="transparency", file=source
     )
-
-
-def _damaged(source, reason):
-    return DataError(
-        f"{source}: damaged or unreadable ({reason}). Replace the file.",
-        kind="damaged file",
-        file=source,
-    )
-
-
-def _too_large(source, reason):
-    return DataError(
-        f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
-        kind="too large",
-        file=source,
-    )
-
-
-def _not_an_image(data, source):
-    """What a file is that Pillow does not know, and what to do."""
-    start, kind = data[:12].decode("ascii", "replace"), "not an image"
-    if not data:
-        reason, kind = "the file is empty. Replace it", "empty file"
-    elif data[4:8] == b"ftyp":
-        reason = (
-            "it is HEIC, or a film. Convert a HEIC to PNG, for example with libheif: "
-            f"heif-convert {Path(str(source)).name} {Path(str(source)).stem}.png"
-        )
-    elif data.startswith(b"version https://git-lfs"):
-        reason = "it is a pointer of Git LFS. Fetch the files: git lfs pull"
-    elif start.isprintable() or start.isascii():
-        reason = f"it starts with {start!r}. Replace the file"
-    else:
-        reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
-    return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
-
-
-def _conversion(source):
-    name = Path(str(source)).name
-    return f"magick '{name}' '{Path(name).stem}.png'"

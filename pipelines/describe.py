@@ -152,7 +152,7 @@ def _names(layout, keys):
 
 
 def _black_first(keys):
-    # A mask in colours that is black throughout is read as the value 0, which so is black's.
+    # Some programs store a mask that is black throughout with one channel: value 0, so black's.
     return sorted(keys, key=lambda key: key != (0, 0, 0))
 
 

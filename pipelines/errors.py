@@ -6,6 +6,8 @@ SHOWN = 20  # Faults in one message.
 class DataError(ValueError):
     """A file or folder of the user's data that breaks a rule.
 
+    In its text, characters that no terminal shows are escaped; files' names may hold any.
+
     Attributes:
         kind: a short name for faults of this sort, by which they are grouped.
         file: the file or folder it is about, or None.
@@ -15,7 +17,8 @@ class DataError(ValueError):
 
     def __init__(self, message, *, kind="data set", file=None, value=None, position=None):
         """An error whose text is `message`."""
-        super().__init__(message)
+        name = str(file)
+        super().__init__(_shown(message.replace(name, _shown(name, "")), "\n"))
         self.kind, self.file, self.value, self.position = kind, file, value, position
 
     def to_dict(self):
@@ -27,6 +30,13 @@ class DataError(ValueError):
             "value": self.value,
             "position": self.position,
         }
+
+
+def _shown(text, kept):
+    """A text with everything escaped that is not printable, but for the characters `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 
 def raise_all(faults):

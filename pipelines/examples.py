@@ -35,6 +35,9 @@ def read_example(split, index):
 def class_ids(split, example, values):
     """The class ids that a mask's values or colours stand for.
 
+    Colours are looked up in `split.mask_colours`. If that is empty, a picture that is grey
+    throughout is taken for values, which were saved as RGB.
+
     Args:
         split: a `Split`.
         example: of the split; for messages.
@@ -46,6 +49,8 @@ def class_ids(split, example, values):
     Raises:
         DataError: a value or a colour has no meaning.
     """
+    if values.ndim == 3 and not split.mask_colours and _is_grey(values):
+        values = np.ascontiguousarray(values[..., 0])
     if values.ndim == 3:
         codes = values[..., 0] * np.uint32(65536) + values[..., 1] * np.uint32(256) + values[..., 2]
         mask = split.colour_table[codes]
@@ -123,6 +128,11 @@ def check_sizes(example, image, mask):
     )
 
 
+def _is_grey(colours):
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    return np.array_equal(red, green) and np.array_equal(red, blue)
+
+
 def _unknown_values(split, example, values, unknown):
     found, counts = np.unique(values[unknown], return_counts=True)
     row, column = (int(n) for n in np.argwhere(unknown)[0])
@@ -167,6 +177,9 @@ def _unknown_colours(split, example, codes, unknown):
             "Give each class its `colour: [red, green, blue]`, or save the mask as a "
             "single-channel or palette PNG of class ids."
         )
+    elif all(len(set(colour)) == 1 for colour in colours):
+        rule = f"which are not among the {len(split.mask_colours)} declared"
+        hint = "If grey levels are class ids here, save the mask as a single-channel PNG."
     elif len(found) > len(split.mask_colours):
         rule = f"which are not among the {len(split.mask_colours)} declared"
         hint = "So many mean a picture that was smoothed or resized: export the masks without that."

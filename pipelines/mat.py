@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import MAX_PIXELS, _content
 from pipelines.errors import DataError
+from pipelines.opening import MAX_PIXELS, read_content
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 LARGEST = 2**53  # Up to it a double holds every integer.
@@ -35,7 +35,7 @@ def read_mat(source, *keys):
     """
     if isinstance(source, np.ndarray):
         return source
-    data, name = _content(source), ".".join(keys)
+    data, name = read_content(source), ".".join(keys)
     if HDF5 in (data[:8], data[512:520]):
         read = _from_hdf5
     elif data[126:128] in (b"IM", b"MI"):

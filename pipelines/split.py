@@ -38,7 +38,7 @@ class Split:
         mask_values: the class id, or 255 for void, that each value in a mask file stands for;
             other values are errors.
         mask_colours: the same for each RGB colour, where masks are pictures in colours; an empty
-            dict if they never are.
+            dict if they never are, so that grey pictures hold values.
         read_image: reads an example's image, uint8 `[h, w, 3]`, or for `pipelines.joint_dataset`
             alone float32 with further channels.
         read_mask: reads an example's mask: integers `[h, w]`, or uint8 `[h, w, 3]` in colours.

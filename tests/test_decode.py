@@ -81,7 +81,7 @@ def tiff(tmp_path, colours):
         (animated, "an animation, not an image"),
         (tiff, "TIFF files are not read"),
         (lambda *_: None, "no such file"),
-        (lambda tmp_path, _: (tmp_path / "bad.png").mkdir(), "a folder, not an image"),
+        (lambda tmp_path, _: (tmp_path / "bad.png").mkdir(), "a folder, not a file"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, colours, make, message):

@@ -152,12 +152,22 @@ def test_what_values_mean(root, held, values, names):
 
 def test_masks_in_colours_give_classes_by_colour(root):
     fill(root, values=(RED, BLACK, BLUE))
-    mask(root / "masks/0.png", (BLACK,))  # Read as the value 0.
+    mask(root / "masks/0.png", (BLACK,))
+    mask(root / "masks/1.png", (0,))  # Some programs store what is black with one channel.
     data, _ = made(root)
     split = pipelines.read(data, "train")
     assert split.mask_colours == {BLACK: 0, BLUE: 1, RED: 2}
     for name in ("train", "val"):
         assert pipelines.check(pipelines.read(data, name))[0]
+
+
+def test_class_ids_saved_as_rgb_give_classes_by_value(root):
+    fill(root, values=((0,) * 3, (1,) * 3, (2,) * 3))
+    mask(root / "masks/0.png", (0, 1, 2), palette=PALETTE)
+    data, _ = made(root)
+    split = pipelines.read(data, "train")
+    assert split.mask_colours == {} and split.num_classes == 3
+    assert pipelines.check(split).all()
 
 
 def test_palettes_give_colours_and_must_agree(root):

@@ -20,7 +20,7 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
     [
         ({"epochs": 0}, "epochs=0: Input should be greater than or equal to 1."),
         ({"learning_rate": -1.0}, "learning_rate=-1.0: Input should be greater than 0."),
-        ({"epoch": 3}, "epoch=3: Extra inputs are not permitted."),
+        ({"epoch": 3}, "epoch=3: unknown; did you mean `epochs`?"),
         ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),

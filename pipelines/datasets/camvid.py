@@ -16,7 +16,6 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from pipelines.decode import read_mask
 from pipelines.errors import DataError
 from pipelines.lists import data_root, existing, paired, read_lines
 from pipelines.split import IGNORE, Example, Split, plain_values
@@ -113,7 +112,6 @@ def read(data_dir, split):
             **{colour: ids[name] for name, colour in CLASSES.items()},
             **{colour: ids.get(name, IGNORE) for colour, name in ORIGINAL.values()},
         },
-        read_mask=_read_colours if original else read_mask,
         faults=faults,
     )
 
@@ -159,11 +157,3 @@ def _original(root, split):
         root,
         WHERE,
     )
-
-
-def _read_colours(source):
-    """The colours of a mask, also where all are grey: void and sky."""
-    values = read_mask(source)
-    if values.ndim == 2 and values.dtype == np.uint8:
-        return np.repeat(values[..., None], 3, axis=-1)
-    return values
