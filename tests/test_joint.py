@@ -234,7 +234,7 @@ def test_the_readmes_scripts_run(nyud, sift_flow, monkeypatch):
     assert set(late.input) == {"color", "hha"} and set(tasks.output) == {"semantic", "geometric"}
 
 
-def test_four_channels_are_no_matter_of_the_plain_pipeline(nyudv2_tree):
-    split = nyudv2.with_depth(pipelines.read("nyudv2", "train", nyudv2_tree))
+def test_four_channels_are_no_matter_of_the_plain_pipeline(nyud):
+    split = nyudv2.with_depth(read(nyud[0])[0])
     with pytest.raises(pipelines.DataError, match="Use pipelines.joint_dataset"):
         pipelines.eval_dataset(split)
