@@ -20,6 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fcn_keras*", "pipelines*"]),
+    package_data={"pipelines": ["templates/*.html"]},
     package_dir={"": "."},
     python_requires=">=3.11",
     install_requires=[
@@ -29,6 +30,7 @@ setup(
         "h5py>=3.11",
         "pillow>=11.1",
         "scipy>=1.13",
+        "jinja2>=3.1",
         "simplejpeg>=1.8",
         "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
         "opencv-python-headless>=4.9",
@@ -46,7 +48,6 @@ setup(
             "pytest>=8.0",
             "hypothesis>=6.100",
             "scikit-learn>=1.5",
-            "scipy>=1.13",
             "ruff>=0.9",
             *TFDS,
         ],

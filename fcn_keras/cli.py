@@ -1,23 +1,20 @@
 """The command line, `fcn-keras`: wiring only. TensorFlow is imported inside the commands."""
 
 import os
-import shlex
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
+from fcn_keras import cli_data, outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
+from fcn_keras.terminal import console, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,9 +24,7 @@ app = typer.Typer(
 )
 experiments = typer.Typer(help="The paper's experiments that need no training.")
 app.add_typer(experiments, name="experiment", no_args_is_help=True)
-data_app = typer.Typer(help="Look at a data set before training on it.")
-app.add_typer(data_app, name="data", no_args_is_help=True)
-console = Console(markup=False)  # Paths and names may hold square brackets.
+app.add_typer(cli_data.app, name="data", no_args_is_help=True)
 
 # The many options of `train`, by what they are about.
 _of_model = partial(typer.Option, rich_help_panel="The model")
@@ -42,7 +37,8 @@ RunOrModel = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        help="camvid, voc2011, voc2012, synthetic, or a YAML file that describes your folders."
+        help="camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, "
+        "synthetic, tfds:NAME, or the YAML file of your folders (see data init)."
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
@@ -84,6 +80,13 @@ class Reduction(StrEnum):
     sum = "sum"
 
 
+class OnBadFile(StrEnum):
+    """What becomes of a run whose data has faults."""
+
+    stop = "stop"
+    skip = "skip"
+
+
 class Precision(StrEnum):
     """What the layers compute in; the logits are always float32."""
 
@@ -101,10 +104,11 @@ def main():
         if stop.code == 130:  # Typer's for Ctrl-C.
             print("stopped.", file=sys.stderr)
         raise
-    except ValueError as error:
-        if not _is_users_mistake(error):
+    except Exception as error:
+        message = _users_mistake(error)
+        if message is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -156,7 +160,7 @@ def train(
         str,
         typer.Option(
             help="Named set of options: default, camvid, quickstart; as in the paper: accumulated, "
-            "heavy, online, at-once."
+            "heavy, online, at-once. Or a YAML file of options, such as RUN/config.yaml."
         ),
     ] = "default",
     model: Annotated[ModelName | None, _of_model(help="[default: fcn8s]")] = None,
@@ -215,12 +219,27 @@ def train(
         list[str] | None,
         _of_model(help="Layers whose names start so keep their weights; may be repeated."),
     ] = None,
+    train_split: Annotated[
+        str | None,
+        _of_samples(help="What is trained on; trainval, sbd, ... where there is. [default: train]"),
+    ] = None,
+    val_split: Annotated[
+        str | None, _of_samples(help="What chooses the best epoch. [default: val]")
+    ] = None,
+    on_bad_file: Annotated[
+        OnBadFile | None,
+        _of_samples(help="skip: leave such examples out, and list them. [default: stop]"),
+    ] = None,
+    cache: Annotated[
+        bool | None,
+        _of_samples("--cache/--no-cache", help="Keep decoded images in memory. [default: off]"),
+    ] = None,
     batch_size: Annotated[int | None, _of_samples(help="Images in a step. [default: 4]")] = None,
     crop: Annotated[
         str | None,
         _of_samples(
             metavar="HxW",
-            help="Size of the crops; none: whole images, with --batch-size 1. [default: 320x320]",
+            help="Size of the crops; none: whole images, padded to the batch. [default: 320x320]",
         ),
     ] = None,
     scale: Annotated[
@@ -304,13 +323,16 @@ def evaluate(
     data: Data,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images of one size that go through the model together.")
+    ] = 1,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ):
     """Measures a model: the paper's four figures and the IU of each class.
 
     With --json also the confusion matrix.
     """
-    _evaluate(model, data, data_dir, split, json)
+    _evaluate(model, data, data_dir, split, json, batch_size)
 
 
 @app.command()
@@ -408,29 +430,6 @@ def convert(
     console.print(f"model: {out}", soft_wrap=True)
 
 
-@data_app.command("init")
-def data_init(
-    folder: Annotated[Path, typer.Argument(help="Holds images and masks, in folders below it.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
-    ] = None,
-):
-    """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
-
-    Nothing is written into the folder.
-    """
-    from pipelines import describe, layout
-
-    out = describe.destination(folder, out)
-    found = layout.find(folder)
-    with _progress(f"reading the masks of {folder}", len(found.masks)) as advance:
-        made = describe.describe(found, out, advance)
-    with out.open("x", encoding="utf-8") as file:
-        file.write(made.text)
-    _show_description(found, made, out)
-
-
 @experiments.command("iu-bounds")
 def iu_bounds(
     data: Data,
@@ -444,16 +443,14 @@ def iu_bounds(
     """The best mean IU that a net of each stride could reach: labels downsampled and back."""
     _import_tensorflow()
     import pipelines
-    from fcn_keras import outputs
-    from fcn_keras.evaluation import write_json
     from fcn_keras.experiments import PUBLISHED_BOUNDS, RESAMPLINGS
     from fcn_keras.experiments import iu_bounds as bounds_of
 
     if json is not None:
-        outputs.check_json(json)
+        outputs.check_file("--json", json, ".json")
     examples = pipelines.read(data, split, data_dir)
-    _check(examples)
-    with _progress(f"resampling {examples.name}", len(examples)) as advance:
+    _checked(examples)
+    with progress_bar(f"resampling {examples.name}", len(examples)) as advance:
 
         def masks():
             for index in range(len(examples)):
@@ -470,12 +467,12 @@ def iu_bounds(
     console.print(f"{resample}: {RESAMPLINGS[resample]}")
     if json is not None:
         how = {"data": examples.name, "resample": resample, "how": RESAMPLINGS[resample]}
-        write_json(json, {**how, "mean_iou": bounds})
+        outputs.write_json(json, {**how, "mean_iou": bounds})
 
 
 def _config(options):
     """A `TrainConfig` from a recipe and what was given on the command line."""
-    from fcn_keras.recipes import resolve
+    from fcn_keras.recipes import read_recipe, resolve
 
     options = dict(options)
     options.pop("out", None)
@@ -496,7 +493,10 @@ def _config(options):
     for name in ("data_dir", "init_from"):
         if name in options:
             options[name] = str(options[name])
-    return resolve(options.pop("recipe"), options)
+    recipe = options.pop("recipe")
+    if recipe.lower().endswith((".yaml", ".yml")):
+        recipe = read_recipe(recipe)
+    return resolve(recipe, options)
 
 
 def _stages(options):
@@ -528,6 +528,7 @@ def _train(config, out, stages=None):
     import pipelines
     from fcn_keras import training
     from fcn_keras.progress import TrainingProgress, duration
+    from pipelines.check import overlaps
 
     if stages:
         training.check_stages(stages, out)
@@ -535,16 +536,24 @@ def _train(config, out, stages=None):
         training.check_folder(out)
 
     started = time.perf_counter()
-    splits = {name: pipelines.read(config.data, name, config.data_dir) for name in ("train", "val")}
-    class_pixels = {name: _check(split) for name, split in splits.items()}["train"]
-    absent = [
-        name for name, n in zip(splits["train"].class_names, class_pixels, strict=True) if not n
+    skip = config.on_bad_file == "skip"
+    found = [
+        _checked(
+            pipelines.read(config.data, name, config.data_dir, keep_faults=skip), config.on_bad_file
+        )
+        for name in (config.train_split, config.val_split)
     ]
-    if absent:
-        print(f"warning: no training mask has {', '.join(absent)}: never learned.", file=sys.stderr)
+    for warning in overlaps(found):
+        print(f"warning: {warning}", file=sys.stderr)
+    splits = dict(zip(("train", "val"), (one.split for one in found), strict=True))
+    class_pixels = found[0].class_pixels
     augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
     train_data = pipelines.train_dataset(
-        splits["train"], batch_size=config.batch_size, augmentation=augmentation, seed=config.seed
+        splits["train"],
+        batch_size=config.batch_size,
+        augmentation=augmentation,
+        seed=config.seed,
+        cache=config.cache,
     )
     size = int(train_data.cardinality())
     arguments = (train_data, pipelines.eval_dataset(splits["val"]), out)
@@ -564,13 +573,13 @@ def _train(config, out, stages=None):
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
 
 
-def _evaluate(model, data, data_dir, split, json):
+def _evaluate(model, data, data_dir, split, json, batch_size=1):
     _import_tensorflow()
     import pipelines
-    from fcn_keras import evaluation, loading, outputs
+    from fcn_keras import evaluation, loading
 
     if json is not None:
-        outputs.check_json(json)
+        outputs.check_file("--json", json, ".json")
     opened = loading.load(model)
     examples = pipelines.read(data, split, data_dir)
     if opened.num_classes != examples.num_classes:
@@ -584,15 +593,14 @@ def _evaluate(model, data, data_dir, split, json):
             f"{', '.join(examples.class_names)}: they are compared by their order.",
             file=sys.stderr,
         )
-    _check(examples)
-    with _progress(f"evaluating on {examples.name}", len(examples)) as advance:
-        confusion = evaluation.evaluate(
-            opened.model, pipelines.eval_dataset(examples), examples.num_classes, advance
-        )
+    _checked(examples)
+    batches = pipelines.eval_dataset(examples, batch_size=batch_size)
+    with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
+        confusion = evaluation.evaluate(opened.model, batches, examples.num_classes, advance)
     result = evaluation.report(confusion, examples.class_names)
     _show(result, examples.name)
     if json is not None:
-        evaluation.write_json(json, result)
+        outputs.write_json(json, result)
 
 
 def _export(model, out):
@@ -603,19 +611,37 @@ def _export(model, out):
     return export(loading.load(model).model, out)
 
 
-def _check(split):
-    from pipelines import check
+def _checked(split, on_bad_file="stop"):
+    """What reading every file of a split has found; prints warnings, stops at faults.
 
-    with _progress(f"checking {split.name}", len(split)) as advance:
-        return check(split, advance)
+    With "skip" the examples with faults are listed, and are not in what is returned.
+    """
+    from pipelines import DataError
+    from pipelines.check import grouped
+    from pipelines.check_cache import examine_once
+    from pipelines.errors import raise_all
 
-
-@contextmanager
-def _progress(description, total):
-    """Gives a function to call after each of `total` things; shows a bar on a terminal."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(description), total=total)
-        yield lambda: progress.advance(task)
+    with progress_bar(f"checking {split.name}", len(split)) as advance:
+        found = examine_once(split, advance)
+    if found.faults and on_bad_file == "skip":
+        print(f"{split.name}: left out, {len(found.bad)} examples:", file=sys.stderr)
+        for fault in found.faults:
+            print(f"  {fault}", file=sys.stderr)
+        found = found.without_bad()
+    faults, warnings = found.of_the_split()
+    for errors in grouped([*found.warnings, *warnings]).values():
+        more = f" ({len(errors)} files like this)" if len(errors) > 1 else ""
+        print(f"warning: {errors[0]}{more}", file=sys.stderr)
+    try:
+        raise_all([*found.faults, *faults])
+    except DataError as error:
+        if not found.faults:
+            raise
+        raise DataError(
+            f"{error}\n`fcn-keras data check` lists all faults; `train --on-bad-file skip` leaves "
+            "such examples out."
+        ) from None
+    return found
 
 
 def _show(report, title):
@@ -641,39 +667,6 @@ def _show(report, title):
     console.print(table)
     for line in warnings_of(report):
         print(f"warning: {line}", file=sys.stderr)
-
-
-def _show_description(layout, made, out):
-    """What `data init` has found, and what to do next."""
-    for split, part in layout.parts.items():
-        listed = f", those in {part.listing}" if part.listing else ""
-        suffix = f" (NAME{part.suffix})" if part.suffix else ""
-        console.print(
-            f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}{suffix}"
-            f"{listed}",
-            soft_wrap=True,
-        )
-    total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
-    table = Table("class", "in the masks", "pixels", "masks")
-    for entry in (*made.classes, *made.ignored):
-        name = entry.name if entry in made.classes else "(ignored)"
-        table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console.print(table)
-    for note in made.notes:
-        console.print(f"note: {note}", soft_wrap=True)
-    for fault in made.faults:
-        print(f"warning: {fault}", file=sys.stderr)
-    console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
-    console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
-    # As many steps as on CamVid, for which the recipe was made.
-    epochs = min(400, max(6, round(24 * 367 / made.train_images)))
-    console.print(
-        f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
-        f"--out {shlex.quote(str(Path('runs') / out.stem))}",
-        soft_wrap=True,
-    )
 
 
 def _percent(share):
@@ -711,9 +704,14 @@ def _import_tensorflow():
             os.close(stderr)
 
 
-def _is_users_mistake(error):
-    """Whether the error is ours; does not import `pipelines`, and so TensorFlow, to find out."""
+def _users_mistake(error):
+    """The message of an error of ours, or None; imports neither `pipelines` nor TensorFlow."""
     if isinstance(error, FcnKerasError):
-        return True
+        return str(error)
     module = sys.modules.get("pipelines.errors")
-    return module is not None and isinstance(error, module.DataError)
+    if module is not None and isinstance(error, module.DataError):
+        return str(error)
+    if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
+        # From inside a tf.data pipeline, such as a file that has gone since the check.
+        return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
+    return None

@@ -1,9 +1,5 @@
 """A model's figures on a data set: as numbers, as a report, as a picture."""
 
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
@@ -112,14 +108,6 @@ def confusion_picture(confusion, class_names):
     canvas.figure.colorbar(image, ax=axes, shrink=0.8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def write_json(path, content):
-    """Writes JSON by way of a temporary file, so that the file is never half written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _number(value):

@@ -1,5 +1,6 @@
 """Where results go: checked before any work is done, and nothing of the user's is replaced."""
 
+import json
 import os
 from pathlib import Path
 
@@ -22,15 +23,33 @@ def check_folder(folder):
         )
 
 
-def check_json(path):
-    """Checks that a JSON file can be written.
+def check_file(option, path, ending):
+    """Checks that a file of results can be written.
+
+    Args:
+        option: of the command line, that names the file.
+        path: the file.
+        ending: of its name, such as ".json".
 
     Raises:
-        ConfigError: its name does not end in .json, or its folder is not there or not writable.
+        ConfigError: its name ends otherwise, or its folder is not there or not writable.
     """
     path = Path(path)
-    if path.suffix.lower() != ".json" or path.is_dir():
-        raise ConfigError(f"--json {path}: must be a file whose name ends in .json.")
+    if path.suffix.lower() != ending or path.is_dir():
+        raise ConfigError(f"{option} {path}: must be a file whose name ends in {ending}.")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--json {path}: there is no folder {path.parent}. Make it first.")
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}. Make it first.")
     check_folder(path.parent)
+
+
+def write_json(path, content):
+    """Writes JSON by way of a temporary file, so that the file is never half written."""
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_text(path, text):
+    """Writes a UTF-8 file by way of a temporary one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(temporary, path)

@@ -2,8 +2,10 @@
 
 import difflib
 import math
+from pathlib import Path
 from typing import Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fcn_keras.errors import ConfigError
@@ -19,6 +21,11 @@ class TrainConfig(BaseModel):
     # Data
     data: str
     data_dir: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+
+    on_bad_file: Literal["stop", "skip"] = "stop"
+    cache: bool = False  # Decoded images in memory; changes no result.
 
     # Model
     model: Literal["fcn32s", "fcn16s", "fcn8s"] = "fcn8s"
@@ -34,7 +41,7 @@ class TrainConfig(BaseModel):
 
     # Samples
     batch_size: int = Field(4, ge=1)
-    crop: tuple[int, int] | None = (320, 320)  # (height, width); None: whole images, one by one.
+    crop: tuple[int, int] | None = (320, 320)  # (height, width); None: whole images.
     scale: tuple[float, float] = (0.75, 1.5)
     mirror: bool = True
     colour: float = Field(0.5, ge=0, le=1)
@@ -63,11 +70,6 @@ class TrainConfig(BaseModel):
     def _ranges(self):
         if self.crop is not None and min(self.crop) < 1:
             raise ValueError(f"crop: must be at least 1 x 1, found {self.crop}")
-        if self.crop is None and self.batch_size != 1:
-            raise ValueError(
-                f"batch_size: must be 1 with whole images (crop: none), found {self.batch_size}; "
-                "accumulate gathers the gradients of several"
-            )
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise ValueError(f"scale: must be 0.1 <= low <= high <= 10, found {self.scale}")
         if "" in self.freeze:
@@ -185,7 +187,9 @@ VARIANTS = {
     ),
     "heavy": (
         ({"data": "siftflow"}, {"stage_rates": (1e-2, 1e-2), "mean": "siftflow"}),
+        ({"data": "siftflow-geometric"}, {"stage_rates": (1e-2, 1e-2), "mean": "siftflow"}),
         ({"data": "nyudv2"}, {"mean": "nyudv2"}),
+        ({"data": "nyudv2-hha"}, {"mean": "nyudv2_hha"}),
         ({"data": "pascal_context"}, {"iterations": 400_000}),
         (  # Mean IU as above 48.0.
             {"backbone": "alexnet"},
@@ -199,7 +203,7 @@ def resolve(recipe, options):
     """The configuration of a recipe with some of its options set otherwise.
 
     Args:
-        recipe: a key of `RECIPES`.
+        recipe: a key of `RECIPES`, or a dict of options.
         options: values by the names of `TrainConfig`'s fields.
 
     Returns:
@@ -208,14 +212,14 @@ def resolve(recipe, options):
     Raises:
         ConfigError: the recipe or an option is unknown, or a value is out of its range.
     """
-    if recipe not in RECIPES:
+    if isinstance(recipe, str) and recipe not in RECIPES:
         raise ConfigError(f"recipe={recipe!r}: unknown; choose one of {', '.join(RECIPES)}.")
     if options.get("epochs") and options.get("iterations"):
         raise ConfigError(
             f"epochs={options['epochs']}, iterations={options['iterations']}: both say when to "
             "stop. Give one."
         )
-    settings = _settings(recipe, options)
+    settings = _settings(recipe, options) if isinstance(recipe, str) else dict(recipe)
     if "epochs" in options:
         settings["iterations"] = None
     try:
@@ -235,6 +239,25 @@ def resolve(recipe, options):
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
+
+
+def read_recipe(path):
+    """The options of a YAML file: by the names of `TrainConfig`'s fields, or a `RUN/config.yaml`.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no options.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"recipe={str(path)!r}: no such file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
+    options = content.get("options", content) if isinstance(content, dict) else None
+    if not isinstance(options, dict):
+        raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
+    return {name: None if value == "none" else value for name, value in options.items()}
 
 
 def _meant(name):

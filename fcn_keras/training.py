@@ -27,7 +27,7 @@ from PIL import Image
 from fcn_keras import outputs
 from fcn_keras.decoder import Stream
 from fcn_keras.errors import ConfigError
-from fcn_keras.evaluation import confusion_picture, report, write_json
+from fcn_keras.evaluation import confusion_picture, report
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import FIGURES, ConfusionMatrix
 from fcn_keras.models import MODELS
@@ -335,7 +335,7 @@ class RunLog(keras.callbacks.Callback):
         if self.best_report is None or (current["mean_iou"] or 0) > self.best_report["mean_iou"]:
             self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
             save_model(self.model, self.out / "model.keras")
-            write_json(self.out / "metrics.json", self.best_report)
+            outputs.write_json(self.out / "metrics.json", self.best_report)
             self._write_pictures()
 
     def on_train_end(self, logs=None):

@@ -35,6 +35,7 @@ __all__ = [
     "distinct_palette",
     "encode_hha",
     "eval_dataset",
+    "joint_dataset",
     "read",
     "read_example",
     "read_image",
@@ -59,6 +60,7 @@ _HEAVY = {  # Name -> module.
     "NYUDV2_CAMERA": "hha",
     "encode_hha": "hha",
     "eval_dataset": "build",
+    "joint_dataset": "joint",
     "train_dataset": "build",
 }
 

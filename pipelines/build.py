@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.augment import MEAN_COLOUR, seed_and_apply, transform
-from pipelines.decode import read_size
+from pipelines.decode import read_image, read_size
 from pipelines.errors import DataError
 from pipelines.examples import read_example
+from pipelines.memory import keep_freed_memory
 from pipelines.split import IGNORE
 
 
@@ -44,7 +45,8 @@ def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
         are the crop's, where there is one.
 
     Raises:
-        DataError: the split has fewer examples than one batch, or is too large for the cache.
+        DataError: the split has fewer examples than one batch, is too large for the cache, or has
+            images of more than three channels.
     """
     if len(split) < batch_size:
         raise DataError(
@@ -118,15 +120,20 @@ def _dataset(order, count, load, shape):
     """
 
     def load_batch(indices, seeds):
-        loaded = [load(index, seed) for index, seed in zip(indices, seeds, strict=True)]
-        return _stacked([image for image, _ in loaded], MEAN_COLOUR), _stacked(
-            [mask for _, mask in loaded], IGNORE
-        )
+        loaded = (load(index, seed) for index, seed in zip(indices, seeds, strict=True))
+        if None in shape:
+            images, masks = zip(*loaded, strict=True)
+            return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
+        batch = np.empty((*shape, 3), "uint8"), np.empty(shape, "uint8")
+        for number, (image, mask) in enumerate(loaded):
+            batch[0][number], batch[1][number] = image, mask
+        return batch
 
     def as_tensors(indices, seeds):
         images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(masks, shape)
 
+    keep_freed_memory()
     numbers = tf.TensorSpec(shape[:1], tf.int64)
     ds = tf.data.Dataset.from_generator(order, output_signature=(numbers, numbers))
     ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
@@ -134,14 +141,12 @@ def _dataset(order, count, load, shape):
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
-def _stacked(arrays, outside):
+def _padded(arrays, outside):
     """Arrays as one, the smaller padded on the right and at the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     return np.stack(
         [
-            array
-            if array.shape[:2] == (height, width)
-            else cv2.copyMakeBorder(
+            cv2.copyMakeBorder(
                 array,
                 0,
                 height - array.shape[0],
@@ -149,7 +154,7 @@ def _stacked(arrays, outside):
                 width - array.shape[1],
                 cv2.BORDER_CONSTANT,
                 value=outside,
-            )  # fmt: skip
+            )
             for array in arrays
         ]
     )
@@ -157,6 +162,10 @@ def _stacked(arrays, outside):
 
 def _reader(split, cache):
     """A function index -> image and mask, which remembers them if `cache`."""
+    if split.read_image is not read_image:
+        raise DataError(
+            f"{split.name}: its images have more than three channels. Use pipelines.joint_dataset."
+        )
     read = functools.partial(read_example, split)
     if not cache:
         return read

@@ -2,7 +2,7 @@
 
 What cannot be used is a fault, what is odd is a warning; both are `DataError`s, grouped by `kind`.
 Damage inside a JPEG that leaves a valid stream of codes cannot be told from a picture: no reader
-notices it. Two images are the same where all their pixels are.
+notices it. Two images are the same where the checksums of their pixels are.
 """
 
 import zlib
@@ -28,7 +28,8 @@ class Findings:
         pixels: int64 `[256]`, the pixels of each class id, and of void at 255.
         images: int64 `[256]`, in how many masks each of them occurs.
         sizes: (height, width) of each example's image, None where it cannot be read.
-        checksums: a CRC-32 of each image's pixels, or None.
+        checksums: of each image's pixels, 64 bits, or None.
+        present: the class ids of each example's mask, as a number with these bits set.
         void: positions of examples whose masks are all void.
         bad: positions of examples with faults.
         faults: what cannot be used.
@@ -40,6 +41,7 @@ class Findings:
     images: np.ndarray
     sizes: list = field(default_factory=list)
     checksums: list = field(default_factory=list)
+    present: list = field(default_factory=list)
     void: list = field(default_factory=list)
     bad: list = field(default_factory=list)
     faults: list = field(default_factory=list)
@@ -56,17 +58,25 @@ class Findings:
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
 
     def without_bad(self):
-        """The split without the examples that have faults.
+        """The findings of the split without the examples that have faults.
 
         Raises:
-            DataError: nothing is left, or the split as a whole cannot be used.
+            DataError: nothing is left.
         """
-        bad = set(self.bad)
-        kept = tuple(e for i, e in enumerate(self.split.examples) if i not in bad)
+        kept = [i for i in range(len(self.split)) if i not in set(self.bad)]
         if not kept:
             raise DataError(f"{self.split.name}: every example has a fault; nothing is left.")
-        raise_all(self.of_the_split()[0])
-        return replace(self.split, examples=kept, faults=())
+        examples = tuple(self.split.examples[i] for i in kept)
+        return replace(
+            self,
+            split=replace(self.split, examples=examples, faults=()),
+            sizes=[self.sizes[i] for i in kept],
+            checksums=[self.checksums[i] for i in kept],
+            present=[self.present[i] for i in kept],
+            void=[kept.index(i) for i in self.void],
+            bad=[],
+            faults=[],
+        )
 
     def of_the_split(self):
         """Faults and warnings of the split as a whole: two lists of `DataError`s."""
@@ -144,12 +154,14 @@ def examine(split, progress=None):
             found.checksums.append(seen.checksum)
             found.faults += seen.faults
             found.warnings += seen.warnings
+            found.present.append(0)
             if seen.faults:
                 found.bad.append(index)
             else:
+                found.present[-1] = sum(1 << int(c) for c in np.flatnonzero(seen.counts[:IGNORE]))
                 found.pixels += seen.counts
                 found.images += seen.counts > 0
-                if not seen.counts[:IGNORE].any():
+                if not found.present[-1]:
                     found.void.append(index)
             if progress:
                 progress()
@@ -187,20 +199,14 @@ def overlaps(findings):
         split that holds an image twice.
     """
     shared = defaultdict(list)
-    for one, other in combinations(findings, 2):
-        places = _places(one)
-        for index, checksum in enumerate(other.checksums):
-            if checksum in places and (first := _same(one, places[checksum], other, index)):
-                shared[one.split.name, other.split.name].append(
-                    (first, other.split.examples[index])
-                )
-    for one in findings:
-        for positions in _places(one).values():
-            for at in range(1, len(positions)):
-                if first := _same(one, positions[:at], one, positions[at]):
-                    again = one.split.examples[positions[at]]
-                    shared[one.split.name, one.split.name].append((first, again))
-    return [_overlap(*names, pairs) for names, pairs in shared.items()]
+    places = [_places(one) for one in findings]
+    for one, found in zip(findings, places, strict=True):
+        for first, *others in found.values():
+            shared[one.split.name, one.split.name] += [(first, other) for other in others]
+    for (one, found), (other, again) in combinations(zip(findings, places, strict=True), 2):
+        for key in found.keys() & again.keys():
+            shared[one.split.name, other.split.name].append((found[key][0], again[key][0]))
+    return [_overlap(*names, pairs) for names, pairs in shared.items() if pairs]
 
 
 def grouped(errors):
@@ -225,7 +231,7 @@ def _examine(split, example):
     image = None
     try:
         image = read_image(example.image, seen.warnings)
-        seen.size, seen.checksum = image.shape[:2], zlib.crc32(np.ascontiguousarray(image))
+        seen.size, seen.checksum = image.shape[:2], _checksum(image)
     except DataError as error:
         seen.faults.append(error)
     try:
@@ -238,24 +244,22 @@ def _examine(split, example):
     return seen
 
 
+def _checksum(image):
+    """Two CRC-32, of the upper and the lower half: few enough images have both in common."""
+    pixels = memoryview(np.ascontiguousarray(image)).cast("B")
+    half = len(pixels) // 2
+    return zlib.crc32(pixels[:half]) << 32 | zlib.crc32(pixels[half:])
+
+
 def _places(findings):
-    """Positions of the images of each checksum."""
+    """The examples of each size and checksum."""
     places = defaultdict(list)
-    for index, checksum in enumerate(findings.checksums):
+    for example, size, checksum in zip(
+        findings.split.examples, findings.sizes, findings.checksums, strict=True
+    ):
         if checksum is not None:
-            places[checksum].append(index)
+            places[size, checksum].append(example)
     return places
-
-
-def _same(one, positions, other, index):
-    """The first example at `positions` of `one` whose pixels are those of `other`'s `index`."""
-    pixels = read_image(other.split.examples[index].image)
-    for position in positions:
-        if one.sizes[position] == other.sizes[index]:
-            example = one.split.examples[position]
-            if np.array_equal(read_image(example.image), pixels):
-                return example
-    return None
 
 
 def _overlap(one, other, pairs):

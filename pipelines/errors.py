@@ -21,6 +21,16 @@ class DataError(ValueError):
         super().__init__(_shown(message.replace(name, _shown(name, "")), "\n"))
         self.kind, self.file, self.value, self.position = kind, file, value, position
 
+    def to_dict(self):
+        """The error as JSON can hold it; `DataError(**error.to_dict())` is one like it."""
+        return {
+            "message": str(self),
+            "kind": self.kind,
+            "file": None if self.file is None else str(self.file),
+            "value": self.value,
+            "position": self.position,
+        }
+
 
 def _shown(text, kept):
     """A text with everything escaped that is not printable, but for the characters `kept`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import read_mask
+from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError
 
 IGNORE = 255  # The label that counts nowhere, in every data set.
@@ -39,6 +39,8 @@ class Split:
             other values are errors.
         mask_colours: the same for each RGB colour, where masks are pictures in colours; an empty
             dict if they never are, so that grey pictures hold values.
+        read_image: reads an example's image, uint8 `[h, w, 3]`, or for `pipelines.joint_dataset`
+            alone float32 with further channels.
         read_mask: reads an example's mask: integers `[h, w]`, or uint8 `[h, w, 3]` in colours.
         faults: `DataError`s of the data set's lists and folders, such as images without a mask;
             `pipelines.read` raises them.
@@ -50,6 +52,7 @@ class Split:
     palette: np.ndarray
     mask_values: Mapping[int, int]
     mask_colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    read_image: Callable = read_image
     read_mask: Callable = read_mask
     faults: tuple[DataError, ...] = ()
 

@@ -1,9 +1,11 @@
+import colorsys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import pipelines
-from pipelines.augment import seed_and_apply, transform
+from pipelines.augment import RandomColour, seed_and_apply, transform
 from pipelines.examples import read_example
 
 
@@ -190,3 +192,27 @@ def test_a_crop_comes_from_where_it_says(rng):
         ]
         assert len(starts) == 1
         np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
+
+
+def test_colours_change_as_their_formulas_say(rng):
+    # Against float64 arithmetic: brightness and contrast by hand, saturation and hue in YIQ.
+    image = rng.integers(60, 190, (5, 7, 3), "uint8")
+    change = RandomColour(1.0)
+    still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    np.testing.assert_allclose(change.apply(image, **still), image, atol=1)
+    brighter = change.apply(image, **{**still, "brightness": 1.2})
+    np.testing.assert_allclose(brighter, 1.2 * image.astype("float64"), atol=1)
+    grey = image @ [0.299, 0.587, 0.114]
+    flat = change.apply(image, **{**still, "contrast": 0.5})
+    np.testing.assert_allclose(flat, 0.5 * image + 0.5 * grey.mean(), atol=1)
+    dull = change.apply(image, **{**still, "saturation": 0.0})
+    np.testing.assert_allclose(dull, np.repeat(grey[..., None], 3, -1), atol=1.5)
+    turned = change.apply(image, **{**still, "hue": 0.25})
+    np.testing.assert_allclose(turned @ [0.299, 0.587, 0.114], grey, atol=1)
+    before, after = (
+        np.array([complex(*colorsys.rgb_to_yiq(*p)[1:]) for p in x.reshape(-1, 3) / 255])
+        for x in (image, turned)
+    )
+    strong = np.abs(before) > 0.1
+    angles = np.angle(after / before)
+    np.testing.assert_allclose(angles[strong], 0.25, atol=0.06)

@@ -63,7 +63,9 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
         "predict", run / "model.keras", root / "val" / "images", bad, "--out", masks
     )
     assert status == 2
-    assert err.splitlines() == [f"error: {bad}: not an image; it starts with '<html>'."]
+    assert err.splitlines() == [
+        f"error: {bad}: not an image; it starts with '<html>'. Replace the file."
+    ]
     assert "2 of 3 images" in out
     for name in ("0", "1"):
         with (
@@ -82,6 +84,21 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
     assert status == 2 and "holds a run already" in err
     status, _, err = fcn_keras_cli("evaluate", run, "--data", "synthetic")
     assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
+
+
+def test_other_splits_than_train_and_val_can_be_named(fcn_keras_cli, two_folders):
+    run = two_folders / "run"
+    arguments = ("train", "--data", two_folders / "data.yaml", "--out", run, *TINY)
+    options = ("--epochs", 1, "--batch-size", 2, "--crop", "32x32")
+    status, _, err = fcn_keras_cli(*arguments, *options, "--train-split", "test")
+    assert status == 2 and "no split 'test'; it has train, val" in err
+    splits = ("--train-split", "val", "--val-split", "train")
+    status, out, err = fcn_keras_cli(*arguments, *options, *splits)
+    assert status == 0, err
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["options"]["train_split"], config["options"]["val_split"]) == ("val", "train")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert np.sum(metrics["confusion"]) == 4 * 39 * 56  # The four images of train.
 
 
 @pytest.fixture
@@ -235,7 +252,6 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--stages", "32,64"), "--stages 32,16,8), from coarse to fine"),
         (("--stages", "32,16", "--model", "fcn8s"), "says already which nets are trained"),
         (("--init-from", "/nowhere"), "/nowhere: no such file or folder"),
-        (("--crop", "none"), "batch_size: must be 1 with whole images"),
         (("--momentum", "0.9"), "Choose optimizer: sgd (--optimizer sgd)"),
         (("--optimizer", "adam"), "adam"),
         (("--skip-scales", "1"), "--skip-scales: must be two numbers, such as 0.01,0.0001"),

@@ -1,8 +1,6 @@
 """One's own folders, as a YAML file describes them."""
 
 import shutil
-import sys
-import types
 import unicodedata
 
 import numpy as np
@@ -320,24 +318,6 @@ def test_classes_that_cannot_be_told_apart_are_explained(two_folders, classes, m
     with pytest.raises(DataError) as error:
         pipelines.read(data, "train")
     assert message in str(error.value)
-
-
-def test_a_data_set_of_tensorflow_datasets_gets_the_described_classes(tmp_path, monkeypatch):
-    calls = []
-    module = types.ModuleType("pipelines.datasets.tfds")
-    module.read_with = lambda *args, **kwargs: calls.append((args, kwargs))
-    monkeypatch.setitem(sys.modules, "pipelines.datasets.tfds", module)
-    monkeypatch.setattr(pipelines.datasets, "tfds", module, raising=False)
-    data = described(tmp_path, "tfds: some_set\ndata_dir: below\noffset: 1\nclasses: [a, b]\n")
-    pipelines.datasets.folder.read(data, "val")
-    ((args, kwargs),) = calls
-    assert args == ("some_set", tmp_path / "below", "val")
-    assert kwargs.pop("palette").tolist() == [[0, 0, 0], [128, 0, 0]]
-    assert kwargs == {
-        "class_names": ("a", "b"),
-        "mask_values": {1: 0, 2: 1, 255: 255},
-        "mask_colours": {},
-    }
 
 
 def mask_of(value, mode="L"):

@@ -87,7 +87,7 @@ def the_fault(root, more=""):
     """The one fault in the folders; all other files stay usable."""
     found = examine(of_folders(root, more))
     (fault,) = found.faults
-    assert len(found.without_bad()) == len(found.split) - len(found.bad)
+    assert len(found.without_bad().split) == len(found.split) - len(found.bad)
     return str(fault)
 
 
@@ -603,7 +603,7 @@ def test_row_38_a_misspelt_key_is_answered_with_the_nearest():
     with pytest.raises(ConfigError) as error:
         resolve("default", {"data": "camvid", "batchsize": 2})
     assert str(error.value) == "batchsize=2: unknown; did you mean `batch_size`?"
-    with pytest.raises(ConfigError, match="zzz=1: unknown; choose one of data, data_dir, model,"):
+    with pytest.raises(ConfigError, match="zzz=1: unknown; choose one of data, data_dir,"):
         resolve("default", {"zzz": 1})
 
 

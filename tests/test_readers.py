@@ -268,7 +268,7 @@ def nyud(tmp_path):
         Image.fromarray(np.full((6, 9, 3), (1, 2, 3), "uint8")).save(
             tmp_path / "data" / "hha" / f"{name}.png"
         )
-        depth = np.full((6, 9), 25_500, "uint16")
+        depth = np.full((6, 9), 2550, "uint16")
         depth[0, 0] = 0
         (tmp_path / "data" / "depth").mkdir(exist_ok=True)
         Image.fromarray(depth).save(tmp_path / "data" / "depth" / f"{name}.png")
@@ -302,23 +302,28 @@ def test_hha_comes_in_the_order_of_the_file(nyud):
     assert image[0, 0].tolist() == [200, 100, 50]
 
 
-@pytest.mark.parametrize("data", ["nyudv2", "nyudv2-hha"])
-def test_depth_is_in_metres_and_its_log_about_the_mean(nyud, data):
-    example = pipelines.read(data, "train", nyud).examples[0]
-    paths = nyudv2.modalities(example)
-    assert {kind: path.parent.name for kind, path in paths.items()} == {
-        "color": "images",
-        "hha": "hha",
-        "depth": "depth",
-    }
-    depth = nyudv2.read_depth(paths["depth"])
-    assert depth.dtype == np.float32 and depth.shape == (6, 9)
-    np.testing.assert_allclose(depth[1:], 2.55, rtol=1e-6)
-    logs = nyudv2.log_depth(depth)
+def test_log_depth_is_of_the_values_in_the_file(nyud):
+    path = nyud / "data" / "depth" / "img_5001.png"
+    metres, values = nyudv2.read_depth(path), nyudv2.read_depth(path, unit=1)
+    assert metres.dtype == values.dtype == np.float32 and metres.shape == (6, 9)
+    assert values[0, 0] == 0 and (values.ravel()[1:] == 2550).all()
+    np.testing.assert_allclose(metres, 0.001 * values, rtol=1e-6)
+    logs = nyudv2.log_depth(values)
     assert logs.dtype == np.float32 and logs[0, 0] == 0
-    np.testing.assert_allclose(logs[1:], np.log(2550) - 7.844, atol=1e-5)
+    np.testing.assert_allclose(logs.ravel()[1:], np.log(2550) - 7.844, atol=1e-6)
     with pytest.raises(DataError, match="not a 16-bit grey PNG"):
-        nyudv2.read_depth(paths["color"])
+        nyudv2.read_depth(nyud / "data" / "images" / "img_5001.png")
+
+
+def test_depth_is_a_fourth_channel(nyud):
+    split = nyudv2.with_depth(pipelines.read("nyudv2", "train", nyud))
+    image = split.read_image(split.examples[0].image)
+    assert image.dtype == np.float32 and image.shape == (6, 9, 4)
+    assert (image[..., :3] == (200, 100, 50)).all()
+    np.testing.assert_allclose(image[1:, :, 3], np.log(2550) - 7.844, atol=1e-6)
+    Image.fromarray(np.ones((3, 4), "uint16")).save(nyud / "data" / "depth" / "img_5001.png")
+    with pytest.raises(DataError, match="img_5001.png: the depth map is 4 x 3, its image"):
+        split.read_image(split.examples[0].image)
 
 
 # ---- SIFT Flow

@@ -2,6 +2,7 @@ import pytest
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.recipes import RECIPES, STAGES, resolve
+from pipelines import DATASETS
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -22,7 +23,6 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
         ({"epoch": 3}, "epoch=3: unknown; did you mean `epochs`?"),
         ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
-        ({"crop": None}, "batch_size: must be 1 with whole images (crop: none), found 4"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
         ({"keep": 0.0}, "keep=0.0: Input should be greater than 0."),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
@@ -73,6 +73,7 @@ def test_the_papers_recipes_are_those_of_the_paper():
         ("heavy", {}, (1e-10, 1e-12, 1e-14)),
         ("heavy", {"data": "nyudv2"}, (1e-10,)),
         ("heavy", {"data": "siftflow"}, (1e-10, 1e-12, 1e-12)),
+        ("heavy", {"data": "siftflow-geometric"}, (1e-10, 1e-12, 1e-12)),
         ("heavy", {"data": "pascal_context"}, (1e-10, 1e-12, 1e-14)),
         ("heavy", {"backbone": "alexnet"}, (1e-4,)),
         ("heavy", {"learning_rate": 1e-9}, (1e-9, 1e-11, 1e-13)),
@@ -110,6 +111,28 @@ def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
         assert (config.geometry, config.mean) == ("same", None)
         config = resolve(recipe, {"data": "data.yaml", "geometry": "same", "mean": "imagenet"})
         assert (config.geometry, config.mean) == ("same", "imagenet")
-    assert resolve("heavy", {"data": "siftflow"}).mean == "siftflow"
-    assert resolve("heavy", {"data": "nyudv2"}).mean == "nyudv2"
     assert resolve("camvid", {"data": "camvid"}).geometry == "same"
+
+
+@pytest.mark.parametrize(
+    ("data", "mean"),
+    [
+        ("voc2011", "voc"),
+        ("pascal_context", "voc"),
+        ("nyudv2", "nyudv2"),
+        ("nyudv2-hha", "nyudv2_hha"),
+        ("siftflow", "siftflow"),
+        ("siftflow-geometric", "siftflow"),
+    ],
+)
+def test_each_data_set_of_the_paper_has_its_mean(data, mean):
+    assert data in DATASETS
+    assert resolve("heavy", {"data": data}).mean == mean
+    assert resolve("heavy", {"data": data, "mean": "imagenet"}).mean == "imagenet"
+
+
+def test_the_splits_are_train_and_val_unless_others_are_named():
+    config = resolve("heavy", {"data": "voc2011"})
+    assert (config.train_split, config.val_split) == ("train", "val")
+    config = resolve("heavy", {"data": "voc2011", "train_split": "sbd", "val_split": "seg11valid"})
+    assert (config.train_split, config.val_split) == ("sbd", "seg11valid")

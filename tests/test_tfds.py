@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -123,6 +124,24 @@ def test_unknown_classes_are_answered_with_the_description_to_write(tiny):
         "classes": [{"name": "CLASS_0", "value": 0}, {"name": "CLASS_1", "value": 20}],
         "ignore": [255],
     }
+
+
+def test_a_yaml_file_names_the_classes(tiny, tmp_path):
+    text = "classes: [ground, {name: road, value: 20, colour: [128, 64, 128]}]\nignore: [255]\n"
+    for place in (tiny, os.path.relpath(tiny, tmp_path)):  # A relative path starts at the file.
+        data = tmp_path / "data.yaml"
+        data.write_text(f"tfds: tiny\ndata_dir: {place}\n{text}")
+        for name, count in (("train", 22), ("val", 3)):
+            split = pipelines.read(data, name)
+            assert len(split) == count and split.class_names == ("ground", "road")
+            assert split.palette.tolist() == [[0, 0, 0], [128, 64, 128]]
+            for index, number in enumerate(numbers(split)):
+                values = mask_of(number)
+                np.testing.assert_array_equal(
+                    read_example(split, index)[1], np.where(values == 20, 1, values)
+                )
+    with pytest.raises(DataError, match="tfds:tiny: no split 'extra'; there are val, train"):
+        pipelines.read(data, "extra")
 
 
 def test_masks_in_colours_are_described_by_colours(tmp_path):

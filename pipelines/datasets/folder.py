@@ -24,15 +24,13 @@ def read(path, split):
 
     Args:
         path: the YAML file.
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; of a data set of TFDS also its others.
 
     Raises:
         DataError: the YAML is wrong, a folder or list is missing, or there is no example at all.
     """
     path = Path(path)
     description = load(path)
-    if split not in SPLITS:
-        raise DataError(f"split={split!r}: must be one of {', '.join(SPLITS)}.")
     meaning = {
         "class_names": description.class_names,
         "palette": description.palette,
@@ -44,6 +42,8 @@ def read(path, split):
 
         data_dir = path.parent / description.data_dir if description.data_dir else None
         return tfds.read_with(description.tfds, data_dir, split, **meaning)
+    if split not in SPLITS:
+        raise DataError(f"split={split!r}: must be one of {', '.join(SPLITS)}.")
     share = description.val_share
     folders = getattr(description, "train" if split == "val" and share else split)
     if folders is None:

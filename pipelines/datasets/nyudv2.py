@@ -8,15 +8,17 @@ A list holds an ID on each line, with `img_` before it or without. Masks hold 1.
 
 The image is the colour picture, or with the data name `nyudv2-hha` its depth as HHA: disparity,
 height above ground and angle with gravity. HHA comes in the order of the file's channels and is no
-colour: a net with the authors' weights takes it so, without the swap to BGR. `modalities` gives a
-script the files of all three, `read_depth` and `log_depth` the depth.
+colour: a net with the authors' weights takes it so, without the swap to BGR. Late fusion takes both
+splits, early fusion `with_depth` of the first; see `pipelines.joint_dataset`.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from pipelines.decode import read_image as read_picture
 from pipelines.decode import read_mask as read_png
 from pipelines.errors import DataError
 from pipelines.lists import data_root, existing, read_lines
@@ -70,7 +72,7 @@ WHERE = (
     "NYUDv2 with 40 classes is nyud.tar.gz of dl.caffe.berkeleyvision.org (Gupta et al.); unpack "
     "it and give the folder that holds data/, segmentation/ and the lists as --data-dir."
 )
-DEPTH_UNIT = 1e-4  # Metres.
+DEPTH_UNIT = 1e-3  # Metres; see `read_depth`.
 MEAN_LOG_DEPTH = 7.844
 
 
@@ -118,18 +120,28 @@ def read_mask(source):
     return read_mat(source, "segmentation")
 
 
-def modalities(example):
-    """The paths of an example's pictures: {"color": , "hha": , "depth": }."""
-    data, name = Path(example.image).parents[1], f"{example.id}.png"
-    folders = {"color": "images", "hha": "hha", "depth": "depth"}
-    return {kind: data / folder / name for kind, folder in folders.items()}
-
-
-def read_depth(path):
-    """Reads a depth map.
+def with_depth(split):
+    """The same examples with four channels, for early fusion: the colours, and `log_depth`.
 
     Args:
-        path: a 16-bit PNG of 1/10000 m, as in data/depth.
+        split: a `Split` of the data set "nyudv2".
+
+    Returns:
+        A `Split` for `pipelines.joint_dataset`; its images are float32 `[h, w, 4]`. The stream
+        that takes them is `fcn_keras.Stream(4, mean=fcn_keras.MEANS["nyudv2"])`.
+    """
+    return replace(split, read_image=_read_colours_and_depth)
+
+
+def read_depth(path, unit=DEPTH_UNIT):
+    """Reads a depth map.
+
+    Nothing in the files names their unit: that it is the millimetre is deduced from the mean of the
+    logs in the reference, 7.844, which is a room's depth, 2.55 m, in millimetres alone.
+
+    Args:
+        path: a 16-bit PNG, as in data/depth.
+        unit: what a step of the file's values is worth, in metres; 1 gives the values themselves.
 
     Returns:
         float32 `[h, w]`, metres; 0 where nothing was measured.
@@ -144,22 +156,33 @@ def read_depth(path):
             kind="wrong content",
             file=path,
         )
-    return (values * DEPTH_UNIT).astype("float32")
+    return (values * unit).astype("float32")
 
 
-def log_depth(metres):
-    """Depth as the reference gives it to a net: the log of millimetres, less its mean, 7.844.
-
-    The reference names no unit. That it is the millimetre is deduced: 7.844 is the log of 2,550,
-    and 2.55 m is a room's depth.
+def log_depth(values):
+    """Depth as the reference gives it to a net: the log of what the file holds, less its mean.
 
     Args:
-        metres: float `[h, w]`, as of `read_depth`.
+        values: `[h, w]`, the file's own, as of `read_depth` with `unit=1`.
 
     Returns:
         float32 `[h, w]`; 0, the mean, where nothing was measured.
     """
-    metres = np.asarray(metres, "float32")
-    known = metres > 0
-    logs = np.log(1000 * np.where(known, metres, 1)) - MEAN_LOG_DEPTH
-    return np.where(known, logs, 0).astype("float32")
+    values = np.asarray(values, "float32")
+    known = values > 0
+    logs = np.log(np.where(known, values, 1)) - np.float32(MEAN_LOG_DEPTH)
+    return np.where(known, logs, np.float32(0))
+
+
+def _read_colours_and_depth(path):
+    image, file = read_picture(path), Path(path).parents[1] / "depth" / Path(path).name
+    depth = log_depth(read_depth(file, unit=1))
+    if depth.shape != image.shape[:2]:
+        raise DataError(
+            f"{file}: the depth map is {depth.shape[1]} x {depth.shape[0]}, its image {path} is "
+            f"{image.shape[1]} x {image.shape[0]}. They must be of one size; neither is resized.",
+            kind="size mismatch",
+            file=file,
+            value=depth.shape,
+        )
+    return np.dstack([image, depth])  # float32, since depth is.

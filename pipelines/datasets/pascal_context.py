@@ -10,6 +10,7 @@ follows which of them are the 59. All others, and 0, are class 0, which is train
 
 import re
 
+from pipelines.datasets import voc
 from pipelines.errors import DataError
 from pipelines.lists import data_root, existing, read_lines
 from pipelines.mat import read_mat
@@ -18,27 +19,7 @@ from pipelines.split import Example, Split, distinct_palette
 SPLITS = ("train", "val", "trainval")
 FOLDERS = ("", "pascal-context", "pascal_context", "PASCAL-Context")
 CLASSES = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+    *voc.CLASSES,
     "bag",
     "bed",
     "bench",

@@ -12,7 +12,6 @@ TFDS's notation. The order is TFDS's, a fixed shuffle.
 import math
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from pipelines.datasets import cityscapes, voc
 from pipelines.decode import read_mask
 from pipelines.errors import DataError
+from pipelines.records import Record, index_records
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
 PREFIX = "tfds:"
@@ -40,55 +40,6 @@ KNOWN = {  # Class names, palette and mask values.
     ),
 }
 SAMPLE, LISTED = 50, 32  # Masks that are read to show their values, and values that are shown.
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An encoded image in one record of a TFRecord file.
-
-    Attributes:
-        path: the file.
-        offset: where in the file the record's `tf.train.Example` begins.
-        length: of it, in bytes.
-        feature: which of its features the image is.
-    """
-
-    path: Path
-    offset: int
-    length: int
-    feature: str
-
-    def __str__(self):
-        """The place, for messages."""
-        return f"{self.path}, byte {self.offset}, {self.feature}"
-
-    def read_bytes(self):
-        """The encoded image.
-
-        Raises:
-            DataError: the record cannot be read.
-        """
-        import tensorflow as tf
-        from google.protobuf.message import DecodeError
-
-        try:
-            with open(self.path, "rb") as file:  # A handle of its own, for any number of threads.
-                file.seek(self.offset)
-                features = tf.train.Example.FromString(file.read(self.length)).features.feature
-        except OSError as error:
-            raise DataError(
-                f"{self}: cannot be read ({error.strerror}).", kind="unreadable", file=self.path
-            ) from None
-        except DecodeError:
-            features = {}
-        values = features[self.feature].bytes_list.value if self.feature in features else ()
-        if len(values) != 1:
-            raise DataError(
-                f"{self}: the record is damaged. Prepare the data set again.",
-                kind="damaged file",
-                file=self.path,
-            )
-        return values[0]
 
 
 def read(name, data_dir, split):
@@ -163,7 +114,7 @@ def _opened(name, data_dir, split):
     image, mask = _chosen(name, info.features)
     own, span = _span(name, info.splits, split)
     paths = [Path(path) for path in info.splits[own].filepaths]
-    places = [(path, *place) for path in paths for place in _index(path)]
+    places = [(path, *place) for path in paths for place in index_records(path)]
     if len(places) != info.splits[own].num_examples:
         raise DataError(
             f"{folder}: the split {own} has {len(places)} records and should have "
@@ -268,33 +219,6 @@ def _span(name, splits, split):
         known = [*(["val"] if held_out else []), *splits]
         raise DataError(f"{PREFIX}{name}: no split {split!r}; there are {', '.join(known)}.")
     return own, slice(None)
-
-
-def _index(path):
-    """Offset and length of every record in a TFRecord file.
-
-    A record is its length (8 bytes) and that number's checksum (4), the data, their checksum (4).
-    """
-    try:
-        places, at, size = [], 0, path.stat().st_size
-        with open(path, "rb", buffering=0) as file:
-            while at < size:
-                file.seek(at)
-                header = file.read(12)
-                length = int.from_bytes(header[:8], "little")
-                if at + 16 + length > size:
-                    raise DataError(
-                        f"{path}: truncated or damaged at byte {at}. Prepare the data set again.",
-                        kind="damaged file",
-                        file=path,
-                    )
-                places.append((at + 12, length))
-                at += 16 + length
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}).", kind="missing file", file=path
-        ) from None
-    return places
 
 
 def _description_wanted(name, examples):

@@ -1,0 +1,164 @@
+"""Images a second of the training pipeline, beside decoding alone and PyTorch's DataLoader.
+
+Decoding alone, by the same reader on all cores, is the limit. The DataLoader has the same transform
+and as many worker processes as there are cores; once with Pillow, as in most scripts, and once with
+our reader. It is left out where PyTorch is not installed.
+
+Run it as `python benchmarks/input_pipeline.py [--images 600] [--data voc2012 --data-dir DIR]`.
+Without --data it makes images of PASCAL VOC's size and weight in a temporary folder.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image
+
+import pipelines
+from pipelines.augment import seed_and_apply, transform
+
+BATCH = 8
+CORES = len(os.sched_getaffinity(0))
+
+
+def main():
+    """Prints a table for each size of crop."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=600, help="in one epoch [default: 600]")
+    parser.add_argument("--crops", type=int, nargs="+", default=[320, 480])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", help="a data set instead of made images")
+    parser.add_argument("--data-dir")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.data:
+            split = pipelines.read(arguments.data, "train", arguments.data_dir)
+            numbers = np.arange(arguments.images) % len(split)
+            split = replace(split, examples=tuple(split.examples[n] for n in numbers))
+        else:
+            split = made(Path(folder), arguments.images)
+        for crop in arguments.crops:
+            compare(split, crop, arguments.rounds)
+
+
+def compare(split, crop, rounds):
+    """Prints the median rate of each way, and its ratio to ours."""
+    augmentation = pipelines.Augmentation((crop, crop), scale=(0.75, 1.5), colour=0.5)
+    ds = pipelines.train_dataset(split, batch_size=BATCH, augmentation=augmentation)
+    ways = {
+        "decoding alone": lambda: decode(split),
+        "pipelines.train_dataset": lambda: [None for _ in ds],
+    }
+    for name, read in (("Pillow", with_pillow), ("our reader", with_our_reader)):
+        loader = torch_loader(split, augmentation, read)
+        if loader is not None:
+            ways[f"DataLoader, {name}"] = lambda loader=loader: [None for _ in loader]
+    seconds = {name: [] for name in ways}
+    for repetition in range(rounds + 1):  # The first one is for warming up.
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            if repetition:
+                seconds[name].append(time.perf_counter() - started)
+    rates = {name: len(split) / statistics.median(times) for name, times in seconds.items()}
+    print(
+        f"{crop} x {crop} crops, batches of {BATCH}, {CORES} cores: images/s, medians of {rounds}"
+    )
+    for name, rate in rates.items():
+        ratio = rates["pipelines.train_dataset"] / rate
+        print(f"  {name:26s}{rate:7.0f}   ours is {ratio:.2f} times that")
+
+
+def made(folder, count):
+    """VOC-like pairs: 500 x 375, JPEGs of about 90 KB, palette PNGs of large regions."""
+    examples = []
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        noise = sum(
+            np.kron(rng.normal(0, 30, (-(-375 // s), -(-500 // s), 3)), np.ones((s, s, 1)))[
+                :375, :500
+            ]
+            for s in (1, 2, 8, 56)
+        )
+        image = np.clip(128 + 0.6 * noise, 0, 255).astype("uint8")
+        regions = rng.choice([0, 0, 0, 5, 15, 255], (5, 10)).astype("uint8")
+        mask = Image.fromarray(np.kron(regions, np.ones((75, 50), "uint8")))
+        mask.putpalette(pipelines.distinct_palette(256).tobytes())
+        paths = folder / f"{number}.jpg", folder / f"{number}.png"
+        Image.fromarray(image).save(paths[0], quality=80)
+        mask.save(paths[1])
+        examples.append(pipelines.Example(f"{number}", *paths))
+    template = pipelines.read("synthetic", "val")
+    values = {**{value: min(value, 4) for value in range(21)}, 255: 255}
+    return replace(template, name="made", examples=tuple(examples), mask_values=values)
+
+
+def decode(split):
+    """Reads every image and mask on all cores, and does nothing with them."""
+
+    def read(example):
+        pipelines.read_image(example.image), pipelines.read_mask(example.mask)
+
+    with ThreadPoolExecutor(CORES) as pool:
+        for _ in pool.map(read, split.examples):
+            pass
+
+
+class Pairs:
+    """What a PyTorch user would write: a map-style data set."""
+
+    def __init__(self, split, augmentation, read):
+        """`read` gives image and mask of an example."""
+        self.split, self.augmentation, self.read = split, augmentation, read
+        self.compose = None
+
+    def __len__(self):
+        """How many examples there are."""
+        return len(self.split)
+
+    def __getitem__(self, index):
+        """One augmented example."""
+        if self.compose is None:
+            self.compose = transform(self.augmentation)
+        return seed_and_apply(self.compose, *self.read(self.split.examples[index]), index)
+
+
+def with_pillow(example):
+    """Reads by Pillow alone."""
+    with Image.open(example.image) as image, Image.open(example.mask) as mask:
+        return np.asarray(image.convert("RGB")), np.asarray(mask)
+
+
+def with_our_reader(example):
+    """Reads by `pipelines`, with its checks of the files."""
+    return pipelines.read_image(example.image), pipelines.read_mask(example.mask)
+
+
+def torch_loader(split, augmentation, read):
+    """A DataLoader with a worker process for each core, or None without PyTorch."""
+    try:
+        from torch.utils.data import DataLoader
+    except ImportError:
+        print("PyTorch is not installed: its DataLoader is left out.")
+        return None
+    return DataLoader(
+        Pairs(split, augmentation, read),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=CORES,
+        drop_last=True,
+        persistent_workers=True,
+        multiprocessing_context="spawn",  # TensorFlow's threads do not survive a fork.
+    )
+
+
+if __name__ == "__main__":
+    main()

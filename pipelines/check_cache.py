@@ -1,0 +1,113 @@
+"""What a check has found, remembered for as long as no file of the split changes.
+
+The notes lie in the user's cache folder ($XDG_CACHE_HOME/fcn_keras, or ~/.cache/fcn_keras), never
+beside the data. They hold for files of the same sizes and times, for the same meaning of the masks
+and for the same rules: the source code of this package.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.check import Findings, examine
+from pipelines.errors import DataError
+
+LISTS = ("checksums", "present", "void", "bad")
+
+
+def examine_once(split, progress=None):
+    """`examine`, or what it found the last time if nothing has changed since.
+
+    Args:
+        split: a `Split`.
+        progress: called with no argument after each example that is read, or None.
+
+    Returns:
+        `Findings`.
+    """
+    state = _state(split)
+    if state is None:
+        return examine(split, progress)
+    note = _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        remembered = json.loads(note.read_text(encoding="utf-8"))
+        if remembered["state"] == state:
+            return _from_json(split, remembered)
+    findings = examine(split, progress)
+    remember(findings)
+    return findings
+
+
+def remember(findings):
+    """Notes what a check has found; does nothing where the cache folder cannot be written."""
+    split = findings.split
+    state = _state(split)
+    if state is None:
+        return
+    note = _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
+    temporary = note.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"state": state, **_to_json(findings)}), encoding="utf-8")
+        os.replace(temporary, note)
+
+
+def _folder():
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fcn_keras" / "checks"
+
+
+def _state(split):
+    """A digest of all that the findings depend on; None if a source is no file."""
+    files = []
+    for example in split.examples:
+        for source in (example.image, example.mask):
+            path = getattr(source, "path", source)
+            if not isinstance(path, Path):
+                return None
+            try:
+                status = path.stat()
+            except OSError:
+                return None
+            files.append((_name(source), status.st_size, status.st_mtime_ns))
+    rules = [path.read_bytes().hex() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    meaning = [sorted(split.mask_values.items()), sorted(split.mask_colours.items())]
+    reader = repr(getattr(split.read_mask, "__qualname__", type(split.read_mask)))
+    faults = [str(fault) for fault in split.faults]
+    return _digest([split.name, split.class_names, meaning, reader, faults, files, rules])
+
+
+def _name(source):
+    return str(source.absolute()) if isinstance(source, Path) else str(source)
+
+
+def _digest(content):
+    text = json.dumps(content, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _to_json(findings):
+    return {
+        "pixels": findings.pixels.tolist(),
+        "images": findings.images.tolist(),
+        "sizes": findings.sizes,
+        **{name: getattr(findings, name) for name in LISTS},
+        "faults": [e.to_dict() for e in findings.faults],
+        "warnings": [e.to_dict() for e in findings.warnings],
+    }
+
+
+def _from_json(split, note):
+    return Findings(
+        split,
+        np.array(note["pixels"], "int64"),
+        np.array(note["images"], "int64"),
+        sizes=[tuple(size) if size else None for size in note["sizes"]],
+        **{name: note[name] for name in LISTS},
+        faults=[DataError(**e) for e in note["faults"]],
+        warnings=[DataError(**e) for e in note["warnings"]],
+    )
