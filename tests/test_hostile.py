@@ -387,7 +387,7 @@ def test_rows_17_and_18_any_size_is_read(two_folders, size):
 
 
 def test_row_19_a_file_of_too_many_pixels_is_refused_but_an_array_is_not(tmp_path):
-    # The prediction of large arrays in tiles: test_prediction.py.
+    # So one reads larger pictures oneself; files are bounded against bombs.
     (tmp_path / "a.bmp").write_bytes(bmp(20000, 20000))
     assert "Cut it into parts" in error_of(read_image, tmp_path / "a.bmp")
     large = np.broadcast_to(np.zeros(3, "uint8"), (20000, 20000, 3))
