@@ -17,6 +17,7 @@ from pipelines.split import IGNORE  # noqa: E402
 
 MEAN_COLOUR = (124, 117, 104)
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+RGB = np.linalg.inv(YIQ)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class RandomColour(A.ImageOnlyTransform):
         """The image with its colours changed."""
         turn = np.array([[1, 0, 0], [0, np.cos(hue), -np.sin(hue)], [0, np.sin(hue), np.cos(hue)]])
         chroma = np.diag([1, saturation, saturation])
-        colours = np.linalg.inv(YIQ) @ turn @ chroma @ YIQ
+        colours = RGB @ turn @ chroma @ YIQ
         level = (1 - contrast) * YIQ[0] @ cv2.mean(img)[:3]  # Contrast is about the mean grey.
         matrix = np.column_stack([contrast * colours, np.full(3, level)])
         return cv2.transform(img, brightness * matrix)
