@@ -349,10 +349,10 @@ def predict(
     opened = loading.load(model)
     palette = opened.palette if opened.palette is not None else distinct_palette(opened.num_classes)
     jobs = prediction.plan(images, out)
-    failed = 0
+    failed, notes = 0, []
     for source, mask_path, overlay_path in jobs:
         try:
-            image = read_image(source)
+            image = read_image(source, notes)
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
@@ -360,6 +360,7 @@ def predict(
         prediction.write(
             image, prediction.predict(opened.model, image), palette, mask_path, overlay_path
         )
+    _warn(notes)
     console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
     if failed:
         raise typer.Exit(2)
@@ -617,7 +618,6 @@ def _checked(split, on_bad_file="stop"):
     With "skip" the examples with faults are listed, and are not in what is returned.
     """
     from pipelines import DataError
-    from pipelines.check import grouped
     from pipelines.check_cache import examine_once
     from pipelines.errors import raise_all
 
@@ -629,9 +629,7 @@ def _checked(split, on_bad_file="stop"):
             print(f"  {fault}", file=sys.stderr)
         found = found.without_bad()
     faults, warnings = found.of_the_split()
-    for errors in grouped([*found.warnings, *warnings]).values():
-        more = f" ({len(errors)} files like this)" if len(errors) > 1 else ""
-        print(f"warning: {errors[0]}{more}", file=sys.stderr)
+    _warn([*found.warnings, *warnings])
     try:
         raise_all([*found.faults, *faults])
     except DataError as error:
@@ -642,6 +640,15 @@ def _checked(split, on_bad_file="stop"):
             "such examples out."
         ) from None
     return found
+
+
+def _warn(errors):
+    """One line for each kind of what is odd."""
+    from pipelines.check import grouped
+
+    for alike in grouped(errors).values():
+        more = f" ({len(alike)} like this)" if len(alike) > 1 else ""
+        print(f"warning: {alike[0]}{more}", file=sys.stderr)
 
 
 def _show(report, title):
