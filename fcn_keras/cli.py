@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fcn_keras import cli_data, outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
-from fcn_keras.terminal import console, progress_bar
+from fcn_keras.terminal import console, print_warnings, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -360,7 +360,7 @@ def predict(
         prediction.write(
             image, prediction.predict(opened.model, image), palette, mask_path, overlay_path
         )
-    _warn(notes)
+    print_warnings(notes)
     console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
     if failed:
         raise typer.Exit(2)
@@ -544,8 +544,7 @@ def _train(config, out, stages=None):
         )
         for name in (config.train_split, config.val_split)
     ]
-    for warning in overlaps(found):
-        print(f"warning: {warning}", file=sys.stderr)
+    print_warnings(overlaps(found))
     splits = dict(zip(("train", "val"), (one.split for one in found), strict=True))
     class_pixels = found[0].class_pixels
     augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
@@ -629,7 +628,7 @@ def _checked(split, on_bad_file="stop"):
             print(f"  {fault}", file=sys.stderr)
         found = found.without_bad()
     faults, warnings = found.of_the_split()
-    _warn([*found.warnings, *warnings])
+    print_warnings([*found.warnings, *warnings])
     try:
         raise_all([*found.faults, *faults])
     except DataError as error:
@@ -640,15 +639,6 @@ def _checked(split, on_bad_file="stop"):
             "such examples out."
         ) from None
     return found
-
-
-def _warn(errors):
-    """One line for each kind of what is odd."""
-    from pipelines.check import grouped
-
-    for alike in grouped(errors).values():
-        more = f" ({len(alike)} like this)" if len(alike) > 1 else ""
-        print(f"warning: {alike[0]}{more}", file=sys.stderr)
 
 
 def _show(report, title):

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
-from fcn_keras.terminal import console, progress_bar
+from fcn_keras.terminal import console, print_warnings, progress_bar
 
 app = typer.Typer(help="Look at a data set before training on it.")
 SHOWN = 20  # Faults of one kind.
@@ -88,6 +88,8 @@ def check(
 
 def _show_diagnosis(found):
     """Splits, classes, warnings and faults, the last being what is to be seen last."""
+    from pipelines.check import grouped
+
     table = Table("split", "examples", "with faults", "sizes (height x width)", "void")
     for one in found.findings:
         table.add_row(
@@ -99,10 +101,8 @@ def _show_diagnosis(found):
         )
     console.print(table)
     _show_classes(found.findings)
-    for kind, errors in _grouped(found.warnings).items():
-        more = f" ({len(errors)} like this)" if len(errors) > 1 else ""
-        print(f"warning, {kind}: {errors[0]}{more}", file=sys.stderr)
-    for kind, errors in _grouped(found.faults).items():
+    print_warnings(found.warnings)
+    for kind, errors in grouped(found.faults).items():
         print(f"\n{kind}: {len(errors)}", file=sys.stderr)
         for error in errors[:SHOWN]:
             print(f"  {error}", file=sys.stderr)
@@ -137,12 +137,6 @@ def _sizes(sizes):
     if len(found) == 1:
         return f"{heights[0]} x {widths[0]}"
     return f"{len(found)}, {min(heights)}..{max(heights)} x {min(widths)}..{max(widths)}"
-
-
-def _grouped(errors):
-    from pipelines.check import grouped
-
-    return grouped(errors)
 
 
 def _show_description(layout, made, out):

@@ -1,5 +1,6 @@
-"""What commands print on: one console, and bars of progress."""
+"""What commands print on: one console, bars of progress, and warnings."""
 
+import sys
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,3 +16,16 @@ def progress_bar(description, total):
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(description), total=total)
         yield lambda: progress.advance(task)
+
+
+def print_warnings(errors):
+    """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
+    from pipelines.check import grouped
+
+    of_files = grouped([error for error in errors if error.file is not None])
+    for alike in of_files.values():
+        more = f" ({len(alike)} files like this)" if len(alike) > 1 else ""
+        print(f"warning: {alike[0]}{more}", file=sys.stderr)
+    for error in errors:
+        if error.file is None:
+            print(f"warning: {error}", file=sys.stderr)

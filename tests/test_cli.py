@@ -59,14 +59,18 @@ def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
     masks = root / "masks"
     bad = root / "bad.jpg"
     bad.write_text("<html>")
+    for name in ("x", "y"):
+        Image.new("RGBA", (5, 4), (9, 9, 9, 100)).save(root / f"{name}.png")
     status, out, err = fcn_keras_cli(
-        "predict", run / "model.keras", root / "val" / "images", bad, "--out", masks
-    )
+        "predict", run / "model.keras", root / "val" / "images", bad, root / "x.png",
+        root / "y.png", "--out", masks,
+    )  # fmt: skip
     assert status == 2
     assert err.splitlines() == [
-        f"error: {bad}: not an image; it starts with '<html>'. Replace the file."
+        f"error: {bad}: not an image; it starts with '<html>'. Replace the file.",
+        f"warning: {root / 'x.png'}: its transparent pixels are laid on white. (2 files like this)",
     ]
-    assert "2 of 3 images" in out
+    assert "4 of 5 images" in out
     for name in ("0", "1"):
         with (
             Image.open(masks / f"{name}.png") as mask,
