@@ -449,8 +449,8 @@ def iu_bounds(
 
     if json is not None:
         outputs.check_file("--json", json, ".json")
-    examples = pipelines.read(data, split, data_dir)
-    _checked(examples)
+    examples = pipelines.read(data, split, data_dir, keep_faults=True)
+    _checked([examples])
     with progress_bar(f"resampling {examples.name}", len(examples)) as advance:
 
         def masks():
@@ -537,13 +537,13 @@ def _train(config, out, stages=None):
         training.check_folder(out)
 
     started = time.perf_counter()
-    skip = config.on_bad_file == "skip"
-    found = [
-        _checked(
-            pipelines.read(config.data, name, config.data_dir, keep_faults=skip), config.on_bad_file
-        )
-        for name in (config.train_split, config.val_split)
-    ]
+    found = _checked(
+        [
+            pipelines.read(config.data, name, config.data_dir, keep_faults=True)
+            for name in (config.train_split, config.val_split)
+        ],
+        config.on_bad_file,
+    )
     print_warnings(overlaps(found))
     splits = dict(zip(("train", "val"), (one.split for one in found), strict=True))
     class_pixels = found[0].class_pixels
@@ -581,7 +581,7 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1):
     if json is not None:
         outputs.check_file("--json", json, ".json")
     opened = loading.load(model)
-    examples = pipelines.read(data, split, data_dir)
+    examples = pipelines.read(data, split, data_dir, keep_faults=True)
     if opened.num_classes != examples.num_classes:
         raise ConfigError(
             f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
@@ -593,7 +593,7 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1):
             f"{', '.join(examples.class_names)}: they are compared by their order.",
             file=sys.stderr,
         )
-    _checked(examples)
+    _checked([examples])
     batches = pipelines.eval_dataset(examples, batch_size=batch_size)
     with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
         confusion = evaluation.evaluate(opened.model, batches, examples.num_classes, advance)
@@ -611,34 +611,39 @@ def _export(model, out):
     return export(loading.load(model).model, out)
 
 
-def _checked(split, on_bad_file="stop"):
-    """What reading every file of a split has found; prints warnings, stops at faults.
+def _checked(splits, on_bad_file="stop"):
+    """What reading every file of some splits has found; prints warnings, stops at faults.
 
-    With "skip" the examples with faults are listed, and are not in what is returned.
+    With "skip" what has faults is listed, and is not in the `Findings` that are returned.
     """
     from pipelines import DataError
     from pipelines.check_cache import examine_once
     from pipelines.errors import raise_all
 
-    with progress_bar(f"checking {split.name}", len(split)) as advance:
-        found = examine_once(split, advance)
-    if found.faults and on_bad_file == "skip":
-        print(f"{split.name}: left out, {len(found.bad)} examples:", file=sys.stderr)
-        for fault in found.faults:
-            print(f"  {fault}", file=sys.stderr)
-        found = found.without_bad()
-    faults, warnings = found.of_the_split()
-    print_warnings([*found.warnings, *warnings])
+    checked, of_files, of_splits = [], [], []
+    for split in splits:
+        with progress_bar(f"checking {split.name}", len(split)) as advance:
+            found = examine_once(split, advance)
+        if found.faults and on_bad_file == "skip":
+            print(f"{split.name}: left out is what has these faults:", file=sys.stderr)
+            for fault in found.faults:
+                print(f"  {fault}", file=sys.stderr)
+            found = found.without_bad()
+        faults, warnings = found.of_the_split()
+        print_warnings([*found.warnings, *warnings])
+        checked.append(found)
+        of_files += found.faults
+        of_splits += faults
     try:
-        raise_all([*found.faults, *faults])
+        raise_all([*of_files, *of_splits])
     except DataError as error:
-        if not found.faults:
+        if not of_files:
             raise
         raise DataError(
             f"{error}\n`fcn-keras data check` lists all faults; `train --on-bad-file skip` leaves "
             "such examples out."
         ) from None
-    return found
+    return checked
 
 
 def _show(report, title):

@@ -90,15 +90,16 @@ def _show_diagnosis(found):
     """Splits, classes, warnings and faults, the last being what is to be seen last."""
     from pipelines.check import grouped
 
-    table = Table("split", "examples", "with faults", "sizes (height x width)", "void")
+    table = Table("split", "examples", "with faults", "sizes", "void")
     for one in found.findings:
         table.add_row(
-            one.split.name,
+            _last_word(one.split.name),
             f"{len(one.split):,}",
             f"{len(one.bad):,}",
             _sizes(one.sizes),
             f"{one.void_share:.1%}",
         )
+    console.print(found.data, soft_wrap=True)
     console.print(table)
     _show_classes(found.findings)
     print_warnings(found.warnings)
@@ -109,7 +110,8 @@ def _show_diagnosis(found):
         if len(errors) > SHOWN:
             print(f"  and {len(errors) - SHOWN} more (--json FILE has all)", file=sys.stderr)
     if found.faults:
-        print(f"\n{len(found.faults)} faults.", file=sys.stderr)
+        count = len(found.faults)
+        print(f"\n{count} fault{'s' * (count > 1)}.", file=sys.stderr)
     else:
         console.print("no faults")
 
@@ -118,7 +120,7 @@ def _show_classes(findings):
     """The share of each class in the labelled pixels of each split, and how many images have it."""
     table = Table("class")
     for one in findings:
-        table.add_column(f"{one.split.name}: pixels", justify="right")
+        table.add_column(f"{_last_word(one.split.name)}: pixels", justify="right")
         table.add_column("images", justify="right")
     for class_id, name in enumerate(findings[0].split.class_names):
         cells = []
@@ -129,14 +131,20 @@ def _show_classes(findings):
     console.print(table)
 
 
+def _last_word(name):
+    """Of "camvid train" the split's own name, which leaves more room in a table."""
+    return name.split()[-1]
+
+
 def _sizes(sizes):
+    """In words: how many sizes, from which to which, height by width."""
     found = {size for size in sizes if size}
     if not found:
         return "-"
     heights, widths = zip(*found, strict=True)
     if len(found) == 1:
         return f"{heights[0]} x {widths[0]}"
-    return f"{len(found)}, {min(heights)}..{max(heights)} x {min(widths)}..{max(widths)}"
+    return f"{len(found)}: {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)}"
 
 
 def _show_description(layout, made, out):

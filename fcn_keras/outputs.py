@@ -6,6 +6,8 @@ from pathlib import Path
 
 from fcn_keras.errors import ConfigError
 
+WRITTEN_BY = "fcn-keras"  # In every file of results: only such a file is replaced.
+
 
 def check_folder(folder):
     """Checks that a folder is there, or can be made, and can be written to; makes nothing.
@@ -32,18 +34,25 @@ def check_file(option, path, ending):
         ending: of its name, such as ".json".
 
     Raises:
-        ConfigError: its name ends otherwise, or its folder is not there or not writable.
+        ConfigError: its name ends otherwise, its folder is not there or not writable, or it is
+            there and not of ours.
     """
     path = Path(path)
     if path.suffix.lower() != ending or path.is_dir():
         raise ConfigError(f"{option} {path}: must be a file whose name ends in {ending}.")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{option} {path}: there is no folder {path.parent}. Make it first.")
+    if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(
+            f"{option} {path}: is there already, and fcn-keras did not write it. Choose another "
+            "name."
+        )
     check_folder(path.parent)
 
 
 def write_json(path, content):
-    """Writes JSON by way of a temporary file, so that the file is never half written."""
+    """Writes a dict as JSON by way of a temporary file, so that it is never half written."""
+    content = {"written_by": WRITTEN_BY, **content}
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 

@@ -31,6 +31,7 @@ class Findings:
         checksums: of each image's pixels, 64 bits, or None.
         present: the class ids of each example's mask, as a number with these bits set.
         void: positions of examples whose masks are all void.
+        half_void: positions of examples with one class and void alone, where 255 is void.
         bad: positions of examples with faults.
         faults: what cannot be used.
         warnings: what is odd.
@@ -43,6 +44,7 @@ class Findings:
     checksums: list = field(default_factory=list)
     present: list = field(default_factory=list)
     void: list = field(default_factory=list)
+    half_void: list = field(default_factory=list)
     bad: list = field(default_factory=list)
     faults: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
@@ -74,6 +76,7 @@ class Findings:
             checksums=[self.checksums[i] for i in kept],
             present=[self.present[i] for i in kept],
             void=[kept.index(i) for i in self.void],
+            half_void=[kept.index(i) for i in self.half_void],
             bad=[],
             faults=[],
         )
@@ -82,7 +85,8 @@ class Findings:
         """Faults and warnings of the split as a whole: two lists of `DataError`s."""
         name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
         if not len(self.split):
-            return [DataError(f"{name}: the split is empty.", kind="empty split")], []
+            empty = DataError(f"{name}: the split is empty.", kind="empty split")
+            return ([] if self.faults else [empty]), []
         if len(self.bad) == len(self.split):
             return [], []  # Nothing could be read; the files' faults say why.
         if not labelled.sum():
@@ -121,6 +125,16 @@ class Findings:
                     f"{name}: no mask has {', '.join(absent)}: never learned or scored here (IU "
                     "n/a, left out of the mean).",
                     kind="absent class",
+                )
+            )
+        if self.half_void:
+            first = self.split.examples[self.half_void[0]].mask
+            warnings.append(
+                DataError(
+                    f"{name}: {len(self.half_void)} of {len(self.split)} masks hold but one class "
+                    f"and 255, which is void here, the first is {_name_of(first)}. Is 255 a class "
+                    "there? Then map it, `value: 255`, or save these masks as the others are.",
+                    kind="one class and void",
                 )
             )
         if self.void:
@@ -163,6 +177,8 @@ def examine(split, progress=None):
                 found.images += seen.counts > 0
                 if not found.present[-1]:
                     found.void.append(index)
+                elif _is_half_void(split, seen.counts):
+                    found.half_void.append(index)
             if progress:
                 progress()
     return found
@@ -242,6 +258,14 @@ def _examine(split, example):
     except DataError as error:
         seen.faults.append(error)
     return seen
+
+
+def _is_half_void(split, counts):
+    """More than borders are void; a mask of 0 and 255 among others of ids is so by mistake."""
+    one_class = np.count_nonzero(counts[:IGNORE]) == 1
+    return (
+        one_class and split.mask_values.get(255) == IGNORE and counts[IGNORE] > 0.01 * counts.sum()
+    )
 
 
 def _checksum(image):

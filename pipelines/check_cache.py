@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.check import Findings, examine
 from pipelines.errors import DataError
 
-LISTS = ("checksums", "present", "void", "bad")
+LISTS = ("checksums", "present", "void", "half_void", "bad")
 
 
 def examine_once(split, progress=None):

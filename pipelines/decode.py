@@ -72,7 +72,7 @@ def read_mask(source):
 
     Returns:
         Integers `[h, w]`; or, where the file stores colours, uint8 `[h, w, 3]`, also if all are
-        grey. Black and white of one bit are 0 and 255.
+        grey; or bool `[h, w]` where it is of one bit, black and white.
 
     Raises:
         DataError: the file is missing, damaged, lossy (JPEG), transparent, or has colours of 16
@@ -104,7 +104,7 @@ def read_mask(source):
             file=source,
         )
     if image.mode == "1":
-        return np.asarray(image.convert("L"))
+        return np.asarray(image)
     if image.mode == "P" or image.mode.startswith("I"):
         return np.asarray(image)
     if image.mode in ("L", "LA", "PA"):

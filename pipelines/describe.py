@@ -70,6 +70,8 @@ def destination(root, out=None):
         DataError: it is there already, has another ending, or would lie in the user's folder.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder.")
     out = Path(f"{root.resolve().name or 'data'}.yaml") if out is None else Path(out)
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"--out {out}: must be a file whose name ends in .yaml.")
@@ -102,7 +104,8 @@ def describe(layout, out, progress=None):
     held = read_contents(layout, progress)
     keys = sorted(held.pixels)
     void = _void(keys)
-    names, table = _names(layout, [key for key in keys if key not in void])
+    notes = list(layout.notes)
+    names, table = _names(layout, [key for key in keys if key not in void], notes)
     ground = 0 if keys == [0, 255] else held.pixels.most_common(1)[0][0]
     classes, ignored = [], []
     for key in _black_first([key for key in names or keys if key not in void]):
@@ -120,7 +123,6 @@ def describe(layout, out, progress=None):
             kind="one class",
             file=layout.root,
         )
-    notes = list(layout.notes)
     notes += [
         f"{part.unpaired} images or masks of {split} lack the other, and are errors until they "
         "are removed, or a `list` names those that count."
@@ -142,12 +144,19 @@ def _void(keys):
     return [IGNORE]
 
 
-def _names(layout, keys):
-    """`{key: name}` from a file in the folder, and that file; None where there is none."""
+def _names(layout, keys, notes):
+    """`{key: name}` from a file in the folder, and that file; None where there is none.
+
+    What does not fit goes to the list `notes`.
+    """
     for file, entries in tables(layout.texts):
         names = matching(entries, keys)
         if names:
             return names, file
+        notes.append(
+            f"{file} names {len(entries)} classes, which do not fit the {len(keys)} that the masks "
+            "hold: its names are not used"
+        )
     return None, None
 
 

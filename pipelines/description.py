@@ -80,7 +80,7 @@ class Class(BaseModel):
     """A class; `value` is what masks hold for it, offset + id where it is not given."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     colour: Colour = None
     value: Byte | None = None
 
@@ -171,7 +171,7 @@ def load(path):
         DataError: it is missing, not YAML, or says what it must not.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -182,6 +182,19 @@ def load(path):
         return Description.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{path}: {_first_fault(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for key, (mark, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key}` stands twice", mark.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _meanings(what, ignored, of_classes, names):
@@ -213,4 +226,9 @@ def _first_fault(error):
         return f"the key `{where}` is missing."
     if fault["type"] == "too_short":
         return f"`{where}`: must list at least 2 classes, found {fault['input']!r}."
+    if fault["type"] == "model_type":
+        message = {
+            "Class": "must be a name, or {name: NAME, ...}",
+            "Folders": "must be {images: FOLDER, masks: FOLDER}",
+        }[fault["ctx"]["class_name"]]
     return f"`{where}`: {message}, found {fault['input']!r}."

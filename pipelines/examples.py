@@ -41,7 +41,7 @@ def class_ids(split, example, values):
     Args:
         split: a `Split`.
         example: of the split; for messages.
-        values: what `split.read_mask` gave: integers `[h, w]` or colours `[h, w, 3]`.
+        values: what `split.read_mask` gave: integers or bool `[h, w]`, or colours `[h, w, 3]`.
 
     Returns:
         uint8 `[h, w]`, 255 where void.
@@ -51,6 +51,16 @@ def class_ids(split, example, values):
     """
     if values.ndim == 3 and not split.mask_colours and _is_grey(values):
         values = np.ascontiguousarray(values[..., 0])
+    if values.dtype == bool:  # Some programs read one bit as 0 and 1, most as 0 and 255.
+        if split.mask_values.get(255, IGNORE) == IGNORE:
+            raise DataError(
+                f"{example.mask}: the mask is black and white, of one bit, which is read as 0 and "
+                "255. Map 255 to 1? Then give that class `value: 255`, or save masks of 8 bits "
+                "that hold class ids.",
+                kind="mask of one bit",
+                file=example.mask,
+            )
+        values = values * np.uint8(255)
     if values.ndim == 3:
         codes = values[..., 0] * np.uint32(65536) + values[..., 1] * np.uint32(256) + values[..., 2]
         mask = split.colour_table[codes]

@@ -180,6 +180,8 @@ def _by_content(files):
 
 def values_of(mask):
     """The values of a mask, or its colours as 65536 r + 256 g + b; and the pixels of each."""
+    if mask.dtype == bool:
+        mask = mask * np.uint8(255)
     if mask.ndim == 3:
         mask = mask[..., 0] * np.uint32(65536) + mask[..., 1] * np.uint32(256) + mask[..., 2]
     return np.unique(mask, return_counts=True)

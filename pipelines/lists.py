@@ -3,6 +3,7 @@
 Nothing outside a data set's folder is read, whatever a list or a link in the folder says.
 """
 
+import os
 from pathlib import Path
 
 from pipelines.errors import DataError
@@ -70,7 +71,6 @@ def existing(examples, root, listing, where=""):
     Raises:
         DataError: no listed file is there.
     """
-    root = Path(root).resolve()
     good, faults, seen = [], [], set()
     for example in examples:
         found = [f for f in (_fault(path, root, listing) for path in _paths(example)) if f]
@@ -134,13 +134,18 @@ def paired(images, masks, root, where=""):
     return examples, (*lonely, *faults)
 
 
+def is_inside(path, folder):
+    """Whether a path leads to somewhere in a folder, links followed; also links in a circle."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _paths(example):
     return [path for path in (example.image, example.mask) if isinstance(path, Path)]
 
 
 def _fault(path, root, listing):
     """What is wrong with a listed path, or None."""
-    if not path.resolve().is_relative_to(root):
+    if not is_inside(path, root):
         return DataError(
             f"{listing}: lists {path}, which lies outside {root}. Copy the file into the data "
             "set's folder.",

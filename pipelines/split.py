@@ -41,7 +41,7 @@ class Split:
             dict if they never are, so that grey pictures hold values.
         read_image: reads an example's image, uint8 `[h, w, 3]`, or for `pipelines.joint_dataset`
             alone float32 with further channels.
-        read_mask: reads an example's mask: integers `[h, w]`, or uint8 `[h, w, 3]` in colours.
+        read_mask: reads an example's mask: integers or bool `[h, w]`, or uint8 `[h, w, 3]` colours.
         faults: `DataError`s of the data set's lists and folders, such as images without a mask;
             `pipelines.read` raises them.
     """

@@ -143,7 +143,7 @@ def test_the_doctor_tells_everything_and_touches_nothing(broken, fcn_keras_cli, 
         "--json", out / "c.json", "--report", out / "c.html",
     )  # fmt: skip
     assert status == 2
-    assert "data.yaml train" in shown and "data.yaml val" in shown and "road" in shown
+    assert "train: pixels" in shown and "val: pixels" in shown and "road" in shown
     for text in (
         "unpaired: 1",
         "unknown value: 1",
@@ -195,19 +195,26 @@ def test_training_stops_at_faults_or_leaves_them_out(broken, fcn_keras_cli):
         "train", "--data", broken / "data.yaml", "--recipe", "quickstart", "--epochs", "1",
         "--batch-size", "1", "--crop", "32x32", "--out",
     )  # fmt: skip
+    bad = broken / "val" / "masks" / "1.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
     status, _, err = fcn_keras_cli(*command, broken / "run")
-    assert status == 2 and "lonely.jpg has no mask" in err and not (broken / "run").exists()
-
-    (broken / "train" / "images" / "lonely.jpg").unlink()
-    status, _, err = fcn_keras_cli(*command, broken / "run")
-    assert status == 2 and "0.png: label value 34" in err and "--on-bad-file skip" in err
+    assert status == 2 and not (broken / "run").exists()
+    for text in (  # Of folders and of files, of train and of val.
+        "lonely.jpg has no mask",
+        "0.png: label value 34",
+        "1.jpg: damaged",
+        f"{bad}: damaged",
+        "--on-bad-file skip",
+    ):
+        assert text in err
+    bad.write_bytes(good)
 
     status, out, err = fcn_keras_cli(*command, broken / "run", "--on-bad-file", "skip")
     assert status == 0, err
-    assert "left out, 3 examples" in err and "2.png: the mask is 57 x 40" in err
+    assert "left out is what has these faults:" in err and "2.png: the mask is 57 x 40" in err
     assert "share 1 images" in err
     assert (broken / "run" / "model.keras").exists()
-    del before[str(broken / "train" / "images" / "lonely.jpg")]
     assert tree(broken / "train") == before
 
 
@@ -239,3 +246,70 @@ def test_a_file_that_goes_during_an_epoch_is_named(two_folders, fcn_keras_cli, m
     monkeypatch.setattr("fcn_keras.cli.app", lambda: list(ds))
     status, _, err = fcn_keras_cli("train")
     assert (status, err) == (2, f"error: {split.examples[2].image}: no such file.\n")
+
+
+def test_masks_of_0_and_255_among_others_are_warned_of(two_folders):
+    masks = two_folders / "train" / "masks"
+    half = Image.new("L", (56, 40))
+    half.paste(255, (0, 0, 56, 20))
+    half.save(masks / "1.png")
+    half.convert("1").save(masks / "2.png")
+    found = examine(pipelines.read(two_folders / "data.yaml", "train"))
+    assert [(e.kind, e.file.name) for e in found.faults] == [("mask of one bit", "2.png")]
+    (warning,) = found.of_the_split()[1]
+    assert f"1 of 4 masks hold but one class and 255, which is void here, the first is {masks}" in (
+        str(warning)
+    )
+
+
+def test_one_bit_is_two_classes_where_255_is_one(two_folders):
+    for path in two_folders.glob("*/masks/*.png"):
+        Image.fromarray(np.eye(40, 56) > 0).save(path)
+    yaml = two_folders / "data.yaml"
+    head = yaml.read_text().split("classes")[0]
+    yaml.write_text(f"{head}classes: [ground, {{name: line, value: 255}}]\n")
+    found = examine(pipelines.read(yaml, "train"))
+    assert not found.faults
+    assert found.class_pixels.tolist() == [4 * (40 * 56 - 40), 4 * 40]
+
+
+def test_links_in_a_circle_are_faults(two_folders, fcn_keras_cli):
+    for folder in ("images", "masks"):
+        loop = two_folders / "train" / folder / f"loop{'.jpg' if folder == 'images' else '.png'}"
+        loop.symlink_to(loop.name)
+    status, _, err = fcn_keras_cli("data", "check", two_folders / "data.yaml")
+    assert status == 2 and "loop.jpg: cannot be read" in err and "loop.png: cannot be read" in err
+    (two_folders / "round").symlink_to("round")
+    status, _, err = fcn_keras_cli("data", "init", two_folders / "round")
+    assert (status, err) == (2, f"error: {two_folders / 'round'}: no such folder.\n")
+
+
+def test_results_replace_only_results(two_folders, fcn_keras_cli):
+    json_file, page = two_folders / "mine.json", two_folders / "mine.html"
+    for path in (json_file, page):
+        path.write_text('{"mine": 1}')
+    command = ("data", "check", two_folders / "data.yaml")
+    for option, path in (("--json", json_file), ("--report", page)):
+        status, _, err = fcn_keras_cli(*command, option, path)
+        assert status == 2 and "fcn-keras did not write it" in err
+        assert path.read_text() == '{"mine": 1}'
+        path.unlink()
+        for _ in range(2):
+            assert fcn_keras_cli(*command, option, path)[0] == 0
+
+
+def test_a_key_that_stands_twice_is_an_error(two_folders):
+    yaml = two_folders / "data.yaml"
+    yaml.write_text(yaml.read_text() + "classes: [a, b]\n")
+    with pytest.raises(pipelines.DataError, match="the key `classes` stands twice"):
+        pipelines.read(yaml, "train")
+
+
+def test_a_list_without_one_good_line_shows_each_fault(two_folders, fcn_keras_cli):
+    (two_folders / "list.txt").write_text("images/0.jpg masks/0.png\nimages/1.jpg masks/1.png\n")
+    yaml = two_folders / "data.yaml"
+    yaml.write_text(yaml.read_text().replace("train/masks}", "train/masks, list: list.txt}"))
+    status, _, err = fcn_keras_cli("data", "check", yaml)
+    assert status == 2 and "missing file: 2" in err and "the mask is found by that name" in err
+    with pytest.raises(pipelines.DataError, match="the mask is found by that name"):
+        pipelines.read(yaml, "train")

@@ -179,11 +179,11 @@ def test_a_list_says_which_images_and_in_what_order(two_folders, ending):
 @pytest.mark.parametrize(
     ("line", "kind", "message"),
     [
-        ("../../secret", "outside the folder", "lists '../../secret', which lies outside"),
-        ("../images/1", "outside the folder", "which lies outside"),
-        ("/etc/passwd", "outside the folder", "which lies outside"),
+        ("../../secret", "outside the folder", "lists '../../secret', but lines are paths below"),
+        ("../images/1", "outside the folder", "nor a link leads out of it"),
+        ("/etc/passwd", "outside the folder", "nor a link leads out of it"),
         ("link", "outside the folder", "a link out of"),
-        ("linked/secret", "outside the folder", "which lies outside"),
+        ("linked/secret", "outside the folder", "nor a link leads out of it"),
         ("0.jpg", "listed twice", "lists '0.jpg', a second time"),
         ("7", "missing file", "has no such image"),
         ("1", "unpaired", "1.jpg has no mask"),
@@ -334,7 +334,7 @@ def text_file(path):
         (mask_of(7), "label value 7 (2240 pixels)"),  # A value that is no class.
         (mask_of(300, "I;16"), "label value 300"),  # 16 bits never wrap.
         (mask_of((9, 9, 200), "RGB"), "Give each class its `colour: [red, green, blue]`"),
-        (mask_of(255, "1"), None),  # White of one bit is 255.
+        (mask_of(255, "1"), "of one bit, which is read as 0 and 255. Map 255 to 1?"),
         (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 30 x 40, its image"),
         (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "Export the masks as PNG"),
         (text_file, "it starts with '<html"),
@@ -344,9 +344,6 @@ def test_a_mask_that_cannot_be_used_is_named(two_folders, spoil, message):
     path = two_folders / "train/masks/0.png"
     spoil(path)
     split = pipelines.read(two_folders / "data.yaml", "train")
-    if message is None:
-        assert (read_example(split, 0)[1] == 255).all()
-        return
     data = described(two_folders, f"train: {{{FOLDERS}}}\n{CLASSES}")
     split = pipelines.read(data, "train")
     with pytest.raises(DataError) as error:

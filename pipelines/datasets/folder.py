@@ -11,8 +11,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from pipelines.description import SPLITS, load
-from pipelines.errors import DataError, raise_all
-from pipelines.lists import read_lines
+from pipelines.errors import DataError
+from pipelines.lists import is_inside, read_lines
 from pipelines.split import Example, Split
 
 # TIFF and HEIC are not read, but named as what they are.
@@ -27,7 +27,7 @@ def read(path, split):
         split: "train", "val" or "test"; of a data set of TFDS also its others.
 
     Raises:
-        DataError: the YAML is wrong, a folder or list is missing, or there is no example at all.
+        DataError: the YAML is wrong, or a folder or list is missing.
     """
     path = Path(path)
     description = load(path)
@@ -65,8 +65,6 @@ def read(path, split):
             )
     examples = tuple(item for _, item in found if isinstance(item, Example))
     faults = tuple(item for _, item in found if isinstance(item, DataError))
-    if not examples:
-        raise_all(faults)
     return Split(name=f"{path.name} {split}", examples=examples, faults=faults, **meaning)
 
 
@@ -169,13 +167,16 @@ def _listed(listing, folder, images):
         stem = stems.get(name, name)
         if stem in seen:
             kind, rule = "listed twice", "a second time. Remove one line."
-        elif ".." in PurePosixPath(line).parts or not _inside(folder / line, folder):
-            kind, rule = "outside the folder", f"which lies outside {folder}. Copy the file there."
+        elif ".." in PurePosixPath(line).parts or not is_inside(folder / line, folder):
+            kind = "outside the folder"
+            rule = (
+                f"but lines are paths below {folder}, and neither `..` nor a link leads out of it."
+            )
         elif stem not in images:
             kind = "missing file"
             rule = (
-                f"but {folder} has no such image. Lines are names of images, with or without their "
-                "ending, or paths below that folder."
+                f"but {folder} has no such image. A line is the name of one image, with or without "
+                "its ending, or its path below that folder; the mask is found by that name."
             )
         else:
             kind = rule = None
@@ -193,10 +194,10 @@ def _faults_of_files(files, folder):
             file=files[1],
         )
     for file in files:
-        if file.is_symlink() and not _inside(file, folder):
+        if file.is_symlink() and not is_inside(file, folder):
             yield DataError(
-                f"{file}: a link out of {folder}, to {file.resolve()}. Copy the file into the "
-                "folder, or give its own folder in the YAML file.",
+                f"{file}: a link out of {folder}, to {os.path.realpath(file)}. Copy the file into "
+                "the folder, or give its own folder in the YAML file.",
                 kind="outside the folder",
                 file=file,
             )
@@ -209,7 +210,3 @@ def _unpaired(file, lacks, folder, name):
         kind="unpaired",
         file=file,
     )
-
-
-def _inside(file, folder):
-    return file.resolve().is_relative_to(folder.resolve())

@@ -229,7 +229,7 @@ def _description_wanted(name, examples):
         if values.ndim == 3:
             found.update(map(tuple, np.unique(values.reshape(-1, 3), axis=0).tolist()))
         else:
-            found.update(np.unique(values).tolist())
+            found.update(np.unique(values * 255 if values.dtype == bool else values).tolist())
     found = sorted(found, key=lambda value: (isinstance(value, tuple), value))
     listed = ", ".join(map(str, found[:LISTED])) + (", ..." if len(found) > LISTED else "")
     classes = "".join(
