@@ -90,7 +90,7 @@ def _show_diagnosis(found):
     """Splits, classes, warnings and faults, the last being what is to be seen last."""
     from pipelines.check import grouped
 
-    table = Table("split", "examples", "with faults", "sizes", "void")
+    table = Table("split", "examples", "with faults", "sizes: height x width", "void")
     for one in found.findings:
         table.add_row(
             _last_word(one.split.name),

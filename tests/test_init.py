@@ -349,3 +349,12 @@ def test_real_data_is_found(shared, tmp_path):
     data.write_text(describe.describe(found, data).text, "utf-8")
     split = pipelines.read(data, "train")
     assert len(split) == 3 and split.palette[2].tolist() == [128, 0, 128]
+
+
+def test_names_that_do_not_fit_are_told_of(two_folders, tmp_path_factory, fcn_keras_cli):
+    (two_folders / "classes.txt").write_text("ground\nroad\n")
+    out = tmp_path_factory.mktemp("out") / "made.yaml"
+    status, shown, _ = fcn_keras_cli("data", "init", two_folders, "--out", out)
+    assert status == 0
+    note = "classes.txt names 2 classes, which do not fit the 3 that the masks hold"
+    assert note in shown and note in out.read_text()
