@@ -144,7 +144,7 @@ def _sizes(sizes):
     heights, widths = zip(*found, strict=True)
     if len(found) == 1:
         return f"{heights[0]} x {widths[0]}"
-    return f"{len(found)}: {min(heights)} to {max(heights)} x {min(widths)} to {max(widths)}"
+    return f"{len(found)}, {min(heights)} x {min(widths)} to {max(heights)} x {max(widths)}"
 
 
 def _show_description(layout, made, out):
