@@ -96,7 +96,7 @@ def _opened(name, data_dir, split):
     except ImportError as error:
         raise DataError(
             f"{PREFIX}{name}: TensorFlow Datasets cannot be imported ({error}). Install it: "
-            "pip install 'fcn_keras[tfds]'"
+            "pip install tensorflow-datasets importlib_resources"
         ) from None
     folder = _folder(name, data_dir)
     try:  # Not tensorflow_datasets.builder(), which needs the code of each data set.
