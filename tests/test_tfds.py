@@ -294,7 +294,7 @@ def test_tfds_default_folder_is_the_default(tiny, monkeypatch):
 
 def test_without_tfds_the_installation_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(DataError, match=r"pip install 'fcn_keras\[tfds\]'"):
+    with pytest.raises(DataError, match="pip install tensorflow-datasets importlib_resources"):
         pipelines.read("tfds:oxford_iiit_pet", "train", tmp_path)
 
 
