@@ -65,30 +65,36 @@ class Findings:
         Raises:
             DataError: nothing is left.
         """
-        kept = [i for i in range(len(self.split)) if i not in set(self.bad)]
+        bad = set(self.bad)
+        kept = [i for i in range(len(self.split)) if i not in bad]
         if not kept:
             raise DataError(f"{self.split.name}: every example has a fault; nothing is left.")
         examples = tuple(self.split.examples[i] for i in kept)
+        place = {i: n for n, i in enumerate(kept)}
         return replace(
             self,
             split=replace(self.split, examples=examples, faults=()),
             sizes=[self.sizes[i] for i in kept],
             checksums=[self.checksums[i] for i in kept],
             present=[self.present[i] for i in kept],
-            void=[kept.index(i) for i in self.void],
-            half_void=[kept.index(i) for i in self.half_void],
+            void=[place[i] for i in self.void],
+            half_void=[place[i] for i in self.half_void],
             bad=[],
             faults=[],
         )
 
     def of_the_split(self):
         """Faults and warnings of the split as a whole: two lists of `DataError`s."""
+        faults = self._faults_of_the_split()
+        readable = len(self.bad) < len(self.split)
+        return faults, self._warnings_of_the_split() if readable and not faults else []
+
+    def _faults_of_the_split(self):
         name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
-        if not len(self.split):
-            empty = DataError(f"{name}: the split is empty.", kind="empty split")
-            return ([] if self.faults else [empty]), []
+        if not len(self.split) and not self.faults:
+            return [DataError(f"{name}: the split is empty.", kind="empty split")]
         if len(self.bad) == len(self.split):
-            return [], []  # Nothing could be read; the files' faults say why.
+            return []  # Nothing could be read; the files' faults say why.
         if not labelled.sum():
             return [
                 DataError(
@@ -96,9 +102,8 @@ class Findings:
                     "learn or to score.",
                     kind="all void",
                 )
-            ], []
-        present = np.count_nonzero(labelled)
-        if present == 1 and self.pixels[IGNORE] > 0.01 * labelled.sum():
+            ]
+        if np.count_nonzero(labelled) == 1 and self.pixels[IGNORE] > 0.01 * labelled.sum():
             ignored = sorted(v for v, i in self.split.mask_values.items() if i == IGNORE)
             return [
                 DataError(
@@ -107,7 +112,12 @@ class Findings:
                     "`{name: object, value: 255}`, without it in `ignore`. Map 255 to 1?",
                     kind="one class only",
                 )
-            ], []
+            ]
+        return []
+
+    def _warnings_of_the_split(self):
+        name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
+        present = np.count_nonzero(labelled)
         warnings = []
         if present == 1:
             counts = ", ".join(f"{n} {p:,}" for n, p in zip(names, labelled, strict=True))
@@ -144,10 +154,9 @@ class Findings:
                     f"{name}: {len(self.void)} of {len(self.split)} masks are all void, the first "
                     f"is {_name_of(first)}: nothing to learn or score there.",
                     kind="all void",
-                    file=first,
                 )
             )
-        return [], warnings
+        return warnings
 
 
 def examine(split, progress=None):
