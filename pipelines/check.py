@@ -30,7 +30,6 @@ class Findings:
         sizes: (height, width) of each example's image, None where it cannot be read.
         checksums: of each image's pixels, 64 bits, or None.
         present: the class ids of each example's mask, as a number with these bits set.
-        void: positions of examples whose masks are all void.
         half_void: positions of examples with one class and void alone, where 255 is void.
         bad: positions of examples with faults.
         faults: what cannot be used.
@@ -43,7 +42,6 @@ class Findings:
     sizes: list = field(default_factory=list)
     checksums: list = field(default_factory=list)
     present: list = field(default_factory=list)
-    void: list = field(default_factory=list)
     half_void: list = field(default_factory=list)
     bad: list = field(default_factory=list)
     faults: list = field(default_factory=list)
@@ -58,6 +56,12 @@ class Findings:
     def void_share(self):
         """The share of void among all pixels, 0..1."""
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
+
+    @property
+    def void(self):
+        """Positions of examples whose masks are all void."""
+        bad = set(self.bad)
+        return [i for i, held in enumerate(self.present) if not held and i not in bad]
 
     def without_bad(self):
         """The findings of the split without the examples that have faults.
@@ -77,7 +81,6 @@ class Findings:
             sizes=[self.sizes[i] for i in kept],
             checksums=[self.checksums[i] for i in kept],
             present=[self.present[i] for i in kept],
-            void=[place[i] for i in self.void],
             half_void=[place[i] for i in self.half_void],
             bad=[],
             faults=[],
@@ -147,11 +150,11 @@ class Findings:
                     kind="one class and void",
                 )
             )
-        if self.void:
-            first = self.split.examples[self.void[0]].mask
+        if void := self.void:
+            first = self.split.examples[void[0]].mask
             warnings.append(
                 DataError(
-                    f"{name}: {len(self.void)} of {len(self.split)} masks are all void, the first "
+                    f"{name}: {len(void)} of {len(self.split)} masks are all void, the first "
                     f"is {_name_of(first)}: nothing to learn or score there.",
                     kind="all void",
                 )
@@ -184,9 +187,7 @@ def examine(split, progress=None):
                 found.present[-1] = sum(1 << int(c) for c in np.flatnonzero(seen.counts[:IGNORE]))
                 found.pixels += seen.counts
                 found.images += seen.counts > 0
-                if not found.present[-1]:
-                    found.void.append(index)
-                elif _is_half_void(split, seen.counts):
+                if _is_half_void(split, seen.counts):
                     found.half_void.append(index)
             if progress:
                 progress()

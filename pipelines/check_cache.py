@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.check import Findings, examine
 from pipelines.errors import DataError
 
-LISTS = ("checksums", "present", "void", "half_void", "bad")
+LISTS = ("checksums", "present", "half_void", "bad")
 
 
 def examine_once(split, progress=None):
@@ -32,28 +32,38 @@ def examine_once(split, progress=None):
     state = _state(split)
     if state is None:
         return examine(split, progress)
-    note = _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        remembered = json.loads(note.read_text(encoding="utf-8"))
+        remembered = json.loads(_note(split).read_text(encoding="utf-8"))
         if remembered["state"] == state:
             return _from_json(split, remembered)
+    return _examine_and_note(split, state, progress)
+
+
+def examine_anew(split, progress=None):
+    """`examine`, whatever it found the last time; notes what it finds, as `examine_once` does."""
+    return _examine_and_note(split, _state(split), progress)
+
+
+def _examine_and_note(split, state, progress):
+    """`state` is from before the files are read; nothing is noted without one."""
     findings = examine(split, progress)
-    remember(findings)
+    if state is not None:
+        _remember(findings, state)
     return findings
 
 
-def remember(findings):
+def _remember(findings, state):
     """Notes what a check has found; does nothing where the cache folder cannot be written."""
-    split = findings.split
-    state = _state(split)
-    if state is None:
-        return
-    note = _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
+    note = _note(findings.split)
     temporary = note.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps({"state": state, **_to_json(findings)}), encoding="utf-8")
         os.replace(temporary, note)
+
+
+def _note(split):
+    return _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
 
 
 def _folder():

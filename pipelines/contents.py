@@ -9,6 +9,7 @@ from PIL import Image
 from pipelines.decode import read_mask
 from pipelines.errors import DataError
 from pipelines.layout import FEW, values_of
+from pipelines.split import colour_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def listed(pixels):
 
 
 def _colour(code, is_rgb):
-    return (code >> 16, code >> 8 & 255, code & 255) if is_rgb else (code,) * 3
+    return colour_of(code) if is_rgb else (code,) * 3
 
 
 def _is_grey(code):

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipelines import check_cache
-from pipelines.check import examine, overlaps
+from pipelines.check import overlaps
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
@@ -56,8 +56,7 @@ def diagnose(read, data, splits=None, watch=None):
             continue
         shown = watch(f"reading {split.name}", len(split)) if watch else contextlib.nullcontext()
         with shown as advance:
-            findings = examine(split, advance)
-        check_cache.remember(findings)
+            findings = check_cache.examine_anew(split, advance)
         found.findings.append(findings)
         faults, warnings = findings.of_the_split()
         found.faults += findings.faults + faults

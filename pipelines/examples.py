@@ -5,7 +5,7 @@ import numpy as np
 
 from pipelines.decode import read_image, read_orientation
 from pipelines.errors import DataError
-from pipelines.split import IGNORE
+from pipelines.split import IGNORE, colour_codes, colour_of
 
 EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.
 LISTED = 5  # Unknown values and colours in one message.
@@ -62,7 +62,7 @@ def class_ids(split, example, values):
             )
         values = values * np.uint8(255)
     if values.ndim == 3:
-        codes = values[..., 0] * np.uint32(65536) + values[..., 1] * np.uint32(256) + values[..., 2]
+        codes = colour_codes(values)
         mask = split.colour_table[codes]
         if (mask < 0).any():
             raise _unknown_colours(split, example, codes, mask < 0)
@@ -143,13 +143,17 @@ def _is_grey(colours):
     return np.array_equal(red, green) and np.array_equal(red, blue)
 
 
+def _listed(found, counts):
+    """The first values or colours with their pixels, and how many more there are."""
+    listed = ", ".join(
+        f"{value} ({n} pixels)" for value, n in zip(found[:LISTED], counts[:LISTED], strict=True)
+    )
+    return listed + (f" and {len(found) - LISTED} more" if len(found) > LISTED else "")
+
+
 def _unknown_values(split, example, values, unknown):
     found, counts = np.unique(values[unknown], return_counts=True)
     row, column = (int(n) for n in np.argwhere(unknown)[0])
-    listed = ", ".join(
-        f"{v} ({n} pixels)" for v, n in zip(found[:LISTED], counts[:LISTED], strict=True)
-    )
-    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
     ignored = sorted(value for value, class_id in split.mask_values.items() if class_id == IGNORE)
     present = np.unique(values)
     if sorted(present) == [0, 255]:
@@ -162,8 +166,8 @@ def _unknown_values(split, example, values, unknown):
     else:
         hint = f"Add the class, or ignore it: `ignore: [{found[0]}]`."
     return DataError(
-        f"{example.mask}: label value {listed}{more}, first at row {row}, column {column}, but "
-        f"{split.name} has {split.num_classes} classes and ignores {ignored}. {hint}",
+        f"{example.mask}: label value {_listed(found, counts)}, first at row {row}, column "
+        f"{column}, but {split.name} has {split.num_classes} classes and ignores {ignored}. {hint}",
         kind="unknown value",
         file=example.mask,
         value=[int(v) for v in found],
@@ -175,12 +179,8 @@ def _unknown_colours(split, example, codes, unknown):
     found, counts = np.unique(codes[unknown], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     row, column = (int(n) for n in np.argwhere(unknown)[0])
-    colours = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found[order]]
-    listed = ", ".join(
-        f"{colour} ({n} pixels)"
-        for colour, n in zip(colours[:LISTED], counts[order][:LISTED], strict=True)
-    )
-    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    colours = [colour_of(code) for code in found[order]]
+    rule = f"which are not among the {len(split.mask_colours)} declared"
     if not split.mask_colours:
         rule = f"but {split.name} expects class ids"
         hint = (
@@ -188,17 +188,14 @@ def _unknown_colours(split, example, codes, unknown):
             "single-channel or palette PNG of class ids."
         )
     elif all(len(set(colour)) == 1 for colour in colours):
-        rule = f"which are not among the {len(split.mask_colours)} declared"
         hint = "If grey levels are class ids here, save the mask as a single-channel PNG."
     elif len(found) > len(split.mask_colours):
-        rule = f"which are not among the {len(split.mask_colours)} declared"
         hint = "So many mean a picture that was smoothed or resized: export the masks without that."
     else:
-        rule = f"which are not among the {len(split.mask_colours)} declared"
         hint = f"Give the class its colour, or ignore it: `ignore: [[{str(colours[0])[1:-1]}]]`."
     return DataError(
-        f"{example.mask}: the mask has colours {listed}{more}, first at row {row}, column "
-        f"{column}, {rule}. {hint}",
+        f"{example.mask}: the mask has colours {_listed(colours, counts[order])}, first at row "
+        f"{row}, column {column}, {rule}. {hint}",
         kind="unknown colour" if split.mask_colours else "colours in a mask",
         file=example.mask,
         value=colours,

@@ -20,6 +20,7 @@ from pipelines.decode import read_mask
 from pipelines.description import SPLITS
 from pipelines.errors import DataError
 from pipelines.lists import read_lines
+from pipelines.split import colour_codes
 
 DEPTH = 4  # Of folders below the one that is given.
 FEW = 64  # Values or colours in one mask; photographs have more.
@@ -179,11 +180,11 @@ def _by_content(files):
 
 
 def values_of(mask):
-    """The values of a mask, or its colours as 65536 r + 256 g + b; and the pixels of each."""
+    """The values of a mask, or its `colour_codes`; and the pixels of each."""
     if mask.dtype == bool:
         mask = mask * np.uint8(255)
     if mask.ndim == 3:
-        mask = mask[..., 0] * np.uint32(65536) + mask[..., 1] * np.uint32(256) + mask[..., 2]
+        mask = colour_codes(mask)
     return np.unique(mask, return_counts=True)
 
 

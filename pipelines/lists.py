@@ -60,7 +60,7 @@ def existing(examples, root, listing, where=""):
     """Sorts the examples that a list names into those whose files are there, and faults.
 
     Args:
-        examples: `Example`s with paths, or None for a mask that is not wanted.
+        examples: `Example`s with paths.
         root: the folder that all files must lie in, links followed.
         listing: the list's path, for messages.
         where: what to say to a user who lacks the data set.
@@ -73,7 +73,8 @@ def existing(examples, root, listing, where=""):
     """
     good, faults, seen = [], [], set()
     for example in examples:
-        found = [f for f in (_fault(path, root, listing) for path in _paths(example)) if f]
+        both = (_fault(path, root, listing) for path in (example.image, example.mask))
+        found = [fault for fault in both if fault]
         if example.id in seen:
             found.append(
                 DataError(
@@ -137,10 +138,6 @@ def paired(images, masks, root, where=""):
 def is_inside(path, folder):
     """Whether a path leads to somewhere in a folder, links followed; also links in a circle."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def _paths(example):
-    return [path for path in (example.image, example.mask) if isinstance(path, Path)]
 
 
 def _fault(path, root, listing):

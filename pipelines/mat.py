@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.opening import MAX_PIXELS, read_content
+from pipelines.opening import MAX_PIXELS, damaged, read_content
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 LARGEST = 2**53  # Up to it a double holds every integer.
@@ -47,11 +47,7 @@ def read_mat(source, *keys):
     except DataError:
         raise
     except Exception as error:  # SciPy alone raises seven kinds for damaged files.
-        raise DataError(
-            f"{source}: damaged or unreadable ({' '.join(str(error).split())}). Replace the file.",
-            kind="damaged file",
-            file=source,
-        ) from None
+        raise damaged(source, error) from None
     return _integers(array, source, name)
 
 

@@ -86,15 +86,26 @@ class Split:
 
     @cached_property
     def colour_table(self):
-        """Class id or 255 of each colour, int16 `[2**24]`, by 65536 r + 256 g + b; otherwise -1."""
+        """Class id or 255 of each colour, int16 `[2**24]`, by `colour_codes`; otherwise -1."""
         table = np.full(2**24, -1, "int16")
         for (red, green, blue), class_id in self.mask_colours.items():
-            table[65536 * red + 256 * green + blue] = class_id
+            table[colour_codes(np.array([red, green, blue]))] = class_id
         return table
 
     def __len__(self):
         """How many examples there are."""
         return len(self.examples)
+
+
+def colour_codes(colours):
+    """RGB colours `[..., 3]` as numbers 65536 r + 256 g + b, uint32 `[...]`."""
+    red, green, blue = np.moveaxis(colours, -1, 0).astype("uint32")
+    return red * 65536 + green * 256 + blue
+
+
+def colour_of(code):
+    """The colour (r, g, b) that `colour_codes` gives a number."""
+    return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
 def plain_values(num_classes):

@@ -81,8 +81,8 @@ def read(data_dir, split):
     """
     root = data_root("pascal_context", data_dir, WHERE)
     context = _first((root / name for name in FOLDERS), "trainval", root)
-    voc = _first((root / "VOCdevkit" / "VOC2010", root / "VOC2010"), "JPEGImages", root)
-    listings = (voc / "ImageSets" / "Main" / f"{split}.txt", context / f"{split}.txt")
+    devkit = _first((root / "VOCdevkit" / "VOC2010", root / "VOC2010"), "JPEGImages", root)
+    listings = (devkit / "ImageSets" / "Main" / f"{split}.txt", context / f"{split}.txt")
     listing = next((path for path in listings if path.is_file()), None)
     if split not in SPLITS or listing is None:
         raise DataError(
@@ -90,7 +90,7 @@ def read(data_dir, split):
             "list is there. The test split's masks are not published."
         )
     listed = [
-        Example(name, voc / "JPEGImages" / f"{name}.jpg", context / "trainval" / f"{name}.mat")
+        Example(name, devkit / "JPEGImages" / f"{name}.jpg", context / "trainval" / f"{name}.mat")
         for name in read_lines(listing)
     ]
     examples, faults = existing(listed, root, listing, WHERE)
