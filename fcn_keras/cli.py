@@ -408,7 +408,7 @@ def convert(
         raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
     _import_tensorflow()
     from fcn_keras import caffe
-    from fcn_keras.training import save_model
+    from fcn_keras.loading import save_model
 
     net, report = caffe.convert(
         file, model.value, backbone=backbone, suffix=suffix, geometry=geometry.value, mean=mean
@@ -548,14 +548,15 @@ def _train(config, out, stages=None):
     splits = dict(zip(("train", "val"), (one.split for one in found), strict=True))
     class_pixels = found[0].class_pixels
     augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
-    train_data = pipelines.train_dataset(
+    train_data = partial(
+        pipelines.train_dataset,
         splits["train"],
         batch_size=config.batch_size,
         augmentation=augmentation,
         seed=config.seed,
         cache=config.cache,
     )
-    size = int(train_data.cardinality())
+    size = int(train_data().cardinality())
     arguments = (train_data, pipelines.eval_dataset(splits["val"]), out)
     options = {
         "class_names": splits["train"].class_names,

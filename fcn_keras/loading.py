@@ -1,4 +1,4 @@
-"""Opens a trained model: a run's folder, or a .keras file of its own."""
+"""Opens a trained model, a run's folder or a .keras file of its own, and writes such a file."""
 
 import os
 import zipfile
@@ -72,6 +72,13 @@ def load(path):
             f"{file}: its output is {shape}, not logits [b, h, w, classes]: not a segmenter."
         )
     return Loaded(model, *_classes(file.with_name("config.yaml"), shape[-1]))
+
+
+def save_model(model, path):
+    """Saves a model for inference, without optimizer, by way of a temporary file."""
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    keras.Model(model.input, model.output, name=model.name).save(temporary)
+    os.replace(temporary, path)
 
 
 def _classes(path, count):

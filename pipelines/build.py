@@ -24,11 +24,14 @@ from pipelines.memory import keep_freed_memory
 from pipelines.split import IGNORE
 
 
-def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
+def train_dataset(
+    split, *, batch_size, augmentation, seed=0, cache=False, start=None, shard=(0, 1)
+):
     """Shuffled, augmented crops or whole images: one pass over the split.
 
     Each time it is iterated the order is a new one. Two data sets of the same seed give the same
-    batches, whatever the number of threads.
+    batches, whatever the number of threads. A training that can be resumed gives `start`: the data
+    set then goes on from there, epoch after epoch, without end.
 
     Args:
         split: a `Split`.
@@ -39,15 +42,25 @@ def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
             the smaller are padded with void on the right and at the bottom.
         seed: of order and augmentation.
         cache: keep the decoded images and masks in memory.
+        start: (epoch, step), counted from 0: the first batch is that one. None: one pass only.
+        shard: (number, count), counted from 0: of each batch only this worker's share, which is
+            every `count`-th example. The shares of all workers together are the batch that one
+            process would get.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`; h and w
-        are the crop's, where there is one.
+        A `tf.data.Dataset` of known cardinality, infinite with `start`: images `[b, h, w, 3]`,
+        masks `[b, h, w]`; h and w are the crop's, where there is one.
 
     Raises:
         DataError: the split has fewer examples than one batch, is too large for the cache, or has
-            images of more than three channels.
+            images of more than three channels; or the batch cannot be shared evenly.
     """
+    number, workers = shard
+    if batch_size % workers:
+        raise DataError(
+            f"a batch of {batch_size} images cannot be shared by {workers} workers. Use a multiple "
+            f"of {workers} (--batch-size)."
+        )
     if len(split) < batch_size:
         raise DataError(
             f"{split.name}: {len(split)} examples do not fill one batch of {batch_size}. "
@@ -65,25 +78,33 @@ def train_dataset(split, *, batch_size, augmentation, seed=0, cache=False):
     groups = _orientations(split) if is_whole and batch_size > 1 else [np.arange(len(split))]
     if not any(len(group) >= batch_size for group in groups):
         groups = [np.arange(len(split))]
-    count, epochs = sum(len(group) // batch_size for group in groups), itertools.count()
+    full = [len(group) // batch_size * batch_size for group in groups]
+    steps, passes = sum(full) // batch_size, itertools.count()
 
-    def order():
+    def order(epoch):
         """Indices are shuffled, not images; a seed for each sample, before anything is parallel."""
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
-        rng = np.random.default_rng((seed, next(epochs)))
-        full = [len(group) // batch_size * batch_size for group in groups]
+        rng = np.random.default_rng((seed, epoch))
         batches = np.concatenate(
             [
                 rng.permutation(g)[:n].reshape(-1, batch_size)
                 for g, n in zip(groups, full, strict=True)
             ]
         )
-        yield from zip(
-            rng.permutation(batches), rng.integers(2**32, size=batches.shape), strict=True
-        )
+        shuffled = rng.permutation(batches)
+        seeds = rng.integers(2**32, size=batches.shape)
+        return zip(shuffled[:, number::workers], seeds[:, number::workers], strict=True)
+
+    def endless():
+        epoch, step = start
+        for later in itertools.count(epoch):
+            yield from itertools.islice(order(later), step if later == epoch else 0, None)
 
     size = (None, None) if is_whole else tuple(augmentation.crop)
-    return _dataset(order, count, load, (batch_size, *size))
+    shape = (batch_size // workers, *size)
+    if start is not None:
+        return _dataset(endless, tf.data.INFINITE_CARDINALITY, load, shape)
+    return _dataset(lambda: order(next(passes)), steps, load, shape)
 
 
 def eval_dataset(split, *, batch_size=1):

@@ -55,6 +55,29 @@ def test_each_epoch_is_a_new_order_with_new_changes(split):
     assert not same(batches(ds), batches(ds))
 
 
+def test_from_a_position_on_come_the_batches_of_every_later_epoch(split):
+    options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
+    passes = pipelines.train_dataset(split, **options)
+    epochs = [batches(passes) for _ in range(3)]
+    later = pipelines.train_dataset(split, **options, start=(1, 4))
+    assert int(later.cardinality()) == tf.data.INFINITE_CARDINALITY
+    assert same(batches(later.take(8)), [*epochs[1][4:], *epochs[2]])
+
+
+def test_the_workers_shares_are_the_batch_of_one(split):
+    options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
+    whole = batches(pipelines.train_dataset(split, **options))
+    shares = [
+        batches(pipelines.train_dataset(split, **options, shard=(number, 3))) for number in range(3)
+    ]
+    for step, (images, masks) in enumerate(whole):
+        for number in range(3):
+            np.testing.assert_array_equal(shares[number][step][0], images[number::3])
+            np.testing.assert_array_equal(shares[number][step][1], masks[number::3])
+    with pytest.raises(pipelines.DataError, match="6 images cannot be shared by 4 workers"):
+        pipelines.train_dataset(split, **options, shard=(0, 4))
+
+
 def test_an_epoch_holds_every_example_once(split):
     whole = pipelines.Augmentation((176, 208), mirror=False)
     ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole)

@@ -4,7 +4,7 @@ import pytest
 
 import fcn_keras
 from fcn_keras.errors import ModelError
-from fcn_keras.training import save_model
+from fcn_keras.loading import save_model
 
 
 def test_a_model_file_loads_without_a_run(tmp_path):

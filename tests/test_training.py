@@ -41,6 +41,16 @@ def images(sizes, seed=0):
     return data.apply(tf.data.experimental.assert_cardinality(len(sizes)))
 
 
+def stream(sizes):
+    """Training data for `train`, as `pipelines.train_dataset` makes it: epochs in one order."""
+
+    def data(start=None):
+        once = images(sizes)
+        return once if start is None else once.repeat().skip(start[0] * len(sizes) + start[1])
+
+    return data
+
+
 SIZES = [(40, 48), (32, 64), (48, 40), (64, 32)]
 
 
@@ -51,7 +61,7 @@ def history(run):
 @pytest.mark.parametrize("recipe", ["accumulated", "heavy", "online", "at-once"])
 def test_the_papers_recipes_train_on_whole_images_of_any_size(tmp_path, recipe):
     config = resolve(recipe, {**TINY, "iterations": 2, "accumulate": 3})
-    report = training.train(config, images(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
+    report = training.train(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
     assert 0 <= report["mean_iou"] <= 1
     rows = history(tmp_path)
     assert len(rows) == 2  # Two updates of three images: six steps, four to an epoch.
@@ -72,7 +82,7 @@ def test_iterations_end_the_run_after_so_many_updates(tmp_path):
     )
     config = resolve("accumulated", {**TINY, "iterations": 3, "accumulate": 2})
     training.train(
-        config, images(SIZES), images(SIZES[:1]), tmp_path, **CLASSES, callbacks=[counter]
+        config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES, callbacks=[counter]
     )
     assert updates == [3]
     assert history(tmp_path)[-1]["val_mean_iou"] != ""  # The last, partial epoch is validated.
@@ -103,13 +113,13 @@ def test_the_optimizer_is_what_the_configuration_says():
 def test_a_run_too_short_for_an_update_is_refused(tmp_path):
     config = resolve("accumulated", {**TINY, "epochs": 1})
     with pytest.raises(ConfigError, match="accumulate=20: the run has 4 steps"):
-        training.train(config, images(SIZES), images(SIZES), tmp_path, **CLASSES)
+        training.train(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
 
 
 def test_a_summed_loss_that_is_no_number_says_which_rate_it_takes(tmp_path):
     config = resolve("heavy", {**TINY, "learning_rate": 1e30})
     with pytest.raises(ConfigError, match="a summed loss takes about 1e-10"):
-        training.train(config, images(SIZES), images(SIZES), tmp_path, **CLASSES)
+        training.train(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
 
 
 def test_stages_start_where_the_one_before_was_best(tmp_path):
@@ -122,7 +132,7 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
     watch = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: started.append(watch.model.get_weights())
     )
-    data = (images(SIZES), images(SIZES[:1]))
+    data = (stream(SIZES), images(SIZES[:1]))
     best = training.train_stages(config, STAGES, *data, tmp_path, **CLASSES, callbacks=[watch])
 
     for folder, before, first in zip(("16s", "8s"), ("32s", "16s"), started[1:], strict=True):

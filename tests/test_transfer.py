@@ -7,7 +7,7 @@ import pytest
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.layers import BilinearUpsampling
-from fcn_keras.training import save_model
+from fcn_keras.loading import save_model
 from fcn_keras.transfer import start_from
 
 TINY = {"backbone": "tiny", "weights": None, "head_width": 16}
