@@ -31,6 +31,7 @@ setup(
         "pillow>=11.1",
         "scipy>=1.13",
         "jinja2>=3.1",
+        "filelock>=3.12",
         "simplejpeg>=1.8",
         "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
         "opencv-python-headless>=4.9",

@@ -14,6 +14,7 @@ __all__ = [
     "RECIPES",
     "BilinearUpsampling",
     "CaffeSGD",
+    "Checkpoint",
     "ConfusionMatrix",
     "FCN8s",
     "FCN16s",
@@ -40,6 +41,7 @@ make_lazy(
     {
         "backbones": ["BACKBONES", "MEANS"],
         "caffe": [],
+        "checkpoint": ["Checkpoint"],
         "classifiers": [],
         "convolutionalize": ["convolutionalize"],
         "decoder": ["Stream"],

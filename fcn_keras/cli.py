@@ -34,13 +34,11 @@ _of_learning = partial(typer.Option, rich_help_panel="Learning")
 RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
 ]
-Data = Annotated[
-    str,
-    typer.Option(
-        help="camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, "
-        "synthetic, tfds:NAME, or the YAML file of your folders (see data init)."
-    ),
-]
+DATA_HELP = (
+    "camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, synthetic, "
+    "tfds:NAME, or the YAML file of your folders (see data init)."
+)
+Data = Annotated[str, typer.Option(help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
 
 
@@ -153,9 +151,22 @@ def quickstart(
 
 @app.command()
 def train(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="The run's folder; must not hold a run yet.")],
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; must not hold a run yet.")
+    ] = None,
     data_dir: DataDir = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Instead of --out: go on with a run that was broken off, exactly; its options are "
+            "in its folder. Given with options it begins the run if there is none.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="TIME", help="Such as 30s, 10min, 2h, or a number of steps.")
+    ] = "10min",
     recipe: Annotated[
         str,
         typer.Option(
@@ -313,8 +324,20 @@ def train(
     An option that is not given has the value of the recipe, and where that is silent, the default.
     """
     options = {key: value for key, value in locals().items() if value not in (None, [])}
+    del options["checkpoint_every"]
+    for name in ("out", "resume"):
+        options.pop(name, None)
+    if (out is None) == (resume is None):
+        raise ConfigError("give --out RUN for a new run, or --resume RUN to go on with one.")
+    folder = out or resume
     models = _stages(options)
-    _train(_config(options), options.pop("out"), models)
+    if "data" in options:
+        config = _config(options)
+    elif resume is None:
+        raise ConfigError("--data: not given. Name a data set, or the YAML file of your folders.")
+    else:
+        config, models = _as_begun(resume, options)
+    _train(config, folder, models, resume=resume is not None, checkpoint_every=checkpoint_every)
 
 
 @app.command()
@@ -495,9 +518,24 @@ def _config(options):
         if name in options:
             options[name] = str(options[name])
     recipe = options.pop("recipe")
-    if recipe.lower().endswith((".yaml", ".yml")):
+    if isinstance(recipe, str) and recipe.lower().endswith((".yaml", ".yml")):
         recipe = read_recipe(recipe)
     return resolve(recipe, options)
+
+
+def _as_begun(run, options):
+    """The `TrainConfig` and the stages of a run, with options that were given beside."""
+    from fcn_keras import run_folder
+
+    config, stages = run_folder.read_begun(run)
+    if options.keys() - {"recipe"}:
+        config = _config({**options, "recipe": config.model_dump()})
+    elif options["recipe"] != "default":
+        raise ConfigError(
+            f"--recipe {options['recipe']}: a run goes on with the options it was begun with. "
+            "Leave it out, or give all of the options it was begun with."
+        )
+    return config, stages
 
 
 def _stages(options):
@@ -523,18 +561,21 @@ def _pair(option, text, separator, kind, example):
     return first, second
 
 
-def _train(config, out, stages=None):
+def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     """One run, or with the names of nets in `stages` one for each of them."""
     _import_tensorflow()
     import pipelines
-    from fcn_keras import training
+    from fcn_keras import run_folder, training
+    from fcn_keras.checkpoint import parse_every
     from fcn_keras.progress import TrainingProgress, duration
     from pipelines.check import overlaps
 
+    parse_every(checkpoint_every)
+    is_new = not (resume and run_folder.is_begun(out))
     if stages:
-        training.check_stages(stages, out)
-    else:
-        training.check_folder(out)
+        training.check_stages(stages, out, is_new=is_new)
+    elif is_new:
+        run_folder.check_new(out)
 
     started = time.perf_counter()
     found = _checked(
@@ -548,20 +589,26 @@ def _train(config, out, stages=None):
     splits = dict(zip(("train", "val"), (one.split for one in found), strict=True))
     class_pixels = found[0].class_pixels
     augmentation = pipelines.Augmentation(config.crop, config.scale, config.mirror, config.colour)
-    train_data = partial(
-        pipelines.train_dataset,
-        splits["train"],
-        batch_size=config.batch_size,
-        augmentation=augmentation,
-        seed=config.seed,
-        cache=config.cache,
-    )
+    of_data = {
+        "split": splits["train"],
+        "batch_size": config.batch_size,
+        "augmentation": augmentation,
+        "seed": config.seed,
+    }
+    train_data = partial(pipelines.train_dataset, **of_data, cache=config.cache)
     size = int(train_data().cardinality())
     arguments = (train_data, pipelines.eval_dataset(splits["val"]), out)
     options = {
         "class_names": splits["train"].class_names,
         "palette": splits["train"].palette,
         "class_pixels": class_pixels,
+        "resume": resume,
+        "checkpoint_every": checkpoint_every,
+        "fingerprints": {
+            name: pipelines.fingerprint(one)
+            for name, one in zip(("train", "val"), found, strict=True)
+        },
+        "batch_ids": partial(pipelines.batch_ids, **of_data),
     }
     with TrainingProgress(console, config.steps(size), config.passes(size)) as progress:
         options["callbacks"] = [progress]

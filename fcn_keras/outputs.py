@@ -1,8 +1,12 @@
 """Where results go: checked before any work is done, and nothing of the user's is replaced."""
 
+import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
+
+import filelock
 
 from fcn_keras.errors import ConfigError
 
@@ -23,6 +27,48 @@ def check_folder(folder):
         raise ConfigError(
             f"{folder}: no permission to write in {there}. Choose another folder, or change that."
         )
+
+
+def check_space(folder, needed, what):
+    """Checks that a folder's disk has room.
+
+    Args:
+        folder: it, or the nearest folder above it, is looked at.
+        needed: bytes.
+        what: words for what needs them.
+
+    Raises:
+        ConfigError: there is less room.
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ConfigError(
+            f"{folder}: {_size(free)} are free there, and {what} take about {_size(needed)}. Make "
+            "room, or choose another folder (--out)."
+        )
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Holds a folder for one process; whatever ends the process gives it free.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    lock = filelock.FileLock(Path(folder) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(
+            f"{folder}: another training is writing there. Wait for its end, or choose another "
+            "folder (--out)."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_file(option, path, ending):
@@ -62,3 +108,7 @@ def write_text(path, text):
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8", errors="replace")
     os.replace(temporary, path)
+
+
+def _size(count):
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -35,23 +35,44 @@ class RunLog(keras.callbacks.Callback):
     callbacks after it.
     """
 
-    def __init__(self, out, train_batch, val_data, class_names, palette, steps):
-        """Writes into `out`, which exists, and ends training after `steps` batches.
+    def __init__(
+        self, out, train_batch, val_data, class_names, palette, steps, first=(0, 0), batch_ids=None
+    ):
+        """Writes into `out`, which exists; what stands there of `first`'s epoch and later goes.
 
-        `train_batch` is the number of images in a batch.
+        Args:
+            out: the run's folder.
+            train_batch: images in a batch.
+            val_data: as in `training.train`; some of its first images are shown.
+            class_names: a name for each class.
+            palette: a colour for each class.
+            steps: batches after which training ends.
+            first: epoch and step of the first batch.
+            batch_ids: as in `training.train`.
         """
         super().__init__()
         self.out, self.train_batch, self.steps_left = out, train_batch, steps
+        self.first, self.batch_ids = first, batch_ids
         self.class_names, self.palette = class_names, palette
         self.shown = [
             (images[0].numpy(), masks[0].numpy()) for images, masks in val_data.take(SHOWN)
         ]
         self.best_report = None
+        self._cut_history(first[0])
         self.writer = tf.summary.create_file_writer(str(out / "tensorboard"))
+
+    def get_state(self):
+        """What a checkpoint keeps."""
+        return self.best_report
+
+    def set_state(self, state):
+        """Goes on from a checkpoint."""
+        self.best_report = state
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
-        self.started, self.batches = time.perf_counter(), 0
+        self.started, self.batches, self.trained = time.perf_counter(), 0, 0
+        self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
         """Stops the run as soon as the loss is no number, and where its iterations end."""
@@ -61,17 +82,13 @@ class RunLog(keras.callbacks.Callback):
             self.model.stop_training = True
         self.trained = time.perf_counter() - self.started  # Without validation.
         if not math.isfinite(logs["loss"]):
-            raise ConfigError(
-                f"the loss became {logs['loss']} at step {batch + 1} of the epoch. Lower the "
-                "learning rate (--learning-rate"
-                + ("; a summed loss takes about 1e-10)" if self._is_summed() else ")")
-                + ("; the best model so far is kept." if self.best_report else ".")
-            )
+            raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the model if it is the best so far, and writes the epoch down."""
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        logs["images_per_second"] = self.batches * self.train_batch / self.trained
+        if self.batches:
+            logs["images_per_second"] = self.batches * self.train_batch / self.trained
         logs["seconds"] = time.perf_counter() - self.started
         self._append_history(epoch + 1, logs)
         self._write_scalars(epoch + 1, logs)
@@ -90,11 +107,28 @@ class RunLog(keras.callbacks.Callback):
         """Closes the log."""
         self.writer.close()
 
-    def _is_summed(self):
-        return getattr(self.model.loss, "reduction", None) == "sum"
+    def _loss_fault(self, batch, loss):
+        step = batch + (self.first[1] if self.epoch == self.first[0] else 0)
+        images = ""
+        if self.batch_ids:
+            images = f" (images {', '.join(map(str, self.batch_ids(epoch=self.epoch, step=step)))})"
+        is_summed = getattr(self.model.loss, "reduction", None) == "sum"
+        return (
+            f"the loss became {loss} at step {step + 1} of epoch {self.epoch + 1}{images}. Lower "
+            "the learning rate (--learning-rate"
+            + ("; a summed loss takes about 1e-10)." if is_summed else ").")
+            + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
+        )
 
     def _metric(self):
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
+
+    def _cut_history(self, epochs):
+        """Leaves the lines of the first epochs; those of a run that is resumed come again."""
+        path = self.out / "history.csv"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            outputs.write_text(path, "".join(lines[: 1 + epochs]))
 
     def _append_history(self, epoch, logs):
         path = self.out / "history.csv"

@@ -1,15 +1,4 @@
-"""One training run: a folder with the best model, its figures, its history and pictures.
-
-RUN/model.keras    the model of the epoch with the best validation mean IU
-RUN/config.yaml    everything that decided the result, and the class names and colours
-RUN/metrics.json   that model's figures on the validation split
-RUN/history.csv    a line for each epoch
-RUN/tensorboard/   scalars, predicted pictures, confusion matrix
-RUN/pictures/      image | truth | prediction
-
-A staged training is a folder of such runs, RUN/32s, RUN/16s and RUN/8s; the last one's model,
-configuration and figures are in RUN too.
-"""
+"""One training run, or several from coarse to fine; what they write is in `run_folder`."""
 
 import os
 import shutil
@@ -17,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import keras
-import yaml
 
-from fcn_keras import outputs
+from fcn_keras import outputs, run_folder
+from fcn_keras.checkpoint import KEPT, Checkpoint, Position, size_of
 from fcn_keras.decoder import Stream
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
@@ -30,20 +19,23 @@ from fcn_keras.recipes import STAGES
 from fcn_keras.run_log import RunLog
 from fcn_keras.transfer import start_from
 
-RUN_FILES = (
-    "model.keras",
-    "config.yaml",
-    "metrics.json",
-    "history.csv",
-    "tensorboard",
-    "pictures",
-)
-
 
 def train(
-    config, train_data, val_data, out, *, class_names, palette, class_pixels=None, callbacks=()
+    config,
+    train_data,
+    val_data,
+    out,
+    *,
+    class_names,
+    palette,
+    class_pixels=None,
+    callbacks=(),
+    resume=False,
+    checkpoint_every="10 min",
+    fingerprints=None,
+    batch_ids=None,
 ):
-    """Trains, validates and keeps the best model.
+    """Trains, validates and keeps the best model; or goes on with a training that was broken off.
 
     Args:
         config: a `TrainConfig`.
@@ -51,59 +43,104 @@ def train(
             images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known cardinality, and
             `train_data(start=(epoch, step))` one that goes on from that batch without end; as
             `functools.partial(pipelines.train_dataset, split, ...)` does.
-        val_data: the same for validation, at native sizes.
+        val_data: a `tf.data.Dataset` for validation, at native sizes.
         out: the run's folder; made here, must not hold a run yet.
         class_names: a name for each class.
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
         class_pixels: labelled pixels of each class in the training split; needed for
             `config.class_balance`.
         callbacks: further Keras callbacks, for showing progress.
+        resume: go on with the run in `out` from its last checkpoint; if there is none, begin.
+        checkpoint_every: steps, or a time such as "10 min", from one checkpoint to the next.
+        fingerprints: of the training and the validation split, as `pipelines.fingerprint` gives
+            them; a run is not resumed on other data.
+        batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
+            message about a loss that is no number.
 
     Returns:
         The report of the best epoch on the validation split, as in `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run already, a frozen layer does not exist, the model of
-            `config.init_from` does not fit, the run is too short for one update, or the loss became
-            infinite or NaN.
-        ModelError: the model of `config.init_from` cannot be loaded.
+        ConfigError: the folder holds a run already, or one that was begun otherwise, or another
+            process writes there, or its disk has no room; a frozen layer does not exist, the model
+            of `config.init_from` does not fit, the run is too short for one update, or the loss
+            became infinite or NaN.
+        ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
+        Stopped: Ctrl-C or SIGTERM; the training has been saved.
     """
     out = Path(out)
-    check_folder(out)
+    is_begun = resume and run_folder.is_begun(out)
+    config = config.model_copy(update={"precision": resolve_precision(config.precision)})
+    if is_begun:
+        run_folder.check_unchanged(out, config, fingerprints)
+        if run_folder.is_finished(out):
+            return run_folder.best_report(out)
+    else:
+        run_folder.check_new(out)
     out.mkdir(parents=True, exist_ok=True)
-    precision = resolve_precision(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        model = build_model(config, len(class_names))
-    finally:
-        keras.config.set_dtype_policy(before)
-
-    steps = int(train_data().cardinality())
-    if config.init_from:
-        start_from(model, config.init_from)
-    compile_model(model, config, steps, class_pixels)
-    resolved = config.model_copy(update={"precision": precision})
-    write_run_config(out, resolved, class_names, palette)
-
-    log = RunLog(out, config.batch_size, val_data, class_names, palette, config.steps(steps))
-    last = config.passes(steps)
-    every = config.validate_every
-    model.fit(
-        train_data(start=(0, 0)),
-        validation_data=val_data,
-        epochs=last,
-        steps_per_epoch=steps,
-        validation_freq=[e for e in range(1, last + 1) if e % every == 0 or e == last],
-        callbacks=[log, *callbacks],
-        shuffle=False,  # The data set shuffles itself.
-        verbose=0,
-    )
+    with outputs.locked(out):
+        checkpoint = Checkpoint(
+            out / run_folder.CHECKPOINTS,
+            every=checkpoint_every,
+            advice=f"fcn-keras train --resume {out}",
+        )
+        steps = int(train_data().cardinality())
+        model = _compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+        if not is_begun:
+            needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
+            outputs.check_space(out, needed, "the checkpoints and the model")
+            run_folder.begin(out, config, class_names, palette, fingerprints)
+        epoch, step = checkpoint.position
+        log = RunLog(
+            out,
+            config.batch_size,
+            val_data,
+            class_names,
+            palette,
+            config.steps(steps) - epoch * steps - step,
+            checkpoint.position,
+            batch_ids,
+        )
+        checkpoint.also = (log,)
+        _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
+        run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
     return log.best_report
 
 
-def train_stages(config, models, train_data, val_data, out, **options):
+def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks):
+    """`model.fit` from the checkpoint's position on."""
+    if checkpoint.train_logs:
+        _validate(model, val_data, checkpoint, log)
+    last, every = config.passes(steps), config.validate_every
+    try:
+        model.fit(
+            train_data(start=checkpoint.position),
+            validation_data=val_data,
+            initial_epoch=checkpoint.position.epoch,
+            epochs=last,
+            steps_per_epoch=steps,
+            validation_freq=[e for e in range(1, last + 1) if e % every == 0 or e == last],
+            callbacks=[log, checkpoint, *callbacks],
+            shuffle=False,  # The data set shuffles itself.
+            verbose=0,
+        )
+    finally:
+        checkpoint.close()
+
+
+def _validate(model, val_data, checkpoint, log):
+    """Ends an epoch whose training had ended when the run was stopped."""
+    checkpoint.restore(model)
+    epoch = checkpoint.position.epoch
+    found = model.evaluate(val_data, return_dict=True, verbose=0)
+    log.set_model(model)
+    log.on_epoch_begin(epoch)
+    validation = {f"val_{name}": value for name, value in found.items()}
+    log.on_epoch_end(epoch, {**checkpoint.train_logs, **validation})
+    checkpoint.position = Position(epoch + 1, 0)
+
+
+def train_stages(config, models, train_data, val_data, out, *, resume=False, **options):
     """Trains coarse nets first and each finer one from the best model of the one before.
 
     Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
@@ -115,6 +152,7 @@ def train_stages(config, models, train_data, val_data, out, **options):
         train_data: as in `train`.
         val_data: as in `train`.
         out: the folder of all stages.
+        resume: as in `train`: finished stages stay as they are.
         **options: further arguments of `train`.
 
     Returns:
@@ -124,24 +162,31 @@ def train_stages(config, models, train_data, val_data, out, **options):
         ConfigError: as in `train`, or the models are not a sequence of nets from coarse to fine.
         ModelError: as in `train`.
     """
-    folders, source = check_stages(models, out), config.init_from
-    for model, folder in zip(models, folders, strict=True):
-        stage = config.model_copy(update={"model": model, "init_from": source})
-        best = train(stage, train_data, val_data, folder, **options)
-        source = str(folder)
-    for name in ("model.keras", "metrics.json", "config.yaml"):
-        temporary = Path(out) / f".{name}.tmp"
-        shutil.copy(folder / name, temporary)
-        os.replace(temporary, Path(out) / name)
+    out = Path(out)
+    is_begun = resume and run_folder.is_begun(out)
+    folders, source = check_stages(models, out, is_new=not is_begun), config.init_from
+    out.mkdir(parents=True, exist_ok=True)
+    with outputs.locked(out):
+        if not is_begun:
+            names, palette = options["class_names"], options["palette"]
+            run_folder.begin(out, config, names, palette, stages=models)
+        for model, folder in zip(models, folders, strict=True):
+            stage = config.model_copy(update={"model": model, "init_from": source})
+            best = train(stage, train_data, val_data, folder, resume=is_begun, **options)
+            source = str(folder)
+        for name in ("model.keras", "metrics.json", "config.yaml", "finished.json"):
+            temporary = out / f".{name}.tmp"
+            shutil.copy(folder / name, temporary)
+            os.replace(temporary, out / name)
     return best
 
 
-def check_stages(models, out):
+def check_stages(models, out, *, is_new=True):
     """Checks the folders of a staged training and returns them in order: `out/32s` and so on.
 
     Raises:
-        ConfigError: the models are not a sequence of nets from coarse to fine, or one of the
-            folders, or `out`, holds a run already or cannot be written.
+        ConfigError: the models are not a sequence of nets from coarse to fine, or with `is_new` one
+            of the folders, or `out`, holds a run already or cannot be written.
     """
     order = [STAGES.index(model) if model in STAGES else -1 for model in models]
     if not order or order[0] < 0 or any(a >= b for a, b in pairwise(order)):
@@ -150,24 +195,26 @@ def check_stages(models, out):
             "--stages 32,16,8), from coarse to fine."
         )
     folders = [Path(out) / model.removeprefix("fcn") for model in models]
-    for folder in (out, *folders):
-        check_folder(folder)
+    if is_new:
+        for folder in (out, *folders):
+            run_folder.check_new(folder)
     return folders
 
 
-def check_folder(out):
-    """Checks that a folder can take a run; makes nothing.
-
-    Raises:
-        ConfigError: it holds something that a run would write, or cannot be written to.
-    """
-    found = [name for name in RUN_FILES if (Path(out) / name).exists()]
-    if found:
-        raise ConfigError(
-            f"{out}: holds a run already, or part of one ({', '.join(found)}). Choose another "
-            "folder (--out), or remove it."
-        )
-    outputs.check_folder(out)
+def _compiled(config, num_classes, steps, class_pixels, is_new):
+    """The model ready for `fit`; one that gets a checkpoint's weights needs none before."""
+    keras.utils.set_random_seed(config.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        source = config if is_new else config.model_copy(update={"weights": None})
+        model = build_model(source, num_classes)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if config.init_from and is_new:
+        start_from(model, config.init_from)
+    compile_model(model, config, steps, class_pixels)
+    return model
 
 
 def build_model(config, num_classes):
@@ -251,16 +298,3 @@ def resolve_precision(precision):
         flags = ""
     fast = "avx512_bf16" in flags or "amx_bf16" in flags
     return "mixed_bfloat16" if fast else "float32"
-
-
-def write_run_config(out, config, class_names, palette):
-    """Writes `config.yaml`: the resolved options, and what the classes are called."""
-    content = {
-        "options": config.model_dump(mode="json"),
-        "classes": [
-            {"name": name, "colour": [int(c) for c in colour]}
-            for name, colour in zip(class_names, palette, strict=True)
-        ],
-    }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    (out / "config.yaml").write_text(text, encoding="utf-8")

@@ -22,6 +22,7 @@ from pipelines.datasets import (
 from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError, raise_all
 from pipelines.examples import read_example
+from pipelines.fingerprint import fingerprint
 from pipelines.split import Example, Split, distinct_palette
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "DataError",
     "Example",
     "Split",
+    "batch_ids",
     "check",
     "distinct_palette",
     "encode_hha",
     "eval_dataset",
+    "fingerprint",
     "joint_dataset",
     "read",
     "read_example",
@@ -58,6 +61,7 @@ DATASETS = {
 _HEAVY = {  # Name -> module.
     "Augmentation": "augment",
     "NYUDV2_CAMERA": "hha",
+    "batch_ids": "build",
     "encode_hha": "hha",
     "eval_dataset": "build",
     "joint_dataset": "joint",

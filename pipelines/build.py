@@ -74,37 +74,66 @@ def train_dataset(
             thread.compose = transform(augmentation)
         return seed_and_apply(thread.compose, *read(index), int(sample_seed))
 
-    is_whole = augmentation.crop is None
-    groups = _orientations(split) if is_whole and batch_size > 1 else [np.arange(len(split))]
-    if not any(len(group) >= batch_size for group in groups):
-        groups = [np.arange(len(split))]
-    full = [len(group) // batch_size * batch_size for group in groups]
-    steps, passes = sum(full) // batch_size, itertools.count()
+    order = _Order(split, batch_size, augmentation, seed)
 
-    def order(epoch):
-        """Indices are shuffled, not images; a seed for each sample, before anything is parallel."""
-        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
-        rng = np.random.default_rng((seed, epoch))
-        batches = np.concatenate(
-            [
-                rng.permutation(g)[:n].reshape(-1, batch_size)
-                for g, n in zip(groups, full, strict=True)
-            ]
-        )
-        shuffled = rng.permutation(batches)
-        seeds = rng.integers(2**32, size=batches.shape)
-        return zip(shuffled[:, number::workers], seeds[:, number::workers], strict=True)
+    def share_of(epoch, first=0):
+        indices, seeds = order.of_epoch(epoch)
+        return zip(indices[first:, number::workers], seeds[first:, number::workers], strict=True)
 
     def endless():
         epoch, step = start
-        for later in itertools.count(epoch):
-            yield from itertools.islice(order(later), step if later == epoch else 0, None)
+        yield from share_of(epoch, step)
+        for later in itertools.count(epoch + 1):
+            yield from share_of(later)
 
-    size = (None, None) if is_whole else tuple(augmentation.crop)
+    size = augmentation.crop or (None, None)
     shape = (batch_size // workers, *size)
     if start is not None:
         return _dataset(endless, tf.data.INFINITE_CARDINALITY, load, shape)
-    return _dataset(lambda: order(next(passes)), steps, load, shape)
+    passes = itertools.count()
+    return _dataset(lambda: share_of(next(passes)), order.steps, load, shape)
+
+
+def batch_ids(split, *, batch_size, augmentation, seed=0, epoch, step):
+    """The ids of the examples in one batch of `train_dataset`; for messages.
+
+    Args:
+        split: as there, and so are `batch_size`, `augmentation` and `seed`.
+        batch_size: images in a batch.
+        augmentation: an `Augmentation`.
+        seed: of the order.
+        epoch: counted from 0.
+        step: of that epoch, counted from 0.
+
+    Returns:
+        A list of ids.
+    """
+    indices, _ = _Order(split, batch_size, augmentation, seed).of_epoch(epoch)
+    return [split.examples[index].id for index in indices[step]]
+
+
+class _Order:
+    """Which examples make up the batches of each epoch, and a seed for each sample."""
+
+    def __init__(self, split, batch_size, augmentation, seed):
+        """`steps` is the number of batches in an epoch."""
+        self.batch_size, self.seed = batch_size, seed
+        is_padded = augmentation.crop is None and batch_size > 1
+        groups = _orientations(split) if is_padded else [np.arange(len(split))]
+        if not any(len(group) >= batch_size for group in groups):
+            groups = [np.arange(len(split))]
+        self.groups = groups
+        self.steps = sum(len(group) // batch_size for group in groups)
+
+    def of_epoch(self, epoch):
+        """Example numbers `[steps, b]`, and seeds: drawn here, before anything is parallel."""
+        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        rng = np.random.default_rng((self.seed, epoch))
+        size = self.batch_size
+        batches = np.concatenate(
+            [rng.permutation(g)[: len(g) // size * size].reshape(-1, size) for g in self.groups]
+        )
+        return rng.permutation(batches), rng.integers(2**32, size=batches.shape)
 
 
 def eval_dataset(split, *, batch_size=1):

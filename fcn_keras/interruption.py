@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM, noted so that a training can finish its step and save before it ends."""
+
+import signal
+import sys
+import threading
+
+
+class Stopped(SystemExit):
+    """A training that was asked to stop, and has saved; the exit status is the shell's for it."""
+
+    def __init__(self, number, message):
+        """For the signal of that number; the message goes to the standard error output."""
+        super().__init__(128 + number)
+        print(message, file=sys.stderr)
+
+
+class StopSignals:
+    """Notes the first Ctrl-C or SIGTERM in `received`; a second Ctrl-C stops at once, as usual."""
+
+    def __init__(self):
+        """Does nothing yet."""
+        self.received = None
+        self._before = {}
+
+    def listen(self):
+        """Takes the signals over; in the main thread only, where Python can."""
+        if threading.current_thread() is threading.main_thread() and not self._before:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+
+    def close(self):
+        """Gives the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number, frame):
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+        print("stopping: finishing the step and saving ...", file=sys.stderr)
