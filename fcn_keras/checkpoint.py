@@ -38,7 +38,7 @@ class Checkpoint(keras.callbacks.Callback):
 
         checkpoint = fcn_keras.Checkpoint("runs/mine/checkpoints")
         train = pipelines.train_dataset(split, ..., start=checkpoint.position)
-        model.fit(train, steps_per_epoch=steps, epochs=30, callbacks=[checkpoint],
+        model.fit(train, steps_per_epoch=steps, epochs=30, shuffle=False, callbacks=[checkpoint],
                   initial_epoch=checkpoint.position.epoch)
 
     The first time that starts at the beginning, and after an interruption, by whatever, the same
@@ -47,7 +47,15 @@ class Checkpoint(keras.callbacks.Callback):
     so that what they stop is not saved.
     """
 
-    def __init__(self, folder, *, every="10 min", also=(), advice="run the same script again"):
+    def __init__(
+        self,
+        folder,
+        *,
+        every="10 min",
+        also=(),
+        batch_ids=None,
+        advice="run the same script again",
+    ):
         """Looks for the last good checkpoint; damaged ones are skipped with a warning.
 
         Args:
@@ -55,6 +63,8 @@ class Checkpoint(keras.callbacks.Callback):
             every: a number of steps, or a time such as "30 s", "10 min", "2 h".
             also: objects (callbacks, for example) with `get_state()`, which gives something that
                 JSON can hold, and `set_state(state)`, which takes it.
+            batch_ids: a function of `epoch` and `step` that names the examples of a batch, for the
+                message about weights that are no numbers.
             advice: how to go on, for the line that is printed when a signal has stopped it.
 
         Raises:
@@ -64,7 +74,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.folder = Path(folder)
         self.every_steps, self.every_seconds = parse_every(every)
-        self.also, self.advice = also, advice
+        self.also, self.batch_ids, self.advice = also, batch_ids, advice
         self.source, self.state = _newest(self.folder)
         self.position = Position(*self.state["position"])
         self.signals = StopSignals()
@@ -166,7 +176,7 @@ class Checkpoint(keras.callbacks.Callback):
         if 0 < self.position.step < self.params["steps"]:
             variables |= _metric_variables(self.model)
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
-        self._check_finite(arrays)
+        self._check_finite(variables, arrays)
         state = {
             "position": self.position,
             "train_logs": self.state["train_logs"],
@@ -203,25 +213,27 @@ class Checkpoint(keras.callbacks.Callback):
         where = f"after step {step} of epoch {epoch + 1}" if step else f"after epoch {epoch}"
         raise Stopped(self.signals.received, f"stopped {where}, and saved. To go on: {self.advice}")
 
-    def _check_finite(self, arrays):
+    def _check_finite(self, variables, arrays):
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
+                last = Position(self.position.epoch, self.position.step - 1)
                 raise ConfigError(
-                    f"{name} has values that are infinite or no numbers after step "
-                    f"{self.position.step} of epoch {self.position.epoch + 1}; this is not saved, "
-                    "and the last checkpoint is kept. Lower the learning rate (--learning-rate)."
+                    f"{variables[name].path} has values that are infinite or no numbers after "
+                    f"{step_in_words(last, self.batch_ids)}. This is not saved; the checkpoint "
+                    "before it is kept. Lower the learning rate (--learning-rate)."
                 )
 
     def _assign(self, variables):
         for name, variable in variables.items():
-            value = self._arrays.get(name)
-            if value is None or value.shape != tuple(variable.shape):
-                found = "is not in it" if value is None else f"has the shape {value.shape} there"
+            there, here = self._arrays.get(name), tuple(variable.shape)
+            if there is None or there.shape != here:
+                found = "is not in it" if there is None else f"has the shape {there.shape} there"
                 raise ConfigError(
-                    f"{self.folder}: the checkpoint is of another model or optimizer: {name} "
-                    f"{found}. Resume with the options it was begun with, or choose another folder."
+                    f"{self.folder}: the checkpoint is of another model or optimizer: "
+                    f"{variable.path}, of the shape {here}, {found}. Go on with the model it was "
+                    "begun with, or choose another folder."
                 )
-            variable.assign(value)
+            variable.assign(there)
 
 
 def parse_every(every):
@@ -238,6 +250,15 @@ def parse_every(every):
         )
     number, unit = int(found[1]), found[2]
     return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
+
+
+def step_in_words(position, batch_ids=None):
+    """A batch as `step 3 of epoch 1 (images a, b)`, for a message."""
+    epoch, step = position
+    words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
+    if step >= 0 and batch_ids:
+        words += f" (images {', '.join(map(str, batch_ids(epoch=epoch, step=step)))})"
+    return words
 
 
 def size_of(model):
@@ -265,7 +286,7 @@ def _newest(folder):
 
 
 def _kept_variables(model):
-    """Weights, optimizer and random states by name; the names' numbers tell equal paths apart."""
+    """Weights, optimizer and random states, by number: Keras may name a second model otherwise."""
     loss = [generator.state for generator in _generators(model.loss)]
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "loss": loss}
     return _named(groups)
@@ -278,7 +299,7 @@ def _metric_variables(model):
 
 def _named(groups):
     return {
-        f"{group}/{number}/{variable.path}": variable
+        f"{group}/{number}": variable
         for group, variables in groups.items()
         for number, variable in enumerate(variables)
     }

@@ -1,5 +1,6 @@
 """The command line, `fcn-keras`: wiring only. TensorFlow is imported inside the commands."""
 
+import errno
 import os
 import sys
 import tempfile
@@ -571,6 +572,8 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     from pipelines.check import overlaps
 
     parse_every(checkpoint_every)
+    if resume and run_folder.is_finished(out):
+        console.print(f"{out} is finished; its figures are:", soft_wrap=True)
     is_new = not (resume and run_folder.is_begun(out))
     if stages:
         training.check_stages(stages, out, is_new=is_new)
@@ -764,4 +767,20 @@ def _users_mistake(error):
     if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
         # From inside a tf.data pipeline, such as a file that has gone since the check.
         return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'the disk'}: no space left. Make room; what was saved is kept."
+    if _is_out_of_memory(error):
+        return (
+            "out of memory. Use smaller crops (--crop), smaller batches (--batch-size) or a "
+            "narrower head (--head-width); what was saved is kept."
+        )
     return None
+
+
+def _is_out_of_memory(error):
+    """Of the GPU or of the machine, while TensorFlow computes or while a batch is made."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    is_tensorflows = type(error).__module__.startswith("tensorflow.")
+    signs = ("MemoryError: ", "Insufficient memory", "OutOfMemoryError")
+    return is_tensorflows and any(sign in str(error) for sign in signs)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from fcn_keras import outputs
+from fcn_keras.checkpoint import step_in_words
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation import confusion_picture, report
 from fcn_keras.loading import save_model
@@ -109,13 +110,10 @@ class RunLog(keras.callbacks.Callback):
 
     def _loss_fault(self, batch, loss):
         step = batch + (self.first[1] if self.epoch == self.first[0] else 0)
-        images = ""
-        if self.batch_ids:
-            images = f" (images {', '.join(map(str, self.batch_ids(epoch=self.epoch, step=step)))})"
+        where = step_in_words((self.epoch, step), self.batch_ids)
         is_summed = getattr(self.model.loss, "reduction", None) == "sum"
         return (
-            f"the loss became {loss} at step {step + 1} of epoch {self.epoch + 1}{images}. Lower "
-            "the learning rate (--learning-rate"
+            f"the loss became {loss} at {where}. Lower the learning rate (--learning-rate"
             + ("; a summed loss takes about 1e-10)." if is_summed else ").")
             + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
         )

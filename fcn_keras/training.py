@@ -82,6 +82,7 @@ def train(
         checkpoint = Checkpoint(
             out / run_folder.CHECKPOINTS,
             every=checkpoint_every,
+            batch_ids=batch_ids,
             advice=f"fcn-keras train --resume {out}",
         )
         steps = int(train_data().cardinality())

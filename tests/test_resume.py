@@ -1,0 +1,285 @@
+"""`fcn-keras train --resume`: what becomes of a run that ends before its end."""
+
+import csv
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import pipelines
+from fcn_keras import checkpoint_file, outputs
+
+EPOCHS, STEPS = 6, 7
+OPTIONS = (
+    *("--backbone", "tiny", "--weights", "none", "--head-width", "16", "--batch-size", "2"),
+    *("--crop", "32x48", "--epochs", EPOCHS, "--checkpoint-every", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A user's own data set: 14 images to train on, 12 to validate on."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for split, count in (("train", 2 * STEPS), ("val", 12)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for number in range(count):
+            mask = rng.integers(0, 3, (5, 7), "uint8").repeat(8, axis=0).repeat(8, axis=1)
+            image = np.repeat(mask[..., None] * 80, 3, axis=-1) + rng.integers(0, 40, (40, 56, 3))
+            Image.fromarray(image.astype("uint8")).save(root / split / f"images/{number}.png")
+            Image.fromarray(mask).save(root / split / f"masks/{number}.png")
+    (root / "data.yaml").write_text(
+        "train: {images: train/images, masks: train/masks}\n"
+        "val: {images: val/images, masks: val/masks}\n"
+        "classes: [ground, road, car]\n"
+    )
+    return root
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "fcn_keras", "train", *map(str, arguments)]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(folders, tmp_path_factory):
+    """A run that nothing interrupts."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    options = ("--data", folders / "data.yaml", *OPTIONS)
+    subprocess.run(command(*options, "--out", run), check=True, capture_output=True)
+    return run
+
+
+def assert_same_run(run, whole):
+    """Last weights, best model's figures and every epoch's; but for what a clock has measured."""
+    ends = [json.loads((one / "finished.json").read_text()) for one in (run, whole)]
+    assert ends[0] == ends[1]
+    assert (run / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    histories = []
+    for one in (run, whole):
+        rows = list(csv.DictReader((one / "history.csv").read_text().splitlines()))
+        measured = ("images_per_second", "seconds")
+        histories.append([{k: v for k, v in row.items() if k not in measured} for row in rows])
+    assert histories[0] == histories[1]
+    assert not (run / "checkpoints").exists()
+
+
+def last_step(run):
+    steps = [int(path.stem[5:]) for path in (run / "checkpoints").glob("step-*.ckpt")]
+    return max(steps, default=0)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_as_one_that_was_not(folders, whole, tmp_path):
+    run, chance = tmp_path / "run", random.Random(0)
+    options = ("--data", folders / "data.yaml", *OPTIONS, "--resume", run)
+    left_half_saved = validations = 0
+    for kill in range(20):
+        process = start(*options)
+        target = 1 + 2 * kill
+        is_validation = kill % 5 == 4
+        if is_validation:  # After the last step of an epoch that is checkpointed.
+            target = (target // STEPS + 1) * STEPS - 1
+        is_save = kill % 5 == 1
+        while process.poll() is None and last_step(run) < target:
+            time.sleep(0.001)
+        if is_save:
+            give_up = time.monotonic() + 0.5
+            while not list(run.glob("checkpoints/.*.tmp")) and time.monotonic() < give_up:
+                pass
+        elif is_validation:
+            time.sleep(chance.uniform(0.1, 0.4))
+        else:
+            time.sleep(chance.uniform(0, 0.02))
+        process.kill()
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, err
+        left_half_saved += bool(list(run.glob("checkpoints/.*.tmp")))
+        validations += is_validation and last_step(run) % STEPS == STEPS - 1
+    assert left_half_saved and validations
+    done = subprocess.run(command(*options), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["in an epoch", "in a validation", "while it starts"])
+def test_a_signal_saves_and_prints_the_command_that_goes_on(folders, whole, tmp_path, where):
+    run = tmp_path / "run"
+    process = start("--data", folders / "data.yaml", *OPTIONS, "--out", run)
+    target = {"in an epoch": 2, "in a validation": STEPS - 1, "while it starts": -1}[where]
+    while process.poll() is None and last_step(run) < target:
+        time.sleep(0.001)
+    if where == "in a validation":
+        time.sleep(0.3)
+    elif where == "while it starts":
+        while process.poll() is None and not (run / "config.yaml").exists():
+            time.sleep(0.001)
+    process.terminate()
+    _, err = process.communicate()
+    if where == "while it starts" and process.returncode == -signal.SIGTERM:
+        pass  # Nothing was trained, and nothing is lost.
+    else:
+        assert process.returncode == 128 + signal.SIGTERM, err
+        assert f"and saved. To go on: fcn-keras train --resume {run}" in err
+        assert "Traceback" not in err
+    done = subprocess.run(command("--resume", run), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, whole)
+
+
+@pytest.fixture
+def begun(folders, tmp_path, whole):
+    """A run that was begun, on data that the test may change: the whole one without its end."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(folders, data)
+    shutil.copytree(whole, run)
+    (run / "finished.json").unlink()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["options"]["data"] = str(data / "data.yaml")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    return data, run
+
+
+def test_other_options_than_the_run_was_begun_with_are_refused(fcn_keras_cli, begun):
+    data, run = begun
+    status, _, err = fcn_keras_cli("train", "--resume", run, "--batch-size", 4, "--seed", 3)
+    assert status == 2
+    assert err.splitlines() == [
+        f"error: {run}: the run was begun with other options: batch_size was 2, now 4; seed was 0, "
+        "now 3. It goes on with those it has: leave these out, or begin another run (--out)."
+    ]
+
+
+def test_other_data_than_the_run_was_begun_with_is_refused(fcn_keras_cli, begun):
+    data, run = begun
+    (data / "train/images/3.png").unlink()
+    (data / "train/masks/3.png").unlink()
+    Image.new("RGB", (56, 40)).save(data / "train/images/5.png")
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 2
+    assert (
+        "the data has changed since the run was begun: data.yaml train: gone: 3; changed: 5." in err
+    )
+    assert "Traceback" not in err
+
+
+def test_a_second_process_in_a_runs_folder_is_refused(fcn_keras_cli, begun):
+    _, run = begun
+    with outputs.locked(run):
+        status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 2
+    assert f"error: {run}: another training is writing there." in err
+
+
+def test_a_finished_run_shows_its_figures_again(fcn_keras_cli, whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".lock"}
+    status, out, err = fcn_keras_cli("train", "--resume", whole)
+    assert status == 0, err
+    assert "is finished" in out and "mean IU" in out
+    assert before == {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.name != ".lock"}
+
+
+def test_out_and_resume_are_told_apart(fcn_keras_cli, begun, tmp_path):
+    data, run = begun
+    for arguments, message in (
+        ((), "give --out RUN for a new run, or --resume RUN to go on with one"),
+        (("--out", run, "--resume", run), "give --out RUN for a new run, or --resume RUN"),
+        (("--out", tmp_path / "x"), "--data: not given"),
+        (("--resume", tmp_path / "x"), "no run was begun there"),
+        (("--out", run, "--data", data / "data.yaml"), f"(fcn-keras train --resume {run})"),
+        (
+            ("--resume", run, "--recipe", "camvid"),
+            "a run goes on with the options it was",
+        ),
+        (("--resume", run, "--checkpoint-every", "often"), "checkpoint_every='often': must be"),
+    ):
+        status, _, err = fcn_keras_cli("train", *arguments)
+        assert (status, len(err.splitlines())) == (2, 1), err
+        assert message in err
+
+
+def test_a_disk_without_room_for_checkpoints_is_noticed_before_training(
+    fcn_keras_cli, folders, tmp_path, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=300_000))
+    run = tmp_path / "run"
+    status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, "--out", run)
+    assert status == 2
+    assert (
+        f"error: {run}: 0.3 MB are free there, and the checkpoints and the model take about" in err
+    )
+    assert not (run / "config.yaml").exists()
+
+
+def test_stages_go_on_in_the_stage_that_was_broken_off(fcn_keras_cli, folders, tmp_path):
+    options = ("--data", folders / "data.yaml", *OPTIONS, "--epochs", 1, "--stages", "32,16,8")
+    runs = [tmp_path / name for name in ("whole", "broken")]
+    for run in runs:
+        status, _, err = fcn_keras_cli("train", *options, "--out", run)
+        assert status == 0, err
+    # As if it had been killed in the second stage, before a checkpoint.
+    shutil.rmtree(runs[1] / "8s")
+    for name in ("finished.json", "metrics.json", "model.keras", "16s/finished.json"):
+        (runs[1] / name).unlink()
+    config = yaml.safe_load((runs[1] / "config.yaml").read_text())
+    config["options"]["init_from"] = None
+    config["stages"] = ["fcn32s", "fcn16s", "fcn8s"]
+    (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    status, _, err = fcn_keras_cli("train", "--resume", runs[1])
+    assert status == 0, err
+    ends = [json.loads((run / "finished.json").read_text()) for run in runs]
+    assert ends[0] == ends[1]
+    for name in ("32s", "8s"):
+        assert len(list((runs[1] / name).glob("*.keras"))) == 1
+
+
+def test_out_of_memory_says_what_to_lower(fcn_keras_cli, folders, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    def far_too_large(*args, **kwargs):
+        return tf.zeros([1 << 50])
+
+    monkeypatch.setattr(tf.data.Dataset, "take", far_too_large)
+    run = ("--out", tmp_path / "run")
+    status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, *run)
+    assert status == 2
+    assert err.startswith("error: out of memory. Use smaller crops (--crop), smaller batches")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_loss_that_is_no_number_names_step_and_images(fcn_keras_cli, folders, tmp_path):
+    run = tmp_path / "run"
+    status, _, err = fcn_keras_cli(
+        *("train", "--data", folders / "data.yaml", *OPTIONS, "--out", run),
+        *("--learning-rate", 1e30, "--warmup-steps", 0, "--schedule", "constant"),
+    )
+    assert status == 2
+    found = re.fullmatch(
+        r"error: .* (?:at|after) step (\d) of epoch 1 \(images (\d+), (\d+)\)\. .*"
+        r"Lower the learning rate \(--learning-rate\)\.\n",
+        err,
+    )
+    step = int(found[1]) - 1
+    named = pipelines.batch_ids(
+        pipelines.read(folders / "data.yaml", "train"),
+        batch_size=2, augmentation=pipelines.Augmentation((32, 48)), epoch=0, step=step,
+    )  # fmt: skip
+    assert [found[2], found[3]] == named
+    kept = checkpoint_file.in_order(run / "checkpoints")
+    assert all(checkpoint_file.read_state(path)["position"][1] <= step for path in kept)
