@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-import tempfile
 import time
 from enum import StrEnum
 from functools import partial
@@ -13,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fcn_keras import cli_data, outputs
+from fcn_keras import cli_data, cli_report, outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
-from fcn_keras.terminal import console, print_warnings, progress_bar
+from fcn_keras.terminal import console, import_tensorflow, print_warnings, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +25,7 @@ app = typer.Typer(
 experiments = typer.Typer(help="The paper's experiments that need no training.")
 app.add_typer(experiments, name="experiment", no_args_is_help=True)
 app.add_typer(cli_data.app, name="data", no_args_is_help=True)
+app.command()(cli_report.report)
 
 # The many options of `train`, by what they are about.
 _of_model = partial(typer.Option, rich_help_panel="The model")
@@ -145,7 +145,7 @@ def quickstart(
     console.print("\nThe best model on images that nobody has trained on:")
     _evaluate(out, "synthetic", None, "test", None)
     version = _export(out, out / "saved_model")
-    console.print(f"\npictures (image | truth | prediction): {out / 'pictures'}", soft_wrap=True)
+    console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
     console.print(f"SavedModel: {version}", soft_wrap=True)
     console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
 
@@ -366,7 +366,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME_overlay.png.")],
 ):
     """Writes the mask of each image, as a palette PNG of the image's size, and an overlay."""
-    _import_tensorflow()
+    import_tensorflow()
     from fcn_keras import loading, prediction
     from pipelines import DataError, distinct_palette, read_image
 
@@ -430,7 +430,7 @@ def convert(
         raise ConfigError(f"--out {out}: must end in .keras.")
     if out.exists():
         raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
-    _import_tensorflow()
+    import_tensorflow()
     from fcn_keras import caffe
     from fcn_keras.loading import save_model
 
@@ -466,7 +466,7 @@ def iu_bounds(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ):
     """The best mean IU that a net of each stride could reach: labels downsampled and back."""
-    _import_tensorflow()
+    import_tensorflow()
     import pipelines
     from fcn_keras.experiments import PUBLISHED_BOUNDS, RESAMPLINGS
     from fcn_keras.experiments import iu_bounds as bounds_of
@@ -564,7 +564,7 @@ def _pair(option, text, separator, kind, example):
 
 def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     """One run, or with the names of nets in `stages` one for each of them."""
-    _import_tensorflow()
+    import_tensorflow()
     import pipelines
     from fcn_keras import run_folder, training
     from fcn_keras.checkpoint import parse_every
@@ -620,12 +620,14 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
         else:
             best = training.train(config, *arguments, **options)
     _show(best, f"validation, best epoch {best['epoch']}")
+    folders = [out / model.removeprefix("fcn") for model in stages] if stages else [out]
+    cli_report.after_training(out, folders, splits["val"])
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
 
 
 def _evaluate(model, data, data_dir, split, json, batch_size=1):
-    _import_tensorflow()
+    import_tensorflow()
     import pipelines
     from fcn_keras import evaluation, loading
 
@@ -655,7 +657,7 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1):
 
 
 def _export(model, out):
-    _import_tensorflow()
+    import_tensorflow()
     from fcn_keras import loading
     from fcn_keras.export import export
 
@@ -733,28 +735,6 @@ def _free_folder(folder):
         number += 1
         choice = folder.with_name(f"{folder.name}-{number}")
     return choice
-
-
-def _import_tensorflow():
-    """Imports TensorFlow without the lines it prints on import at every log level.
-
-    They go to a file, which is shown if the import fails.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as lines:
-        os.dup2(lines.fileno(), 2)
-        try:
-            import tensorflow
-
-            tensorflow.get_logger().setLevel("ERROR")  # It warns of a trace for each stage.
-        except BaseException:
-            lines.seek(0)
-            os.write(stderr, lines.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _users_mistake(error):

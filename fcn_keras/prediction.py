@@ -19,6 +19,7 @@ from fcn_keras.outputs import check_folder
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SOFTWARE = "fcn-keras predict"
 VOID_COLOUR = (255, 255, 255)
+WRONG_COLOUR = (213, 45, 30)
 
 
 def predict(model, image):
@@ -118,11 +119,46 @@ def overlay(image, mask, palette, opacity=0.55):
     return np.round(mixed).astype("uint8")
 
 
-def side_by_side(image, truth, prediction, palette, gap=4):
-    """Image | truth | prediction in one picture: uint8 `[h, 3 w + 2 gap, 3]`."""
-    white = np.full((image.shape[0], gap, 3), 255, "uint8")
-    truth, prediction = colour_mask(truth, palette), colour_mask(prediction, palette)
-    return np.hstack([image, white, truth, white, prediction])
+def error_picture(image, truth, prediction):
+    """Where a prediction is wrong: uint8 `[h, w, 3]`.
+
+    Wrong pixels are red; under them the image is pale grey where the prediction is right, and
+    nearly black where the truth is void, so that nothing counts.
+    """
+    grey = image.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    picture = 128 + 0.5 * grey
+    void = truth == 255
+    picture[void] = 0.25 * grey[void]
+    wrong = (prediction != truth) & ~void
+    picture[wrong] = 0.15 * grey[wrong] + 0.85 * np.array(WRONG_COLOUR)
+    return np.round(picture).astype("uint8")
+
+
+def side_by_side(image, truth, prediction, palette, gap=4, columns=4):
+    """Image, truth, prediction and error in one picture, with white between them.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        truth: class ids `[h, w]`, 255 where void.
+        prediction: class ids `[h, w]`.
+        palette: uint8 `[classes, 3]`.
+        gap: between the parts, in pixels.
+        columns: 4 for all in a row; 2 for prediction and error below.
+
+    Returns:
+        uint8 `[h, 4 w + 3 gap, 3]`, or `[2 h + gap, 2 w + gap, 3]` in two columns.
+    """
+    error = error_picture(image, truth, prediction)
+    parts = [image, colour_mask(truth, palette), colour_mask(prediction, palette), error]
+    height, width = truth.shape
+    rows = 4 // columns
+    size = rows * (height + gap) - gap, columns * (width + gap) - gap, 3
+    picture = np.full(size, 255, "uint8")
+    for number, part in enumerate(parts):
+        row, column = divmod(number, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        picture[top : top + height, left : left + width] = part
+    return picture
 
 
 def palette_png(mask, palette):

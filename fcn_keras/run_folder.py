@@ -6,9 +6,13 @@ RUN/data.json      what the data was, to notice if it changes
 RUN/metrics.json   that model's figures on the validation split
 RUN/history.csv    a line for each epoch
 RUN/tensorboard/   scalars, predicted pictures, confusion matrix
-RUN/pictures/      image | truth | prediction
+RUN/pictures/      image | truth | prediction | error
 RUN/checkpoints/   from which a run that was broken off goes on; gone in the end
 RUN/finished.json  written in the end: epochs, updates, and the hash of the last weights
+RUN/environment.json   command, versions and machine of each start
+RUN/validation.csv     each validation image's own figures, measured after the end
+RUN/examples/          the best, the median and the worst of them
+RUN/report.html        all of this to look at
 
 A staged training is a folder of such runs, RUN/32s, RUN/16s and RUN/8s; the last one's model,
 configuration and figures are in RUN too.
@@ -36,6 +40,10 @@ WRITTEN = (
     "pictures",
     CHECKPOINTS,
     "finished.json",
+    "environment.json",
+    "validation.csv",
+    "examples",
+    "report.html",
 )
 # Options that say where things are and how they are done, not what comes out.
 FREE = ("data_dir", "cache")

@@ -1,6 +1,8 @@
-"""What commands print on: one console, bars of progress, and warnings."""
+"""What commands print on: one console, bars of progress, warnings; and TensorFlow without noise."""
 
+import os
 import sys
+import tempfile
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -29,3 +31,25 @@ def print_warnings(errors):
     for error in errors:
         if error.file is None:
             print(f"warning: {error}", file=sys.stderr)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines it prints on import at every log level.
+
+    They go to a file, which is shown if the import fails.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # It warns of a trace for each stage.
+        except BaseException:
+            lines.seek(0)
+            os.write(stderr, lines.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

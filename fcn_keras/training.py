@@ -10,6 +10,7 @@ import keras
 from fcn_keras import outputs, run_folder
 from fcn_keras.checkpoint import KEPT, Checkpoint, Position, size_of
 from fcn_keras.decoder import Stream
+from fcn_keras.environment import note_start
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
@@ -91,14 +92,14 @@ def train(
             needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
             outputs.check_space(out, needed, "the checkpoints and the model")
             run_folder.begin(out, config, class_names, palette, fingerprints)
-        epoch, step = checkpoint.position
+        note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
         log = RunLog(
             out,
-            config.batch_size,
+            config,
             val_data,
             class_names,
             palette,
-            config.steps(steps) - epoch * steps - step,
+            steps,
             checkpoint.position,
             batch_ids,
         )

@@ -5,7 +5,14 @@ from test_models import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
-from fcn_keras.prediction import colour_mask, overlay, palette_png, plan, side_by_side
+from fcn_keras.prediction import (
+    colour_mask,
+    error_picture,
+    overlay,
+    palette_png,
+    plan,
+    side_by_side,
+)
 
 PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
 
@@ -35,7 +42,26 @@ def test_pictures_show_the_palettes_colours(rng):
     image = np.full((2, 2, 3), 100, "uint8")
     np.testing.assert_array_equal(overlay(image, mask, PALETTE, opacity=0), image)
     np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
-    assert side_by_side(image, mask, mask, PALETTE).shape == (2, 14, 3)
+
+
+def test_the_error_panel_tells_right_wrong_and_void_apart():
+    image = np.full((2, 3, 3), 100, "uint8")
+    truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")
+    prediction = np.array([[0, 2, 0], [2, 1, 1]], "uint8")
+    error = error_picture(image, truth, prediction).astype(int)
+    right, wrong, void = error[0, 0], error[0, 1], error[0, 2]
+    np.testing.assert_array_equal(error, [[right, wrong, void], [right, wrong, void]])
+    assert right.min() == right.max() > 150 and void.min() == void.max() < 50
+    assert wrong[0] > 150 and wrong[1:].max() < 80
+
+    parts = [image, colour_mask(truth, PALETTE), colour_mask(prediction, PALETTE), error]
+    row = side_by_side(image, truth, prediction, PALETTE)
+    for number, part in enumerate(parts):
+        np.testing.assert_array_equal(row[:, 7 * number : 7 * number + 3], part)
+    assert row.shape == (2, 24, 3) and (row[:, 3:7] == 255).all()
+    square = side_by_side(image, truth, prediction, PALETTE, gap=1, columns=2)
+    np.testing.assert_array_equal(square[3:, 4:], error)
+    assert square.shape == (5, 7, 3) and (square[2] == 255).all()
 
 
 def test_a_mask_png_holds_ids_and_shows_colours(tmp_path):
