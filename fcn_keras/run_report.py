@@ -156,8 +156,8 @@ def _read(folder):
         run.notes.append("no epoch has ended yet: there are no curves.")
     elif not run.is_finished:
         run.notes.append(
-            f"not finished: {run.done} of {run.epochs} epochs have ended. To go on: fcn-keras train "
-            f"--resume {folder}"
+            f"not finished: {run.done} of {run.epochs} epochs have ended. To go on: "
+            f"fcn-keras train --resume {folder}"
         )
     run.metrics = _metrics(run)
     if run.metrics is None:

@@ -1,6 +1,7 @@
 """The page of a run: what it says, that it stands alone, and that a browser shows it."""
 
 import csv
+import functools
 import html
 import html.parser
 import json
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,10 +20,11 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import fcn_keras
 import pipelines
-from fcn_keras import cli, cli_report, environment, run_log, run_report
+from fcn_keras import cli, cli_report, environment, run_log, run_report, training
 from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import FIGURES
 from fcn_keras.ranking import chosen
+from fcn_keras.recipes import resolve
 
 EVIL = "<script>alert(1)</script>"
 ABSENT = "never there"
@@ -365,6 +368,43 @@ def test_the_loss_by_steps_averages_to_that_of_the_epoch(
     history = list(csv.DictReader((tmp_path / "run" / "history.csv").read_text().splitlines()))
     for row, steps in zip(history, (losses[:4], losses[4:]), strict=True):
         assert np.mean(steps) == pytest.approx(float(row["loss"]), rel=1e-5)
+
+
+def test_a_run_that_was_broken_off_goes_on_in_the_log_too(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_log, "STEP_EVERY", 2)
+    train, val = (pipelines.read(data, split) for split in ("train", "val"))
+    config = resolve(
+        "default",
+        {"backbone": "tiny", "weights": None, "head_width": 4, "data": "none", "epochs": 2}
+        | {"batch_size": 1, "validate_every": 2},
+    )
+    batches = functools.partial(
+        pipelines.train_dataset, train, batch_size=1, augmentation=pipelines.Augmentation((32, 32))
+    )
+
+    def run(name, **options):
+        training.train(
+            config, batches, pipelines.eval_dataset(val), tmp_path / name, palette=train.palette,
+            class_names=train.class_names, checkpoint_every=1, **options,
+        )  # fmt: skip
+        log = EventAccumulator(str(tmp_path / name / "tensorboard/train"), {"tensors": 0}).Reload()
+        points = {e.step: tf.make_ndarray(e.tensor_proto) for e in log.Tensors("step/loss")}
+        return {step: float(loss) for step, loss in points.items()}
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 5:
+                raise KeyboardInterrupt
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", callbacks=[Break()])
+    broken = run("broken", resume=True)
+    assert whole.keys() == {2, 4, 6, 8} and broken.keys() == {2, 4, 8}
+    assert broken[4] == whole[4]
+    assert broken[8] == pytest.approx((whole[6] + whole[8]) / 2, rel=1e-5)
+    starts = json.loads((tmp_path / "broken/environment.json").read_text())["starts"]
+    assert len(starts) == 2
 
 
 @pytest.fixture
