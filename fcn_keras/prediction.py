@@ -3,7 +3,6 @@
 Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of the image's size.
 """
 
-import functools
 from collections import Counter
 from pathlib import Path
 
@@ -81,15 +80,20 @@ def _as_pixels(image, expected, name):
     return image if image.dtype == np.uint8 else image.astype("float32")
 
 
-@functools.lru_cache(maxsize=4)
 def _classes_of(model, kinds):
-    """A function of any image batch: one trace serves all sizes; `model.predict` is slower."""
+    """A function of any image batch: one trace serves all sizes; `model.predict` is slower.
 
-    @tf.function(input_signature=[input_signature(model, kinds)])
-    def classes(images):
-        return keras.tree.map_structure(class_ids, model(images, training=False))
+    It is kept with the model, past Keras's own tracking of attributes, and so goes with it.
+    """
+    functions = vars(model).setdefault("_fcn_keras_classes", {})
+    if kinds not in functions:
 
-    return classes
+        @tf.function(input_signature=[input_signature(model, kinds)])
+        def classes(images):
+            return keras.tree.map_structure(class_ids, model(images, training=False))
+
+        functions[kinds] = classes
+    return functions[kinds]
 
 
 def class_ids(logits):

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ FIGURES = {
     "mean_iou": "mean IU",
     "frequency_weighted_iou": "frequency weighted IU",
 }
+ENTRY = {"name", "iou", "accuracy", "pixels"}  # Of a class, in `metrics.json`.
 CURVES = {
     "loss": "loss",
     "mean_iou": "mean IU",
@@ -37,6 +39,18 @@ STAGES = ("32s", "16s", "8s")  # Folders of a staged training.
 MOST_RUNS = 8  # The page has so many colours for lines.
 MATRIX = 40  # Classes of a confusion matrix that is drawn; a larger one cannot be read.
 CONFUSIONS = 12  # The most frequent ones, which are listed.
+# What the page says of a start in its own way; other facts it shows as they are.
+SHOWN_FACTS = {
+    "command",
+    "started",
+    "versions",
+    "platform",
+    "processor",
+    "cores",
+    "gpus",
+    "epochs",
+    "steps",
+}
 VOID = 255
 WRONG = (213, 45, 30)
 
@@ -90,9 +104,8 @@ class Run:
 
     @property
     def validated_on(self):
-        """What decides whether two runs' figures can be compared."""
-        digest = _digest(self.data["val"]) if "val" in self.data else None
-        return self.options.get("data"), self.options.get("val_split"), digest
+        """A hash of the validation split; None if unknown."""
+        return _digest(self.data["val"]) if "val" in self.data else None
 
 
 def find(folders):
@@ -137,7 +150,7 @@ def render(runs):
         figures=_rows_of_figures(runs),
         classes=_rows_of_classes(runs),
         options=_rows_of_options(runs),
-        comparable=len({run.validated_on for run in runs}) == 1,
+        comparable=_are_comparable(runs),
         void="#ffffff",
         wrong="#{:02x}{:02x}{:02x}".format(*WRONG),
     )
@@ -146,7 +159,8 @@ def render(runs):
 def _read(folder):
     """The run in a folder."""
     options, classes = _config(folder)
-    run = Run(str(folder), folder, options, classes)
+    name = str(folder if folder.name else folder.absolute())
+    run = Run(name, folder, options, classes)
     if (environment := _json(run, "environment.json")) is not None:
         run.starts = [start for start in environment.get("starts", []) if isinstance(start, dict)]
     data = _json(run, "data.json") or {}
@@ -162,7 +176,9 @@ def _read(folder):
     run.metrics = _metrics(run)
     if run.metrics is None:
         run.notes.append("not validated yet: there are no figures.")
-    run.images = _csv(folder / "validation.csv")
+    run.images = [
+        {**row, "mean_iou": _number(row.get("mean_iou"))} for row in _csv(folder / "validation.csv")
+    ]
     if not run.images:
         run.notes.append(
             "no pictures: the images are measured when a training ends, or by `fcn-keras report "
@@ -216,11 +232,19 @@ def _metrics(run):
     metrics = _json(run, "metrics.json")
     if metrics is None:
         return None
-    confusion = np.array(metrics.get("confusion", []))
-    if confusion.shape != (len(run.classes),) * 2 or not FIGURES.keys() <= metrics.keys():
-        run.notes.append(f"metrics.json has no figures of {len(run.classes)} classes.")
-        return None
-    return metrics
+    count = len(run.classes)
+    try:
+        fits = (
+            FIGURES.keys() <= metrics.keys()
+            and np.shape(metrics["confusion"]) == (count, count)
+            and len(metrics["per_class"]) == count
+            and all(ENTRY <= entry.keys() for entry in metrics["per_class"])
+        )
+    except (LookupError, TypeError, ValueError, AttributeError):
+        fits = False
+    if not fits:
+        run.notes.append(f"metrics.json has no figures of {count} classes.")
+    return metrics if fits else None
 
 
 def _history(path):
@@ -237,15 +261,26 @@ def _csv(path):
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             return list(csv.DictReader(file))
-    except OSError:
+    except (OSError, csv.Error):
         return []
 
 
 def _number(text):
+    """A finite number, or None."""
     try:
-        return float(text)
+        number = float(text)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
+
+
+def _are_comparable(runs):
+    """Whether runs were validated on the same data, as far as is known."""
+    digests = {run.validated_on for run in runs}
+    if None not in digests:
+        return len(digests) == 1
+    named = {(run.options.get("data"), run.options.get("val_split")) for run in runs}
+    return len(named) == 1 and len(digests - {None}) <= 1
 
 
 def _curves(runs, key, title):
@@ -318,9 +353,11 @@ def _rows_of_options(runs):
 
 
 def _option(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+    return "none" if value is None else str(value)
 
 
 def _shown(run, colour, is_alone):
@@ -333,7 +370,7 @@ def _shown(run, colour, is_alone):
         "facts": _facts(run),
         "classes": run.classes,
         **_confusion(run),
-        "measured": sum(1 for image in run.images if image.get("mean_iou")),
+        "measured": sum(image["mean_iou"] is not None for image in run.images),
         "pictures": _pictures(run, None if is_alone else 1),
     }
 
@@ -359,6 +396,7 @@ def _facts(run):
         "processor": last.get("processor") and f"{last['processor']}, {last.get('cores')} cores",
         "GPU": last and (", ".join(gpus) or "none"),
         "system": last.get("platform"),
+        **{name: fact for name, fact in last.items() if name not in SHOWN_FACTS},
     }
     facts["data"] = None if run.data else options.get("data")
     for split, held in run.data.items():
@@ -449,9 +487,9 @@ def _uri(kind, content):
 
 def _figure(value, sign=False):
     """A share with three decimals; "n/a" where there is none."""
-    if value in (None, ""):
+    if value is None:
         return "n/a"
-    return f"{float(value):+.3f}" if sign else f"{float(value):.3f}"
+    return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
 def _duration(seconds):

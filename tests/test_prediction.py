@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +28,15 @@ def test_predict_is_the_argmax_at_the_images_size(rng):
         assert mask.dtype == np.uint8 and mask.shape == size
         np.testing.assert_array_equal(mask, np.argmax(model(image[None])[0], axis=-1))
         np.testing.assert_array_equal(fcn_keras.predict(model, image.astype("float64")), mask)
+
+
+def test_a_model_that_has_predicted_can_go():
+    model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
+    there = weakref.ref(model)
+    del model
+    gc.collect()
+    assert there() is None
 
 
 def test_more_than_255_classes_need_16_bits():

@@ -224,9 +224,14 @@ def test_runs_side_by_side_show_what_differs(fcn_keras_cli, run):
     assert page.row("mean IU")[2] == f"{metrics['mean_iou']:.3f} (+0.125)"
     assert page.row("pixel accuracy")[2].endswith("(+0.000)")
     assert "cannot be compared" not in page.text
-    (other / "config.yaml").write_text(config.replace("val_split: val", "val_split: train"))
+    content = json.loads((other / "data.json").read_text())
+    content["val"]["pixels"][0] += 1
+    (other / "data.json").write_text(json.dumps(content))
     assert fcn_keras_cli("report", run, other)[0] == 0
     assert "cannot be compared" in Page(run.parent / "report.html").text
+    (other / "data.json").unlink()  # Of an older run: nobody knows.
+    assert fcn_keras_cli("report", run, other)[0] == 0
+    assert "cannot be compared" not in Page(run.parent / "report.html").text
 
 
 def test_a_staged_run_shows_its_stages(fcn_keras_cli, run):
@@ -264,7 +269,7 @@ def test_an_unfinished_run_says_so(fcn_keras_cli, run):
 
 
 def test_a_resumed_run_has_several_starts(run):
-    environment.note_start(run, epochs=12, steps=24)
+    environment.note_start(run, epochs=12, steps=24, replicas=2)
     lines = (run / "history.csv").read_text().splitlines()
     again = lines[2].split(",")
     again[1] = "77.5"  # The loss of an epoch that was done once more.
@@ -275,6 +280,7 @@ def test_a_resumed_run_has_several_starts(run):
     (run / "page.html").write_text(run_report.render([read]), encoding="utf-8")
     text = Page(run / "page.html").text
     assert "command 1" in text and "started 2" in text
+    assert re.search(r"replicas\s*2", text)
 
 
 def test_mistakes_get_one_line(fcn_keras_cli, run, tmp_path):
