@@ -359,24 +359,8 @@ def test_tensorboard_gets_curves_pictures_layers_and_options(finished):
     assert values["mirror"].bool_value is True
 
 
-def test_the_loss_by_steps_averages_to_that_of_the_epoch(
-    data, tmp_path, monkeypatch, fcn_keras_cli
-):
-    monkeypatch.setattr(run_log, "STEP_EVERY", 1)
-    status, _, err = fcn_keras_cli(
-        "train", "--data", data, "--out", tmp_path / "run", "--backbone", "tiny", "--weights",
-        *("none", "--head-width", 4, "--batch-size", 1, "--crop", "32x32", "--epochs", 2),
-    )  # fmt: skip
-    assert status == 0, err
-    log = EventAccumulator(str(tmp_path / "run/tensorboard/train"), {"tensors": 0}).Reload()
-    losses = [float(tf.make_ndarray(event.tensor_proto)) for event in log.Tensors("step/loss")]
-    assert len(losses) == 8
-    history = list(csv.DictReader((tmp_path / "run" / "history.csv").read_text().splitlines()))
-    for row, steps in zip(history, (losses[:4], losses[4:]), strict=True):
-        assert np.mean(steps) == pytest.approx(float(row["loss"]), rel=1e-5)
-
-
-def test_a_run_that_was_broken_off_goes_on_in_the_log_too(data, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_loss_by_steps_averages_to_the_epochs_and_goes_on(data, tmp_path, monkeypatch):
     monkeypatch.setattr(run_log, "STEP_EVERY", 2)
     train, val = (pipelines.read(data, split) for split in ("train", "val"))
     config = resolve(
@@ -406,6 +390,10 @@ def test_a_run_that_was_broken_off_goes_on_in_the_log_too(data, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         run("broken", callbacks=[Break()])
     broken = run("broken", resume=True)
+    history = list(csv.DictReader((tmp_path / "whole/history.csv").read_text().splitlines()))
+    for row, points in zip(history, ((2, 4), (6, 8)), strict=True):
+        mean = np.mean([whole[step] for step in points])
+        assert mean == pytest.approx(float(row["loss"]), rel=1e-5)
     assert whole.keys() == {2, 4, 6, 8} and broken.keys() == {2, 4, 8}
     assert broken[4] == whole[4]
     assert broken[8] == pytest.approx((whole[6] + whole[8]) / 2, rel=1e-5)
