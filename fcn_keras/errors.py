@@ -15,3 +15,7 @@ class ModelError(FcnKerasError):
 
 class ConfigError(FcnKerasError):
     """A training run that cannot be done as configured."""
+
+
+class WorkerLost(FcnKerasError):
+    """Another worker of a training has ended, or cannot be reached any more."""

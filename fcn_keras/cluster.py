@@ -1,0 +1,255 @@
+"""The machines of one training: who they are (`TF_CONFIG`), and that they mean the same training.
+
+`TF_CONFIG` is TensorFlow's own way to say it, JSON in the environment of each process:
+
+    {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
+
+TensorFlow waits for missing workers without a word, for an hour, and holds Python's lock meanwhile.
+So the workers meet before it starts: each tells the chief its options, and the chief compares them.
+No TensorFlow here.
+"""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from dataclasses import dataclass
+
+from fcn_keras.errors import ConfigError
+
+PATIENCE = 600.0  # Seconds: jobs of a queue and pods of a cluster start minutes apart.
+SILENCE = 5.0  # Seconds until waiting is worth a line, and then between two lines.
+EXAMPLE = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a training, and which of them this process is.
+
+    Attributes:
+        names: "worker 0", ...; the first is the chief.
+        addresses: (host, port) of each.
+        number: the position of this process among them.
+    """
+
+    names: tuple[str, ...]
+    addresses: tuple[tuple[str, int], ...]
+    number: int
+
+    @property
+    def is_chief(self):
+        """Whether this is the one worker that writes files and prints progress."""
+        return self.number == 0
+
+    def __len__(self):
+        """How many workers there are."""
+        return len(self.names)
+
+    def describe(self, number):
+        """A worker by name and address, such as "worker 1 (host1:2222)"."""
+        host, port = self.addresses[number]
+        return f"{self.names[number]} ({host}:{port})"
+
+
+def from_environment(environ=os.environ):
+    """The cluster that `TF_CONFIG` describes; None without one, or if it has one worker alone.
+
+    Raises:
+        ConfigError: `TF_CONFIG` is not JSON, or not of the form that stands above.
+    """
+    text = environ.get("TF_CONFIG", "").strip()
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _malformed(f"must be JSON, found {text[:60]!r} ({error})") from None
+    jobs = config.get("cluster") if isinstance(config, dict) else None
+    if jobs is None and isinstance(config, dict) and set(config) <= {"environment"}:
+        return None
+    if not isinstance(jobs, dict) or not jobs:
+        raise _malformed(f'must have a "cluster" with the addresses of the workers, found {jobs!r}')
+    for job, addresses in jobs.items():
+        if job not in ("chief", "worker"):
+            raise _malformed(
+                f'"cluster" must have "worker" and perhaps "chief", found {job!r}: parameter '
+                "servers and evaluators have no part in this training"
+            )
+        if not isinstance(addresses, list) or not addresses:
+            raise _malformed(f'"{job}" must be a list of host:port, found {addresses!r}')
+    if len(jobs.get("chief", [])) > 1:
+        raise _malformed(f'"chief" must be one address, found {jobs["chief"]!r}')
+    tasks = [(job, i) for job in ("chief", "worker") for i in range(len(jobs.get(job, [])))]
+    addresses = tuple(_address(jobs[job][i]) for job, i in tasks)
+    if len(set(addresses)) < len(addresses):
+        raise _malformed(f"every worker must have an address of its own, found {jobs!r}")
+    task = config.get("task")
+    here = (task.get("type"), task.get("index")) if isinstance(task, dict) else None
+    if here is None or isinstance(here[1], bool) or here not in tasks:
+        raise _malformed(
+            f'"task" must be the "type" and "index" of one of the {len(tasks)} processes in '
+            f'"cluster", found {task!r}'
+        )
+    if len(tasks) == 1:
+        return None
+    return Cluster(tuple(f"{job} {i}" for job, i in tasks), addresses, tasks.index(here))
+
+
+def meet(cluster, options, patience=PATIENCE, say=print):
+    """Waits until all workers are there, and compares what they were started with.
+
+    Args:
+        cluster: a `Cluster`.
+        options: a dict of what must be the same everywhere; JSON can hold it.
+        patience: seconds.
+        say: called with a line while somebody is missing.
+
+    Raises:
+        ConfigError: somebody is still missing in the end, the chief's port is taken, or a worker
+            was started with other options than the chief. The workers that are there all raise it.
+    """
+    mine = {"number": cluster.number, "workers": cluster.names, "options": options}
+    mine = json.loads(json.dumps(mine, default=str))
+    meeting = _gather if cluster.is_chief else _join
+    fault = meeting(cluster, mine, _Clock(patience, say))
+    if fault:
+        raise ConfigError(fault)
+
+
+def _gather(cluster, mine, clock):
+    """The chief's part: hears every worker's options, and tells all what is wrong, or None."""
+    _, port = cluster.addresses[0]
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        server = socket.create_server(("", port), family=family, dualstack_ipv6=both)
+    except OSError as error:
+        return f"TF_CONFIG: {cluster.describe(0)} cannot listen at its port: {error.strerror}."
+    peers, said, fault = {}, {0: mine}, None
+    with server:
+        while len(said) < len(cluster) and not fault:
+            fault = clock.tick([i for i in range(len(cluster)) if i not in said], cluster)
+            if not _readable(server, 0.2):
+                continue
+            peer = server.accept()[0]
+            theirs = _receive(peer)
+            number = theirs.get("number") if theirs else None
+            if number not in range(1, len(cluster)):
+                peer.close()  # Anybody may knock at a port.
+                continue
+            if number in peers and not _readable(peers[number], 0):  # Else it went away again.
+                fault = (
+                    f"TF_CONFIG: two processes say that they are {cluster.names[number]}. Give "
+                    'each its own "index".'
+                )
+            peers[number], said[number] = peer, theirs
+        fault = fault or _difference(cluster, said)
+        for peer in peers.values():
+            _send(peer, {"fault": fault})
+            peer.close()
+    return fault
+
+
+def _join(cluster, mine, clock):
+    """Another worker's part: tells the chief its options, and hears what came of it."""
+    while True:
+        fault = clock.tick([0], cluster)
+        if fault:
+            return fault
+        try:
+            chief = socket.create_connection(cluster.addresses[0], timeout=2)
+        except OSError:  # Not there yet; until it is, its name may even be unknown.
+            time.sleep(0.2)
+            continue
+        with chief:
+            _send(chief, mine)
+            while not _readable(chief, 0.5) and not fault:
+                fault = clock.tick([], cluster)
+            # Another answer, or none, is that of an earlier start which has not ended yet.
+            answer = None if fault else _receive(chief)
+        if answer and "fault" in answer:
+            return answer["fault"]
+        time.sleep(0.2)
+
+
+def _difference(cluster, said):
+    """What the first worker that means another training was started with, or None."""
+    chief = said[0]
+    for number in range(1, len(cluster)):
+        theirs = said[number]
+        if theirs["workers"] != chief["workers"]:
+            return (
+                f"TF_CONFIG: {cluster.describe(number)} has a cluster of "
+                f"{len(theirs['workers'])} processes, {cluster.names[0]} one of {len(cluster)}. "
+                'Give all the same "cluster".'
+            )
+        for name in (*chief["options"], *theirs["options"]):
+            here, there = chief["options"].get(name), theirs["options"].get(name)
+            if here != there:
+                return (
+                    f"{name}: {cluster.names[0]} has {here!r}, {cluster.describe(number)} "
+                    f"{there!r}. Start all workers with the same options, versions and data."
+                )
+    return None
+
+
+class _Clock:
+    """Says at times what is waited for, and in the end that it was in vain."""
+
+    def __init__(self, patience, say):
+        self.begun = self.said = time.monotonic()
+        self.patience, self.say = patience, say
+
+    def tick(self, missing, cluster):
+        names = ", ".join(map(cluster.describe, missing)) or "the other workers"
+        waited = time.monotonic() - self.begun
+        if waited > self.patience:
+            return (
+                f"{names}: not there after {self.patience:.0f} s. Start fcn-keras with the same "
+                "options on every host of TF_CONFIG, and let the hosts reach each other's ports."
+            )
+        if time.monotonic() - self.said > SILENCE:
+            self.said = time.monotonic()
+            self.say(f"waiting for {names}, at most {self.patience - waited:.0f} s more")
+        return None
+
+
+def _send(peer, message):
+    with contextlib.suppress(OSError):  # Who has gone will come again, or be missed.
+        peer.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _receive(peer):
+    """A line of JSON, a dict, or None if what comes is none."""
+    peer.settimeout(5)
+    data = b""
+    try:
+        while not data.endswith(b"\n"):
+            part = peer.recv(65536)
+            data += part
+            if not part or len(data) > 2**20:
+                return None
+        message = json.loads(data)
+    except (OSError, ValueError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _readable(peer, seconds):
+    return bool(select.select([peer], [], [], seconds)[0])
+
+
+def _malformed(rule):
+    return ConfigError(f"TF_CONFIG: {rule}. Example: {EXAMPLE}")
+
+
+def _address(text):
+    """Host and port of "host:port", "[::1]:port" included."""
+    host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise _malformed(f"an address must be host:port with a port of 1 to 65535, found {text!r}")
+    return host.strip("[]"), int(port)

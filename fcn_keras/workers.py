@@ -1,0 +1,263 @@
+"""Training on several machines: what `model.fit` does, where Keras 3's own cannot.
+
+Under `tf.distribute.MultiWorkerMirroredStrategy` `fit` of Keras 3 fails (issue 20585 of keras), so
+this is its loop: the compiled model's own `train_step` and `test_step`, and the same callbacks with
+the same logs, in the same order.
+
+Every worker runs the same lines, and computes together with the others where these say so. A worker
+that makes a computation of all alone waits for the others for ever. Of all are: a step; `any_worker`;
+the state and the result of a metric, since each replica holds a part of the sum (`read_value`,
+`result()` and `numpy()` alike add these up). A worker's own are: weights, the optimizer and the
+random generators' states, which are the same everywhere, to read and to assign. So callbacks belong
+on every worker, and only the chief's write: `if is_chief(): ...` around what writes, and around
+nothing else. What only one worker knows, a signal or the time, goes through `any_worker` first.
+"""
+
+import functools
+import re
+
+import keras
+import tensorflow as tf
+
+from fcn_keras.errors import ConfigError, WorkerLost
+
+VOID = 255
+# The longest wait for another worker within a step: long enough for a chief that writes pictures, a
+# model and a checkpoint meanwhile. A worker that has died is noticed in seconds.
+STEP_LIMIT = 1800.0
+
+
+def strategy():
+    """The strategy of all GPUs (or the CPU) of all processes in `TF_CONFIG`.
+
+    To be made first of all that TensorFlow does. It waits for the others, without a word and for an
+    hour: `cluster.meet` comes before it.
+
+    Raises:
+        ConfigError: this process's port is taken.
+    """
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=STEP_LIMIT)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.OpError as error:
+        raise ConfigError(f"TF_CONFIG: this process cannot join the others: {_line(error)}") from None
+
+
+def fit(
+    model,
+    train_data,
+    *,
+    epochs,
+    steps_per_epoch,
+    validation_data=None,
+    validation_freq=1,
+    callbacks=(),
+    start=(0, 0),
+    advice="start all workers again",
+):
+    """Trains like `model.fit(shuffle=False, verbose=0)`, on all workers of the model's strategy.
+
+    Args:
+        model: a compiled model that was made in the strategy's scope.
+        train_data: a function; `train_data(start=(epoch, step), shard=(number, count))` gives this
+            worker's share of each batch from there on, without end, as
+            `functools.partial(pipelines.train_dataset, split, ...)` does. With several GPUs on each
+            worker the share is split among them.
+        epochs: where training ends, counted from the very beginning.
+        steps_per_epoch: batches in an epoch.
+        validation_data: a `tf.data.Dataset` of known cardinality, the same on all workers: each
+            takes its share of it, one element at a time on each GPU.
+        validation_freq: every how many epochs to validate, or a list of such epochs, from 1.
+        callbacks: of Keras, on every worker; see above. A `model.stop_training` of one of them stops
+            all workers after the same step.
+        start: (epoch, step), counted from 0, of the first batch. Callbacks see the batches of that
+            epoch counted from there.
+        advice: how to go on, for the line that says that a worker was lost.
+
+    Returns:
+        A `keras.callbacks.History`.
+
+    Raises:
+        ConfigError: a batch cannot be split evenly.
+        WorkerLost: another worker has ended or cannot be reached.
+    """
+    strategy = model.distribute_strategy
+    calls = keras.callbacks.CallbackList(
+        list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
+    )
+
+    train_step, test_step = _together(model, model.train_step), _together(model, model.test_step)
+    try:
+        batches = iter(_share_of_batches(strategy, train_data, start))
+        model.stop_training = False
+        calls.on_train_begin()
+        logs = {}
+        for epoch in range(start[0], epochs):
+            model.reset_metrics()
+            calls.on_epoch_begin(epoch)
+            first = start[1] if epoch == start[0] else 0
+            for step in range(steps_per_epoch - first):
+                calls.on_train_batch_begin(step)
+                logs = train_step(next(batches))
+                calls.on_train_batch_end(step, logs)
+                model.stop_training = any_worker(strategy, model.stop_training)
+                if model.stop_training:
+                    break
+            epoch_logs = _numbers(logs)
+            if validation_data is not None and _is_due(epoch + 1, validation_freq):
+                found = _evaluate(model, validation_data, calls, test_step)
+                epoch_logs |= {f"val_{name}": value for name, value in found.items()}
+            calls.on_epoch_end(epoch, epoch_logs)
+            model.stop_training = any_worker(strategy, model.stop_training)
+            if model.stop_training:
+                break
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+        calls.on_train_end(epoch_logs)
+    except tf.errors.OpError as error:
+        raise lost(error, advice) or error from None
+    return model.history
+
+
+def evaluate(model, data, callbacks=()):
+    """Measures like `model.evaluate(return_dict=True, verbose=0)`, on all workers together.
+
+    Args:
+        model: as in `fit`.
+        data: as `validation_data` there.
+        callbacks: of Keras, on every worker.
+
+    Returns:
+        The metrics by name; those that sum up counts, such as `ConfusionMatrix`, exactly those of
+        one process.
+
+    Raises:
+        ConfigError: `data` is of unknown cardinality.
+    """
+    calls = keras.callbacks.CallbackList(list(callbacks), model=model)
+    return _evaluate(model, data, calls, _together(model, model.test_step))
+
+
+def any_worker(strategy, flag):
+    """Whether `flag` holds on any worker; all have to ask, and all get the same answer."""
+    if strategy.num_replicas_in_sync == 1:
+        return bool(flag)
+    return bool(_sum(strategy)(tf.constant(int(bool(flag)))))
+
+
+def is_chief(strategy=None):
+    """Whether this process is the one that writes; where there is one process, it is."""
+    resolver = (strategy or tf.distribute.get_strategy()).cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return (resolver.task_type, resolver.task_id) == ("chief" if has_chief else "worker", 0)
+
+
+def _evaluate(model, data, calls, test_step):
+    batches, steps = _share_of_examples(model.distribute_strategy, data)
+    calls.on_test_begin()
+    model.reset_metrics()
+    logs = {}
+    for step, batch in zip(range(steps), batches, strict=False):
+        calls.on_test_batch_begin(step)
+        logs = test_step(batch)
+        calls.on_test_batch_end(step, logs)
+    logs = _numbers(logs)
+    calls.on_test_end(logs)
+    return logs
+
+
+def _together(model, step):
+    """A step on every replica as one function, which gives the metrics of all."""
+    strategy = model.distribute_strategy
+
+    @tf.function(reduce_retracing=True)
+    def run(batch):
+        strategy.run(step, args=(batch,))
+        return model.get_metrics_result()
+
+    return run
+
+
+def lost(error, advice):
+    """The `WorkerLost` that an error of TensorFlow means, or None if it means something else."""
+    kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+    if not isinstance(error, kinds) and "ollective ops is aborted" not in error.message:
+        return None
+    named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
+    who = "{} {}".format(*named[-1]) if named else "another worker"
+    return WorkerLost(
+        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: {advice}."
+    )
+
+
+def _share_of_batches(strategy, train_data, start):
+    """The batches of each replica on this worker."""
+
+    def share(context):
+        workers = context.num_input_pipelines
+        local = context.num_replicas_in_sync // workers
+        data = train_data(start=start, shard=(context.input_pipeline_id, workers))
+        size = tf.nest.flatten(data.element_spec)[0].shape[0]
+        if size % local:
+            raise ConfigError(
+                f"a batch of {size * workers} images cannot be split among "
+                f"{local * workers} devices. Use a multiple (--batch-size)."
+            )
+
+        def parts(*batch):
+            return tf.data.Dataset.from_tensor_slices(
+                tf.nest.map_structure(lambda t: tf.stack(tf.split(t, local)), batch)
+            )
+
+        return data if local == 1 else data.flat_map(parts).prefetch(local)
+
+    return strategy.distribute_datasets_from_function(share)
+
+
+def _share_of_examples(strategy, data):
+    """This worker's share of a data set, and the number of steps that all workers make.
+
+    Where the elements do not come out even, some with all pixels void are added: a replica without
+    a batch would break the step, and void counts nowhere.
+    """
+    count, replicas = int(data.cardinality()), strategy.num_replicas_in_sync
+    if count < 1:
+        raise ConfigError("validation_data: must have a known cardinality of at least 1.")
+    steps = -(-count // replicas)
+
+    def void(images, masks):
+        return images, tf.nest.map_structure(lambda m: tf.fill(tf.shape(m), tf.cast(VOID, m.dtype)), masks)
+
+    def share(context):
+        spare = data.take(1).map(void).repeat(steps * replicas - count)
+        # Without end, so that TensorFlow need not ask all workers at each step whether there is more.
+        padded = data.concatenate(spare).repeat()
+        return padded.shard(context.num_input_pipelines, context.input_pipeline_id)
+
+    return strategy.distribute_datasets_from_function(share), steps
+
+
+@functools.cache
+def _sum(strategy):
+    @tf.function
+    def total(number):
+        return strategy.reduce("SUM", strategy.run(lambda n: n, args=(number,)), axis=None)
+
+    return total
+
+
+def _numbers(logs):
+    """Logs as floats by name; a metric of several figures, such as `ConfusionMatrix`, is a dict."""
+    flat = {}
+    for name, value in logs.items():
+        flat |= _numbers(value) if isinstance(value, dict) else {name: float(value)}
+    return flat
+
+
+def _is_due(epoch, frequency):
+    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+
+
+def _line(error):
+    return " ".join(error.message.split())[:300]
