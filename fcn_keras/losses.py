@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
+from fcn_keras import replicas
 from fcn_keras.errors import ConfigError
 
 REDUCTIONS = ("mean", "sum")
@@ -25,6 +27,13 @@ class MaskedCrossentropy(keras.losses.Loss):
     to keep the number of terms of a step, make the batch `1 / keep` times as large. The loss's
     *value* is that of all pixels nevertheless, so that training and validation losses mean the
     same and nobody has to tell the loss which of the two it is in.
+
+    Under a `tf.distribute` strategy "the batch" is the global one, however the valid pixels are
+    shared among the replicas: the gradients, which Keras adds up, are those of one device with that
+    batch, and so is the loss that `fit` and `evaluate` report. What a replica gets from here is the
+    global loss over the number of replicas, so that a loop of one's own adds up values too. With
+    `keep` below 1 each replica draws from its own numbers: the draws are decided by the seed and
+    the number of replicas, but are not those of one device.
     """
 
     def __init__(
@@ -69,7 +78,7 @@ class MaskedCrossentropy(keras.losses.Loss):
             sample_weight: broadcastable to `[b, h, w]`; multiplies the class weights.
 
         Returns:
-            A float32 scalar.
+            A float32 scalar; in one of several replicas the share of the global batch's loss.
         """
         logits = ops.cast(y_pred, "float32")
         labels = ops.cast(ops.reshape(y_true, ops.shape(logits)[:-1]), "int32")
@@ -81,13 +90,18 @@ class MaskedCrossentropy(keras.losses.Loss):
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        loss = self._reduced(each, weights)
-        if self._random is None:
+        loss = moving = self._reduced(each, weights)
+        if self._random is not None:
+            seed = replicas.own_seed(self._random.next())
+            drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
+            moving = self._reduced(each, weights * ops.cast(drawn < self.keep, "float32"))
+        context = replicas.several()
+        if context is not None:
+            loss = replicas.total(ops.stop_gradient(loss)) / context.num_replicas_in_sync
+        if moving is loss:
             return loss
-        drawn = keras.random.uniform(ops.shape(labels), seed=self._random)
-        sampled = self._reduced(each, weights * ops.cast(drawn < self.keep, "float32"))
-        # The value of all pixels, exactly, with the gradient of those that were kept.
-        return ops.stop_gradient(loss) + (sampled - ops.stop_gradient(sampled))
+        # The value of the whole batch, exactly, with the gradient of what is to move the weights.
+        return ops.stop_gradient(loss) + (moving - ops.stop_gradient(moving))
 
     def get_config(self):
         """What is ignored, the class weights, the reduction and the sampling."""
@@ -101,8 +115,11 @@ class MaskedCrossentropy(keras.losses.Loss):
         }
 
     def _reduced(self, each, weights):
-        total = ops.sum(weights * each)
-        return total if self.reduction == "sum" else ops.divide_no_nan(total, ops.sum(weights))
+        """The share of these pixels in the loss of the global batch."""
+        above = ops.sum(weights * each)
+        if self.reduction == "sum":
+            return above
+        return ops.divide_no_nan(above, replicas.total(ops.sum(weights)))
 
 
 def balancing_weights(class_pixels, exponent):

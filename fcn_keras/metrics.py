@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from fcn_keras import replicas
+
 FIGURES = ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou")
 
 
@@ -20,7 +22,8 @@ class ConfusionMatrix(keras.metrics.Metric):
     """Sums up the confusion matrix over batches, exactly (int64); void pixels count nowhere.
 
     `result()` is a dict of the paper's four figures, so that `fit` logs each of them;
-    `confusion()` is the matrix itself.
+    `confusion()` is the matrix itself. Under a `tf.distribute` strategy both are those of all
+    replicas together, within a step too.
     """
 
     def __init__(self, num_classes, ignore_class=255, prefix="", name="confusion"):
@@ -37,6 +40,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.num_classes = num_classes
         self.prefix = prefix
         self.ignore_class = ignore_class
+        self._strategy = tf.distribute.get_strategy()  # Whose replicas share the matrix.
         self.matrix = self.add_variable(
             (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
         )
@@ -62,7 +66,7 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def result(self):
         """The four figures, float32 scalars by name."""
-        matrix = ops.cast(self.matrix, "float32")
+        matrix = ops.cast(replicas.total(ops.convert_to_tensor(self.matrix)), "float32")
         hits = ops.diagonal(matrix)
         truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
         union = truth + predicted - hits
@@ -78,6 +82,21 @@ class ConfusionMatrix(keras.metrics.Metric):
     def confusion(self):
         """The matrix as a NumPy int64 array."""
         return self.matrix.value.numpy()
+
+    def restore(self, confusion):
+        """Makes `confusion` the matrix, int `[num_classes, num_classes]`, such as a saved one.
+
+        Exact under a strategy too, where assigning to `matrix` would give each replica an equal
+        part, rounded down.
+        """
+        confusion = tf.constant(confusion, "int64")
+
+        def assign():
+            context = tf.distribute.get_replica_context()
+            is_first = tf.equal(context.replica_id_in_sync_group, 0)
+            self.matrix.assign(tf.where(is_first, confusion, tf.zeros_like(confusion)))
+
+        self._strategy.run(assign)
 
     def get_config(self):
         """Class count and ignored label."""

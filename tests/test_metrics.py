@@ -53,6 +53,12 @@ def test_counts_stay_exact_beyond_float32():
     assert metric.confusion()[0, 0] == 2**40 + 1
 
 
+def test_a_matrix_can_be_taken_up_again():
+    metric = ConfusionMatrix(2)
+    metric.restore([[2**40, 0], [3, 1]])
+    np.testing.assert_array_equal(metric.confusion(), [[2**40, 0], [3, 1]])
+
+
 def test_absent_classes_are_left_out():
     # Class 2 is nowhere; class 1 is predicted, but never true.
     confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 0]])
