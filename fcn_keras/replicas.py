@@ -16,7 +16,10 @@ def several():
 def total(value):
     """The sum of a tensor over all replicas, on each of them; its gradient is summed too."""
     context = several()
-    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    if context is None:
+        return value
+    # A tensor even of a variable: on several machines TensorFlow cannot place a variable's sum.
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
 
 
 def own_seed(seed):

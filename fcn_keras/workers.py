@@ -250,7 +250,7 @@ def _sum(strategy):
 def _numbers(logs):
     """Logs as floats by name; a metric of several figures, such as `ConfusionMatrix`, is a dict."""
     flat = {}
-    for name, value in logs.items():
+    for name, value in sorted(logs.items()):
         flat |= _numbers(value) if isinstance(value, dict) else {name: float(value)}
     return flat
 
