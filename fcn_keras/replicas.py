@@ -4,7 +4,11 @@ Everything here is the identity where there is one replica, and where nothing is
 Keras builds a model symbolically, and outside of `strategy.run`.
 """
 
+import contextlib
+
 import tensorflow as tf
+
+_is_apart = False  # Not of a thread: each replica has one of its own.
 
 
 def several():
@@ -16,10 +20,25 @@ def several():
 def total(value):
     """The sum of a tensor over all replicas, on each of them; its gradient is summed too."""
     context = several()
-    if context is None:
+    if context is None or _is_apart:
         return value
     # A tensor even of a variable: on several machines TensorFlow cannot place a variable's sum.
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+
+@contextlib.contextmanager
+def apart():
+    """Within it (where a step is traced) `total` is of this replica alone.
+
+    In validation each replica has a batch of its own, not its part of one: the mean of their losses
+    is then that of one device, which takes one batch after the other.
+    """
+    global _is_apart
+    _is_apart = True
+    try:
+        yield
+    finally:
+        _is_apart = False
 
 
 def own_seed(seed):

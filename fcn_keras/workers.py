@@ -19,6 +19,7 @@ import re
 import keras
 import tensorflow as tf
 
+from fcn_keras import replicas
 from fcn_keras.errors import ConfigError, WorkerLost
 
 VOID = 255
@@ -40,7 +41,9 @@ def strategy():
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
-        raise ConfigError(f"TF_CONFIG: this process cannot join the others: {_line(error)}") from None
+        raise ConfigError(
+            f"TF_CONFIG: this process cannot join the others: {_line(error)}"
+        ) from None
 
 
 def fit(
@@ -86,7 +89,7 @@ def fit(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
     )
 
-    train_step, test_step = _together(model, model.train_step), _together(model, model.test_step)
+    train_step, test_step = _train_step(model), _test_step(model)
     try:
         batches = iter(_share_of_batches(strategy, train_data, start))
         model.stop_training = False
@@ -134,14 +137,12 @@ def evaluate(model, data, callbacks=()):
         ConfigError: `data` is of unknown cardinality.
     """
     calls = keras.callbacks.CallbackList(list(callbacks), model=model)
-    return _evaluate(model, data, calls, _together(model, model.test_step))
+    return _evaluate(model, data, calls, _test_step(model))
 
 
 def any_worker(strategy, flag):
     """Whether `flag` holds on any worker; all have to ask, and all get the same answer."""
-    if strategy.num_replicas_in_sync == 1:
-        return bool(flag)
-    return bool(_sum(strategy)(tf.constant(int(bool(flag)))))
+    return _sum(strategy)(int(bool(flag))) > 0
 
 
 def is_chief(strategy=None):
@@ -154,29 +155,46 @@ def is_chief(strategy=None):
 
 
 def _evaluate(model, data, calls, test_step):
-    batches, steps = _share_of_examples(model.distribute_strategy, data)
+    strategy = model.distribute_strategy
+    batches, steps, spare = _share_of_examples(strategy, data)
     calls.on_test_begin()
     model.reset_metrics()
-    logs = {}
+    logs, images = {}, 0
     for step, batch in zip(range(steps), batches, strict=False):
         calls.on_test_batch_begin(step)
         logs = test_step(batch)
         calls.on_test_batch_end(step, logs)
+        parts = strategy.experimental_local_results(tf.nest.flatten(batch)[0])
+        images += sum(part.shape[0] for part in parts)
     logs = _numbers(logs)
+    images = _sum(strategy)(images)
+    logs["loss"] *= images / (images - spare)  # Keras has counted the spare ones, of loss 0.
     calls.on_test_end(logs)
     return logs
 
 
-def _together(model, step):
+def _train_step(model):
     """A step on every replica as one function, which gives the metrics of all."""
     strategy = model.distribute_strategy
 
     @tf.function(reduce_retracing=True)
-    def run(batch):
-        strategy.run(step, args=(batch,))
+    def train_step(batch):
+        strategy.run(model.train_step, args=(batch,))
         return model.get_metrics_result()
 
-    return run
+    return train_step
+
+
+def _test_step(model):
+    strategy = model.distribute_strategy
+
+    @tf.function(reduce_retracing=True)
+    def test_step(batch):
+        with replicas.apart():
+            strategy.run(model.test_step, args=(batch,))
+        return model.get_metrics_result()
+
+    return test_step
 
 
 def lost(error, advice):
@@ -216,35 +234,45 @@ def _share_of_batches(strategy, train_data, start):
 
 
 def _share_of_examples(strategy, data):
-    """This worker's share of a data set, and the number of steps that all workers make.
+    """This worker's share of a data set, the steps that all workers make, and spare images.
 
-    Where the elements do not come out even, some with all pixels void are added: a replica without
+    Where the elements do not come out even these are added, with all pixels void: a replica without
     a batch would break the step, and void counts nowhere.
     """
     count, replicas = int(data.cardinality()), strategy.num_replicas_in_sync
     if count < 1:
         raise ConfigError("validation_data: must have a known cardinality of at least 1.")
     steps = -(-count // replicas)
+    spare = steps * replicas - count
 
     def void(images, masks):
-        return images, tf.nest.map_structure(lambda m: tf.fill(tf.shape(m), tf.cast(VOID, m.dtype)), masks)
+        one = tf.nest.map_structure(lambda image: image[:1], images)
+        return one, tf.nest.map_structure(lambda m: tf.fill(tf.shape(m[:1]), _void(m)), masks)
 
     def share(context):
-        spare = data.take(1).map(void).repeat(steps * replicas - count)
-        # Without end, so that TensorFlow need not ask all workers at each step whether there is more.
-        padded = data.concatenate(spare).repeat()
-        return padded.shard(context.num_input_pipelines, context.input_pipeline_id)
+        padded = data.concatenate(data.take(1).map(void).repeat(spare))
+        # Without end: else TensorFlow asks all workers at each step whether there is more.
+        return padded.repeat().shard(context.num_input_pipelines, context.input_pipeline_id)
 
-    return strategy.distribute_datasets_from_function(share), steps
+    return strategy.distribute_datasets_from_function(share), steps, spare
+
+
+def _void(mask):
+    return tf.cast(VOID, mask.dtype)
 
 
 @functools.cache
 def _sum(strategy):
+    """A function that adds up a number of each worker, exactly up to 2^24."""
+    if strategy.num_replicas_in_sync == 1:
+        return lambda number: number
+
     @tf.function
-    def total(number):
+    def of_replicas(number):
         return strategy.reduce("SUM", strategy.run(lambda n: n, args=(number,)), axis=None)
 
-    return total
+    local = len(strategy.extended.worker_devices)
+    return lambda number: int(of_replicas(tf.constant(float(number)))) // local
 
 
 def _numbers(logs):
