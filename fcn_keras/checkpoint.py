@@ -8,6 +8,7 @@ not.
 """
 
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from fcn_keras import checkpoint_file
+from fcn_keras import checkpoint_file, replicas, workers
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.interruption import Stopped, StopSignals
 
@@ -98,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.source is None:
             return
         self._arrays, _ = checkpoint_file.read(self.source)
-        model.optimizer.build(model.trainable_variables)
+        _build_optimizer(model)
         self._assign(_kept_variables(model))
         for part, state in zip(self.also, self.state["also"], strict=True):
             part.set_state(state)
@@ -120,7 +121,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._metrics = {k: v for k, v in self._arrays.items() if k.startswith("metrics/")}
             built = _metric_variables(self.model)
             if built.keys() == self._metrics.keys():
-                self._assign(built)
+                self._assign(built, replicas.assign_total)
                 self._metrics = None
         self._arrays = None
 
@@ -130,17 +131,14 @@ class Checkpoint(keras.callbacks.Callback):
         self._logs = logs
         if self._metrics:
             for name, variable in _metric_variables(self.model).items():
-                variable.assign_add(self._metrics[name])
+                replicas.assign_total(variable, variable.numpy() + self._metrics[name])
             self._metrics = None
         if self.position.step == self.params["steps"]:
             if batch + 1 < self.params["steps"]:
                 # The rest of an epoch that was broken off: `fit` would go on for a whole one.
                 self.model.stop_training = self._was_cut = True
             return  # What is saved now would lack the validation.
-        if self.signals.received:
-            self._stop()
-        if self._is_due():
-            self.save()
+        self._stop_or_save()
 
     def on_test_begin(self, logs=None):
         """Notes the figures of the training, which the validation's are about to replace."""
@@ -148,7 +146,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         """Stops in the middle of a validation, which is then done again."""
-        if self.signals.received:
+        if self._any_worker(self.signals.received):
             self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -157,10 +155,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.position = Position(epoch + 1, 0)
         if self._was_cut:
             self.model.stop_training = self._was_cut = False
-        if self.signals.received:
-            self._stop()
-        if self._is_due():
-            self.save()
+        self._stop_or_save()
 
     def on_train_end(self, logs=None):
         """Gives the signals back."""
@@ -182,6 +177,9 @@ class Checkpoint(keras.callbacks.Callback):
             "train_logs": self.state["train_logs"],
             "also": [part.get_state() for part in self.also],
         }
+        self._last_save = time.monotonic(), self.position
+        if not workers.is_chief(self.model.distribute_strategy):
+            return
         number = self.position.epoch * self.params["steps"] + self.position.step
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +195,16 @@ class Checkpoint(keras.callbacks.Callback):
             )
         for old in checkpoint_file.in_order(self.folder)[KEPT:]:
             old.unlink()
-        self._last_save = time.monotonic(), self.position
+
+    def _stop_or_save(self):
+        """What one worker knows, a signal or its clock, decides for all: they save together."""
+        if self._any_worker(self.signals.received or self._is_due()):
+            if self._any_worker(self.signals.received):
+                self._stop()
+            self.save()
+
+    def _any_worker(self, flag):
+        return workers.any_worker(self.model.distribute_strategy, flag)
 
     def _is_due(self):
         then, position = self._last_save
@@ -211,7 +218,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.close()
         epoch, step = self.position
         where = f"after step {step} of epoch {epoch + 1}" if step else f"after epoch {epoch}"
-        raise Stopped(self.signals.received, f"stopped {where}, and saved. To go on: {self.advice}")
+        number = self.signals.received or signal.SIGTERM  # Another worker's.
+        raise Stopped(number, f"stopped {where}, and saved. To go on: {self.advice}")
 
     def _check_finite(self, variables, arrays):
         for name, array in arrays.items():
@@ -223,7 +231,7 @@ class Checkpoint(keras.callbacks.Callback):
                     "before it is kept. Lower the learning rate (--learning-rate)."
                 )
 
-    def _assign(self, variables):
+    def _assign(self, variables, assign=keras.Variable.assign):
         for name, variable in variables.items():
             there, here = self._arrays.get(name), tuple(variable.shape)
             if there is None or there.shape != here:
@@ -233,7 +241,7 @@ class Checkpoint(keras.callbacks.Callback):
                     f"{variable.path}, of the shape {here}, {found}. Go on with the model it was "
                     "begun with, or choose another folder."
                 )
-            variable.assign(there)
+            assign(variable, there)
 
 
 def parse_every(every):
@@ -262,10 +270,15 @@ def step_in_words(position, batch_ids=None):
 
 
 def size_of(model):
-    """Bytes of a checkpoint of a compiled model, all but exactly."""
-    model.optimizer.build(model.trainable_variables)
+    """Bytes of a checkpoint of a compiled model, all but exactly; makes its optimizer variables."""
+    _build_optimizer(model)
     variables = _kept_variables(model).values()
     return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
+
+
+def _build_optimizer(model):
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
 
 
 def _newest(folder):

@@ -564,17 +564,20 @@ def _pair(option, text, separator, kind, example):
 
 def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     """One run, or with the names of nets in `stages` one for each of them."""
+    team = _meet_others(config, out, stages, resume)
+    is_chief = team is None or team.is_chief
     import_tensorflow()
     import pipelines
-    from fcn_keras import run_folder, training
+    from fcn_keras import run_folder, training, workers
     from fcn_keras.checkpoint import parse_every
     from fcn_keras.progress import TrainingProgress, duration
     from pipelines.check import overlaps
 
+    strategy = workers.strategy() if team else None  # Before anything else that TensorFlow does.
     parse_every(checkpoint_every)
-    if resume and run_folder.is_finished(out):
+    if is_chief and resume and run_folder.is_finished(out):
         console.print(f"{out} is finished; its figures are:", soft_wrap=True)
-    is_new = not (resume and run_folder.is_begun(out))
+    is_new = is_chief and not (resume and run_folder.is_begun(out))
     if stages:
         training.check_stages(stages, out, is_new=is_new)
     elif is_new:
@@ -612,18 +615,48 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
             for name, one in zip(("train", "val"), found, strict=True)
         },
         "batch_ids": partial(pipelines.batch_ids, **of_data),
+        "strategy": strategy,
     }
     with TrainingProgress(console, config.steps(size), config.passes(size)) as progress:
-        options["callbacks"] = [progress]
+        options["callbacks"] = [progress] if is_chief else []
         if stages:
             best = training.train_stages(config, stages, *arguments, **options)
         else:
             best = training.train(config, *arguments, **options)
+    if not is_chief:
+        return
     _show(best, f"validation, best epoch {best['epoch']}")
     folders = [out / model.removeprefix("fcn") for model in stages] if stages else [out]
     cli_report.after_training(out, folders, splits["val"])
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
+
+
+def _meet_others(config, out, stages, resume):
+    """The machines of `TF_CONFIG`, all there and about to train the same; None if it has no other.
+
+    They also have to see one and the same run.
+    """
+    from importlib.metadata import version
+
+    from fcn_keras import cluster, run_folder
+
+    team = cluster.from_environment()
+    if team is None:
+        return None
+    names = ("fcn_keras", "tensorflow", "keras", "numpy")
+    options = {
+        **config.model_dump(mode="json", exclude=run_folder.FREE),
+        "stages": stages,
+        "resume": resume,
+        f"run begun in {out}": run_folder.is_begun(out),
+        f"checkpoints in {out}": run_folder.checkpoints(out),
+        **{f"version of {name}": version(name) for name in names},
+    }
+    cluster.meet(team, options, say=partial(print, file=sys.stderr))
+    if not team.is_chief:
+        print(f"{team.describe(team.number)} trains along; {team.describe(0)} shows the progress")
+    return team
 
 
 def _evaluate(model, data, data_dir, split, json, batch_size=1):

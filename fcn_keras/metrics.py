@@ -40,7 +40,6 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.num_classes = num_classes
         self.prefix = prefix
         self.ignore_class = ignore_class
-        self._strategy = tf.distribute.get_strategy()  # Whose replicas share the matrix.
         self.matrix = self.add_variable(
             (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
         )
@@ -89,14 +88,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         Exact under a strategy too, where assigning to `matrix` would give each replica an equal
         part, rounded down.
         """
-        confusion = tf.constant(confusion, "int64")
-
-        def assign():
-            context = tf.distribute.get_replica_context()
-            is_first = tf.equal(context.replica_id_in_sync_group, 0)
-            self.matrix.assign(tf.where(is_first, confusion, tf.zeros_like(confusion)))
-
-        self._strategy.run(assign)
+        replicas.assign_total(self.matrix, confusion)
 
     def get_config(self):
         """Class count and ignored label."""

@@ -47,3 +47,19 @@ def own_seed(seed):
     if context is None:
         return seed
     return tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
+
+
+def assign_total(variable, value):
+    """Makes `value` what the parts of a metric's variable on all replicas add up to, exactly.
+
+    `assign` would give each replica an equal part: integers would be rounded, and in floats the sum
+    could be another.
+    """
+    strategy = getattr(variable.value, "distribute_strategy", tf.distribute.get_strategy())
+    whole = tf.constant(value, variable.value.dtype)
+
+    def assign():
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        variable.value.assign(tf.where(tf.equal(number, 0), whole, tf.zeros_like(whole)))
+
+    strategy.run(assign)

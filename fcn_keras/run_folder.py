@@ -77,6 +77,11 @@ def is_finished(out):
     return (Path(out) / "finished.json").exists()
 
 
+def checkpoints(out):
+    """The names of the checkpoints in a run's folder, those of its stages included."""
+    return sorted(str(path.relative_to(out)) for path in Path(out).glob(f"**/{CHECKPOINTS}/[!.]*"))
+
+
 def begin(out, config, class_names, palette, fingerprints=None, stages=None):
     """Writes down what decides the run; `config.yaml` last, which makes it a run.
 
@@ -160,7 +165,7 @@ def finish(out, model, epochs, best_epoch):
     """Writes down that the run has come to its end, and removes its checkpoints."""
     content = {
         "epochs": epochs,
-        "updates": int(model.optimizer.iterations),
+        "updates": int(model.optimizer.iterations.numpy()),
         "best_epoch": best_epoch,
         "weights_sha256": weights_sha256(model),
     }

@@ -52,7 +52,16 @@ class RunLog(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, out, config, val_data, class_names, palette, steps, first=(0, 0), batch_ids=None
+        self,
+        out,
+        config,
+        val_data,
+        class_names,
+        palette,
+        steps,
+        first=(0, 0),
+        batch_ids=None,
+        writes=True,
     ):
         """Writes into `out`, which exists; what stands there of `first`'s epoch and later goes.
 
@@ -65,6 +74,8 @@ class RunLog(keras.callbacks.Callback):
             steps: batches of an epoch.
             first: epoch and step of the first batch.
             batch_ids: as in `training.train`.
+            writes: False for all but one of several workers: nothing is written then, but the best
+                epoch is known to all of them.
         """
         super().__init__()
         self.out, self.config, self.steps = out, config, steps
@@ -74,12 +85,11 @@ class RunLog(keras.callbacks.Callback):
         self.shown = _spread(val_data)
         self.best_report = None
         self.last_point = (0, 0.0)  # Of the loss by steps: steps of the epoch, sum of their losses.
-        self._cut_history(first[0])
         self.drawn = -1  # How many parts of `TIMES` were over when TensorBoard last got pictures.
-        self.writers = {
-            part: tf.summary.create_file_writer(str(out / "tensorboard" / part))
-            for part in ("train", "validation")
-        }
+        self.writes = writes
+        self.writers = {part: self._writer(part) for part in ("train", "validation")}
+        if writes:
+            self._cut_history(first[0])
 
     def get_state(self):
         """What a checkpoint keeps."""
@@ -125,14 +135,20 @@ class RunLog(keras.callbacks.Callback):
         if self.batches:
             logs["images_per_second"] = self.batches * self.config.batch_size / self.trained
         logs["seconds"] = time.perf_counter() - self.started
-        self._append_history(epoch + 1, logs)
+        if self.writes:
+            self._append_history(epoch + 1, logs)
         self._write_scalars(epoch + 1, logs)
         if "val_mean_iou" not in logs:
             return
         # The metric still holds the validation pixels; it is reset when the next epoch begins.
+        # Of several workers each holds a part of them, which all add up here.
         current = report(self._metric().confusion(), self.class_names)
         best = self.best_report
         is_best = best is None or (current["mean_iou"] or 0) > best["mean_iou"]
+        if is_best:
+            self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
+        if not self.writes:
+            return
         part = TIMES * (epoch + 1) // self.config.passes(self.steps)
         is_drawn = part > self.drawn
         shown = self._predicted() if is_best or is_drawn else []
@@ -148,7 +164,6 @@ class RunLog(keras.callbacks.Callback):
                     tf.summary.scalar(f"best/{name}", current[name] or 0)
         self.writers["validation"].flush()
         if is_best:
-            self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
             save_model(self.model, self.out / "model.keras")
             outputs.write_json(self.out / "metrics.json", self.best_report)
             self._save_pictures(shown)
@@ -166,6 +181,11 @@ class RunLog(keras.callbacks.Callback):
             + ("; a summed loss takes about 1e-10)." if is_summed else ").")
             + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
         )
+
+    def _writer(self, part):
+        if not self.writes:
+            return tf.summary.create_noop_writer()
+        return tf.summary.create_file_writer(str(self.out / "tensorboard" / part))
 
     def _metric(self):
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))

@@ -1,13 +1,15 @@
 """One training run, or several from coarse to fine; what they write is in `run_folder`."""
 
+import contextlib
 import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-from fcn_keras import outputs, run_folder
+from fcn_keras import outputs, run_folder, workers
 from fcn_keras.checkpoint import KEPT, Checkpoint, Position, size_of
 from fcn_keras.decoder import Stream
 from fcn_keras.environment import note_start
@@ -35,6 +37,7 @@ def train(
     checkpoint_every="10 min",
     fingerprints=None,
     batch_ids=None,
+    strategy=None,
 ):
     """Trains, validates and keeps the best model; or goes on with a training that was broken off.
 
@@ -43,7 +46,8 @@ def train(
         train_data: a function that makes the data: `train_data()` gives a `tf.data.Dataset` of
             images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known cardinality, and
             `train_data(start=(epoch, step))` one that goes on from that batch without end; as
-            `functools.partial(pipelines.train_dataset, split, ...)` does.
+            `functools.partial(pipelines.train_dataset, split, ...)` does. On several machines it
+            takes `shard=(number, count)` too.
         val_data: a `tf.data.Dataset` for validation, at native sizes.
         out: the run's folder; made here, must not hold a run yet.
         class_names: a name for each class.
@@ -57,6 +61,8 @@ def train(
             them; a run is not resumed on other data.
         batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
             message about a loss that is no number.
+        strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
+            then trains, and `out` is the same folder for all; only the chief writes there.
 
     Returns:
         The report of the best epoch on the validation split, as in `metrics.json`.
@@ -68,18 +74,23 @@ def train(
             became infinite or NaN.
         ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
+        WorkerLost: another machine has ended.
     """
     out = Path(out)
+    strategy = strategy or tf.distribute.get_strategy()
+    is_chief = workers.is_chief(strategy)
     is_begun = resume and run_folder.is_begun(out)
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
+    workers.check_same(strategy, f"precision={config.precision}", config.precision)
+    workers.check_same(strategy, "data", fingerprints)
     if is_begun:
         run_folder.check_unchanged(out, config, fingerprints)
         if run_folder.is_finished(out):
             return run_folder.best_report(out)
-    else:
+    elif is_chief:
         run_folder.check_new(out)
     out.mkdir(parents=True, exist_ok=True)
-    with outputs.locked(out):
+    with outputs.locked(out) if is_chief else contextlib.nullcontext():
         checkpoint = Checkpoint(
             out / run_folder.CHECKPOINTS,
             every=checkpoint_every,
@@ -87,12 +98,14 @@ def train(
             advice=f"fcn-keras train --resume {out}",
         )
         steps = int(train_data().cardinality())
-        model = _compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
-        if not is_begun:
-            needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
+        with strategy.scope():
+            model = _compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+        needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
+        if is_chief and not is_begun:
             outputs.check_space(out, needed, "the checkpoints and the model")
             run_folder.begin(out, config, class_names, palette, fingerprints)
-        note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
+        if is_chief:
+            note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
         log = RunLog(
             out,
             config,
@@ -102,10 +115,12 @@ def train(
             steps,
             checkpoint.position,
             batch_ids,
+            is_chief,
         )
         checkpoint.also = (log,)
         _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
-        run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
+        if is_chief:
+            run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
     return log.best_report
 
 
@@ -114,18 +129,25 @@ def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
     if checkpoint.train_logs:
         _validate(model, val_data, checkpoint, log)
     last, every = config.passes(steps), config.validate_every
+    options = {
+        "validation_data": val_data,
+        "epochs": last,
+        "steps_per_epoch": steps,
+        "validation_freq": [e for e in range(1, last + 1) if e % every == 0 or e == last],
+        "callbacks": [log, checkpoint, *callbacks],
+    }
     try:
-        model.fit(
-            train_data(start=checkpoint.position),
-            validation_data=val_data,
-            initial_epoch=checkpoint.position.epoch,
-            epochs=last,
-            steps_per_epoch=steps,
-            validation_freq=[e for e in range(1, last + 1) if e % every == 0 or e == last],
-            callbacks=[log, checkpoint, *callbacks],
-            shuffle=False,  # The data set shuffles itself.
-            verbose=0,
-        )
+        if workers.is_cluster(model.distribute_strategy):
+            advice = f"start all workers again with --resume {log.out} in place of --out"
+            workers.fit(model, train_data, start=checkpoint.position, advice=advice, **options)
+        else:
+            model.fit(
+                train_data(start=checkpoint.position),
+                initial_epoch=checkpoint.position.epoch,
+                shuffle=False,  # The data set shuffles itself.
+                verbose=0,
+                **options,
+            )
     finally:
         checkpoint.close()
 
@@ -134,7 +156,10 @@ def _validate(model, val_data, checkpoint, log):
     """Ends an epoch whose training had ended when the run was stopped."""
     checkpoint.restore(model)
     epoch = checkpoint.position.epoch
-    found = model.evaluate(val_data, return_dict=True, verbose=0)
+    if workers.is_cluster(model.distribute_strategy):
+        found = workers.evaluate(model, val_data)
+    else:
+        found = model.evaluate(val_data, return_dict=True, verbose=0)
     log.set_model(model)
     log.on_epoch_begin(epoch)
     validation = {f"val_{name}": value for name, value in found.items()}
@@ -142,7 +167,9 @@ def _validate(model, val_data, checkpoint, log):
     checkpoint.position = Position(epoch + 1, 0)
 
 
-def train_stages(config, models, train_data, val_data, out, *, resume=False, **options):
+def train_stages(
+    config, models, train_data, val_data, out, *, resume=False, strategy=None, **options
+):
     """Trains coarse nets first and each finer one from the best model of the one before.
 
     Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
@@ -155,6 +182,7 @@ def train_stages(config, models, train_data, val_data, out, *, resume=False, **o
         val_data: as in `train`.
         out: the folder of all stages.
         resume: as in `train`: finished stages stay as they are.
+        strategy: as in `train`.
         **options: further arguments of `train`.
 
     Returns:
@@ -166,17 +194,28 @@ def train_stages(config, models, train_data, val_data, out, *, resume=False, **o
     """
     out = Path(out)
     is_begun = resume and run_folder.is_begun(out)
-    folders, source = check_stages(models, out, is_new=not is_begun), config.init_from
+    is_chief = workers.is_chief(strategy or tf.distribute.get_strategy())
+    is_new = is_chief and not is_begun
+    folders, source = check_stages(models, out, is_new=is_new), config.init_from
     out.mkdir(parents=True, exist_ok=True)
-    with outputs.locked(out):
-        if not is_begun:
+    with outputs.locked(out) if is_chief else contextlib.nullcontext():
+        if is_new:
             names, palette = options["class_names"], options["palette"]
             run_folder.begin(out, config, names, palette, stages=models)
         for model, folder in zip(models, folders, strict=True):
             stage = config.model_copy(update={"model": model, "init_from": source})
-            best = train(stage, train_data, val_data, folder, resume=is_begun, **options)
+            best = train(
+                stage,
+                train_data,
+                val_data,
+                folder,
+                resume=is_begun,
+                strategy=strategy,
+                **options,
+            )
             source = str(folder)
-        for name in ("model.keras", "metrics.json", "config.yaml", "finished.json"):
+        written = ("model.keras", "metrics.json", "config.yaml", "finished.json")
+        for name in written if is_chief else ():
             temporary = out / f".{name}.tmp"
             shutil.copy(folder / name, temporary)
             os.replace(temporary, out / name)

@@ -4,17 +4,18 @@ Under `tf.distribute.MultiWorkerMirroredStrategy` `fit` of Keras 3 fails (issue 
 this is its loop: the compiled model's own `train_step` and `test_step`, and the same callbacks with
 the same logs, in the same order.
 
-Every worker runs the same lines, and computes together with the others where these say so. A worker
-that makes a computation of all alone waits for the others for ever. Of all are: a step; `any_worker`;
-the state and the result of a metric, since each replica holds a part of the sum (`read_value`,
-`result()` and `numpy()` alike add these up). A worker's own are: weights, the optimizer and the
-random generators' states, which are the same everywhere, to read and to assign. So callbacks belong
-on every worker, and only the chief's write: `if is_chief(): ...` around what writes, and around
-nothing else. What only one worker knows, a signal or the time, goes through `any_worker` first.
+Every worker runs the same lines, and some of these all workers compute together: one that comes to
+such a line alone waits for the others in vain. They are: a step; `any_worker`; making a variable in
+the strategy's scope; reading the state or the result of a metric, since each replica holds a part of
+the sum. Weights, the optimizer and random states are the same everywhere, each worker reads and
+assigns its own. So callbacks belong on every worker, and what they write is the chief's alone
+(`is_chief`); what only one worker can know, a signal or the time, goes through `any_worker` first.
 """
 
 import functools
+import json
 import re
+import zlib
 
 import keras
 import tensorflow as tf
@@ -71,8 +72,8 @@ def fit(
         validation_data: a `tf.data.Dataset` of known cardinality, the same on all workers: each
             takes its share of it, one element at a time on each GPU.
         validation_freq: every how many epochs to validate, or a list of such epochs, from 1.
-        callbacks: of Keras, on every worker; see above. A `model.stop_training` of one of them stops
-            all workers after the same step.
+        callbacks: of Keras, on every worker; see above. A `model.stop_training` on one of them
+            stops all workers after the same step.
         start: (epoch, step), counted from 0, of the first batch. Callbacks see the batches of that
             epoch counted from there.
         advice: how to go on, for the line that says that a worker was lost.
@@ -145,13 +146,39 @@ def any_worker(strategy, flag):
     return _sum(strategy)(int(bool(flag))) > 0
 
 
-def is_chief(strategy=None):
+def is_chief(strategy):
     """Whether this process is the one that writes; where there is one process, it is."""
-    resolver = (strategy or tf.distribute.get_strategy()).cluster_resolver
+    resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return (resolver.task_type, resolver.task_id) == ("chief" if has_chief else "worker", 0)
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+def check_same(strategy, what, value):
+    """Checks that all workers have the same.
+
+    Args:
+        strategy: of the workers, who all have to call this.
+        what: names the value in the message.
+        value: anything that JSON can hold.
+
+    Raises:
+        ConfigError: on all workers, if one has another value.
+    """
+    text = json.dumps(value, sort_keys=True, default=str)
+    checksum = zlib.crc32(text.encode()) & 0xFFFFF  # As many bits as a sum of floats holds.
+    workers = _sum(strategy)(1)
+    if any_worker(strategy, _sum(strategy)(checksum) != workers * checksum):
+        raise ConfigError(
+            f"{what}: not the same on all workers; here its checksum is {checksum:05x}. Give all "
+            "workers the same."
+        )
+
+
+def is_cluster(strategy):
+    """Whether a strategy has several processes, so that `fit` here is needed."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def _evaluate(model, data, calls, test_step):
@@ -205,7 +232,8 @@ def lost(error, advice):
     named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
     who = "{} {}".format(*named[-1]) if named else "another worker"
     return WorkerLost(
-        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: {advice}."
+        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: "
+        f"{advice}."
     )
 
 
@@ -264,7 +292,7 @@ def _void(mask):
 @functools.cache
 def _sum(strategy):
     """A function that adds up a number of each worker, exactly up to 2^24."""
-    if strategy.num_replicas_in_sync == 1:
+    if not is_cluster(strategy):
         return lambda number: number
 
     @tf.function
