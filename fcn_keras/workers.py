@@ -6,8 +6,8 @@ the same logs, in the same order.
 
 Every worker runs the same lines, and some of these all workers compute together: one that comes to
 such a line alone waits for the others in vain. They are: a step; `any_worker`; making a variable in
-the strategy's scope; reading the state or the result of a metric, since each replica holds a part of
-the sum. Weights, the optimizer and random states are the same everywhere, each worker reads and
+the strategy's scope; reading the state or the result of a metric, of which each replica holds a
+part. Weights, the optimizer and random states are the same everywhere, and each worker reads and
 assigns its own. So callbacks belong on every worker, and what they write is the chief's alone
 (`is_chief`); what only one worker can know, a signal or the time, goes through `any_worker` first.
 """
