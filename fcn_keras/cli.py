@@ -92,6 +92,7 @@ class Precision(StrEnum):
     auto = "auto"
     float32 = "float32"
     mixed_bfloat16 = "mixed_bfloat16"
+    mixed_float16 = "mixed_float16"
 
 
 def main():
@@ -316,7 +317,17 @@ def train(
     validate_every: Annotated[int | None, _of_learning(help="Epochs. [default: 1]")] = None,
     precision: Annotated[
         Precision | None,
-        _of_learning(help="auto: bfloat16 where the processor computes in it. [default: auto]"),
+        _of_learning(
+            help="auto: bfloat16 where GPU or processor compute in it; mixed_float16 is for GPUs. "
+            "[default: auto]"
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        _of_learning(
+            metavar="all|N",
+            help="GPUs that share each batch. [default: as many as can share it evenly]",
+        ),
     ] = None,
     seed: Annotated[int | None, _of_learning(help="[default: 0]")] = None,
 ):
@@ -568,7 +579,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     is_chief = team is None or team.is_chief
     import_tensorflow()
     import pipelines
-    from fcn_keras import run_folder, training, workers
+    from fcn_keras import devices, run_folder, training, workers
     from fcn_keras.checkpoint import parse_every
     from fcn_keras.progress import TrainingProgress, duration
     from pipelines.check import overlaps
@@ -582,6 +593,11 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
         training.check_stages(stages, out, is_new=is_new)
     elif is_new:
         run_folder.check_new(out)
+    number = 1 if team else devices.count(config.devices, config.batch_size)
+    if number > 1:
+        console.print(f"{number} devices share each batch of {config.batch_size} images")
+    if config.precision == "mixed_float16" and not devices.gpus():
+        print("warning: on a CPU mixed_float16 is many times slower than float32.", file=sys.stderr)
 
     started = time.perf_counter()
     found = _checked(
@@ -644,6 +660,11 @@ def _meet_others(config, out, stages, resume):
     team = cluster.from_environment()
     if team is None:
         return None
+    if config.devices not in ("auto", "all"):
+        raise ConfigError(
+            f"--devices {config.devices}: on several machines each process takes all GPUs that it "
+            "sees. Leave --devices out, and choose by CUDA_VISIBLE_DEVICES."
+        )
     names = ("fcn_keras", "tensorflow", "keras", "numpy")
     options = {
         **config.model_dump(mode="json", exclude=run_folder.FREE),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import yaml
 
+from fcn_keras.devices import as_on_one_device
 from fcn_keras.errors import ModelError
 
 
@@ -75,9 +76,13 @@ def load(path):
 
 
 def save_model(model, path):
-    """Saves a model for inference, without optimizer, by way of a temporary file."""
+    """Saves a model for inference, without optimizer, by way of a temporary file.
+
+    It is the same file whatever the devices that the model was trained on.
+    """
     temporary = path.with_name(f".{path.stem}.tmp.keras")
-    keras.Model(model.input, model.output, name=model.name).save(temporary)
+    with as_on_one_device(model):
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
     os.replace(temporary, path)
 
 

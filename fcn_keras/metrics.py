@@ -56,10 +56,11 @@ class ConfusionMatrix(keras.metrics.Metric):
             valid &= tf.broadcast_to(tf.cast(sample_weight, tf.bool), tf.shape(truth))
         # An int32 weight of 0 instead of a boolean mask keeps every shape as it is.
         cells = tf.where(valid, truth, 0) * self.num_classes + prediction
-        counts = tf.math.bincount(
-            tf.reshape(tf.where(valid, cells, self.num_classes**2), [-1]),
-            minlength=self.num_classes**2 + 1,
-            maxlength=self.num_classes**2 + 1,
+        # Not `tf.math.bincount`, whose size depends on the values: XLA refuses that.
+        counts = tf.raw_ops.DenseBincount(
+            input=tf.reshape(tf.where(valid, cells, self.num_classes**2), [-1]),
+            size=self.num_classes**2 + 1,
+            weights=tf.zeros([0], "int32"),
         )[:-1]
         self.matrix.assign_add(tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64))
 

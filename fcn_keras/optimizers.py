@@ -1,37 +1,100 @@
-"""Stochastic gradient descent as Caffe does it, which trained the paper's networks."""
+"""Optimizers, on one device or several: Caffe's SGD, which trained the paper's networks, and AdamW.
+
+Both can add up the gradients of several steps. `LossScaling` around one of them is for float16.
+"""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
+from fcn_keras import replicas
 from fcn_keras.errors import ConfigError
 
 
+class _Accumulating:
+    """Updates once in `accumulate` steps, by the mean of their gradients.
+
+    Keras has `gradient_accumulation_steps`, but it asks whether the weights are due before it sums
+    the gradients over the replicas, and TensorFlow refuses such a sum under a condition. Here each
+    variable asks, after that sum, so that what is added up is the same on every replica.
+    """
+
+    accumulate = 1
+
+    def build(self, variables):
+        """Makes a place for the sums, if there are any."""
+        if self.built:
+            return
+        super().build(variables)
+        if self.accumulate > 1:
+            self._sums = self.add_optimizer_variables(variables, "gradient_sum")
+
+    @property
+    def iterations(self):
+        """Updates until now."""
+        if self.accumulate == 1:
+            return self._iterations
+        return ops.floor_divide(self._iterations, self.accumulate)
+
+    def get_config(self):
+        """The rule's numbers."""
+        return {**super().get_config(), "accumulate": self.accumulate}
+
+    def _set_accumulate(self, steps):
+        if self.gradient_accumulation_steps:
+            raise ConfigError(
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: Keras' own does "
+                "not work on several devices. Use accumulate."
+            )
+        if steps < 1:
+            raise ConfigError(f"accumulate={steps!r}: must be at least 1.")
+        self.accumulate = steps
+
+    def _at_the_last(self, gradient, variable, update):
+        """Calls `update` with the mean gradient, in the last of the steps that make one."""
+        if self.accumulate == 1:
+            update(gradient)
+            return
+        total = self._sums[self._get_variable_index(variable)]
+        self.assign_add(total, gradient)
+
+        def update_and_empty():
+            update(ops.divide(total, self.accumulate))
+            self.assign(total, ops.zeros_like(variable))
+
+        ops.cond((self._iterations + 1) % self.accumulate == 0, update_and_empty, lambda: None)
+
+
 @keras.saving.register_keras_serializable(package="fcn_keras")
-class CaffeSGD(keras.optimizers.SGD):
+class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     """SGD with momentum, L2 inside the momentum, and a learning rate of their own for biases.
 
     A kernel w with gradient g moves by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a bias
     by `v = momentum * v - rate * bias_rate * g; w = w + v`; other variables, such as the scale and
-    offset of a batch normalisation, have neither decay nor a rate of their own. With
-    `gradient_accumulation_steps` g is the mean of the gradients, as with Caffe's `iter_size`.
+    offset of a batch normalisation, have neither decay nor a rate of their own. With `accumulate` g
+    is the mean of the gradients of so many steps, as with Caffe's `iter_size`.
 
     Keras's own `weight_decay` shrinks the weights outside the momentum: at 0.99 that is a hundredth
     of Caffe's. A kernel regulariser would be printed with the loss, and an averaged loss and a
     summed one would print it on different scales.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, *, l2=0.0, bias_rate=1.0, **kwargs):
+    def __init__(
+        self, learning_rate=0.01, momentum=0.9, *, l2=0.0, bias_rate=1.0, accumulate=1, **kwargs
+    ):
         """Sets the rule.
 
         Args:
-            learning_rate: a float or a `LearningRateSchedule`.
+            learning_rate: a float or a `LearningRateSchedule`, of steps.
             momentum: 0 to 1.
             l2: Caffe's `weight_decay`: its share of a kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
-            **kwargs: further arguments of `keras.optimizers.SGD`, but for `weight_decay`.
+            accumulate: steps whose gradients make one update.
+            **kwargs: further arguments of `keras.optimizers.SGD`, but for `weight_decay` and
+                `gradient_accumulation_steps`.
 
         Raises:
-            ConfigError: `weight_decay` is given, or a number is negative.
+            ConfigError: one of those two is given, or a number is out of its range.
         """
         if kwargs.pop("weight_decay", None):
             raise ConfigError(
@@ -42,6 +105,7 @@ class CaffeSGD(keras.optimizers.SGD):
             if value < 0:
                 raise ConfigError(f"{name}={value!r}: must be at least 0.")
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
+        self._set_accumulate(accumulate)
         self.l2 = l2
         self.bias_rate = bias_rate
 
@@ -55,13 +119,69 @@ class CaffeSGD(keras.optimizers.SGD):
         self._rates = tuple(self.bias_rate if name.endswith("bias") else 1.0 for name in names)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Moves one variable; `gradient` is already the mean over the accumulated steps."""
+        """Moves one variable, or adds its gradient to those of the steps before."""
         index = self._get_variable_index(variable)
-        gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
-        if self._decays[index]:
-            gradient = gradient + self._decays[index] * variable
-        super().update_step(gradient, variable, learning_rate)
+
+        def update(gradient):
+            gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
+            if self._decays[index]:
+                gradient = gradient + self._decays[index] * variable
+            super(CaffeSGD, self).update_step(gradient, variable, learning_rate)
+
+        self._at_the_last(gradient, variable, update)
 
     def get_config(self):
         """The rule's numbers."""
         return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class AdamW(_Accumulating, keras.optimizers.Adam):
+    """`keras.optimizers.AdamW` whose accumulation of gradients works on several devices."""
+
+    def __init__(self, learning_rate=0.001, *, weight_decay=0.004, accumulate=1, **kwargs):
+        """Sets the rule.
+
+        Args:
+            learning_rate: a float or a `LearningRateSchedule`, of steps.
+            weight_decay: the share of a weight that it loses in an update, times the learning rate.
+            accumulate: steps whose gradients make one update.
+            **kwargs: further arguments of `keras.optimizers.Adam`, but for
+                `gradient_accumulation_steps`.
+
+        Raises:
+            ConfigError: that one is given, or a number is out of its range.
+        """
+        if weight_decay < 0:
+            raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
+        super().__init__(learning_rate, **kwargs)  # Keras' own decay knows nothing of accumulation.
+        self._set_accumulate(accumulate)
+        self.decay = weight_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Moves one variable, or adds its gradient to those of the steps before."""
+
+        def update(gradient):
+            if self.decay:
+                self.assign_sub(variable, variable * self.decay * learning_rate)
+            super(AdamW, self).update_step(gradient, variable, learning_rate)
+
+        self._at_the_last(gradient, variable, update)
+
+    def get_config(self):
+        """The rule's numbers."""
+        return {**super().get_config(), "weight_decay": self.decay}
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class LossScaling(keras.optimizers.LossScaleOptimizer):
+    """Keras' scaling of the loss for float16, where a gradient that overflows skips the step.
+
+    Keras asks the first replica alone whether its gradients are finite; here one replica's overflow
+    stops all of them.
+    """
+
+    def check_finite(self, grads):
+        """Whether all gradients of all replicas are finite numbers."""
+        faults = ops.cast(ops.logical_not(super().check_finite(grads)), "float32")
+        return tf.equal(replicas.total(faults), 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fcn_keras.errors import ConfigError
 
@@ -63,8 +63,19 @@ class TrainConfig(BaseModel):
     keep: float = Field(1.0, gt=0, le=1)  # Share of the pixels that enter the gradient.
     class_balance: float = Field(0.0, ge=0, le=1)  # Exponent of `losses.balancing_weights`.
     validate_every: int = Field(1, ge=1)
-    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    # A number, "all" GPUs, or "auto": as many GPUs as can share the batch. Without dropout and
+    # `keep`, whose draws differ, devices change a result by rounding only.
+    devices: int | Literal["auto", "all"] = "auto"
     seed: int = Field(0, ge=0)
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _number_of_devices(cls, value):
+        number = int(value) if str(value).isdecimal() else value
+        if number in ("auto", "all") or (type(number) is int and number > 0):
+            return number
+        raise ValueError("must be a number from 1, all, or auto")
 
     @model_validator(mode="after")
     def _ranges(self):

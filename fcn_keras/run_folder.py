@@ -46,7 +46,7 @@ WRITTEN = (
     "report.html",
 )
 # Options that say where things are and how they are done, not what comes out.
-FREE = ("data_dir", "cache")
+FREE = ("data_dir", "cache", "devices")
 NAMED = 3  # Of examples that have changed.
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from fcn_keras import outputs, run_folder, workers
+from fcn_keras import devices, outputs, run_folder, workers
 from fcn_keras.checkpoint import KEPT, Checkpoint, Position, size_of
 from fcn_keras.decoder import Stream
 from fcn_keras.environment import note_start
@@ -17,7 +17,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models import MODELS
-from fcn_keras.optimizers import CaffeSGD
+from fcn_keras.optimizers import AdamW, CaffeSGD, LossScaling
 from fcn_keras.recipes import STAGES
 from fcn_keras.run_log import RunLog
 from fcn_keras.transfer import start_from
@@ -62,22 +62,24 @@ def train(
         batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
             message about a loss that is no number.
         strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
-            then trains, and `out` is the same folder for all; only the chief writes there.
+            then trains, and `out` is the same folder for all; only the chief writes there. By
+            default what `config.devices` says.
 
     Returns:
         The report of the best epoch on the validation split, as in `metrics.json`.
 
     Raises:
         ConfigError: the folder holds a run already, or one that was begun otherwise, or another
-            process writes there, or its disk has no room; a frozen layer does not exist, the model
-            of `config.init_from` does not fit, the run is too short for one update, or the loss
-            became infinite or NaN.
+            process writes there, or its disk has no room; there are not so many devices, or they
+            cannot share a batch evenly; a frozen layer does not exist, the model of
+            `config.init_from` does not fit, the run is too short for one update, or the loss became
+            infinite or NaN.
         ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
         WorkerLost: another machine has ended.
     """
     out = Path(out)
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy or devices.strategy_for(devices.count(config.devices, config.batch_size))
     is_chief = workers.is_chief(strategy)
     is_begun = resume and run_folder.is_begun(out)
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
@@ -100,6 +102,8 @@ def train(
         steps = int(train_data().cardinality())
         with strategy.scope():
             model = _compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+        if strategy.num_replicas_in_sync > 1:
+            devices.synchronise(model)
         needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
         if is_chief and not is_begun:
             outputs.check_space(out, needed, "the checkpoints and the model")
@@ -126,6 +130,8 @@ def train(
 
 def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks):
     """`model.fit` from the checkpoint's position on."""
+    if not workers.is_cluster(model.distribute_strategy):
+        val_data = devices.validation(val_data, model.distribute_strategy)
     if checkpoint.train_logs:
         _validate(model, val_data, checkpoint, log)
     last, every = config.passes(steps), config.validate_every
@@ -293,12 +299,14 @@ def compile_model(model, config, steps_per_epoch, class_pixels=None):
     if config.class_balance:
         weights = balancing_weights(class_pixels, config.class_balance)
     num_classes = model.output_shape[-1]
+    optimizer = _optimizer(config, _schedule(config, total))
     model.compile(
-        _optimizer(config, _schedule(config, total)),
+        LossScaling(optimizer) if config.precision == "mixed_float16" else optimizer,
         loss=MaskedCrossentropy(
             class_weights=weights, reduction=config.loss_reduction, keep=config.keep
         ),
         metrics=[ConfusionMatrix(num_classes)],
+        jit_compile=False,  # On a GPU "auto" is XLA, which starts anew for each size of image.
     )
 
 
@@ -315,27 +323,33 @@ def _schedule(config, steps):
 
 
 def _optimizer(config, rate):
-    accumulate = config.accumulate if config.accumulate > 1 else None
     if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(
-            rate, weight_decay=config.weight_decay, gradient_accumulation_steps=accumulate
-        )
+        return AdamW(rate, weight_decay=config.weight_decay, accumulate=config.accumulate)
     return CaffeSGD(
         rate,
         config.momentum,
         l2=config.weight_decay,
         bias_rate=config.bias_rate,
-        gradient_accumulation_steps=accumulate,
+        accumulate=config.accumulate,
     )
 
 
 def resolve_precision(precision):
-    """The precision that "auto" stands for: bfloat16 where the processor computes in it."""
+    """The precision that "auto" stands for: bfloat16 where the hardware computes in it.
+
+    On GPUs that is from compute capability 8.0 (Ampere) on, and float32 before: mixed_float16,
+    which needs its loss scaled, is for whoever asks for it.
+    """
     if precision != "auto":
         return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        flags = ""
-    fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        fast = all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
+    else:
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        except OSError:
+            flags = ""
+        fast = "avx512_bf16" in flags or "amx_bf16" in flags
     return "mixed_bfloat16" if fast else "float32"

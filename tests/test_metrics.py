@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
@@ -57,6 +58,14 @@ def test_a_matrix_can_be_taken_up_again():
     metric = ConfusionMatrix(2)
     metric.restore([[2**40, 0], [3, 1]])
     np.testing.assert_array_equal(metric.confusion(), [[2**40, 0], [3, 1]])
+
+
+def test_batches_are_counted_in_compiled_graphs_too():
+    # On a GPU Keras compiles a model's steps with XLA, unless it is told not to.
+    metric = ConfusionMatrix(2)
+    truth = np.array([[[0, 1, 255]]], "uint8")
+    tf.function(metric.update_state, jit_compile=True)(truth, one_hot(truth % 2, 2))
+    np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
 
 
 def test_absent_classes_are_left_out():

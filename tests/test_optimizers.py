@@ -1,4 +1,4 @@
-"""CaffeSGD, step by step against Caffe's rule in NumPy float64."""
+"""CaffeSGD, step by step against Caffe's rule in NumPy float64; AdamW against Keras' own."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
-from fcn_keras.optimizers import CaffeSGD
+from fcn_keras.optimizers import AdamW, CaffeSGD
 
 RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
 
@@ -80,7 +80,7 @@ def optimizer(iter_size=1):
         MOMENTUM,
         l2=DECAY,
         bias_rate=2.0,
-        gradient_accumulation_steps=iter_size if iter_size > 1 else None,
+        accumulate=iter_size,
     )
 
 
@@ -117,6 +117,25 @@ def test_training_goes_on_after_saving_as_if_nothing_had_happened(batches, tmp_p
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_adamw_is_keras_own(batches, steps):
+    schedule = keras.optimizers.schedules.CosineDecay(0.02, 12)
+    options = {"gradient_accumulation_steps": steps} if steps > 1 else {}
+    theirs, ours = small_net(), small_net()
+    ours.set_weights(theirs.get_weights())
+    theirs.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.1, **options), MaskedCrossentropy()
+    )
+    ours.compile(AdamW(schedule, weight_decay=0.1, accumulate=steps), MaskedCrossentropy())
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(ours.optimizer))
+    assert again.get_config() == ours.optimizer.get_config()
+    for model in (theirs, ours):
+        step(model, batches)
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == 12 // steps
+    for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-7)
+
+
 def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
     norm = keras.layers.BatchNormalization()
     norm.build((None, 2))
@@ -147,6 +166,8 @@ def test_bfloat16_layers_keep_float32_weights_and_updates(batches):
         ({"weight_decay": 5e-4}, "Use l2"),
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
+        ({"accumulate": 0}, "accumulate=0: must be at least 1"),
+        ({"gradient_accumulation_steps": 2}, "Use accumulate"),
     ],
 )
 def test_what_is_not_caffes_rule_is_refused(options, message):

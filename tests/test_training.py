@@ -96,9 +96,9 @@ def test_the_optimizer_is_what_the_configuration_says():
         return model.optimizer
 
     heavy = optimizer("heavy")
-    assert isinstance(heavy, CaffeSGD) and heavy.gradient_accumulation_steps is None
+    assert isinstance(heavy, CaffeSGD) and heavy.accumulate == 1
     assert (heavy.momentum, heavy.l2, heavy.bias_rate) == (0.99, 5e-4, 2.0)
-    assert optimizer("accumulated").gradient_accumulation_steps == 20
+    assert optimizer("accumulated").accumulate == 20
 
     def rates(**options):
         schedule = optimizer("default", learning_rate=0.5, epochs=1, **options)._learning_rate
