@@ -247,6 +247,13 @@ def train(
         bool | None,
         _of_samples("--cache/--no-cache", help="Keep decoded images in memory. [default: off]"),
     ] = None,
+    data_service: Annotated[
+        str | None,
+        _of_samples(
+            metavar="grpc://HOST:PORT",
+            help="Let data serve make the batches there; several, with commas, make them in turn.",
+        ),
+    ] = None,
     batch_size: Annotated[int | None, _of_samples(help="Images in a step. [default: 4]")] = None,
     crop: Annotated[
         str | None,
@@ -337,7 +344,7 @@ def train(
     """
     options = {key: value for key, value in locals().items() if value not in (None, [])}
     del options["checkpoint_every"]
-    for name in ("out", "resume"):
+    for name in ("out", "resume", "data_service"):
         options.pop(name, None)
     if (out is None) == (resume is None):
         raise ConfigError("give --out RUN for a new run, or --resume RUN to go on with one.")
@@ -349,7 +356,14 @@ def train(
         raise ConfigError("--data: not given. Name a data set, or the YAML file of your folders.")
     else:
         config, models = _as_begun(resume, options)
-    _train(config, folder, models, resume=resume is not None, checkpoint_every=checkpoint_every)
+    _train(
+        config,
+        folder,
+        models,
+        resume=resume is not None,
+        checkpoint_every=checkpoint_every,
+        data_service=data_service,
+    )
 
 
 @app.command()
@@ -573,7 +587,7 @@ def _pair(option, text, separator, kind, example):
     return first, second
 
 
-def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
+def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", data_service=None):
     """One run, or with the names of nets in `stages` one for each of them."""
     team = _meet_others(config, out, stages, resume)
     is_chief = team is None or team.is_chief
@@ -618,6 +632,8 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
         "seed": config.seed,
     }
     train_data = partial(pipelines.train_dataset, **of_data, cache=config.cache)
+    if data_service:
+        train_data = partial(_served(data_service, out), **of_data)
     size = int(train_data().cardinality())
     arguments = (train_data, pipelines.eval_dataset(splits["val"]), out)
     options = {
@@ -646,6 +662,21 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min"):
     cli_report.after_training(out, folders, splits["val"])
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
+
+
+def _served(addresses, out):
+    """`pipelines.train_dataset` as made by servers, without which the training ends."""
+    from pipelines import service
+
+    def end(message):
+        # TensorFlow waits for a lost server for ever, where no exception reaches it.
+        print(f"error: {message}. To go on: --resume {out} in place of --out.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)
+
+    servers = service.parse_addresses(addresses)
+    service.watch(servers, end)
+    return partial(service.served_dataset, servers)
 
 
 def _meet_others(config, out, stages, resume):

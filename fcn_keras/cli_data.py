@@ -1,4 +1,4 @@
-"""The commands `fcn-keras data ...`: look at a data set before training on it."""
+"""The commands `fcn-keras data ...`: look at a data set before training, serve it to trainings."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from rich.table import Table
 from fcn_keras import outputs
 from fcn_keras.terminal import console, print_warnings, progress_bar
 
-app = typer.Typer(help="Look at a data set before training on it.")
+app = typer.Typer(help="Look at a data set before training on it; serve it to trainings.")
 SHOWN = 20  # Faults of one kind.
 
 
@@ -84,6 +84,38 @@ def check(
         console.print(f"report: {report}", soft_wrap=True)
     if found.faults:
         raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    data: Annotated[str, typer.Argument(help="As for train --data; the files must be here too.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder that holds the data set's files.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="What trainings train on.")] = "train",
+    port: Annotated[
+        int, typer.Option(min=1, max=65533, help="The first of three ports in a row.")
+    ] = 5050,
+    host: Annotated[
+        str | None,
+        typer.Option(help="By which trainings reach this machine. [default: its own name]"),
+    ] = None,
+):
+    """Makes training batches for `train --data-service`: reads, crops, changes colours.
+
+    Serves any number of trainings until Ctrl-C. Whoever reaches the ports can read the images.
+    """
+    import pipelines
+    from pipelines import service
+
+    examples = pipelines.read(data, split, data_dir, keep_faults=True)
+    server = service.Server(examples, port, host)
+    console.print(
+        f"{examples.name}, {len(examples)} examples, at ports {port} to {port + 2}. Train with "
+        f"--data-service grpc://{server.host}:{port}",
+        soft_wrap=True,
+    )
+    server.wait()
 
 
 def _show_diagnosis(found):

@@ -25,7 +25,15 @@ from pipelines.split import IGNORE
 
 
 def train_dataset(
-    split, *, batch_size, augmentation, seed=0, cache=False, start=None, shard=(0, 1)
+    split,
+    *,
+    batch_size,
+    augmentation,
+    seed=0,
+    cache=False,
+    start=None,
+    shard=(0, 1),
+    turn=(0, 1),
 ):
     """Shuffled, augmented crops or whole images: one pass over the split.
 
@@ -46,6 +54,8 @@ def train_dataset(
         shard: (number, count), counted from 0: of each batch only this worker's share, which is
             every `count`-th example. The shares of all workers together are the batch that one
             process would get.
+        turn: (number, count), counted from 0, with `start`: of the batches from there on only every
+            `count`-th, for machines that make them in turn.
 
     Returns:
         A `tf.data.Dataset` of known cardinality, infinite with `start`: images `[b, h, w, 3]`,
@@ -89,7 +99,8 @@ def train_dataset(
     size = augmentation.crop or (None, None)
     shape = (batch_size // workers, *size)
     if start is not None:
-        return _dataset(endless, tf.data.INFINITE_CARDINALITY, load, shape)
+        mine = functools.partial(_every, endless, *turn)
+        return _dataset(mine, tf.data.INFINITE_CARDINALITY, load, shape)
     passes = itertools.count()
     return _dataset(lambda: share_of(next(passes)), order.steps, load, shape)
 
@@ -161,6 +172,10 @@ def eval_dataset(split, *, batch_size=1):
     read = _reader(split, cache=False)
     shape = (1 if batch_size == 1 else None, None, None)
     return _dataset(order, len(batches), lambda index, _: read(index), shape)
+
+
+def _every(batches, first, step):
+    return itertools.islice(batches(), first, None, step)
 
 
 def _dataset(order, count, load, shape):
