@@ -141,12 +141,16 @@ def _gather(cluster, mine, clock):
             if number not in range(1, len(cluster)):
                 peer.close()  # Anybody may knock at a port.
                 continue
-            if number in peers and not _readable(peers[number], 0):  # Else it went away again.
+            before = peers.pop(number, None)
+            peers[number], said[number] = peer, theirs
+            if before and not _readable(before, 0):  # Else it went away, and has come again.
                 fault = (
                     f"TF_CONFIG: two processes say that they are {cluster.names[number]}. Give "
                     'each its own "index".'
                 )
-            peers[number], said[number] = peer, theirs
+                _send(before, {"fault": fault})
+            if before:
+                before.close()
         fault = fault or _difference(cluster, said)
         for peer in peers.values():
             _send(peer, {"fault": fault})
@@ -167,8 +171,9 @@ def _join(cluster, mine, clock):
             continue
         with chief:
             _send(chief, mine)
+            others = _Clock(clock.patience + SILENCE, clock.say)  # The chief knows who is missing.
             while not _readable(chief, 0.5) and not fault:
-                fault = clock.tick([], cluster)
+                fault = others.tick([], cluster)
             # Another answer, or none, is that of an earlier start which has not ended yet.
             answer = None if fault else _receive(chief)
         if answer and "fault" in answer:

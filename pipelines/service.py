@@ -146,12 +146,13 @@ def served_dataset(addresses, split, *, start=None, **options):
     options.pop("cache", None)
     if start is None:
         return build.train_dataset(split, **options)
-    options["augmentation"] = dataclasses.asdict(options["augmentation"])
+    augmentation = dataclasses.asdict(options.pop("augmentation"))
     parts = []
     for number, address in enumerate(addresses):
         wish = {
             "examples": [example.id for example in split.examples],
             "meaning": _meaning(split),
+            "augmentation": augmentation,
             "options": {**options, "start": start, "turn": (number, len(addresses))},
         }
         parts.append(_from_server(address, _ask(address, wish)))

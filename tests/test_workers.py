@@ -1,0 +1,274 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import on_workers
+import pytest
+import tensorflow as tf
+import yaml
+
+from fcn_keras import cluster, workers
+from fcn_keras.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def addresses(count):
+    """As many addresses of this machine, of which nobody listens at any."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+def tf_config(number, places):
+    return json.dumps({"cluster": {"worker": places}, "task": {"type": "worker", "index": number}})
+
+
+def start(number, places, *arguments, log):
+    """A process of one worker; its output goes to `log`."""
+    environment = {**os.environ, "TF_CONFIG": tf_config(number, places), "CUDA_VISIBLE_DEVICES": ""}
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def start_two(*arguments, folder, name):
+    places = addresses(2)
+    logs = [folder / f"{name}{number}.log" for number in range(2)]
+    both = [start(number, places, *arguments, log=logs[number]) for number in range(2)]
+    return both, logs
+
+
+def rounded(calls):
+    """Calls of callbacks with their logs as far as float32 rounding leaves them the same."""
+    return [
+        [name, *numbers, {key: pytest.approx(value, rel=2e-5) for key, value in logs.items()}]
+        for name, *numbers, logs in calls
+    ]
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_process(tmp_path):
+    both, logs = start_two(Path(on_workers.__file__), tmp_path, folder=tmp_path, name="worker")
+    record = on_workers.Record()
+    model = on_workers.compiled(tf.distribute.get_strategy())
+    train_data, val_data = on_workers.data()
+    history = model.fit(
+        train_data(start=(0, 0)),
+        validation_data=val_data,
+        validation_freq=[2],
+        epochs=on_workers.EPOCHS,
+        steps_per_epoch=on_workers.STEPS,
+        callbacks=[record],
+        shuffle=False,
+        verbose=0,
+    )
+    for process, log in zip(both, logs, strict=True):
+        assert process.wait(timeout=240) == 0, log.read_text()
+
+    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2)]
+    weights = [np.load(tmp_path / f"{number}.npz") for number in range(2)]
+    for ours, *theirs in zip(model.get_weights(), *(w.values() for w in weights), strict=True):
+        np.testing.assert_array_equal(*theirs)
+        np.testing.assert_allclose(ours, theirs[0], atol=2e-6)
+    assert found[0]["calls"] == found[1]["calls"]
+    steps = [call for call in record.calls if not call[0].startswith("on_test_batch")]
+    theirs = [call for call in found[0]["calls"] if not call[0].startswith("on_test_batch")]
+    assert theirs == rounded(steps)
+    # Seven images, one on each of two workers: four steps.
+    assert sum(call[0] == "on_test_batch_end" for call in found[0]["calls"]) == 4
+    assert found[0]["history"] == {
+        key: [pytest.approx(value, rel=2e-5) for value in values]
+        for key, values in history.history.items()
+    }
+    assert [one["is_chief"] for one in found] == [True, False]
+    # A callback of worker 1 alone has asked to stop after the fourth batch.
+    assert found[0]["stopped"] == found[1]["stopped"]
+    assert sum(call[0] == "on_train_batch_end" for call in found[0]["stopped"]) == 4
+    assert found[0]["stopped"][-1][0] == "on_train_end"
+    assert found[0]["not_the_same"].startswith("number: not the same on all workers; here its ")
+    assert found[0]["not_the_same"] != found[1]["not_the_same"]
+
+
+TRAIN = (
+    *("-m", "fcn_keras", "train", "--data", "synthetic", "--recipe", "quickstart"),
+    *("--epochs", 2, "--validate-every", 1, "--dropout", 0, "--batch-size", 16),
+    *("--crop", "48x64", "--head-width", 16, "--checkpoint-every", 2),
+)
+
+
+@pytest.mark.slow
+def test_when_a_worker_is_killed_the_others_end_and_all_go_on(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    both, logs = start_two(*TRAIN, "--out", whole, folder=tmp_path, name="whole")
+    for process, log in zip(both, logs, strict=True):
+        assert process.wait(timeout=240) == 0, log.read_text()
+    assert "epoch 2/2" in logs[0].read_text()
+    assert "epoch" not in logs[1].read_text() and "trains along" in logs[1].read_text()
+
+    both, logs = start_two(*TRAIN, "--resume", broken, folder=tmp_path, name="broken")
+    deadline = time.monotonic() + 240
+    while len(list(broken.glob("checkpoints/step-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGKILL)
+    assert both[0].wait(timeout=120) == 2, logs[0].read_text()
+    assert (
+        logs[0]
+        .read_text()
+        .rstrip()
+        .endswith(
+            "error: worker 1 has ended, or cannot be reached any more: its own output says why. To go "
+            f"on: start all workers again with --resume {broken} in place of --out."
+        )
+    )
+    assert both[1].wait() == -signal.SIGKILL
+
+    both, logs = start_two(*TRAIN, "--resume", broken, folder=tmp_path, name="again")
+    for process, log in zip(both, logs, strict=True):
+        assert process.wait(timeout=240) == 0, log.read_text()
+    ends = [yaml.safe_load((run / "finished.json").read_text()) for run in (whole, broken)]
+    assert ends[0]["weights_sha256"] == ends[1]["weights_sha256"]
+
+
+FAULTS = {
+    "{": "must be JSON, found '{'",
+    "[]": 'must have a "cluster" with the addresses of the workers, found None',
+    '{"cluster": {}}': 'must have a "cluster"',
+    '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}}': "found 'ps'",
+    '{"cluster": {"worker": "a:1"}}': "\"worker\" must be a list of host:port, found 'a:1'",
+    '{"cluster": {"chief": ["a:1", "b:1"]}}': '"chief" must be one address',
+    '{"cluster": {"worker": ["a:1", "a"]}}': "host:port with a port of 1 to 65535, found 'a'",
+    '{"cluster": {"worker": ["a:1", "a:70000"]}}': "found 'a:70000'",
+    '{"cluster": {"worker": ["a:1", "a:1"]}}': "every worker must have an address of its own",
+    '{"cluster": {"worker": ["a:1", "b:1"]}}': "one of the 2 processes",
+    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}': "'index': 2",
+    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}': "'chief'",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_malformed_tf_config_is_named(text):
+    with pytest.raises(ConfigError, match=r"^TF_CONFIG: ") as raised:
+        cluster.from_environment({"TF_CONFIG": text})
+    assert FAULTS[text] in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_chief_comes_first():
+    text = json.dumps(
+        {
+            "cluster": {"worker": ["a:1", "b:2"], "chief": ["[::1]:3"]},
+            "task": {"type": "worker", "index": 1},
+        }
+    )
+    team = cluster.from_environment({"TF_CONFIG": text})
+    assert (team.number, team.is_chief, len(team)) == (2, False, 3)
+    assert team.describe(0) == "chief 0 (::1:3)" and team.describe(2) == "worker 1 (b:2)"
+    alone = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    assert cluster.from_environment({"TF_CONFIG": json.dumps(alone)}) is None
+    assert cluster.from_environment({}) is None
+
+
+def meet(*options, places=None, numbers=None, patience=20.0):
+    """What each worker of a meeting hears: an error's text, or None."""
+    places = places or addresses(len(options))
+    heard = [None] * len(options)
+
+    def one(at, number):
+        team = cluster.from_environment({"TF_CONFIG": tf_config(number, places)})
+        try:
+            cluster.meet(team, options[at], patience, say=lambda line: None)
+        except ConfigError as error:
+            heard[at] = str(error)
+
+    threads = [
+        threading.Thread(target=one, args=(at, number))
+        for at, number in enumerate(numbers or range(len(options)))
+    ]
+    for thread in reversed(threads):  # The chief comes last.
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    return heard
+
+
+def test_workers_that_mean_the_same_meet():
+    assert meet({"a": 1}, {"a": 1}, {"a": 1}) == [None] * 3
+
+
+def test_workers_with_other_options_are_told_which():
+    heard = meet({"seed": 0, "crop": (1, 2)}, {"seed": 0, "crop": (1, 2)}, {"seed": 7})
+    assert len(set(heard)) == 1 and heard[0].startswith("seed: worker 0 has 0, worker 2 (127.0.0.1")
+    assert "Start all workers with the same options" in heard[0]
+
+
+def test_a_missing_worker_is_named():
+    places = addresses(3)
+    heard = meet({}, {}, places=places, numbers=[0, 2], patience=1.0)
+    assert heard[0] == heard[1] and heard[0].startswith(f"worker 1 ({places[1]}): not there after")
+    assert meet({}, places=places, numbers=[1], patience=0.5)[0].startswith("worker 0 (127.0.0.1:")
+
+
+def test_two_workers_with_one_number_are_noticed():
+    heard = meet({}, {}, {}, places=addresses(3), numbers=[0, 1, 1])
+    assert "two processes say that they are worker 1" in heard[0]
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        heard = meet({}, places=[place, *addresses(1)], numbers=[0])
+    assert f"TF_CONFIG: worker 0 ({place}) cannot listen at its port: Address already" in heard[0]
+
+
+def test_strangers_at_the_port_disturb_nobody():
+    places = addresses(2)
+    port = int(places[0].rpartition(":")[2])
+
+    def knock():
+        for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b""):
+            while True:
+                try:
+                    with socket.create_connection(("127.0.0.1", port), timeout=1) as stranger:
+                        stranger.sendall(greeting)
+                    break
+                except OSError:
+                    time.sleep(0.01)
+
+    stranger = threading.Thread(target=knock)
+    stranger.start()
+    heard = [None, "not met"]
+    chief = threading.Thread(
+        target=lambda: heard.__setitem__(0, meet({}, places=places, numbers=[0])[0])
+    )
+    chief.start()
+    stranger.join()
+    heard[1] = meet({}, places=places, numbers=[1])[0]
+    chief.join()
+    assert heard == [None, None]
+
+
+def test_the_command_names_a_malformed_tf_config(fcn_keras_cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", "no JSON")
+    status, _, err = fcn_keras_cli("train", "--data", "synthetic", "--out", tmp_path / "run")
+    assert status == 2 and err.startswith("error: TF_CONFIG: must be JSON, found 'no JSON'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_errors_are_not_taken_for_a_lost_worker():
+    error = tf.errors.InvalidArgumentError(None, None, "DataError: a.png: not readable")
+    assert workers.lost(error, "") is None
