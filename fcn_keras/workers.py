@@ -90,6 +90,8 @@ def fit(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
     )
 
+    with strategy.scope():  # In a step each replica would make the variables on its own.
+        model.optimizer.build(model.trainable_variables)
     train_step, test_step = _train_step(model), _test_step(model)
     try:
         batches = iter(_share_of_batches(strategy, train_data, start))

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import fcn_keras
-from fcn_keras import training
+from fcn_keras import training, workers
 from fcn_keras.devices import count, strategy_for
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
@@ -56,7 +56,7 @@ def dataset(pairs, dtype=tf.float32):
     return data.apply(tf.data.experimental.assert_cardinality(len(pairs)))
 
 
-def trained(devices, loss=None, optimizer=None, layers=(), **options):
+def trained(devices, loss=None, optimizer=None, layers=(), fit=None, **options):
     """Model, metric, the logs of each step, and the history of training on `batches`."""
     keras.utils.set_random_seed(1)
     with strategy_for(devices).scope():
@@ -78,7 +78,10 @@ def trained(devices, loss=None, optimizer=None, layers=(), **options):
         )
     steps = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(logs))
-    fitted = model.fit(dataset(batches()), shuffle=False, verbose=0, callbacks=[note])
+    if fit is None:
+        fitted = model.fit(dataset(batches()), shuffle=False, verbose=0, callbacks=[note])
+    else:
+        fitted = fit(model, [note])
     return model, metric, steps, fitted.history
 
 
@@ -317,3 +320,23 @@ def test_the_command_trains_on_several_devices(fcn_keras_cli, tmp_path):
     status, _, err = fcn_keras_cli("train", *options, "--devices", 9, "--out", tmp_path / "other")
     assert status == 2 and "devices=9: this machine has" in err
     assert not (tmp_path / "other").exists()
+
+
+def test_the_loop_for_several_machines_splits_a_workers_share_among_its_devices():
+    stacked = tuple(np.stack(part) for part in zip(*batches(), strict=True))
+
+    def share(start, shard):
+        assert (start, shard) == ((0, 0), (0, 1))
+        return tf.data.Dataset.from_tensor_slices(stacked).repeat()
+
+    def fit(model, callbacks):
+        return workers.fit(model, share, epochs=1, steps_per_epoch=STEPS, callbacks=callbacks)
+
+    one, many = trained(1), trained(COUNT, fit=fit)
+    assert_same_training(one, many)
+    # Nine validation images do not come out even: some devices get a void one in the end.
+    images, masks = (np.concatenate(part)[3:12] for part in zip(*batches()[:2], strict=True))
+    single = dataset([(images[i : i + 1], masks[i : i + 1]) for i in range(9)])
+    expected = one[0].evaluate(single, verbose=0, return_dict=True)
+    assert workers.evaluate(many[0], single) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(many[1].confusion(), one[1].confusion())
