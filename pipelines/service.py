@@ -74,21 +74,15 @@ class Server:
         by_id = {example.id: example for example in self.split.examples}
         missing = [name for name in wish["examples"] if name not in by_id]
         if missing or wish["meaning"] != _meaning(self.split):
-            what = (
-                f"has no example {missing[0]}" if missing else "gives its classes another meaning"
-            )
+            fault = f"no example {missing[0]}" if missing else "classes of another meaning"
             raise DataError(
-                f"{self.split.name} of {self.host} {what}. Serve the data set that is trained on."
+                f"{self.split.name} of {self.host} has {fault}. Serve the data set that is trained "
+                "on."
             )
         chosen = tuple(by_id[name] for name in wish["examples"])
-        options = dict(wish["options"])
-        options["augmentation"] = Augmentation(
-            **{
-                k: tuple(v) if isinstance(v, list) else v
-                for k, v in options["augmentation"].items()
-            }
-        )
-        data = build.train_dataset(dataclasses.replace(self.split, examples=chosen), **options)
+        split = dataclasses.replace(self.split, examples=chosen)
+        changes = Augmentation(**wish["augmentation"])
+        data = build.train_dataset(split, augmentation=changes, **wish["options"])
         number = tf.data.experimental.service.register_dataset(
             f"grpc://localhost:{self.port}", data, compression=None
         )
@@ -110,8 +104,11 @@ class Server:
                 try:
                     length = min(int(self.headers.get("Content-Length", 0)), _LARGEST)
                     answer = 200, register(json.loads(self.rfile.read(length)))
-                except (DataError, KeyError, TypeError, ValueError) as error:
+                except DataError as error:
                     answer = 400, {"error": str(error)}
+                except (KeyError, TypeError, ValueError) as error:
+                    fault = f"a request that it does not know ({error!r}). Use the same version"
+                    answer = 400, {"error": f"it has got {fault} of fcn-keras there and here."}
                 self._answer(*answer)
 
             def _answer(self, status, content):
