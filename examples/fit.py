@@ -25,6 +25,7 @@ model.compile(
     optimizer=keras.optimizers.AdamW(3e-3),
     loss=fcn_keras.MaskedCrossentropy(),
     metrics=[fcn_keras.ConfusionMatrix(train.num_classes)],
+    jit_compile=False,  # On a GPU Keras would compile anew for each size of validation image.
 )
 model.fit(
     pipelines.train_dataset(train, batch_size=8, augmentation=crops, seed=0),
