@@ -141,7 +141,7 @@ def quickstart(
 ):
     """Trains, evaluates, predicts and exports on built-in data, in under three minutes."""
     out = out or _free_folder(Path("runs/quickstart"))
-    config = _config({"data": "synthetic", "recipe": "quickstart"})
+    config = _config({"data": "synthetic", "recipe": "quickstart", "devices": 1})  # A tiny net.
     _train(config, out)
     console.print("\nThe best model on images that nobody has trained on:")
     _evaluate(out, "synthetic", None, "test", None)
