@@ -19,7 +19,7 @@ from fcn_keras.classifiers import alexnet as caffenet
 from fcn_keras.classifiers import googlenet as inception
 from fcn_keras.convolutionalize import conv_weights
 from fcn_keras.errors import WeightsError
-from fcn_keras.layers import CAFFE_MEAN_BGR, CaffePreprocessing, PadToMultiple
+from fcn_keras.layers import CAFFE_MEAN_BGR, CaffePreprocessing, PadToMultiple, PatchConv2D
 from fcn_keras.pretrained import fill_trunk
 
 VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
@@ -173,7 +173,7 @@ BACKBONES = {
 
 def _top(x, kernel, width, dropout, padding="same"):
     for name, size in (("6", kernel), ("7", 1)):
-        x = layers.Conv2D(
+        x = PatchConv2D(
             width,
             size,
             padding=padding,

@@ -366,6 +366,34 @@ class GroupedConv2D(keras.layers.Conv2D):
         return ops.concatenate([convolve(x, k) for x, k in parts], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class PatchConv2D(keras.layers.Conv2D):
+    """A convolution that trains fast on a CPU although its kernel is larger than the map: fc6, fc7.
+
+    There a training step multiplies the map's patches by the kernel as it is stored. The plain
+    convolution lays the kernel out anew for the forward pass and for both gradients, which for the
+    103 million weights of fc6 takes longer than the multiplication. Otherwise, and wherever there
+    is a GPU, it is the plain convolution.
+    """
+
+    def call(self, inputs, training=False):
+        """`[b, h, w, c]` -> `[b, rows, columns, filters]`."""
+        if not training or self.groups != 1 or tf.config.list_logical_devices("GPU"):
+            return super().call(inputs)
+        patches = tf.image.extract_patches(
+            # Not in bfloat16: the gradient adds up all patches that a cell is in.
+            tf.cast(inputs, self.variable_dtype),
+            (1, *self.kernel_size, 1),
+            (1, *self.strides, 1),
+            (1, *self.dilation_rate, 1),
+            self.padding.upper(),
+        )
+        rows = tf.reshape(tf.cast(patches, inputs.dtype), (-1, patches.shape[-1]))
+        x = tf.matmul(rows, tf.reshape(self.kernel, (-1, self.filters)))
+        x = tf.reshape(x, (*tf.unstack(tf.shape(patches)[:3]), self.filters))
+        return self.activation(x + self.bias if self.use_bias else x)
+
+
 def bilinear_filter(size):
     """The reference's bilinear filter `[size, size]`: a tent of half width `(size + 1) // 2`."""
     half = (size + 1) // 2

@@ -137,7 +137,14 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class AdamW(_Accumulating, keras.optimizers.Adam):
-    """`keras.optimizers.AdamW` whose accumulation of gradients works on several devices."""
+    """`keras.optimizers.AdamW`, faster, and accumulating gradients on several devices too.
+
+    A variable is moved by one kernel of TensorFlow's, in one pass. Keras' dozen of operations, each
+    with a result of the variable's size, take as long for 134 million weights as the gradients do.
+
+    Float32 weights do not feel a decay where `weight_decay * learning_rate` is below 2 ** -25,
+    about 3e-8: that share of a weight is less than half of its last digit. Keras' do not either.
+    """
 
     def __init__(self, learning_rate=0.001, *, weight_decay=0.004, accumulate=1, **kwargs):
         """Sets the rule.
@@ -146,12 +153,14 @@ class AdamW(_Accumulating, keras.optimizers.Adam):
             learning_rate: a float or a `LearningRateSchedule`, of steps.
             weight_decay: the share of a weight that it loses in an update, times the learning rate.
             accumulate: steps whose gradients make one update.
-            **kwargs: further arguments of `keras.optimizers.Adam`, but for
+            **kwargs: further arguments of `keras.optimizers.Adam`, but for `amsgrad` and
                 `gradient_accumulation_steps`.
 
         Raises:
-            ConfigError: that one is given, or a number is out of its range.
+            ConfigError: one of those two is given, or a number is out of its range.
         """
+        if kwargs.pop("amsgrad", False):
+            raise ConfigError("amsgrad: is another rule. Use keras.optimizers.AdamW.")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
         super().__init__(learning_rate, **kwargs)  # Keras' own decay knows nothing of accumulation.
@@ -160,11 +169,27 @@ class AdamW(_Accumulating, keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Moves one variable, or adds its gradient to those of the steps before."""
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype)
+        count = ops.cast(self.iterations + 1, variable.dtype)
 
         def update(gradient):
             if self.decay:
-                self.assign_sub(variable, variable * self.decay * learning_rate)
-            super(AdamW, self).update_step(gradient, variable, learning_rate)
+                left = 1 - self.decay * rate
+                # Where that is 1 no kernel of 400 MB is copied for it.
+                tf.cond(left < 1, lambda: variable.assign(variable * left), lambda: variable)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=self._momentums[index].value.handle,
+                v=self._velocities[index].value.handle,
+                beta1_power=self.beta_1**count,
+                beta2_power=self.beta_2**count,
+                lr=rate,
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=ops.cast(gradient, variable.dtype),
+            )
 
         self._at_the_last(gradient, variable, update)
 

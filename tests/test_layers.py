@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from fcn_keras.layers import (
     CaffePreprocessing,
     CropLike,
     PadToMultiple,
+    PatchConv2D,
     bilinear_filter,
 )
 
@@ -87,3 +89,58 @@ def test_preprocessing_is_that_of_keras_applications(rng):
     as_it_is = CaffePreprocessing((1, 2, 3), swap=False)
     again = CaffePreprocessing.from_config(as_it_is.get_config())
     np.testing.assert_allclose(again(image), image - np.array([1, 2, 3]), atol=1e-4)
+
+
+def gradients(call, weights, x):
+    """Output, and the gradients of weights and input, as float64; without known sizes."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)])
+    def compute(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call(x)
+            loss = tf.reduce_sum(tf.cast(y, "float32") ** 2)
+        return y, *tape.gradient(loss, [*weights, x])
+
+    return [np.asarray(tensor, "float64") for tensor in compute(x)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 7, "padding": "same", "activation": "relu"},
+        {"kernel_size": (3, 2), "padding": "valid", "use_bias": False},
+        {"kernel_size": 1},
+        {"kernel_size": 3, "padding": "same", "strides": 2},
+        {"kernel_size": 3, "dilation_rate": 2},
+        {"kernel_size": 3, "groups": 2},
+    ],
+)
+def test_patches_times_kernel_is_the_convolution(options, rng):
+    layer = PatchConv2D(6, bias_initializer="random_normal", **options)
+    x = tf.constant(rng.normal(size=(2, 9, 8, 4)), "float32")
+    plain = layer(x)
+    np.testing.assert_array_equal(plain, keras.layers.Conv2D.call(layer, x))
+    one = gradients(lambda x: layer(x, training=False), layer.trainable_weights, x)
+    other = gradients(lambda x: layer(x, training=True), layer.trainable_weights, x)
+    assert layer(x, training=True).shape == plain.shape == layer.compute_output_shape(x.shape)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
+
+
+def test_patches_in_bfloat16_are_as_exact_as_the_convolution(rng):
+    layer = PatchConv2D(16, 7, padding="same", use_bias=False, dtype="mixed_bfloat16")
+    x = tf.constant(rng.normal(size=(1, 9, 8, 32)), "bfloat16")
+    layer.build(x.shape)
+    kernel = layer.kernel
+    kernel.assign(tf.cast(tf.cast(kernel, "bfloat16"), "float32"))  # A value in either precision.
+    exact = gradients(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME"), [kernel], tf.cast(x, "float32"))
+    plain, patches, again = (
+        gradients(lambda x, t=training: layer(x, training=t), [kernel], x)
+        for training in (False, True, True)
+    )
+    for truth, *ways in zip(exact, plain, patches, strict=True):
+        errors = [np.sqrt(np.mean((way - truth) ** 2)) for way in ways]
+        assert 0 < errors[1] < 1.2 * errors[0]
+    for first, second in zip(patches, again, strict=True):
+        np.testing.assert_array_equal(first, second)

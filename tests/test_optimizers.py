@@ -123,6 +123,7 @@ def test_adamw_is_keras_own(batches, steps):
     options = {"gradient_accumulation_steps": steps} if steps > 1 else {}
     theirs, ours = small_net(), small_net()
     ours.set_weights(theirs.get_weights())
+    start = ours.get_weights()
     theirs.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.1, **options), MaskedCrossentropy()
     )
@@ -133,7 +134,30 @@ def test_adamw_is_keras_own(batches, steps):
         step(model, batches)
     assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == 12 // steps
     for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+    assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
+
+
+def test_a_decay_that_float32_cannot_hold_changes_nothing(batches):
+    nets = small_net(), small_net(), small_net()
+    rules = (
+        AdamW(1e-4, weight_decay=1e-4),
+        AdamW(1e-4, weight_decay=0),
+        AdamW(1e-4, weight_decay=1),
+    )
+    for model, rule in zip(nets, rules, strict=True):
+        model.set_weights(nets[0].get_weights())
+        model.compile(rule, MaskedCrossentropy())
+    for model in nets:
+        step(model, batches)
+    for a, b, c in zip(*(model.get_weights() for model in nets), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).all()
+
+
+def test_adamw_has_no_amsgrad():
+    with pytest.raises(ConfigError, match="Use keras.optimizers.AdamW"):
+        AdamW(amsgrad=True)
 
 
 def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
