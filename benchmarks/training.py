@@ -69,8 +69,8 @@ def compare(net, arguments):
             taken = worker.do("step")
             if repetition >= WARM_UP:
                 steps[name].append(taken)
-    flop = {name: worker.do("flop") for name, worker in sides.items()}
     memory = {name: worker.do("memory") for name, worker in sides.items()}
+    flop = {name: worker.do("flop") for name, worker in sides.items()}
     for worker in sides.values():
         worker.end()
     if len(set(flop.values())) > 1:
