@@ -110,6 +110,30 @@ def test_the_optimizer_is_what_the_configuration_says():
     assert cosine == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
 
 
+def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
+    config = resolve("camvid", {"data": "none", "weights": None, "head_width": 8})
+    model = training.build_model(config, 3)
+    training.compile_model(model, config, 10, np.ones(3))
+    images = tf.TensorSpec((1, 64, 64, 3), tf.uint8)
+    masks = tf.TensorSpec((1, 64, 64), tf.uint8)
+    step = tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(images, masks)
+    done, left = set(), [*step.graph.control_outputs, *(y.op for y in step.graph.outputs)]
+    while left:  # What nothing of this depends on is in the graph, but is not computed.
+        op = left.pop()
+        if op not in done:
+            done.add(op)
+            left += [*op.control_inputs, *(x.op for x in op.inputs)]
+    names = {
+        kind: {op.name.split("/")[2] for op in done if op.type == kind}
+        for kind in ("Conv2DBackpropFilter", "Conv2DBackpropInput")
+    }
+    trained = {v.path.split("/")[-2] for v in model.trainable_variables}
+    plain = {f"{name}_1" for name in trained - {"fc6", "fc7"}}
+    assert not {name for name in trained if name.startswith(("block1", "block2", "up"))}
+    assert names["Conv2DBackpropFilter"] == plain
+    assert names["Conv2DBackpropInput"] == plain - {"block3_conv1_1"}
+
+
 def test_a_run_too_short_for_an_update_is_refused(tmp_path):
     config = resolve("accumulated", {**TINY, "epochs": 1})
     with pytest.raises(ConfigError, match="accumulate=20: the run has 4 steps"):
