@@ -139,8 +139,8 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 class AdamW(_Accumulating, keras.optimizers.Adam):
     """`keras.optimizers.AdamW`, faster, and accumulating gradients on several devices too.
 
-    A variable is moved by one kernel of TensorFlow's, in one pass. Keras' dozen of operations, each
-    with a result of the variable's size, take as long for 134 million weights as the gradients do.
+    A variable is moved by one kernel of TensorFlow's, in one pass. Keras' dozen of operations take
+    nearly four times as long, and memory for results of the variable's size.
 
     Float32 weights do not feel a decay where `weight_decay * learning_rate` is below 2 ** -25,
     about 3e-8: that share of a weight is less than half of its last digit. Keras' do not either.
