@@ -122,14 +122,10 @@ def meet(cluster, options, patience=PATIENCE, say=print):
 
 def _gather(cluster, mine, clock):
     """The chief's part: hears every worker's options, and tells all what is wrong, or None."""
-    _, port = cluster.addresses[0]
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        server = socket.create_server(("", port), family=family, dualstack_ipv6=both)
-    except OSError as error:
-        return f"TF_CONFIG: {cluster.describe(0)} cannot listen at its port: {error.strerror}."
-    peers, said, fault = {}, {0: mine}, None
+    server, fault = _listen(cluster)
+    if fault:
+        return fault
+    peers, said = {}, {0: mine}
     with server:
         while len(said) < len(cluster) and not fault:
             fault = clock.tick([i for i in range(len(cluster)) if i not in said], cluster)
@@ -160,6 +156,9 @@ def _gather(cluster, mine, clock):
 
 def _join(cluster, mine, clock):
     """Another worker's part: tells the chief its options, and hears what came of it."""
+    server, mine["fault"] = _listen(cluster)  # TensorFlow will need the port.
+    if server:
+        server.close()
     while True:
         fault = clock.tick([0], cluster)
         if fault:
@@ -181,11 +180,25 @@ def _join(cluster, mine, clock):
         time.sleep(0.2)
 
 
+def _listen(cluster):
+    """A server at this worker's port, or None, and what is wrong with the port, or None."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        place = ("", cluster.addresses[cluster.number][1])
+        return socket.create_server(place, family=family, dualstack_ipv6=both), None
+    except OSError as error:
+        where = cluster.describe(cluster.number)
+        return None, f"TF_CONFIG: {where} cannot listen at its port: {error.strerror}."
+
+
 def _difference(cluster, said):
-    """What the first worker that means another training was started with, or None."""
+    """What is wrong with the first worker that cannot train along with the chief, or None."""
     chief = said[0]
     for number in range(1, len(cluster)):
         theirs = said[number]
+        if theirs["fault"]:
+            return theirs["fault"]
         if theirs["workers"] != chief["workers"]:
             return (
                 f"TF_CONFIG: {cluster.describe(number)} has a cluster of "

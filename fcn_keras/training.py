@@ -81,6 +81,12 @@ def train(
     out = Path(out)
     strategy = strategy or devices.strategy_for(devices.count(config.devices, config.batch_size))
     is_chief = workers.is_chief(strategy)
+    together = strategy.num_replicas_in_sync
+    if config.batch_size % together:
+        raise ConfigError(
+            f"batch_size={config.batch_size}: the {together} devices of all machines cannot share "
+            f"the images of a batch evenly. Use a multiple of {together} (--batch-size)."
+        )
     is_begun = resume and run_folder.is_begun(out)
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
     workers.check_same(strategy, f"precision={config.precision}", config.precision)
