@@ -829,6 +829,11 @@ def _users_mistake(error):
     module = sys.modules.get("pipelines.errors")
     if module is not None and isinstance(error, module.DataError):
         return str(error)
+    workers = sys.modules.get("fcn_keras.workers")
+    if workers is not None and isinstance(error, workers.tf.errors.OpError):
+        lost = workers.lost(error, "start all workers again")
+        if lost is not None:  # Before the first step, or after the last.
+            return str(lost)
     if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
         # From inside a tf.data pipeline, such as a file that has gone since the check.
         return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()

@@ -42,9 +42,8 @@ def strategy():
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
-        raise ConfigError(
-            f"TF_CONFIG: this process cannot join the others: {_line(error)}"
-        ) from None
+        reason = " ".join(error.message.split())
+        raise ConfigError(f"TF_CONFIG: this process cannot join the others: {reason}") from None
 
 
 def fit(
@@ -62,7 +61,7 @@ def fit(
     """Trains like `model.fit(shuffle=False, verbose=0)`, on all workers of the model's strategy.
 
     Args:
-        model: a compiled model that was made in the strategy's scope.
+        model: compiled, made in the strategy's scope, and so are its metrics.
         train_data: a function; `train_data(start=(epoch, step), shard=(number, count))` gives this
             worker's share of each batch from there on, without end, as
             `functools.partial(pipelines.train_dataset, split, ...)` does. With several GPUs on each
@@ -97,7 +96,7 @@ def fit(
         batches = iter(_share_of_batches(strategy, train_data, start))
         model.stop_training = False
         calls.on_train_begin()
-        logs = {}
+        logs, epoch_logs = {}, None
         for epoch in range(start[0], epochs):
             model.reset_metrics()
             calls.on_epoch_begin(epoch)
@@ -178,6 +177,18 @@ def check_same(strategy, what, value):
         )
 
 
+def lost(error, advice):
+    """The `WorkerLost` that an error of TensorFlow means, or None if it means something else."""
+    if "ollective" not in error.message:
+        return None
+    named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
+    who = "{} {}".format(*named[-1]) if named else "another worker"
+    return WorkerLost(
+        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: "
+        f"{advice}."
+    )
+
+
 def is_cluster(strategy):
     """Whether a strategy has several processes, so that `fit` here is needed."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -224,19 +235,6 @@ def _test_step(model):
         return model.get_metrics_result()
 
     return test_step
-
-
-def lost(error, advice):
-    """The `WorkerLost` that an error of TensorFlow means, or None if it means something else."""
-    kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-    if not isinstance(error, kinds) and "ollective ops is aborted" not in error.message:
-        return None
-    named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
-    who = "{} {}".format(*named[-1]) if named else "another worker"
-    return WorkerLost(
-        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: "
-        f"{advice}."
-    )
 
 
 def _share_of_batches(strategy, train_data, start):
@@ -315,7 +313,3 @@ def _numbers(logs):
 
 def _is_due(epoch, frequency):
     return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
-
-
-def _line(error):
-    return " ".join(error.message.split())[:300]

@@ -268,6 +268,33 @@ def test_the_command_names_a_malformed_tf_config(fcn_keras_cli, monkeypatch, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_a_lost_worker_is_named():
+    message = "Collective ops is aborted by: Error reported from /job:worker/task:0: unhealthy: \n"
+    error = tf.errors.UnavailableError(None, None, message + "/job:worker/replica:0/task:3")
+    assert str(workers.lost(error, "start again")) == (
+        "worker 3 has ended, or cannot be reached any more: its own output says why. To go on: "
+        "start again."
+    )
+
+
 def test_other_errors_are_not_taken_for_a_lost_worker():
-    error = tf.errors.InvalidArgumentError(None, None, "DataError: a.png: not readable")
-    assert workers.lost(error, "") is None
+    for kind in (tf.errors.InvalidArgumentError, tf.errors.UnavailableError):
+        assert workers.lost(kind(None, None, "DataError: a.png: not readable"), "") is None
+
+
+def test_a_run_that_is_at_its_end_has_nothing_left_to_train():
+    model = on_workers.compiled(tf.distribute.get_strategy())
+    record = on_workers.Record()
+    train_data, _ = on_workers.data()
+    workers.fit(model, train_data, epochs=1, steps_per_epoch=3, callbacks=[record], start=(1, 0))
+    assert record.calls == [["on_train_begin", None, {}], ["on_train_end", None, {}]]
+    assert model.optimizer.iterations.numpy() == 0
+
+
+def test_a_training_that_starts_within_an_epoch_makes_the_rest_of_it():
+    model = on_workers.compiled(tf.distribute.get_strategy())
+    record = on_workers.Record()
+    train_data, _ = on_workers.data()
+    workers.fit(model, train_data, epochs=2, steps_per_epoch=3, callbacks=[record], start=(0, 2))
+    begun = [number for name, number, _ in record.calls if name == "on_train_batch_begin"]
+    assert begun == [0, 0, 1, 2] and model.optimizer.iterations.numpy() == 4
