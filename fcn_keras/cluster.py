@@ -109,10 +109,15 @@ def meet(cluster, options, patience=PATIENCE, say=print):
         say: called with a line while somebody is missing.
 
     Raises:
-        ConfigError: somebody is still missing in the end, the chief's port is taken, or a worker
-            was started with other options than the chief. The workers that are there all raise it.
+        ConfigError: somebody is still missing in the end, a worker's port is taken, or one was
+            started with other options than the chief. The workers that are there all raise it.
     """
-    mine = {"number": cluster.number, "workers": cluster.names, "options": options}
+    mine = {
+        "number": cluster.number,
+        "workers": cluster.names,
+        "options": options,
+        "fault": None,
+    }
     mine = json.loads(json.dumps(mine, default=str))
     meeting = _gather if cluster.is_chief else _join
     fault = meeting(cluster, mine, _Clock(patience, say))
@@ -133,10 +138,11 @@ def _gather(cluster, mine, clock):
                 continue
             peer = server.accept()[0]
             theirs = _receive(peer)
-            number = theirs.get("number") if theirs else None
-            if number not in range(1, len(cluster)):
+            is_worker = theirs is not None and theirs.keys() == mine.keys()
+            if not is_worker or theirs["number"] not in range(1, len(cluster)):
                 peer.close()  # Anybody may knock at a port.
                 continue
+            number = theirs["number"]
             before = peers.pop(number, None)
             peers[number], said[number] = peer, theirs
             if before and not _readable(before, 0):  # Else it went away, and has come again.

@@ -239,7 +239,7 @@ def test_strangers_at_the_port_disturb_nobody():
     port = int(places[0].rpartition(":")[2])
 
     def knock():
-        for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b""):
+        for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"number": 1}\n', b""):
             while True:
                 try:
                     with socket.create_connection(("127.0.0.1", port), timeout=1) as stranger:
