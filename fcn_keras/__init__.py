@@ -63,4 +63,4 @@ make_lazy(
         "training": ["train"],
     },
 )
-register_with_keras(__name__, ["layers", "losses", "metrics", "optimizers"])
+register_with_keras(__name__, ["layers", "losses", "metrics", "optimizers", "zoom"])

@@ -41,6 +41,14 @@ DATA_HELP = (
 )
 Data = Annotated[str, typer.Option(help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Test-time augmentation: the mean over four scales and the mirror image; about 9 "
+        "times slower.",
+    ),
+]
 
 
 class ModelName(StrEnum):
@@ -228,6 +236,13 @@ def train(
             "[default: imagenet]"
         ),
     ] = None,
+    zoom: Annotated[
+        float | None,
+        _of_model(
+            help="The net sees its image enlarged by this: finer strides, time grows by its "
+            "square. [default: 1]"
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None,
         _of_model(help="Layers whose names start so keep their weights; may be repeated."),
@@ -375,13 +390,14 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images of one size that go through the model together.")
     ] = 1,
+    tta: Tta = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ):
     """Measures a model: the paper's four figures and the IU of each class.
 
     With --json also the confusion matrix.
     """
-    _evaluate(model, data, data_dir, split, json, batch_size)
+    _evaluate(model, data, data_dir, split, json, batch_size, tta)
 
 
 @app.command()
@@ -389,6 +405,7 @@ def predict(
     model: RunOrModel,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME_overlay.png.")],
+    tta: Tta = False,
 ):
     """Writes the mask of each image, as a palette PNG of the image's size, and an overlay."""
     import_tensorflow()
@@ -406,9 +423,8 @@ def predict(
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
-        prediction.write(
-            image, prediction.predict(opened.model, image), palette, mask_path, overlay_path
-        )
+        mask = prediction.predict(opened.model, image, tta=tta)
+        prediction.write(image, mask, palette, mask_path, overlay_path)
     print_warnings(notes)
     console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
     if failed:
@@ -711,7 +727,7 @@ def _meet_others(config, out, stages, resume):
     return team
 
 
-def _evaluate(model, data, data_dir, split, json, batch_size=1):
+def _evaluate(model, data, data_dir, split, json, batch_size=1, tta=False):
     import_tensorflow()
     import pipelines
     from fcn_keras import evaluation, loading
@@ -734,7 +750,9 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1):
     _checked([examples])
     batches = pipelines.eval_dataset(examples, batch_size=batch_size)
     with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
-        confusion = evaluation.evaluate(opened.model, batches, examples.num_classes, advance)
+        confusion = evaluation.evaluate(
+            opened.model, batches, examples.num_classes, advance, tta=tta
+        )
     result = evaluation.report(confusion, examples.class_names)
     _show(result, examples.name)
     if json is not None:

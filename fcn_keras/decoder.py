@@ -11,6 +11,7 @@ from keras import layers
 from fcn_keras.backbones import BACKBONES, MEANS
 from fcn_keras.errors import ModelError
 from fcn_keras.layers import BilinearUpsampling, CropLike
+from fcn_keras.zoom import ResizeLike, Zoom
 
 GEOMETRIES = ("same", "reference")
 
@@ -42,14 +43,24 @@ class Decoder:
     """The images of a net, its feature maps of each stride, and the model made of them."""
 
     def __init__(
-        self, strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs
+        self,
+        strides,
+        backbone,
+        weights,
+        head_width,
+        dropout,
+        learn_upsampling,
+        geometry,
+        inputs,
+        zoom,
     ):
         """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
-        _check(backbone, head_width, dropout, geometry)
+        _check(backbone, head_width, dropout, geometry, zoom)
         inputs = {"image": Stream()} if inputs is None else _checked_streams(inputs)
         self.backbone, self.learn_upsampling = backbone, learn_upsampling
         self.is_reference = geometry == "reference"
         self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
+        self.seen = {}  # By stream: the image as the backbone gets it.
         for name, stream in inputs.items():
             options = {
                 "geometry": geometry if self.is_reference else None,
@@ -57,8 +68,9 @@ class Decoder:
                 "swap": None if stream.swap else False,
             }
             image = keras.Input((None, None, stream.channels), name=name)
+            seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
             taps = BACKBONES[backbone](
-                image,
+                seen,
                 weights=weights,
                 head_width=head_width,
                 dropout=dropout,
@@ -72,8 +84,9 @@ class Decoder:
                 )
             maps = [taps[stride] for stride in strides]
             if len(inputs) > 1:  # Layers of two streams share their names: a model for each.
-                maps = keras.Model(image, maps, name=f"stream_{name}")(image)
-            self.images[name], self.taps[name] = image, dict(zip(strides, maps, strict=True))
+                maps = keras.Model(seen, maps, name=f"stream_{name}")(seen)
+            self.images[name], self.seen[name] = image, seen
+            self.taps[name] = dict(zip(strides, maps, strict=True))
 
     def model(self, name, num_classes, heads, logits):
         """The Keras model; `logits` makes the output of a `Head`."""
@@ -133,13 +146,16 @@ class Head:
         return layers.Add(dtype="float32", name=f"fuse_{name}{self.suffix}")([coarse, fine])
 
     def crop(self, x, offset):
-        """The window of the image."""
-        image = next(iter(self.net.images.values()))
+        """The window of the image, at the image's size."""
+        image, seen = (next(iter(by.values())) for by in (self.net.images, self.net.seen))
         offset = offset if self.net.is_reference else None
-        return CropLike(offset, name=f"logits{self.suffix}")(x, image)
+        name = f"logits{self.suffix}"
+        if seen is image:
+            return CropLike(offset, name=name)(x, image)
+        return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
 
 
-def _check(backbone, head_width, dropout, geometry):
+def _check(backbone, head_width, dropout, geometry, zoom):
     if backbone not in BACKBONES:
         raise ModelError(f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}.")
     if not isinstance(head_width, int) or head_width < 1:
@@ -148,6 +164,8 @@ def _check(backbone, head_width, dropout, geometry):
         raise ModelError(f"dropout={dropout!r}: must be at least 0 and below 1.")
     if geometry not in GEOMETRIES:
         raise ModelError(f"geometry={geometry!r}: must be one of {', '.join(GEOMETRIES)}.")
+    if not isinstance(zoom, int | float) or not 0.1 <= zoom <= 10:
+        raise ModelError(f"zoom={zoom!r}: must be a number from 0.1 to 10; 1 changes nothing.")
 
 
 def _check_count(name, num_classes):

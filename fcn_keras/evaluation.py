@@ -4,9 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.metrics import FIGURES, ConfusionMatrix, figures
+from fcn_keras.views import mean_probabilities
 
 
-def evaluate(model, dataset, num_classes, progress=None):
+def evaluate(model, dataset, num_classes, progress=None, *, tta=False):
     """The confusion matrix of a model over a data set.
 
     Args:
@@ -14,23 +15,28 @@ def evaluate(model, dataset, num_classes, progress=None):
         dataset: batches of images and masks `[b, h, w]`; 255 is ignored.
         num_classes: how many classes there are.
         progress: called with no argument after each batch, or None.
+        tta: test-time augmentation, as in `prediction.predict`.
 
     Returns:
         int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
     """
     metric = ConfusionMatrix(num_classes)
 
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def logits(images):
+        return tf.cast(model(images, training=False), tf.float32)
+
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, None, None, 3), tf.uint8),
+            tf.TensorSpec((None, None, None, num_classes), tf.float32),
             tf.TensorSpec((None, None, None), tf.uint8),
         ]
     )
-    def step(images, masks):
-        metric.update_state(masks, model(images, training=False))
+    def count(scores, masks):
+        metric.update_state(masks, scores)
 
     for images, masks in dataset:
-        step(images, masks)
+        count(mean_probabilities(logits, images) if tta else logits(images), masks)
         if progress:
             progress()
     return metric.confusion()

@@ -29,6 +29,7 @@ def FCN32s(
     learn_upsampling=False,
     geometry="same",
     inputs=None,
+    zoom=1.0,
 ):
     """FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
 
@@ -47,6 +48,9 @@ def FCN32s(
         inputs: a dict of name and `Stream`. None is one RGB image, `{"image": Stream()}`. With
             several, each has a backbone of its own, the scores are their mean (late fusion,
             section 5.2), and the model takes a dict of images of one size.
+        zoom: the net looks at the image enlarged by this factor, and the logits are brought back
+            to its size; strides are finer by it, in the image's pixels, and time grows by its
+            square.
 
     Returns:
         A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32.
@@ -55,7 +59,9 @@ def FCN32s(
         ModelError: an argument is out of its range, or the backbone lacks what it asks for.
         WeightsError: the weights cannot be had, read or loaded.
     """
-    net = Decoder((32,), backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs)
+    net = Decoder(
+        (32,), backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
+    )
     kernel, offset = REFERENCE_32S.get(backbone, (None, None))
 
     def logits(head):
@@ -78,6 +84,7 @@ def FCN16s(
     learn_upsampling=False,
     geometry="same",
     inputs=None,
+    zoom=1.0,
 ):
     """FCN-16s: scores at stride 32 fused with those of pool4 (section 4.2).
 
@@ -87,7 +94,7 @@ def FCN16s(
     strides = (32, 16)
     (scale4,) = _checked_scales(skip_scales, 1)
     net = Decoder(
-        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs
+        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
     )
 
     def logits(head):
@@ -112,6 +119,7 @@ def FCN8s(
     learn_upsampling=False,
     geometry="same",
     inputs=None,
+    zoom=1.0,
 ):
     """FCN-8s: scores at stride 32 fused with those of pool4 and of pool3 (section 4.2).
 
@@ -122,7 +130,7 @@ def FCN8s(
     strides = (32, 16, 8)
     scale4, scale3 = _checked_scales(skip_scales, 2)
     net = Decoder(
-        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs
+        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
     )
 
     def logits(head):

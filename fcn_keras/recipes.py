@@ -36,6 +36,7 @@ class TrainConfig(BaseModel):
     skip_scales: tuple[float, float] = (1.0, 1.0)  # On pool4 and pool3; FCN-32s uses neither.
     geometry: Literal["same", "reference"] = "same"
     mean: str | None = None  # A key of `fcn_keras.MEANS`; None for the backbone's own.
+    zoom: float = Field(1.0, ge=0.1, le=10)  # The net sees its image enlarged by this.
     freeze: tuple[str, ...] = ()  # Layers whose names start so are not trained.
     init_from: str | None = None  # A coarser net's run or file; `weights` then has no say.
 
@@ -135,27 +136,28 @@ HEAVY = {
     "iterations": 100_000,
 }
 
+# 367 street scenes on two CPU cores. The first two blocks keep their ImageNet filters, which saves
+# a third of the time. The skip scales bring pool4 and pool3 (root mean square 87 and 460 with
+# ImageNet weights) to the range of fc7 (about 5), so that one learning rate suits all three score
+# layers. Small crops in many epochs beat large ones in few; a rate of 2e-4 or half the batch was no
+# faster. Rare classes weigh a little more: at 0.3 the mean IU is about 0.005 lower.
+CAMVID = {
+    "head_width": 1024,
+    "skip_scales": (0.05, 0.01),
+    "freeze": ("block1", "block2"),
+    "batch_size": 4,
+    "crop": (256, 352),
+    "scale": (0.75, 1.5),
+    "colour": 0.7,
+    "epochs": 24,
+    "learning_rate": 1e-4,
+    "class_balance": 0.1,
+    "validate_every": 6,
+}
+
 RECIPES = {
     "default": {},
-    # 367 street scenes on two CPU cores in about an hour: val mean IU 0.701. The first two blocks
-    # keep their ImageNet filters, which saves a third of the time. The skip scales bring pool4 and
-    # pool3 (root mean square 87 and 460 with ImageNet weights) to the range of fc7 (about 5), so
-    # that one learning rate suits all three score layers. Small crops in many epochs beat large
-    # ones in few; a rate of 2e-4 or half the batch was no faster. Rare classes weigh a little more:
-    # at 0.3 the mean IU is about 0.005 lower.
-    "camvid": {
-        "head_width": 1024,
-        "skip_scales": (0.05, 0.01),
-        "freeze": ("block1", "block2"),
-        "batch_size": 4,
-        "crop": (256, 352),
-        "scale": (0.75, 1.5),
-        "colour": 0.7,
-        "epochs": 24,
-        "learning_rate": 1e-4,
-        "class_balance": 0.1,
-        "validate_every": 6,
-    },
+    "camvid": CAMVID,
     # Rendered shapes, a minute on two CPU cores.
     "quickstart": {
         "backbone": "tiny",
@@ -291,7 +293,7 @@ def _settings(recipe, options):
         settings |= {"geometry": "same", "mean": None}
     if chosen["backbone"] == "tiny":
         settings["weights"] = None
-    if recipe == "camvid" and chosen["backbone"] != "vgg16":
+    if recipe.startswith("camvid") and chosen["backbone"] != "vgg16":
         for name in ("freeze", "skip_scales"):  # Both speak of VGG16's blocks.
             del settings[name]
     return settings

@@ -278,6 +278,7 @@ def build_model(config, num_classes):
         "head_width": config.head_width,
         "dropout": config.dropout,
         "geometry": config.geometry,
+        "zoom": config.zoom,
         "inputs": {"image": Stream.with_mean_of(config.mean)} if config.mean else None,
     }
     skips = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}[config.model]

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from test_models import randomise_scores
 
 import fcn_keras
 from fcn_keras.metrics import FIGURES
@@ -120,6 +122,29 @@ def test_predict_replaces_its_own_results_only(fcn_keras_cli, two_folders, untra
         status, _, err = fcn_keras_cli("predict", untrained, images, "--out", two_folders / "[b]")
         assert status == 0, err
     assert len(list((two_folders / "[b]").iterdir())) == 4
+
+
+def test_tta_is_counted_as_it_is_predicted(fcn_keras_cli, two_folders):
+    keras.utils.set_random_seed(0)
+    net = two_folders / "net.keras"
+    randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None)).save(net)
+    images, figures = two_folders / "val" / "images", two_folders / "figures.json"
+    counted = []
+    for tta in ((), ("--tta",)):
+        out = two_folders / f"masks{len(tta)}"
+        status, _, err = fcn_keras_cli("predict", net, images, "--out", out, *tta)
+        assert status == 0, err
+        data = ("--data", two_folders / "data.yaml", "--json", figures)
+        status, _, err = fcn_keras_cli("evaluate", net, *data, *tta)
+        assert status == 0, err
+        masks = np.stack([np.asarray(Image.open(out / f"{i}.png")) for i in range(2)])
+        truth = [Image.open(two_folders / "val" / "masks" / f"{i}.png") for i in range(2)]
+        truth = np.stack([np.asarray(mask) for mask in truth])
+        cells = (3 * truth.astype(int) + masks)[truth != 255]
+        confusion = np.bincount(cells, minlength=9).reshape(3, 3).tolist()
+        assert json.loads(figures.read_text())["confusion"] == confusion
+        counted.append(confusion)
+    assert counted[0] != counted[1]
 
 
 def test_files_that_cannot_be_written_are_named_before_the_work(

@@ -24,6 +24,7 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
         ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
+        ({"zoom": 0.01}, "zoom=0.01: Input should be greater than or equal to 0.1."),
         ({"keep": 0.0}, "keep=0.0: Input should be greater than 0."),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
         ({"momentum": 0.9}, "momentum=0.9: the optimizer is adamw, which has none."),

@@ -191,3 +191,11 @@ def test_stages_go_from_coarse_to_fine(tmp_path, models):
     with pytest.raises(ConfigError, match="from coarse to fine"):
         training.check_stages(models, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_net_sees_its_image_enlarged_by_the_zoom(tmp_path):
+    config = TrainConfig(**TINY, zoom=1.5, epochs=1)
+    report = training.train(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
+    assert 0 <= report["mean_iou"] <= 1
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert model.get_layer("image_zoomed").factor == 1.5

@@ -1,0 +1,60 @@
+"""Prediction from several views of an image: other scales and the mirror image.
+
+The net sees each view by itself; class probabilities are brought back to the image's pixels and
+averaged. Nothing of the model changes: it is a slower prediction, of the same model.
+"""
+
+import keras
+import tensorflow as tf
+
+SCALES = (0.75, 1.0, 1.25, 1.5)
+
+
+def mean_probabilities(logits, images, scales=SCALES, mirror=True):
+    """Class probabilities, averaged over views of the images.
+
+    One view is in memory at a time: what the largest scale needs is what all need, and the sum.
+
+    Args:
+        logits: a function images `[b, h, w, c]` -> logits `[b, h, w, classes]`, or a dict of them;
+            images may be a dict too.
+        images: what it takes, uint8 or float.
+        scales: factors on height and width, bilinear.
+        mirror: each view also flipped left and right.
+
+    Returns:
+        Float32 `[b, h, w, classes]` that sum to 1 over the classes, or a dict of them.
+    """
+    total = None
+    for scale in scales:
+        seen = keras.tree.map_structure(lambda x, scale=scale: _scaled(x, scale), images)
+        for is_mirrored in (False, True) if mirror else (False,):
+            view = keras.tree.map_structure(_flipped, seen) if is_mirrored else seen
+            size = tf.shape(keras.tree.flatten(images)[0])[1:3]
+            found = keras.tree.map_structure(
+                lambda z, back=is_mirrored, size=size: _brought_back(z, size, back), logits(view)
+            )
+            total = found if total is None else keras.tree.map_structure(tf.add, total, found)
+    count = len(scales) * (2 if mirror else 1)
+    return keras.tree.map_structure(lambda x: x / count, total)
+
+
+def _scaled(images, scale):
+    """uint8 stays uint8, as a model's input is."""
+    if scale == 1:
+        return images
+    size = tf.cast(tf.shape(images)[1:3], tf.float32) * scale
+    size = tf.maximum(tf.cast(tf.round(size), tf.int32), 1)
+    resized = tf.image.resize(images, size, antialias=True)
+    return tf.cast(tf.round(resized), images.dtype) if images.dtype == tf.uint8 else resized
+
+
+def _flipped(maps):
+    return maps[:, :, ::-1]
+
+
+def _brought_back(logits, size, is_mirrored):
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    if is_mirrored:
+        probabilities = _flipped(probabilities)
+    return tf.image.resize(probabilities, size)
