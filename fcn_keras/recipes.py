@@ -158,6 +158,26 @@ CAMVID = {
 RECIPES = {
     "default": {},
     "camvid": CAMVID,
+    "camvid-fine": {
+        **CAMVID,
+        "zoom": 1.5,
+        "crop": (192, 256),
+        "epochs": 12,
+        "validate_every": 4,
+    },
+    # For a GPU and as long as it takes; never run.
+    "camvid-full": {
+        **CAMVID,
+        "head_width": 4096,
+        "zoom": 1.5,
+        "freeze": (),
+        "batch_size": 8,
+        "crop": (288, 384),
+        "scale": (0.5, 2.0),
+        "epochs": 300,
+        "learning_rate": 5e-5,
+        "validate_every": 10,
+    },
     # Rendered shapes, a minute on two CPU cores.
     "quickstart": {
         "backbone": "tiny",
