@@ -147,6 +147,23 @@ def test_tta_is_counted_as_it_is_predicted(fcn_keras_cli, two_folders):
     assert counted[0] != counted[1]
 
 
+def test_a_calibrated_model_is_a_model(fcn_keras_cli, two_folders):
+    keras.utils.set_random_seed(0)
+    net, out = two_folders / "net.keras", two_folders / "new" / "calibrated.keras"
+    randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None)).save(net)
+    before, data = net.read_bytes(), ("--data", two_folders / "data.yaml")
+    status, printed, err = fcn_keras_cli("calibrate", net, *data, "--out", out)
+    assert status == 0, err
+    first, second = re.search(r"mean IU on .*: (\S+) -> (\S+)", printed).groups()
+    assert float(second) > float(first) and net.read_bytes() == before
+    figures = two_folders / "figures.json"
+    status, _, err = fcn_keras_cli("evaluate", out, *data, "--split", "train", "--json", figures)
+    assert status == 0, err
+    assert json.loads(figures.read_text())["mean_iou"] == pytest.approx(float(second), abs=2e-3)
+    status, _, err = fcn_keras_cli("calibrate", net, *data, "--out", out)
+    assert status == 2 and "is there already" in err
+
+
 def test_files_that_cannot_be_written_are_named_before_the_work(
     fcn_keras_cli, two_folders, untrained
 ):
