@@ -39,7 +39,7 @@ def test_wrong_values_are_named(options, message):
 
 
 def test_unknown_recipes_are_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match="choose one of default, camvid, quickstart"):
+    with pytest.raises(ConfigError, match="choose one of default, camvid, camvid-fine, "):
         resolve("camvd", {"data": "camvid"})
 
 
