@@ -56,6 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         also=(),
         batch_ids=None,
         advice="run the same script again",
+        at_end=True,
     ):
         """Looks for the last good checkpoint; damaged ones are skipped with a warning.
 
@@ -67,6 +68,8 @@ class Checkpoint(keras.callbacks.Callback):
             batch_ids: a function of `epoch` and `step` that names the examples of a batch, for the
                 message about weights that are no numbers.
             advice: how to go on, for the line that is printed when a signal has stopped it.
+            at_end: save once more when the training has come to its end, so that it is not done
+                again by whoever starts it again.
 
         Raises:
             ConfigError: `every` is neither steps nor a time.
@@ -76,6 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every_steps, self.every_seconds = parse_every(every)
         self.also, self.batch_ids, self.advice = also, batch_ids, advice
+        self.at_end = at_end
         self.source, self.state = _newest(self.folder)
         self.position = Position(*self.state["position"])
         self.signals = StopSignals()
@@ -158,7 +162,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._stop_or_save()
 
     def on_train_end(self, logs=None):
-        """Gives the signals back."""
+        """Saves the end, and gives the signals back."""
+        if self.at_end and self.position != self._last_save[1]:
+            self.save()
         self.close()
 
     def close(self):
@@ -171,7 +177,9 @@ class Checkpoint(keras.callbacks.Callback):
         if 0 < self.position.step < self.params["steps"]:
             variables |= _metric_variables(self.model)
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
-        self._check_finite(variables, arrays)
+        last = Position(self.position.epoch, self.position.step - 1)
+        for name, array in arrays.items():
+            check_finite(variables[name].path, array, step_in_words(last, self.batch_ids))
         state = {
             "position": self.position,
             "train_logs": self.state["train_logs"],
@@ -221,16 +229,6 @@ class Checkpoint(keras.callbacks.Callback):
         number = self.signals.received or signal.SIGTERM  # Another worker's.
         raise Stopped(number, f"stopped {where}, and saved. To go on: {self.advice}")
 
-    def _check_finite(self, variables, arrays):
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                last = Position(self.position.epoch, self.position.step - 1)
-                raise ConfigError(
-                    f"{variables[name].path} has values that are infinite or no numbers after "
-                    f"{step_in_words(last, self.batch_ids)}. This is not saved; the checkpoint "
-                    "before it is kept. Lower the learning rate (--learning-rate)."
-                )
-
     def _assign(self, variables, assign=keras.Variable.assign):
         for name, variable in variables.items():
             there, here = self._arrays.get(name), tuple(variable.shape)
@@ -258,6 +256,20 @@ def parse_every(every):
         )
     number, unit = int(found[1]), found[2]
     return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
+
+
+def check_finite(name, array, when):
+    """Checks a weight, or another array of numbers.
+
+    Raises:
+        ConfigError: some of them are infinite or no numbers.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ConfigError(
+            f"{name} has values that are infinite or no numbers after {when}. They are not saved; "
+            "the checkpoint before is kept. Train anew (--out) with a lower learning rate "
+            "(--learning-rate)."
+        )
 
 
 def step_in_words(position, batch_ids=None):

@@ -27,6 +27,8 @@ app.add_typer(experiments, name="experiment", no_args_is_help=True)
 app.add_typer(cli_data.app, name="data", no_args_is_help=True)
 app.command()(cli_report.report)
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 # The many options of `train`, by what they are about.
 _of_model = partial(typer.Option, rich_help_panel="The model")
 _of_samples = partial(typer.Option, rich_help_panel="The samples")
@@ -370,7 +372,8 @@ def train(
     elif resume is None:
         raise ConfigError("--data: not given. Name a data set, or the YAML file of your folders.")
     else:
-        config, models = _as_begun(resume, options)
+        config, begun = _as_begun(resume, options)
+        models = models or begun
     _train(
         config,
         folder,
@@ -590,7 +593,9 @@ def _config(options):
         options["weights"] = None
     for name in ("data_dir", "init_from"):
         if name in options:
-            options[name] = str(options[name])
+            options[name] = os.path.abspath(options[name])
+    if str(options.get("data", "")).lower().endswith((".yaml", ".yml")):
+        options["data"] = os.path.abspath(options["data"])  # For a resume from another folder.
     recipe = options.pop("recipe")
     if isinstance(recipe, str) and recipe.lower().endswith((".yaml", ".yml")):
         recipe = read_recipe(recipe)
@@ -650,7 +655,10 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
     parse_every(checkpoint_every)
     if is_chief and resume and run_folder.is_finished(out):
         console.print(f"{out} is finished; its figures are:", soft_wrap=True)
-    is_new = is_chief and not (resume and run_folder.is_begun(out))
+    is_begun = resume and run_folder.is_begun(out)
+    if is_begun:
+        run_folder.check_stages(out, stages)
+    is_new = is_chief and not is_begun
     if stages:
         training.check_stages(stages, out, is_new=is_new)
     elif is_new:
@@ -902,8 +910,9 @@ def _users_mistake(error):
     if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
         # From inside a tf.data pipeline, such as a file that has gone since the check.
         return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"{error.filename or 'the disk'}: no space left. Make room; what was saved is kept."
+    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        where = error.filename or "the disk"
+        return f"{where}: {error.strerror}. Make room or change that; what was saved is kept."
     if _is_out_of_memory(error):
         return (
             "out of memory. Use smaller crops (--crop), smaller batches (--batch-size) or a "

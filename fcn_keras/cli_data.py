@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
-from fcn_keras.terminal import console, print_warnings, progress_bar
+from fcn_keras.terminal import console, import_tensorflow, print_warnings, progress_bar
 
 app = typer.Typer(help="Look at a data set before training on it; serve it to trainings.")
 SHOWN = 20  # Faults of one kind.
@@ -105,6 +105,7 @@ def serve(
 
     Serves any number of trainings until Ctrl-C. Whoever reaches the ports can read the images.
     """
+    import_tensorflow()
     import pipelines
     from pipelines import service
 

@@ -274,6 +274,8 @@ def _malformed(rule):
 def _address(text):
     """Host and port of "host:port", "[::1]:port" included."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    name = host.strip("[]")
+    is_name = name.isascii() and all(name.split(".")) and not set(name) & set("/ \t")
+    if not is_name or not port.isdecimal() or not 0 < int(port) < 65536:
         raise _malformed(f"an address must be host:port with a port of 1 to 65535, found {text!r}")
-    return host.strip("[]"), int(port)
+    return name, int(port)

@@ -21,6 +21,7 @@ configuration and figures are in RUN too.
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ WRITTEN = (
     "report.html",
 )
 # Options that say where things are and how they are done, not what comes out.
-FREE = ("data_dir", "cache", "devices")
+FREE = ("data_dir", "cache", "devices", "init_from")
 NAMED = 3  # Of examples that have changed.
 
 
@@ -121,8 +122,9 @@ def read_begun(out):
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TrainConfig(**content["options"]), content.get("stages")
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        stages = content.get("stages")
+        return TrainConfig(**content["options"]), stages and [str(name) for name in stages]
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not as the run has written it: {reason}") from None
 
@@ -139,26 +141,57 @@ def check_unchanged(out, config, fingerprints=None):
         ConfigError: an option or the data is another.
     """
     begun, _ = read_begun(out)
-    before, now = (
-        {key: value for key, value in one.model_dump(mode="json").items() if key not in FREE}
-        for one in (begun, config)
-    )
-    changed = [f"{key} was {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
-    if changed:
-        raise ConfigError(
-            f"{out}: the run was begun with other options: {'; '.join(changed)}. It goes on with "
-            "those it has: leave these out, or begin another run (--out)."
-        )
+    check_options(out, deciding(begun), deciding(config))
     path = Path(out) / "data.json"
-    if not fingerprints or not path.exists():
+    if not fingerprints:
         return
-    saw = json.loads(path.read_text(encoding="utf-8"))
+    if not path.exists():
+        print(f"warning: {path}: is gone; the data is taken as it is now.", file=sys.stderr)
+        outputs.write_json(path, fingerprints)
+        return
+    saw = _read_json(path)
     for split, fingerprint in fingerprints.items():
+        if split not in saw:
+            raise ConfigError(f"{path}: damaged: holds nothing of {split}. Remove it.")
         if changed := _changes(saw[split], fingerprint):
             raise ConfigError(
                 f"{out}: the data has changed since the run was begun: {fingerprint['name']}: "
                 f"{'; '.join(changed)}. Put it back, or begin another run (--out)."
             )
+
+
+def check_stages(out, stages):
+    """Checks that the stages of a run that was begun are these names of nets, or None.
+
+    Raises:
+        ConfigError: it was begun with others, or as a run without stages.
+    """
+    _, begun = read_begun(out)
+    before, now = (
+        ",".join(name[3:-1] for name in names) if names else "none" for names in (begun, stages)
+    )
+    check_options(out, {"stages": before}, {"stages": now})
+
+
+def deciding(config):
+    """The options of a `TrainConfig` that decide what comes out, by name."""
+    return {k: v for k, v in config.model_dump(mode="json").items() if k not in FREE}
+
+
+def check_options(out, before, now):
+    """Checks that the options of a run are what they were.
+
+    Raises:
+        ConfigError: some are others; all of these are named.
+    """
+    changed = [
+        f"{key} was {before.get(key)}, now {now[key]}" for key in now if before.get(key) != now[key]
+    ]
+    if changed:
+        raise ConfigError(
+            f"{out}: the run was begun with other options: {'; '.join(changed)}. It goes on with "
+            "those it has: leave these out, or begin another run (--out)."
+        )
 
 
 def finish(out, model, epochs, best_epoch):
@@ -174,8 +207,23 @@ def finish(out, model, epochs, best_epoch):
 
 
 def best_report(out):
-    """The report of the best epoch, from `metrics.json`."""
-    return json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
+    """The report of the best epoch, from `metrics.json`.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _read_json(Path(out) / "metrics.json")
+
+
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: damaged, or not there ({reason}). Begin another run.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: damaged: holds no names and values. Begin another run.")
+    return content
 
 
 def weights_sha256(model):

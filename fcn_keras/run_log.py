@@ -19,8 +19,8 @@ import keras
 import tensorflow as tf
 from PIL import Image
 
-from fcn_keras import outputs
-from fcn_keras.checkpoint import step_in_words
+from fcn_keras import outputs, run_folder
+from fcn_keras.checkpoint import check_finite, step_in_words
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation import confusion_picture, report
 from fcn_keras.loading import save_model
@@ -93,10 +93,20 @@ class RunLog(keras.callbacks.Callback):
 
     def get_state(self):
         """What a checkpoint keeps."""
-        return {"best_report": self.best_report, "last_point": self.last_point}
+        options = run_folder.deciding(self.config)
+        return {
+            "best_report": self.best_report,
+            "last_point": self.last_point,
+            "options": options,
+        }
 
     def set_state(self, state):
-        """Goes on from a checkpoint."""
+        """Goes on from a checkpoint.
+
+        Raises:
+            ConfigError: it was saved with other options than those in the run's config.yaml.
+        """
+        run_folder.check_options(self.out, state["options"], run_folder.deciding(self.config))
         self.best_report = state["best_report"]
         self.last_point = state["last_point"]
 
@@ -131,6 +141,9 @@ class RunLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the model if it is the best so far, and writes the epoch down."""
+        for weight in self.model.weights:
+            value = keras.ops.convert_to_numpy(weight)
+            check_finite(weight.path, value, f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.batches:
             logs["images_per_second"] = self.batches * self.config.batch_size / self.trained
@@ -177,7 +190,8 @@ class RunLog(keras.callbacks.Callback):
         where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
         is_summed = getattr(self.model.loss, "reduction", None) == "sum"
         return (
-            f"the loss became {loss} at {where}. Lower the learning rate (--learning-rate"
+            f"the loss became {loss} at {where}. Train anew (--out) with a lower learning rate "
+            "(--learning-rate"
             + ("; a summed loss takes about 1e-10)." if is_summed else ").")
             + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
         )

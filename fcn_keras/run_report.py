@@ -162,7 +162,8 @@ def _read(folder):
     name = str(folder if folder.name else folder.absolute())
     run = Run(name, folder, options, classes)
     if (environment := _json(run, "environment.json")) is not None:
-        run.starts = [start for start in environment.get("starts", []) if isinstance(start, dict)]
+        starts = environment.get("starts")
+        run.starts = [s for s in starts if isinstance(s, dict)] if isinstance(starts, list) else []
     data = _json(run, "data.json") or {}
     run.data = {split: held for split, held in data.items() if isinstance(held, dict)}
     run.history = _history(folder / "history.csv")
@@ -236,7 +237,7 @@ def _metrics(run):
     try:
         fits = (
             FIGURES.keys() <= metrics.keys()
-            and np.shape(metrics["confusion"]) == (count, count)
+            and np.array(metrics["confusion"], "float64").shape == (count, count)
             and len(metrics["per_class"]) == count
             and all(ENTRY <= entry.keys() for entry in metrics["per_class"])
         )
@@ -383,7 +384,8 @@ def _facts(run):
         facts[f"command{which}"] = start.get("command")
         facts[f"started{which}"] = start.get("started")
     last = run.starts[-1] if run.starts else {}
-    versions = last.get("versions") or {}
+    versions = last.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
     gpus = last.get("gpus") or []
     options = run.options
     seconds = sum(row.get("seconds") or 0 for row in run.history)

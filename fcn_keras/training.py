@@ -38,6 +38,7 @@ def train(
     fingerprints=None,
     batch_ids=None,
     strategy=None,
+    whole=None,
 ):
     """Trains, validates and keeps the best model; or goes on with a training that was broken off.
 
@@ -64,6 +65,7 @@ def train(
         strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
             then trains, and `out` is the same folder for all; only the chief writes there. By
             default what `config.devices` says.
+        whole: the folder of a staged training that this is a stage of, for the advice how to go on.
 
     Returns:
         The report of the best epoch on the validation split, as in `metrics.json`.
@@ -95,6 +97,8 @@ def train(
         run_folder.check_unchanged(out, config, fingerprints)
         if run_folder.is_finished(out):
             return run_folder.best_report(out)
+        if whole is None:
+            run_folder.check_stages(out, None)
     elif is_chief:
         run_folder.check_new(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +107,8 @@ def train(
             out / run_folder.CHECKPOINTS,
             every=checkpoint_every,
             batch_ids=batch_ids,
-            advice=f"fcn-keras train --resume {out}",
+            advice=f"fcn-keras train --resume {whole or out}",
+            at_end=False,
         )
         steps = int(train_data().cardinality())
         with strategy.scope():
@@ -150,7 +155,7 @@ def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
     }
     try:
         if workers.is_cluster(model.distribute_strategy):
-            advice = f"start all workers again with --resume {log.out} in place of --out"
+            advice = f"start all workers again: {checkpoint.advice}"
             workers.fit(model, train_data, start=checkpoint.position, advice=advice, **options)
         else:
             model.fit(
@@ -209,11 +214,14 @@ def train_stages(
     is_chief = workers.is_chief(strategy or tf.distribute.get_strategy())
     is_new = is_chief and not is_begun
     folders, source = check_stages(models, out, is_new=is_new), config.init_from
+    if is_begun:
+        run_folder.check_stages(out, models)
     out.mkdir(parents=True, exist_ok=True)
     with outputs.locked(out) if is_chief else contextlib.nullcontext():
         if is_new:
             names, palette = options["class_names"], options["palette"]
-            run_folder.begin(out, config, names, palette, stages=models)
+            last = {"model": models[-1], "precision": resolve_precision(config.precision)}
+            run_folder.begin(out, config.model_copy(update=last), names, palette, stages=models)
         for model, folder in zip(models, folders, strict=True):
             stage = config.model_copy(update={"model": model, "init_from": source})
             best = train(
@@ -223,10 +231,11 @@ def train_stages(
                 folder,
                 resume=is_begun,
                 strategy=strategy,
+                whole=out,
                 **options,
             )
             source = str(folder)
-        written = ("model.keras", "metrics.json", "config.yaml", "finished.json")
+        written = ("model.keras", "metrics.json", "finished.json")
         for name in written if is_chief else ():
             temporary = out / f".{name}.tmp"
             shutil.copy(folder / name, temporary)

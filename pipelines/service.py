@@ -58,7 +58,7 @@ class Server:
                     port=port + 1,
                 )
             )
-        except (OSError, tf.errors.OpError) as error:
+        except (OSError, RuntimeError, tf.errors.OpError) as error:
             raise DataError(
                 f"port {port}: it and the next two must be free on this machine ({error}). Choose "
                 "another (--port)."

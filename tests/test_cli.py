@@ -363,7 +363,7 @@ def test_a_loss_that_is_no_number_stops_the_run(fcn_keras_cli, two_folders):
         *("--batch-size", 2, "--crop", "32x32", "--learning-rate", 1e30),
     )  # fmt: skip
     assert status == 2
-    assert "the loss became" in err and "Lower the learning rate" in err
+    assert "the loss became" in err and "a lower learning rate (--learning-rate)" in err
 
 
 @pytest.mark.slow

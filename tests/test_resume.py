@@ -178,6 +178,50 @@ def test_other_data_than_the_run_was_begun_with_is_refused(fcn_keras_cli, begun)
     assert "Traceback" not in err
 
 
+def test_a_changed_configuration_does_not_go_with_the_checkpoint(fcn_keras_cli, folders, tmp_path):
+    run = tmp_path / "run"
+    process = start("--data", folders / "data.yaml", *OPTIONS, "--out", run)
+    while process.poll() is None and last_step(run) < 2:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["options"]["learning_rate"] = 0.1
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 2
+    assert "the run was begun with other options: learning_rate was 0.0001, now 0.1." in err
+
+
+def test_the_last_weights_are_checked_too(fcn_keras_cli, folders, tmp_path):
+    run = tmp_path / "run"
+    status, _, err = fcn_keras_cli(
+        *("train", "--data", folders / "data.yaml", *OPTIONS[:-4], "--out", run),
+        *("--iterations", 2, "--optimizer", "sgd", "--learning-rate", 1e30, "--crop", "32x48"),
+        *("--schedule", "constant", "--warmup-steps", 0),
+    )
+    assert status == 2
+    assert "has values that are infinite or no numbers after epoch 1" in err
+    assert not (run / "model.keras").exists() and not (run / "finished.json").exists()
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("data.json", "{", "data.json: damaged, or not there"),
+        ("data.json", "{}", "data.json: damaged: holds nothing of train"),
+        ("config.yaml", "", "config.yaml: not as the run has written it"),
+        ("config.yaml", "options: {data: x}\nstages: 5\n", "config.yaml: not as the run has"),
+    ],
+)
+def test_files_of_a_run_that_are_damaged_are_named(fcn_keras_cli, begun, file, content, message):
+    _, run = begun
+    (run / file).write_text(content)
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert (status, len(err.splitlines())) == (2, 1), err
+    assert message in err
+
+
 def test_a_second_process_in_a_runs_folder_is_refused(fcn_keras_cli, begun):
     _, run = begun
     with outputs.locked(run):
@@ -197,6 +241,7 @@ def test_a_finished_run_shows_its_figures_again(fcn_keras_cli, whole):
 def test_out_and_resume_are_told_apart(fcn_keras_cli, begun, tmp_path):
     data, run = begun
     for arguments, message in (
+        (("--resume", run, "--stages", "32,8"), "stages was none, now 32,8"),
         ((), "give --out RUN for a new run, or --resume RUN to go on with one"),
         (("--out", run, "--resume", run), "give --out RUN for a new run, or --resume RUN"),
         (("--out", tmp_path / "x"), "--data: not given"),
@@ -241,6 +286,10 @@ def test_stages_go_on_in_the_stage_that_was_broken_off(fcn_keras_cli, folders, t
     config["options"]["init_from"] = None
     config["stages"] = ["fcn32s", "fcn16s", "fcn8s"]
     (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    status, _, err = fcn_keras_cli("train", "--resume", runs[1], "--stages", "32,8")
+    assert status == 2 and "stages was 32,16,8, now 32,8" in err
+    moved = runs[1].rename(tmp_path / "moved")
+    runs[1] = moved
     status, _, err = fcn_keras_cli("train", "--resume", runs[1])
     assert status == 0, err
     ends = [json.loads((run / "finished.json").read_text()) for run in runs]
@@ -272,7 +321,7 @@ def test_a_loss_that_is_no_number_names_step_and_images(fcn_keras_cli, folders, 
     assert status == 2
     found = re.fullmatch(
         r"error: .* (?:at|after) step (\d) of epoch 1 \(images (\d+), (\d+)\)\. .*"
-        r"Lower the learning rate \(--learning-rate\)\.\n",
+        r"a lower learning rate \(--learning-rate\)\.\n",
         err,
     )
     step = int(found[1]) - 1
