@@ -182,8 +182,9 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="Named set of options: default, camvid, quickstart; as in the paper: accumulated, "
-            "heavy, online, at-once. Or a YAML file of options, such as RUN/config.yaml."
+            help="Named set of options: default, camvid (then camvid-fine, camvid-large), "
+            "camvid-full, quickstart; as in the paper: accumulated, heavy, online, at-once. Or a "
+            "YAML file of options, such as RUN/config.yaml."
         ),
     ] = "default",
     model: Annotated[ModelName | None, _of_model(help="[default: fcn8s]")] = None,

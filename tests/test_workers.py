@@ -121,7 +121,7 @@ def test_when_a_worker_is_killed_the_others_end_and_all_go_on(tmp_path):
         .rstrip()
         .endswith(
             "error: worker 1 has ended, or cannot be reached any more: its own output says why. To "
-            f"go on: start all workers again with --resume {broken} in place of --out."
+            f"go on: start all workers again: fcn-keras train --resume {broken}."
         )
     )
     assert both[1].wait() == -signal.SIGKILL
