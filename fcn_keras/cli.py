@@ -47,8 +47,8 @@ Tta = Annotated[
     bool,
     typer.Option(
         "--tta",
-        help="Test-time augmentation: the mean over four scales and the mirror image; about 9 "
-        "times slower.",
+        help="Test-time augmentation: the mean over four scales and the mirror image; about "
+        "ten times slower.",
     ),
 ]
 

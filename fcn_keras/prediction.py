@@ -30,8 +30,8 @@ def predict(model, image, *, tta=False):
         image: RGB, 0..255, `[h, w, 3]`, uint8 or float; for a model of several streams a dict of
             them.
         tta: test-time augmentation: the class of the highest mean probability over scales and the
-            mirror image (`views.mean_probabilities`). It takes SLOWER times as long, and memory as
-            for an image of 1.5 times the height and width.
+            mirror image (`views.mean_probabilities`). It takes about ten times as long, and
+            memory as for an image of 1.5 times the height and width.
 
     Returns:
         Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head, if the model
