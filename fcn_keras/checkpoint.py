@@ -178,8 +178,10 @@ class Checkpoint(keras.callbacks.Callback):
             variables |= _metric_variables(self.model)
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
         last = Position(self.position.epoch, self.position.step - 1)
-        for name, array in arrays.items():
-            check_finite(variables[name].path, array, step_in_words(last, self.batch_ids))
+        check_finite(
+            ((variables[name].path, array) for name, array in arrays.items()),
+            lambda: step_in_words(last, self.batch_ids),
+        )
         state = {
             "position": self.position,
             "train_logs": self.state["train_logs"],
@@ -258,18 +260,23 @@ def parse_every(every):
     return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
 
 
-def check_finite(name, array, when):
-    """Checks a weight, or another array of numbers.
+def check_finite(arrays, when):
+    """Checks weights, and other arrays of numbers.
+
+    Args:
+        arrays: pairs of a name and an array.
+        when: a function that says after what they are so; called for the message alone.
 
     Raises:
-        ConfigError: some of them are infinite or no numbers.
+        ConfigError: some numbers are infinite, or none.
     """
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ConfigError(
-            f"{name} has values that are infinite or no numbers after {when}. They are not saved; "
-            "the checkpoint before is kept. Train anew (--out) with a lower learning rate "
-            "(--learning-rate)."
-        )
+    for name, array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ConfigError(
+                f"{name} has values that are infinite or no numbers after {when()}. They are not "
+                "saved; the checkpoint before is kept. Train anew (--out) with a lower learning "
+                "rate (--learning-rate)."
+            )
 
 
 def step_in_words(position, batch_ids=None):

@@ -14,7 +14,13 @@ from rich.table import Table
 
 from fcn_keras import cli_data, cli_report, outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
-from fcn_keras.terminal import console, import_tensorflow, print_warnings, progress_bar
+from fcn_keras.terminal import (
+    console,
+    duration,
+    import_tensorflow,
+    print_warnings,
+    progress_bar,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -649,7 +655,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
     import pipelines
     from fcn_keras import devices, run_folder, training, workers
     from fcn_keras.checkpoint import parse_every
-    from fcn_keras.progress import TrainingProgress, duration
+    from fcn_keras.progress import TrainingProgress
     from pipelines.check import overlaps
 
     strategy = workers.strategy() if team else None  # Before anything else that TensorFlow does.

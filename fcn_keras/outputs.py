@@ -19,8 +19,7 @@ def check_folder(folder):
     Raises:
         ConfigError: it is a file, lies below one, or must not be written to.
     """
-    folder = Path(folder)
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    there = _nearest(folder)
     if not there.is_dir():
         raise ConfigError(f"{folder}: {there} is a file, not a folder. Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -40,13 +39,11 @@ def check_space(folder, needed, what):
     Raises:
         ConfigError: there is less room.
     """
-    folder = Path(folder).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(_nearest(folder)).free
     if free < needed:
         raise ConfigError(
-            f"{folder}: {_size(free)} are free there, and {what} take about {_size(needed)}. Make "
-            "room, or choose another folder (--out)."
+            f"{Path(folder).absolute()}: {_size(free)} are free there, and {what} take about "
+            f"{_size(needed)}. Make room, or choose another folder (--out)."
         )
 
 
@@ -108,6 +105,12 @@ def write_text(path, text):
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8", errors="replace")
     os.replace(temporary, path)
+
+
+def _nearest(folder):
+    """A folder, or the nearest one above it that is there."""
+    folder = Path(folder).absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _size(count):

@@ -5,6 +5,8 @@ import time
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fcn_keras.terminal import duration
+
 
 class TrainingProgress(keras.callbacks.Callback):
     """A line an epoch: loss, mean IU, images/s, time left; a progress bar too, on a terminal."""
@@ -74,12 +76,3 @@ class TrainingProgress(keras.callbacks.Callback):
 def loss_text(loss):
     """A loss with three decimals; a summed one, which is large, without."""
     return f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:,.0f}"
-
-
-def duration(seconds):
-    """Seconds as `1 h 05 min`, `3 min 20 s` or `15 s`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

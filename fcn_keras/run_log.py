@@ -79,7 +79,6 @@ class RunLog(keras.callbacks.Callback):
         """
         super().__init__()
         self.out, self.config, self.steps = out, config, steps
-        self.steps_left = config.steps(steps) - first[0] * steps - first[1]
         self.first, self.batch_ids = first, batch_ids
         self.class_names, self.palette = class_names, palette
         self.shown = _spread(val_data)
@@ -130,20 +129,19 @@ class RunLog(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Stops the run as soon as the loss is no number, and where its iterations end."""
         self.batches += 1
-        self.steps_left -= 1
-        if not self.steps_left:
+        done = self.epoch * self.steps + self.before + self.batches
+        if done == self.config.steps(self.steps):
             self.model.stop_training = True
         self.trained = time.perf_counter() - self.started  # Without validation.
-        if (self.epoch * self.steps + self.before + self.batches) % STEP_EVERY == 0:
+        if done % STEP_EVERY == 0:
             self._write_step(float(logs["loss"]))
         if not math.isfinite(logs["loss"]):
             raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the model if it is the best so far, and writes the epoch down."""
-        for weight in self.model.weights:
-            value = keras.ops.convert_to_numpy(weight)
-            check_finite(weight.path, value, f"epoch {epoch + 1}")
+        weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
+        check_finite(weights, lambda: f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.batches:
             logs["images_per_second"] = self.batches * self.config.batch_size / self.trained

@@ -21,6 +21,7 @@ from PIL import Image
 
 from fcn_keras.charts import Line, chart
 from fcn_keras.errors import ConfigError
+from fcn_keras.terminal import duration
 
 FIGURES = {
     "pixel_accuracy": "pixel accuracy",
@@ -390,7 +391,7 @@ def _facts(run):
     options = run.options
     seconds = sum(row.get("seconds") or 0 for row in run.history)
     facts |= {
-        "took": _duration(seconds) + ", epochs and validations" if seconds else None,
+        "took": duration(seconds) + ", epochs and validations" if seconds else None,
         "length": _length(run, last.get("steps")),
         "net": f"{options.get('model')}, {options.get('backbone')}",
         "precision, seed": f"{options.get('precision')}, {options.get('seed')}",
@@ -492,11 +493,3 @@ def _figure(value, sign=False):
     if value is None:
         return "n/a"
     return f"{value:+.3f}" if sign else f"{value:.3f}"
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
