@@ -3,6 +3,7 @@
 Found by walking the model's graph with the rule of each layer (`STEPS`); no image is run.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -64,6 +65,20 @@ def receptive_field(model, layer=None):
 def output_field(model):
     """The `ReceptiveField` of a model's output; raises as `receptive_field`."""
     return _field(_seen(model)[1])
+
+
+def total_stride(model):
+    """Strides (rows, columns) that the image must be moved by for all cells to move alike.
+
+    The least common multiple of the strides of all maps; raises as `receptive_field`.
+    """
+    seen, output = _seen(model)
+    _field(output)
+    maps = [value for value in seen.values() if isinstance(value, _Seen)]
+    return tuple(
+        math.lcm(*(Fraction(value.axes[axis].stride).numerator for value in maps))
+        for axis in (0, 1)
+    )
 
 
 def padding(layer, size, span, stride):

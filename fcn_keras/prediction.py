@@ -3,6 +3,7 @@
 Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of the image's size.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,35 +13,50 @@ import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fcn_keras import tiles
 from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import check_folder
 from fcn_keras.views import mean_probabilities
 
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SOFTWARE = "fcn-keras predict"
+BAND_PIXELS = 1 << 20
 VOID_COLOUR = (255, 255, 255)
 WRONG_COLOUR = (213, 45, 30)
 
 
-def predict(model, image, *, tta=False):
+def predict(model, image, *, tile=None, overlap=None, tta=False):
     """The class of every pixel.
 
     Args:
         model: a Keras model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        image: RGB, 0..255, `[h, w, 3]`, uint8 or float; for a model of several streams a dict of
-            them.
+        image: RGB, 0..255, `[h, w, 3]`, uint8 or float, also a `np.memmap`; for a model of several
+            streams a dict of them.
+        tile: the edge in pixels, or (rows, columns), of what goes through the net at once; memory
+            is bounded by it, whatever the image's size. None for the whole image.
+        overlap: pixels that neighbouring tiles share, at least. None for what the receptive field
+            asks for: the logits are then the whole image's, but for rounding. Fewer are faster,
+            and near the seams only nearly right.
         tta: test-time augmentation: the class of the highest mean probability over scales and the
             mirror image (`views.mean_probabilities`). It takes about ten times as long, and
-            memory as for an image of 1.5 times the height and width.
+            memory as for an image of 1.5 times the height and width. In tiles it is only nearly
+            that of the whole image, since resized tiles have grids of their own.
 
     Returns:
         Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head, if the model
         has several.
 
     Raises:
-        ConfigError: the image is no array of that shape, or the names are not the model's.
+        ConfigError: the image is no array of that shape, the names are not the model's, or the
+            tiles are too small for the model.
+        ModelError: the model's geometry is not known, so that it cannot be tiled.
     """
     expected = model.input
+    if tile is None and overlap is not None:
+        raise ConfigError(f"overlap={overlap!r}: is of tiles only. Give tile too.")
+    if tile is not None:
+        cuts = tiles.cut(model, _checked(image, expected, "image").shape[:2], tile, overlap)
+        return tiles.stitch(lambda part: predict(model, part, tta=tta), image, cuts)
     if isinstance(expected, dict):
         if not isinstance(image, dict) or image.keys() != expected.keys():
             raise ConfigError(
@@ -77,6 +93,11 @@ def input_signature(model, kinds=None):
 
 
 def _as_pixels(image, expected, name):
+    image = np.asarray(_checked(image, expected, name))
+    return image if image.dtype == np.uint8 else image.astype("float32")
+
+
+def _checked(image, expected, name):
     channels = expected.shape[-1]
     shape = getattr(image, "shape", None)
     if shape is None or len(shape) != 3 or shape[-1] != channels:
@@ -85,8 +106,7 @@ def _as_pixels(image, expected, name):
             f"{name}: must be an array [height, width, {channels}], found {what}. "
             "`pipelines.read_image` reads a file."
         )
-    image = np.asarray(image)
-    return image if image.dtype == np.uint8 else image.astype("float32")
+    return image
 
 
 def _traced(model, kinds, finish):
@@ -132,8 +152,13 @@ def colour_mask(mask, palette):
 
 def overlay(image, mask, palette, opacity=0.55):
     """The image under its coloured mask: uint8 `[h, w, 3]`."""
-    mixed = (1 - opacity) * image + opacity * colour_mask(mask, palette)
-    return np.round(mixed).astype("uint8")
+    picture = np.empty((*mask.shape, 3), "uint8")
+    rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # Its float64 is 8 times an image's size.
+    for top in range(0, len(mask), rows):
+        band = slice(top, top + rows)
+        mixed = (1 - opacity) * image[band] + opacity * colour_mask(mask[band], palette)
+        picture[band] = np.round(mixed)
+    return picture
 
 
 def error_picture(image, truth, prediction):
@@ -241,11 +266,22 @@ def plan(sources, out):
 
 
 def write(image, mask, palette, mask_path, overlay_path):
-    """Writes a mask as a palette PNG, and the image under it; both say who wrote them."""
+    """Writes a mask as a palette PNG, and the image under it; both say who wrote them.
+
+    By way of temporary files, so that none is half written.
+    """
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
-    palette_png(mask, palette).save(mask_path, pnginfo=mark)
-    Image.fromarray(overlay(image, mask, palette)).save(overlay_path, pnginfo=mark)
+    for make, path in (
+        (lambda: palette_png(mask, palette), mask_path),
+        (lambda: Image.fromarray(overlay(image, mask, palette)), overlay_path),
+    ):
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            make().save(temporary, "PNG", pnginfo=mark)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _is_ours(path):
