@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fcn_keras import cli_data, cli_report, outputs
+from fcn_keras import cli_data, cli_predict, cli_report, outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
 from fcn_keras.terminal import (
     console,
@@ -410,35 +410,7 @@ def evaluate(
     _evaluate(model, data, data_dir, split, json, batch_size, tta)
 
 
-@app.command()
-def predict(
-    model: RunOrModel,
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME_overlay.png.")],
-    tta: Tta = False,
-):
-    """Writes the mask of each image, as a palette PNG of the image's size, and an overlay."""
-    import_tensorflow()
-    from fcn_keras import loading, prediction
-    from pipelines import DataError, distinct_palette, read_image
-
-    opened = loading.load(model)
-    palette = opened.palette if opened.palette is not None else distinct_palette(opened.num_classes)
-    jobs = prediction.plan(images, out)
-    failed, notes = 0, []
-    for source, mask_path, overlay_path in jobs:
-        try:
-            image = read_image(source, notes)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        mask = prediction.predict(opened.model, image, tta=tta)
-        prediction.write(image, mask, palette, mask_path, overlay_path)
-    print_warnings(notes)
-    console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
-    if failed:
-        raise typer.Exit(2)
+app.command()(cli_predict.predict)
 
 
 @app.command()

@@ -13,13 +13,13 @@ from PIL import Image
 
 from pipelines import damage
 from pipelines.errors import DataError
-from pipelines.opening import damaged, open_image
+from pipelines.opening import MAX_PIXELS, damaged, open_image
 
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with another behind it.
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
 
 
-def read_image(source, notes=None):
+def read_image(source, notes=None, *, max_pixels=MAX_PIXELS):
     """Reads an image as RGB.
 
     Grey images get three equal channels, 16 bits are scaled to 8, transparent pixels are laid on
@@ -29,6 +29,7 @@ def read_image(source, notes=None):
         source: the path of a BMP, GIF, JPEG, PNG or WebP file, an array that is returned as it is,
             or an object with `read_bytes()`.
         notes: a list that gets a `DataError` for each thing that is worth a warning.
+        max_pixels: a larger image is refused; raise it where the memory is there for it.
 
     Returns:
         uint8 `[h, w, 3]`.
@@ -38,7 +39,7 @@ def read_image(source, notes=None):
     """
     if isinstance(source, np.ndarray):
         return source
-    image, data = open_image(source, "image")
+    image, data = open_image(source, "image", max_pixels)
     notes = [] if notes is None else notes
     if _orientation(image) is not None:
         notes.append(_note_on_orientation(image, source))

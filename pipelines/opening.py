@@ -3,8 +3,10 @@
 Files are taken for what they contain, not for what they are called.
 """
 
+import contextlib
 import io
 import shlex
+import threading
 import warnings
 from pathlib import Path
 
@@ -27,15 +29,18 @@ OTHERS = {
 }
 MAX_PIXELS = 89_000_000
 MAX_BYTES = 400_000_000
+BYTES_A_PIXEL = 4
 # A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
 SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
+
+_changing_limit = threading.Lock()
 
 # Pillow warns of sizes, which are checked here, and of what it makes nothing of in metadata.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_content(source):
+def read_content(source, max_bytes=MAX_BYTES):
     """The bytes of a file, or of what else there is to read.
 
     Raises:
@@ -52,9 +57,9 @@ def read_content(source):
             raise DataError(f"{path}: a folder, not a file.", kind="not a file", file=path)
         if not path.is_file():  # Reading a device or a pipe may never end.
             raise DataError(f"{path}: not a regular file.", kind="not a file", file=path)
-        if status.st_size > MAX_BYTES:
+        if status.st_size > max_bytes:
             raise DataError(
-                f"{path}: {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Cut it into "
+                f"{path}: {status.st_size:,} bytes; at most {max_bytes:,} are read. Cut it into "
                 "parts.",
                 kind="too large",
                 file=path,
@@ -73,12 +78,14 @@ def read_content(source):
         ) from None
 
 
-def open_image(source, role):
+def open_image(source, role, max_pixels=MAX_PIXELS):
     """Opens a file for Pillow and checks the header; nothing is decoded.
 
     Args:
         source: a path, or an object with `read_bytes()`.
         role: "image" or "mask".
+        max_pixels: above it an image is refused; more of them may also lie in a larger file. One
+            whose bytes cannot hold so many is refused either way.
 
     Returns:
         A Pillow image, and the file's bytes without what does not matter for the pixels.
@@ -86,7 +93,7 @@ def open_image(source, role):
     Raises:
         DataError: the file cannot be read, is not an image, damaged, animated or far too large.
     """
-    data = read_content(source)
+    data = read_content(source, max(MAX_BYTES, BYTES_A_PIXEL * max_pixels))
     try:
         if data.startswith(damage.PNG):
             data = damage.check_png(data)
@@ -95,16 +102,17 @@ def open_image(source, role):
         elif data.startswith((b"GIF8", damage.JPEG)) and data.endswith(b"\0\0"):
             # Where a file was not written to its end, Pillow spends seconds on the zeros.
             data = data.rstrip(b"\0") + b"\0"
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        with _pillows_limit(max_pixels):
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise _not_an_image(data, source) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(source, f"more than {MAX_PIXELS:,} pixels") from None
+        raise _too_large(source, f"more than {max_pixels:,} pixels") from None
     except Exception as error:
         raise damaged(source, error) from None
     pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise _too_large(source, f"{image.width} x {image.height} is over {MAX_PIXELS:,} pixels")
+    if pixels > max_pixels:
+        raise _too_large(source, f"{image.width} x {image.height} is over {max_pixels:,} pixels")
     if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
         raise _too_large(
             source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
@@ -120,6 +128,23 @@ def open_image(source, role):
             file=source,
         )
     return image, data
+
+
+@contextlib.contextmanager
+def _pillows_limit(max_pixels):
+    """Lets Pillow open what it would refuse: its limit is one for all threads, so they take turns.
+
+    Another thread may meanwhile see the higher limit; what it opens here is checked after all.
+    """
+    if max_pixels <= MAX_PIXELS:
+        yield
+        return
+    with _changing_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def damaged(source, reason):
