@@ -9,6 +9,10 @@ HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "fcn_keras/__init__.py").read_text("utf-8"), re.MULTILINE
 )[1]
+# What the exports to other engines need, each tested with the versions named.
+ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
+OPENVINO = ["openvino>=2026.4", "nncf>=3.4"]
+LITERT = ["ai-edge-litert>=2.3"]
 # importlib_resources: tensorflow-datasets imports it and does not ask for it.
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
@@ -45,12 +49,18 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "tfds": TFDS,
+        "onnx": ONNX,
+        "openvino": OPENVINO,
+        "litert": LITERT,
         "test": [
             "pytest>=8.0",
             "hypothesis>=6.100",
             "scikit-learn>=1.5",
             "ruff>=0.9",
             *TFDS,
+            *ONNX,
+            *OPENVINO,
+            *LITERT,
         ],
     },
     entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
