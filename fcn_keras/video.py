@@ -110,7 +110,10 @@ def _opened(source):
     camera = CAMERA.fullmatch(source)
     if not camera and not Path(source).is_file():
         raise ConfigError(f"{source}: no such file.")
-    film = cv2.VideoCapture(int(camera[1]) if camera else source)
+    if camera:
+        film = cv2.VideoCapture(int(camera[1]))
+    else:  # Other readers print lines of their own, and take "%d" in a name for many files.
+        film = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
     try:
         first = _next(film) if film.isOpened() else None
         if first is None:
