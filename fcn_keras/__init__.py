@@ -44,6 +44,7 @@ make_lazy(
         "caffe": [],
         "checkpoint": ["Checkpoint"],
         "classifiers": [],
+        "client": [],
         "convolutionalize": ["convolutionalize"],
         "decoder": ["Stream"],
         "devices": [],

@@ -19,3 +19,7 @@ class ConfigError(FcnKerasError):
 
 class WorkerLost(FcnKerasError):
     """Another worker of a training has ended, or cannot be reached any more."""
+
+
+class ServingError(FcnKerasError):
+    """A server that cannot be reached, refuses a request, or replies with something else."""

@@ -1,0 +1,240 @@
+"""Asks a server for masks: TensorFlow Serving, over REST or gRPC, without TensorFlow.
+
+An image file is sent as it is, so that the server decodes what training decoded. The signature is
+`encoded` of `fcn_keras.export`: encoded images in, PNGs of class ids out.
+"""
+
+import base64
+import functools
+import io
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from fcn_keras.errors import ConfigError, ServingError
+
+SIGNATURE, INPUT, OUTPUT = "encoded", "image_bytes", "mask_bytes"
+LARGEST_MESSAGE = 1 << 30  # gRPC's own limit is 4 MiB; bytes.
+DT_STRING = 7  # Of TensorFlow's DataType.
+
+
+def segment(url, image, *, model=None, timeout=60):
+    """The class of every pixel, as the server tells it.
+
+    Args:
+        url: `http://host:8501/v1/models/street` for REST, with `/versions/3` for one version, or
+            `grpc://host:8500/street`. An https URL is taken too.
+        image: the path of a JPEG or PNG file, its bytes, or uint8 `[h, w, 3]`, RGB, which is sent
+            as PNG.
+        model: the model's name, if the URL leaves it out: `http://host:8501`, `grpc://host:8500`.
+        timeout: seconds to wait for the answer.
+
+    Returns:
+        Class ids `[h, w]`, uint8; uint16 above 255 classes.
+
+    Raises:
+        ConfigError: the URL or the image is none of these.
+        ServingError: no server, its refusal in its own words, or a reply that is no mask.
+    """
+    parts = urlsplit(str(url))
+    ways = {"http": _over_rest, "https": _over_rest, "grpc": _over_grpc}
+    if parts.scheme not in ways or not parts.netloc:
+        raise ConfigError(
+            f"url={url!r}: must be like http://host:8501/v1/models/street or "
+            "grpc://host:8500/street."
+        )
+    path = parts.path.strip("/")
+    if not path and not model:
+        raise ConfigError(f"url={url!r}: names no model. Add it to the URL, or give model=.")
+    if not path:
+        path = model if parts.scheme == "grpc" else f"v1/models/{model}"
+    return _as_mask(url, ways[parts.scheme](url, parts, path, _as_bytes(image), timeout))
+
+
+def _as_bytes(image):
+    """What is sent: a file's own bytes, or an array as PNG."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | Path):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{image}: cannot be read ({error.strerror}).") from None
+    kind, shape = getattr(image, "dtype", None), getattr(image, "shape", ())
+    if kind != np.uint8 or len(shape) != 3 or shape[-1] != 3 or 0 in shape:
+        found = f"{kind} {list(shape)}" if shape else type(image).__name__
+        raise ConfigError(
+            f"image: must be a path, bytes, or an array uint8 [height, width, 3], found {found}."
+        )
+    png = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(png, "png", compress_level=1)
+    return png.getvalue()
+
+
+def _as_mask(url, png):
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            mask = np.array(picture)
+    except Exception as error:  # Pillow raises whatever a broken file makes it raise.
+        raise ServingError(
+            f"{url}: `{OUTPUT}` of the reply is no PNG ({_line(error)}). Is it a model that "
+            "fcn_keras exported?"
+        ) from None
+    if mask.ndim != 2 or mask.dtype.kind not in "ui":
+        raise ServingError(
+            f"{url}: `{OUTPUT}` of the reply is a picture {list(mask.shape)} of {mask.dtype}, not "
+            "of class ids. Is it a model that fcn_keras exported?"
+        )
+    return mask if mask.dtype == np.uint8 else mask.astype(np.uint16)
+
+
+def _over_rest(url, parts, path, image, timeout):
+    try:
+        import requests
+    except ModuleNotFoundError:
+        raise ServingError(f"{url}: REST needs requests: pip install requests") from None
+    address = f"{parts.scheme}://{parts.netloc}/{path.removesuffix(':predict')}:predict"
+    instance = {INPUT: {"b64": base64.b64encode(image).decode()}}
+    body = {"signature_name": SIGNATURE, "instances": [instance]}
+    try:
+        reply = requests.post(address, json=body, timeout=timeout)
+    except requests.RequestException as error:
+        reason = getattr(error.args[0] if error.args else error, "reason", error)
+        raise _unreachable(url, reason) from None
+    try:
+        answer = reply.json()
+    except ValueError:
+        answer = reply.text
+    if reply.status_code != 200:
+        said = answer.get("error", answer) if isinstance(answer, dict) else answer
+        raise ServingError(f"{url}: HTTP {reply.status_code}: {_line(said) or reply.reason}")
+    try:
+        (prediction,) = answer["predictions"]
+        # One output is given by itself; of several each has its name.
+        prediction = prediction.get(OUTPUT, prediction)
+        return base64.b64decode(prediction["b64"], validate=True)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _no_mask(url, answer) from None
+
+
+def _over_grpc(url, parts, path, image, timeout):
+    try:
+        import grpc
+
+        request_class, response_class = _messages()
+    except ImportError:
+        raise ServingError(f"{url}: gRPC needs two packages: pip install grpcio protobuf") from None
+    request = request_class()
+    request.model_spec.name, _, version = path.partition("/versions/")
+    if version:
+        try:
+            request.model_spec.version.value = int(version)
+        except ValueError:
+            raise ConfigError(f"url={url!r}: the version must be a number.") from None
+    request.model_spec.signature_name = SIGNATURE
+    request.output_filter.append(OUTPUT)
+    tensor = request.inputs[INPUT]
+    tensor.dtype = DT_STRING
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.string_val.append(image)
+    limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
+    with grpc.insecure_channel(parts.netloc, [(name, LARGEST_MESSAGE) for name in limits]) as to:
+        predict = to.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict",
+            request_serializer=request_class.SerializeToString,
+            response_deserializer=response_class.FromString,
+        )
+        try:
+            reply = predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            code, said = error.code(), error.details()
+            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise _unreachable(url, said) from None
+            raise ServingError(f"{url}: {code.name}: {_line(said)}") from None
+    strings = reply.outputs[OUTPUT].string_val if OUTPUT in reply.outputs else ()
+    if len(strings) != 1:
+        raise _no_mask(url, sorted(reply.outputs))
+    return strings[0]
+
+
+def _unreachable(url, reason):
+    return ServingError(
+        f"{url}: no answer ({_line(reason)}). Is the server running there, and the port right "
+        "(REST 8501, gRPC 8500)?"
+    )
+
+
+def _no_mask(url, answer):
+    return ServingError(
+        f"{url}: the reply holds no `{OUTPUT}`: {_line(answer)}. Is it a model that fcn_keras "
+        "exported?"
+    )
+
+
+def _line(text, longest=500):
+    """A server's message, which may be of many lines, as one."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else f"{line[:longest]} ..."
+
+
+@functools.cache
+def _messages():
+    """PredictRequest and PredictResponse of TensorFlow Serving: the fields that are used here.
+
+    Their published Python modules import TensorFlow. The numbers are those of predict.proto,
+    model.proto, tensor.proto and tensor_shape.proto; a pool of its own keeps them apart from those.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    messages = {
+        "Version": [("value", 1, "INT64")],
+        "ModelSpec": [
+            ("name", 1, "STRING"),
+            ("version", 2, "Version"),
+            ("signature_name", 3, "STRING"),
+        ],
+        "Dim": [("size", 1, "INT64")],
+        "Shape": [("dim", 2, "Dim*")],
+        "Tensor": [
+            ("dtype", 1, "INT32"),
+            ("tensor_shape", 2, "Shape"),
+            ("string_val", 8, "BYTES*"),
+        ],
+        "Request": [
+            ("model_spec", 1, "ModelSpec"),
+            ("inputs", 2, "InputsEntry*"),
+            ("output_filter", 3, "STRING*"),
+        ],
+        "Response": [("outputs", 1, "OutputsEntry*")],
+    }
+    file = descriptor_pb2.FileDescriptorProto(
+        name="fcn_keras_client.proto", package="fcn_keras", syntax="proto3"
+    )
+
+    def describe(message, fields):
+        for name, number, kind in fields:
+            many, kind = kind.endswith("*"), kind.removesuffix("*")
+            field = message.field.add(name=name, number=number)
+            field.label = kinds.LABEL_REPEATED if many else kinds.LABEL_OPTIONAL
+            if hasattr(kinds, f"TYPE_{kind}"):
+                field.type = getattr(kinds, f"TYPE_{kind}")
+                continue
+            field.type = kinds.TYPE_MESSAGE
+            field.type_name = f".fcn_keras.{kind}"
+            if kind.endswith("Entry"):  # A map is a list of these.
+                field.type_name = f".fcn_keras.{message.name}.{kind}"
+                entry = message.nested_type.add(name=kind)
+                entry.options.map_entry = True
+                describe(entry, [("key", 1, "STRING"), ("value", 2, "Tensor")])
+
+    for name, fields in messages.items():
+        describe(file.message_type.add(name=name), fields)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return tuple(
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"fcn_keras.{name}"))
+        for name in ("Request", "Response")
+    )
