@@ -24,7 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fcn_keras*", "pipelines*"]),
-    package_data={"fcn_keras": ["templates/*.html"], "pipelines": ["templates/*.html"]},
+    package_data={"fcn_keras": ["templates/*"], "pipelines": ["templates/*.html"]},
     package_dir={"": "."},
     python_requires=">=3.11",
     install_requires=[

@@ -5,7 +5,6 @@ An image file is sent as it is, so that the server decodes what training decoded
 """
 
 import base64
-import functools
 import io
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,10 +13,15 @@ import numpy as np
 from PIL import Image
 
 from fcn_keras.errors import ConfigError, ServingError
+from fcn_keras.serving_messages import (
+    ENCODED,
+    IMAGE_BYTES,
+    MASK_BYTES,
+    message_class,
+    predict_request,
+)
 
-SIGNATURE, INPUT, OUTPUT = "encoded", "image_bytes", "mask_bytes"
 LARGEST_MESSAGE = 1 << 30  # gRPC's own limit is 4 MiB; bytes.
-DT_STRING = 7  # Of TensorFlow's DataType.
 
 
 def segment(url, image, *, model=None, timeout=60):
@@ -79,13 +83,13 @@ def _as_mask(url, png):
             mask = np.array(picture)
     except Exception as error:  # Pillow raises whatever a broken file makes it raise.
         raise ServingError(
-            f"{url}: `{OUTPUT}` of the reply is no PNG ({_line(error)}). Is it a model that "
+            f"{url}: `{MASK_BYTES}` of the reply is no PNG ({_line(error)}). Is it a model that "
             "fcn_keras exported?"
         ) from None
     if mask.ndim != 2 or mask.dtype.kind not in "ui":
         raise ServingError(
-            f"{url}: `{OUTPUT}` of the reply is a picture {list(mask.shape)} of {mask.dtype}, not "
-            "of class ids. Is it a model that fcn_keras exported?"
+            f"{url}: `{MASK_BYTES}` of the reply is a picture {list(mask.shape)} of {mask.dtype}, "
+            "not of class ids. Is it a model that fcn_keras exported?"
         )
     return mask if mask.dtype == np.uint8 else mask.astype(np.uint16)
 
@@ -96,10 +100,12 @@ def _over_rest(url, parts, path, image, timeout):
     except ModuleNotFoundError:
         raise ServingError(f"{url}: REST needs requests: pip install requests") from None
     address = f"{parts.scheme}://{parts.netloc}/{path.removesuffix(':predict')}:predict"
-    instance = {INPUT: {"b64": base64.b64encode(image).decode()}}
-    body = {"signature_name": SIGNATURE, "instances": [instance]}
+    instance = {IMAGE_BYTES: {"b64": base64.b64encode(image).decode()}}
+    body = {"signature_name": ENCODED, "instances": [instance]}
     try:
         reply = requests.post(address, json=body, timeout=timeout)
+    except requests.ReadTimeout:
+        raise _late(url, timeout) from None
     except requests.RequestException as error:
         reason = getattr(error.args[0] if error.args else error, "reason", error)
         raise _unreachable(url, reason) from None
@@ -113,47 +119,42 @@ def _over_rest(url, parts, path, image, timeout):
     try:
         (prediction,) = answer["predictions"]
         # One output is given by itself; of several each has its name.
-        prediction = prediction.get(OUTPUT, prediction)
+        prediction = prediction.get(MASK_BYTES, prediction)
         return base64.b64decode(prediction["b64"], validate=True)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _no_mask(url, answer) from None
 
 
 def _over_grpc(url, parts, path, image, timeout):
+    name, _, version = path.partition("/versions/")
+    if version and not version.isdecimal():
+        raise ConfigError(f"url={url!r}: the version must be a number.")
+    version = int(version) if version else None
     try:
         import grpc
 
-        request_class, response_class = _messages()
+        request = predict_request(name, [image], version)
+        response_class = message_class("Response")
     except ImportError:
         raise ServingError(f"{url}: gRPC needs two packages: pip install grpcio protobuf") from None
-    request = request_class()
-    request.model_spec.name, _, version = path.partition("/versions/")
-    if version:
-        try:
-            request.model_spec.version.value = int(version)
-        except ValueError:
-            raise ConfigError(f"url={url!r}: the version must be a number.") from None
-    request.model_spec.signature_name = SIGNATURE
-    request.output_filter.append(OUTPUT)
-    tensor = request.inputs[INPUT]
-    tensor.dtype = DT_STRING
-    tensor.tensor_shape.dim.add(size=1)
-    tensor.string_val.append(image)
+    request.output_filter.append(MASK_BYTES)
     limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
     with grpc.insecure_channel(parts.netloc, [(name, LARGEST_MESSAGE) for name in limits]) as to:
         predict = to.unary_unary(
             "/tensorflow.serving.PredictionService/Predict",
-            request_serializer=request_class.SerializeToString,
+            request_serializer=type(request).SerializeToString,
             response_deserializer=response_class.FromString,
         )
         try:
             reply = predict(request, timeout=timeout)
         except grpc.RpcError as error:
             code, said = error.code(), error.details()
-            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise _late(url, timeout) from None
+            if code == grpc.StatusCode.UNAVAILABLE:
                 raise _unreachable(url, said) from None
             raise ServingError(f"{url}: {code.name}: {_line(said)}") from None
-    strings = reply.outputs[OUTPUT].string_val if OUTPUT in reply.outputs else ()
+    strings = reply.outputs[MASK_BYTES].string_val if MASK_BYTES in reply.outputs else ()
     if len(strings) != 1:
         raise _no_mask(url, sorted(reply.outputs))
     return strings[0]
@@ -166,9 +167,13 @@ def _unreachable(url, reason):
     )
 
 
+def _late(url, timeout):
+    return ServingError(f"{url}: no answer within {timeout} s. Give a longer timeout=.")
+
+
 def _no_mask(url, answer):
     return ServingError(
-        f"{url}: the reply holds no `{OUTPUT}`: {_line(answer)}. Is it a model that fcn_keras "
+        f"{url}: the reply holds no `{MASK_BYTES}`: {_line(answer)}. Is it a model that fcn_keras "
         "exported?"
     )
 
@@ -177,64 +182,3 @@ def _line(text, longest=500):
     """A server's message, which may be of many lines, as one."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[:longest]} ..."
-
-
-@functools.cache
-def _messages():
-    """PredictRequest and PredictResponse of TensorFlow Serving: the fields that are used here.
-
-    Their published Python modules import TensorFlow. The numbers are those of predict.proto,
-    model.proto, tensor.proto and tensor_shape.proto; a pool of its own keeps them apart from those.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    kinds = descriptor_pb2.FieldDescriptorProto
-    messages = {
-        "Version": [("value", 1, "INT64")],
-        "ModelSpec": [
-            ("name", 1, "STRING"),
-            ("version", 2, "Version"),
-            ("signature_name", 3, "STRING"),
-        ],
-        "Dim": [("size", 1, "INT64")],
-        "Shape": [("dim", 2, "Dim*")],
-        "Tensor": [
-            ("dtype", 1, "INT32"),
-            ("tensor_shape", 2, "Shape"),
-            ("string_val", 8, "BYTES*"),
-        ],
-        "Request": [
-            ("model_spec", 1, "ModelSpec"),
-            ("inputs", 2, "InputsEntry*"),
-            ("output_filter", 3, "STRING*"),
-        ],
-        "Response": [("outputs", 1, "OutputsEntry*")],
-    }
-    file = descriptor_pb2.FileDescriptorProto(
-        name="fcn_keras_client.proto", package="fcn_keras", syntax="proto3"
-    )
-
-    def describe(message, fields):
-        for name, number, kind in fields:
-            many, kind = kind.endswith("*"), kind.removesuffix("*")
-            field = message.field.add(name=name, number=number)
-            field.label = kinds.LABEL_REPEATED if many else kinds.LABEL_OPTIONAL
-            if hasattr(kinds, f"TYPE_{kind}"):
-                field.type = getattr(kinds, f"TYPE_{kind}")
-                continue
-            field.type = kinds.TYPE_MESSAGE
-            field.type_name = f".fcn_keras.{kind}"
-            if kind.endswith("Entry"):  # A map is a list of these.
-                field.type_name = f".fcn_keras.{message.name}.{kind}"
-                entry = message.nested_type.add(name=kind)
-                entry.options.map_entry = True
-                describe(entry, [("key", 1, "STRING"), ("value", 2, "Tensor")])
-
-    for name, fields in messages.items():
-        describe(file.message_type.add(name=name), fields)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return tuple(
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"fcn_keras.{name}"))
-        for name in ("Request", "Response")
-    )

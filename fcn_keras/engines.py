@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fcn_keras.agreement import compare
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.frozen import freeze, in_precision
 from fcn_keras.layers import CeilMaxPooling2D, PadToMultiple
@@ -454,33 +455,12 @@ def _compare(reference, engine, file, checked, precision, images):
         return None, float(np.concatenate(same).mean())
     with _quiet():
         run_checked = engine.open(checked, hint)
-    rng, pairs = np.random.default_rng(0), []
+    rng, expected, found = np.random.default_rng(0), [], []
     for size in CHECKED_SIZES:
         batch = rng.integers(0, 256, (*size, 3), "uint8")
-        mine, mask, found = logits_of(batch).numpy(), run(batch)["mask"], run_checked(batch)
-        shape = mine.shape[:3]
-        if not mask.shape == found["mask"].shape == found["logits"].shape[:3] == shape:
-            raise ModelError(
-                f"not written: for an image {size[1:]} the engine gives a mask {mask.shape[1:]}."
-            )
-        pairs.append((mine, mask, found["logits"]))
-    largest = max(abs(mine).max() for mine, _, _ in pairs)
-    off = max(abs(found - mine).max() for mine, _, found in pairs)
-    error = float(off / largest) if largest else float(off)
-    if not error <= BOUNDS[precision]:  # NaN is refused too.
-        raise ModelError(
-            f"not written: the engine's logits differ by {error:.2g} of their largest magnitude; "
-            f"{BOUNDS[precision]:g} is allowed."
-        )
-    same = []
-    for mine, mask, _ in pairs:
-        differs = mask != class_ids(mine).numpy()
-        # Where they differ, the two highest logits must be nearer than twice the error.
-        chosen = np.take_along_axis(mine, mask[..., None].astype("int64"), axis=-1)[..., 0]
-        if (mine.max(axis=-1) - chosen)[differs].max(initial=0) > 2 * off:
-            raise ModelError("not written: the engine gives other masks than the model.")
-        same.append(np.ravel(~differs))
-    return error, float(np.concatenate(same).mean())
+        expected.append(logits_of(batch).numpy())
+        found.append((run(batch)["mask"], run_checked(batch)["logits"]))
+    return compare(expected, found, BOUNDS[precision])
 
 
 def _publish(source, target):

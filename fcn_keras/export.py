@@ -1,5 +1,14 @@
-"""A trained model as a SavedModel that TensorFlow Serving takes as it is."""
+"""A trained model as a SavedModel that TensorFlow Serving takes as it is.
 
+VERSION/saved_model.pb, variables/, fingerprint.pb   what is served: `fcn_keras.signatures`
+VERSION/assets/labels.json                           names and colours of the classes
+VERSION/assets.extra/tf_serving_warmup_requests      what a server runs before it answers
+VERSION/model_card.md                                what it is, and how it was made
+VERSION/SHA256SUMS                                   of all of these
+"""
+
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -9,30 +18,71 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.errors import ModelError
-from fcn_keras.prediction import class_ids, input_signature, predict
+from fcn_keras import frozen, model_card
+from fcn_keras.agreement import compare
+from fcn_keras.encoded import MAX_PIXELS
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.prediction import input_signature
+from fcn_keras.serving_messages import (
+    ENCODED,
+    IMAGE_BYTES,
+    MASK_BYTES,
+    message_class,
+    predict_request,
+)
+from fcn_keras.signatures import signatures
+
+CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))
+# Of the logits' largest magnitude. The same sums in another order, rounded to 8 bits at each layer.
+BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
+WARM_UP_SIZES = ((1, 1), (375, 500), (500, 375), (480, 640))
+LARGEST_GRAPH = 1_900_000_000  # Bytes; a protocol buffer ends at 2 GiB.
 
 
-def export(model, out):
+def export(
+    model,
+    out,
+    *,
+    precision=None,
+    freeze=True,
+    max_pixels=MAX_PIXELS,
+    class_names=None,
+    palette=None,
+    run=None,
+):
     """Writes a SavedModel into the next free version folder under `out`.
 
-    Its signature `serving_default` takes `image`, uint8 `[n, h, w, 3]`, RGB, any height and width,
-    and gives `mask`, uint8 `[n, h, w]` (uint16 above 255 classes). A model of several streams takes
-    each by its name, one of several heads gives `mask_HEAD` for each.
+    Its signatures are those of `fcn_keras.signatures`: `serving_default` takes `image`, uint8
+    `[n, h, w, 3]`, RGB, any height and width, and gives `mask`, uint8 `[n, h, w]` (uint16 above 255
+    classes); `encoded` takes and gives image files; `logits` and `confidence` tell more.
 
     It is written to a temporary folder, loaded and compared with the model, and then renamed: a
     server that watches `out` sees either nothing or all of it, and no other version is touched.
 
     Args:
-        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
+        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`; of several streams or heads
+            too.
         out: the folder of all versions, such as `saved_models/street`.
+        precision: what the layers up to the scores compute in, "float32" or "bfloat16"; None for
+            what they compute in now.
+        freeze: weights as constants, which a CPU computes faster with; else as variables.
+        max_pixels: of an encoded image; a larger one is refused.
+        class_names: for `assets/labels.json` and the model card.
+        palette: uint8 `[classes, 3]`, likewise.
+        run: the folder of the run that trained the model; the model card tells of it.
 
     Returns:
         The path of the new version, such as `saved_models/street/1`.
 
     Raises:
-        ModelError: `out` cannot be written, or the exported model gives other masks.
+        ConfigError: an argument is out of its range.
+        ModelError: `out` cannot be written, the model is no functional one, or the exported model
+            gives other logits or masks.
     """
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of at least 1.")
+    if precision is not None:
+        model = frozen.in_precision(model, precision)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
         raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
@@ -45,48 +95,130 @@ def export(model, out):
         ) from None
     try:
         saved = temporary / "saved_model"
-        _write(model, saved)
-        _compare(model, saved)
+        served = _write(model, saved, freeze, max_pixels)
+        error, agreement = _compare(model, saved)
+        _write_labels(model, saved / "assets" / "labels.json", class_names, palette)
+        if ENCODED in served:
+            _write_warm_up(saved / "assets.extra" / "tf_serving_warmup_requests", out.name)
+        facts = {
+            "Precision": precision_of(model),
+            "Weights": "constants (frozen)" if freeze else "variables",
+            "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
+            "Beside the Keras model": f"logits differ by {error:.1e} of the largest at most; "
+            f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
+        }
+        card = saved / "model_card.md"
+        model_card.write(card, model, out.name, facts, served, class_names, run)
+        _write_hashes(saved)
         return _publish(saved, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(model, path):
-    inputs = {spec.name: spec for spec in keras.tree.flatten(input_signature(model))}
-    several = isinstance(model.input, dict)
+def precision_of(model):
+    """What most of a model computes in: "float32", "bfloat16" or "float16"."""
+    kinds = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
+    return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 
-    @tf.function
-    def serve(**images):
-        logits = model(images if several else images.popitem()[1], training=False)
-        return _named(keras.tree.map_structure(class_ids, logits))
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    serve.get_concrete_function(**inputs)
-    archive.add_endpoint("serving_default", serve)
-    archive.write_out(str(path), verbose=False)
+def _write(model, path, freeze, max_pixels):
+    """Writes the SavedModel and gives its signatures."""
+    module = tf.Module()
+    if freeze:
+        _check_size(model)
+        logits_of = frozen.freeze(model)
+    else:
+        module.variables_of_the_model = model.variables
+        single = not isinstance(model.input, dict)
+
+        def logits_of(*images):
+            packed = images[0] if single else keras.tree.pack_sequence_as(model.input, images)
+            return keras.tree.flatten(model(packed, training=False))
+
+    served = signatures(model, logits_of, max_pixels)
+    tf.saved_model.save(module, str(path), served)
+    return served
+
+
+def _check_size(model):
+    needed = sum(weight.size * np.dtype(weight.dtype).itemsize for weight in model.get_weights())
+    if needed > LARGEST_GRAPH:
+        raise ModelError(
+            f"{model.name}: its weights are {needed / 1e9:.1f} GB, and a graph of constants holds "
+            "at most 2 GB. Use --no-freeze (freeze=False)."
+        )
 
 
 def _compare(model, path):
-    """Raises if the saved model gives other masks than the model itself."""
-    rng = np.random.default_rng(0)
-    images = {
-        spec.name: rng.integers(0, 256, (45, 67, spec.shape[-1])).astype(spec.dtype.as_numpy_dtype)
-        for spec in keras.tree.flatten(input_signature(model))
-    }
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    served = serve(**{name: tf.constant(image[None]) for name, image in images.items()})
-    masks = predict(model, images if isinstance(model.input, dict) else images.popitem()[1])
-    if any(not np.array_equal(served[name][0], mask) for name, mask in _named(masks).items()):
-        raise ModelError("the exported model gives other masks than the model: not published.")
+    """The error of the logits and the agreement of the masks; raises if they are too bad."""
+    loaded = tf.saved_model.load(str(path)).signatures
+    specs = keras.tree.flatten(input_signature(model))
+    single = not isinstance(model.input, dict)
+    rng, expected, found = np.random.default_rng(0), [], []
+    for size in CHECKED_SIZES:
+        images = {
+            spec.name: tf.constant(rng.integers(0, 256, (*size, spec.shape[-1])), spec.dtype)
+            for spec in specs
+        }
+        mine = model(next(iter(images.values())) if single else images, training=False)
+        masks, logits = (loaded[name](**images) for name in ("serving_default", "logits"))
+        for head in mine if isinstance(mine, dict) else [None]:
+            ending = "" if head is None else f"_{head}"
+            expected.append(np.asarray(mine if head is None else mine[head]))
+            found.append((masks[f"mask{ending}"].numpy(), logits[f"logits{ending}"].numpy()))
+        if ENCODED in loaded:
+            expected.append(expected[-1])
+            found.append((_encoded_masks(loaded[ENCODED], *images.values()), found[-1][1]))
+    return compare(expected, found, BOUNDS[precision_of(model)])
 
 
-def _named(masks):
-    """What the signature calls them: `mask`, or `mask_HEAD` for each of several heads."""
-    if not isinstance(masks, dict):
-        return {"mask": masks}
-    return {f"mask_{head}": mask for head, mask in masks.items()}
+def _encoded_masks(encoded, images):
+    """The masks of images `[n, h, w, 3]` by way of PNG files."""
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    masks = encoded(**{IMAGE_BYTES: files})[MASK_BYTES]
+    # Bit depth 8 or 16 is at byte 24 of a PNG.
+    kind = tf.uint16 if masks[0].numpy()[24] == 16 else tf.uint8
+    return np.stack([tf.io.decode_png(mask, 1, kind)[..., 0] for mask in masks])
+
+
+def _write_labels(model, path, class_names, palette):
+    """Names and colours by class id; null where they are not known."""
+    if isinstance(model.output, dict):
+        return
+    count = model.output.shape[-1]
+    names = [None] * count if class_names is None else [str(name) for name in class_names]
+    colours = [None] * count if palette is None else np.asarray(palette).tolist()
+    for what, entries in (("class_names", names), ("palette", colours)):
+        if len(entries) != count:
+            raise ConfigError(f"{what}: {len(entries)} entries, and the model has {count} classes.")
+    lines = [
+        json.dumps({"id": number, "name": name, "colour": colour}, ensure_ascii=False)
+        for number, (name, colour) in enumerate(zip(names, colours, strict=True))
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"classes": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
+
+
+def _write_warm_up(path, name):
+    """Requests of `encoded` alone: each signature in use has the weights in memory for itself."""
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as records:
+        for size in WARM_UP_SIZES:
+            log = message_class("Log")()
+            image = tf.io.encode_png(tf.zeros((*size, 3), tf.uint8)).numpy()
+            log.predict_log.request.CopyFrom(predict_request(name, [image]))
+            records.write(log.SerializeToString())
+
+
+def _write_hashes(saved):
+    """In the form of `sha256sum`, which checks them: `sha256sum --check SHA256SUMS`."""
+    files = sorted(path for path in saved.rglob("*") if path.is_file())
+    lines = []
+    for path in files:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.append(f"{digest}  {path.relative_to(saved).as_posix()}\n")
+    (saved / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 def _publish(saved, out):

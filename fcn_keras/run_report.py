@@ -124,7 +124,7 @@ def find(folders):
     runs = []
     for folder in map(Path, folders):
         stages = [folder / name for name in STAGES if (folder / name / "config.yaml").is_file()]
-        runs += [_read(path) for path in stages or [folder]]
+        runs += [read(path) for path in stages or [folder]]
     if len(runs) > MOST_RUNS:
         raise ConfigError(f"{len(runs)} runs: a report shows {MOST_RUNS} at most. Leave some out.")
     if len({run.folder for run in runs}) > 1:
@@ -157,7 +157,7 @@ def render(runs):
     )
 
 
-def _read(folder):
+def read(folder):
     """The run in a folder."""
     options, classes = _config(folder)
     name = str(folder if folder.name else folder.absolute())

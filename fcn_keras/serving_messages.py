@@ -1,0 +1,105 @@
+"""The messages of TensorFlow Serving's PredictionService, without TensorFlow.
+
+Their published Python modules import it. Here are the fields that are used, with the numbers of
+predict.proto, model.proto, prediction_log.proto, tensor.proto and tensor_shape.proto.
+"""
+
+import functools
+
+# The signature for images as files, its input and its output. REST gives binary data only where an
+# output's name ends in _bytes.
+ENCODED, IMAGE_BYTES, MASK_BYTES = "encoded", "image_bytes", "mask_bytes"
+DT_STRING = 7  # Of TensorFlow's DataType.
+
+
+def predict_request(model, images, version=None):
+    """A PredictRequest of `encoded`.
+
+    Args:
+        model: its name.
+        images: the contents of image files.
+        version: of the model; None for the newest.
+
+    Raises:
+        ImportError: protobuf is not installed.
+    """
+    request = message_class("Request")()
+    request.model_spec.name, request.model_spec.signature_name = model, ENCODED
+    if version is not None:
+        request.model_spec.version.value = version
+    tensor = request.inputs[IMAGE_BYTES]
+    tensor.dtype = DT_STRING
+    tensor.tensor_shape.dim.add(size=len(images))
+    tensor.string_val.extend(images)
+    return request
+
+
+@functools.cache
+def message_class(name):
+    """The class of one of `MESSAGES`.
+
+    Raises:
+        ImportError: protobuf is not installed.
+    """
+    from google.protobuf import message_factory
+
+    descriptor = _pool().FindMessageTypeByName(f"fcn_keras.{name}")
+    return message_factory.GetMessageClass(descriptor)
+
+
+MESSAGES = {
+    "Version": [("value", 1, "INT64")],
+    "ModelSpec": [
+        ("name", 1, "STRING"),
+        ("version", 2, "Version"),
+        ("signature_name", 3, "STRING"),
+    ],
+    "Dim": [("size", 1, "INT64")],
+    "Shape": [("dim", 2, "Dim*")],
+    "Tensor": [
+        ("dtype", 1, "INT32"),
+        ("tensor_shape", 2, "Shape"),
+        ("string_val", 8, "BYTES*"),
+    ],
+    "Request": [
+        ("model_spec", 1, "ModelSpec"),
+        ("inputs", 2, "InputsEntry*"),
+        ("output_filter", 3, "STRING*"),
+    ],
+    "Response": [("outputs", 1, "OutputsEntry*")],
+    "PredictLog": [("request", 1, "Request")],
+    "Log": [("predict_log", 6, "PredictLog")],
+}
+
+
+@functools.cache
+def _pool():
+    """A pool of its own keeps them apart from the published ones."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="fcn_keras_serving.proto", package="fcn_keras", syntax="proto3"
+    )
+
+    def describe(message, fields):
+        for name, number, kind in fields:
+            many, kind = kind.endswith("*"), kind.removesuffix("*")
+            field = message.field.add(name=name, number=number)
+            field.label = kinds.LABEL_REPEATED if many else kinds.LABEL_OPTIONAL
+            if hasattr(kinds, f"TYPE_{kind}"):
+                field.type = getattr(kinds, f"TYPE_{kind}")
+                continue
+            field.type = kinds.TYPE_MESSAGE
+            field.type_name = f".fcn_keras.{kind}"
+            if kind.endswith("Entry"):  # A map is a list of these.
+                field.type_name = f".fcn_keras.{message.name}.{kind}"
+                entry = message.nested_type.add(name=kind)
+                entry.options.map_entry = True
+                describe(entry, [("key", 1, "STRING"), ("value", 2, "Tensor")])
+
+    for name, fields in MESSAGES.items():
+        describe(file.message_type.add(name=name), fields)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool
