@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fcn_keras import cli_data, cli_predict, cli_report, outputs
+from fcn_keras import cli_data, cli_export, cli_predict, cli_report, outputs
+from fcn_keras.checked import checked, examples_for
 from fcn_keras.errors import ConfigError, FcnKerasError
 from fcn_keras.terminal import (
     console,
@@ -161,7 +162,7 @@ def quickstart(
     _train(config, out)
     console.print("\nThe best model on images that nobody has trained on:")
     _evaluate(out, "synthetic", None, "test", None)
-    version = _export(out, out / "saved_model")
+    version = cli_export.export_saved_model(out, out / "saved_model")
     console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
     console.print(f"SavedModel: {version}", soft_wrap=True)
     console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
@@ -413,13 +414,7 @@ def evaluate(
 app.command()(cli_predict.predict)
 
 
-@app.command()
-def export(
-    model: RunOrModel,
-    out: Annotated[Path, typer.Option(help="Folder of all versions: saved_models/NAME.")],
-):
-    """Writes a SavedModel for TensorFlow Serving into the next free version folder."""
-    console.print(f"SavedModel: {_export(model, out)}", soft_wrap=True)
+app.command()(cli_export.export)
 
 
 @app.command()
@@ -442,7 +437,7 @@ def calibrate(
     from fcn_keras import calibration, loading
 
     opened = loading.load(model)
-    examples = _examples_for(opened, model, data, split, data_dir)
+    examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples)
     with progress_bar(f"predicting {examples.name}", len(examples)) as advance:
         found = calibration.calibrate(opened.model, batches, progress=advance)
@@ -529,7 +524,7 @@ def iu_bounds(
     if json is not None:
         outputs.check_file("--json", json, ".json")
     examples = pipelines.read(data, split, data_dir, keep_faults=True)
-    _checked([examples])
+    checked([examples])
     with progress_bar(f"resampling {examples.name}", len(examples)) as advance:
 
         def masks():
@@ -649,7 +644,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
         print("warning: on a CPU mixed_float16 is many times slower than float32.", file=sys.stderr)
 
     started = time.perf_counter()
-    found = _checked(
+    found = checked(
         [
             pipelines.read(config.data, name, config.data_dir, keep_faults=True)
             for name in (config.train_split, config.val_split)
@@ -754,7 +749,7 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1, tta=False):
     if json is not None:
         outputs.check_file("--json", json, ".json")
     opened = loading.load(model)
-    examples = _examples_for(opened, model, data, split, data_dir)
+    examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples, batch_size=batch_size)
     with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
         confusion = evaluation.evaluate(
@@ -766,74 +761,11 @@ def _evaluate(model, data, data_dir, split, json, batch_size=1, tta=False):
         outputs.write_json(json, result)
 
 
-def _examples_for(opened, model, data, split, data_dir):
-    """The split, checked, with as many classes as the opened model has."""
-    import pipelines
-
-    examples = pipelines.read(data, split, data_dir, keep_faults=True)
-    if opened.num_classes != examples.num_classes:
-        raise ConfigError(
-            f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
-            f"{examples.num_classes}. Choose the data set it was trained on."
-        )
-    if opened.class_names not in (None, examples.class_names):
-        print(
-            f"warning: the model's classes are {', '.join(opened.class_names)}, the data set's "
-            f"{', '.join(examples.class_names)}: they are compared by their order.",
-            file=sys.stderr,
-        )
-    _checked([examples])
-    return examples
-
-
 def _check_new_model(out):
     if out.suffix != ".keras":
         raise ConfigError(f"--out {out}: must end in .keras.")
     if out.exists():
         raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
-
-
-def _export(model, out):
-    import_tensorflow()
-    from fcn_keras import loading
-    from fcn_keras.export import export
-
-    return export(loading.load(model).model, out)
-
-
-def _checked(splits, on_bad_file="stop"):
-    """What reading every file of some splits has found; prints warnings, stops at faults.
-
-    With "skip" what has faults is listed, and is not in the `Findings` that are returned.
-    """
-    from pipelines import DataError
-    from pipelines.check_cache import examine_once
-    from pipelines.errors import raise_all
-
-    checked, of_files, of_splits = [], [], []
-    for split in splits:
-        with progress_bar(f"checking {split.name}", len(split)) as advance:
-            found = examine_once(split, advance)
-        if found.faults and on_bad_file == "skip":
-            print(f"{split.name}: left out is what has these faults:", file=sys.stderr)
-            for fault in found.faults:
-                print(f"  {fault}", file=sys.stderr)
-            found = found.without_bad()
-        faults, warnings = found.of_the_split()
-        print_warnings([*found.warnings, *warnings])
-        checked.append(found)
-        of_files += found.faults
-        of_splits += faults
-    try:
-        raise_all([*of_files, *of_splits])
-    except DataError as error:
-        if not of_files:
-            raise
-        raise DataError(
-            f"{error}\n`fcn-keras data check` lists all faults; `train --on-bad-file skip` leaves "
-            "such examples out."
-        ) from None
-    return checked
 
 
 def _show(report, title):

@@ -11,7 +11,7 @@ from pipelines.damage import JPEG, MAX_SCANS, PNG
 from pipelines.decode import BACKGROUND
 
 MAX_PIXELS = 1 << 24  # 16 megapixels: what the net makes of it takes gigabytes.
-BYTES_A_PIXEL = 4  # Of a file, at most; what is incompressible takes 3.
+BYTES_A_PIXEL, BYTES_OF_METADATA = 4, 1 << 20  # Of a file, at most; noise takes 3 a pixel.
 SHORTEST = 33  # Bytes: a PNG's signature and header.
 GREY = 0  # Of a PNG's colour types.
 NO_SIZE = (0xC4, 0xC8, 0xCC)  # Markers of JPEG between those that begin a frame.
@@ -35,7 +35,7 @@ def decode(data, name, max_pixels=MAX_PIXELS):
     is_png = tf.strings.substr(data, 0, len(PNG)) == PNG
     is_jpeg = tf.strings.substr(data, 0, len(JPEG)) == JPEG
     known = (length >= SHORTEST) & (is_png | is_jpeg)
-    largest = BYTES_A_PIXEL * max_pixels
+    largest = BYTES_A_PIXEL * max_pixels + BYTES_OF_METADATA
     with (
         _needs(known, name, "{} bytes that are no JPEG and no PNG file.", length),
         _needs(length <= largest, name, f"{{}} bytes; at most {largest} are taken.", length),

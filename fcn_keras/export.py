@@ -96,10 +96,11 @@ def export(
     try:
         saved = temporary / "saved_model"
         served = _write(model, saved, freeze, max_pixels)
-        error, agreement = _compare(model, saved)
+        error, agreement = _compare(model, saved, max_pixels)
         _write_labels(model, saved / "assets" / "labels.json", class_names, palette)
         if ENCODED in served:
-            _write_warm_up(saved / "assets.extra" / "tf_serving_warmup_requests", out.name)
+            requests = saved / "assets.extra" / "tf_serving_warmup_requests"
+            _write_warm_up(requests, out.name, max_pixels)
         facts = {
             "Precision": precision_of(model),
             "Weights": "constants (frozen)" if freeze else "variables",
@@ -149,7 +150,7 @@ def _check_size(model):
         )
 
 
-def _compare(model, path):
+def _compare(model, path, max_pixels):
     """The error of the logits and the agreement of the masks; raises if they are too bad."""
     loaded = tf.saved_model.load(str(path)).signatures
     specs = keras.tree.flatten(input_signature(model))
@@ -166,7 +167,7 @@ def _compare(model, path):
             ending = "" if head is None else f"_{head}"
             expected.append(np.asarray(mine if head is None else mine[head]))
             found.append((masks[f"mask{ending}"].numpy(), logits[f"logits{ending}"].numpy()))
-        if ENCODED in loaded:
+        if ENCODED in loaded and size[1] * size[2] <= max_pixels:
             expected.append(expected[-1])
             found.append((_encoded_masks(loaded[ENCODED], *images.values()), found[-1][1]))
     return compare(expected, found, BOUNDS[precision_of(model)])
@@ -199,13 +200,15 @@ def _write_labels(model, path, class_names, palette):
     path.write_text('{"classes": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
 
 
-def _write_warm_up(path, name):
+def _write_warm_up(path, name, max_pixels):
     """Requests of `encoded` alone: each signature in use has the weights in memory for itself."""
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
-        for size in WARM_UP_SIZES:
+        for height, width in WARM_UP_SIZES:
+            if height * width > max_pixels:
+                continue  # A server does not load a version whose requests fail.
             log = message_class("Log")()
-            image = tf.io.encode_png(tf.zeros((*size, 3), tf.uint8)).numpy()
+            image = tf.io.encode_png(tf.zeros((height, width, 3), tf.uint8)).numpy()
             log.predict_log.request.CopyFrom(predict_request(name, [image]))
             records.write(log.SerializeToString())
 

@@ -1,6 +1,7 @@
 """The commands as a person types them, in this process; each ends with an exit status."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -373,3 +374,37 @@ def test_quickstart_reaches_what_it_promises(fcn_keras_cli, tmp_path):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] > 0.85
     assert str(tmp_path / "run" / "saved_model" / "1") in out
     assert len(list((tmp_path / "run" / "pictures").iterdir())) == 8
+
+
+def test_exports_for_other_engines_and_what_they_cost(fcn_keras_cli, two_folders, untrained):
+    if importlib.util.find_spec("nncf") is None:
+        pytest.skip("NNCF is not installed")
+    data = ("--data", two_folders / "data.yaml")
+    out = two_folders / "m.xml"
+    arguments = ("export", untrained, "--out", out, "--format", "openvino", "--precision", "int8")
+    status, printed, err = fcn_keras_cli(*arguments, *data)
+    assert status == 0, err
+    assert f"openvino int8: {out}" in printed and "pixels of the model's class: " in printed
+    assert "mean IU on" in printed and "difference" in printed
+    status, _, err = fcn_keras_cli(*arguments, *data)
+    assert status == 2 and f"{out}: is there already" in err
+    status, printed, err = fcn_keras_cli("export", untrained, "--out", two_folders / "m", *data)
+    assert status == 0, err
+    assert "mean IU on" in printed and "0.0000" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--precision", "int8"), "--precision int8: a SavedModel is float32 or bfloat16"),
+        (("--format", "litert", "--precision", "int8"), "--precision int8: needs training images"),
+        (("--format", "onnx", "--no-freeze"), "--no-freeze: is for SavedModels, not for onnx"),
+        (("--format", "onnx", "--max-pixels", "9"), "--max-pixels: is for SavedModels"),
+        (("--format", "onnx", "--precision", "bfloat16"), "onnx is written as float32"),
+        (("--format", "onnx"), "must end in .onnx"),
+    ],
+)
+def test_exports_that_do_not_fit_together(fcn_keras_cli, untrained, tmp_path, arguments, message):
+    status, _, err = fcn_keras_cli("export", untrained, "--out", tmp_path / "m", *arguments)
+    assert status == 2 and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "m").exists()

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -7,7 +9,8 @@ import tensorflow as tf
 from test_models import randomise_scores
 
 import fcn_keras
-from fcn_keras.errors import ModelError
+from fcn_keras import frozen
+from fcn_keras.errors import ConfigError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,136 @@ def test_a_folder_that_cannot_be_made_is_named(model, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot write there"):
         fcn_keras.export(model, tmp_path / "file" / "m")
+
+
+def load(version):
+    return tf.saved_model.load(str(version)).signatures
+
+
+def decode(masks):
+    kind = tf.uint16 if masks[0].numpy()[24] == 16 else tf.uint8
+    return [tf.io.decode_png(mask, 1, kind).numpy()[..., 0] for mask in masks]
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": False}, {"precision": "bfloat16"}])
+def test_all_signatures_speak_of_the_same_masks(model, tmp_path, rng, options):
+    served = load(fcn_keras.export(model, tmp_path / "m", **options))
+    assert set(served) == {"serving_default", "encoded", "logits", "confidence"}
+    images = tf.constant(rng.integers(0, 256, (2, 45, 67, 3), "uint8"))
+    mask = served["serving_default"](image=images)["mask"]
+    logits = served["logits"](image=images)["logits"]
+    assert logits.dtype == tf.float32
+    np.testing.assert_array_equal(mask, np.argmax(logits, axis=-1))
+    both = served["confidence"](image=images)
+    np.testing.assert_array_equal(both["mask"], mask)
+    highest = np.exp(logits).max(axis=-1) / np.exp(logits).sum(axis=-1)
+    assert both["confidence"].dtype == tf.uint8
+    assert abs(both["confidence"].numpy() / 255 - highest).max() < 0.51 / 255
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    np.testing.assert_array_equal(decode(served["encoded"](image_bytes=files)["mask_bytes"]), mask)
+    reference = frozen.in_precision(model, options.get("precision", "float32"))
+    expected = [fcn_keras.predict(reference, image) for image in images.numpy()]
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_frozen_version_has_no_variables(model, tmp_path):
+    for freeze, count in ((True, 0), (False, len(model.variables))):
+        loaded = tf.saved_model.load(str(fcn_keras.export(model, tmp_path / "m", freeze=freeze)))
+        assert len(getattr(loaded, "variables_of_the_model", ())) == count
+        assert bool(loaded.signatures["serving_default"].variables) == (not freeze)
+
+
+def test_images_of_one_request_may_differ_in_size(model, tmp_path, rng):
+    encoded = load(fcn_keras.export(model, tmp_path / "m"))["encoded"]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for size in ((1, 1), (31, 31), (3, 200))]
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    for mask, image in zip(decode(encoded(image_bytes=files)["mask_bytes"]), images, strict=True):
+        np.testing.assert_array_equal(mask, fcn_keras.predict(model, image))
+    assert encoded(image_bytes=tf.constant([], tf.string))["mask_bytes"].shape == (0,)
+
+
+def test_an_image_without_pixels_and_one_with_too_many_are_refused(model, tmp_path):
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=100))
+    for shape in ((0, 3, 4, 3), (1, 0, 4, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="image: its shape .* no pixel"):
+            served["logits"](image=tf.zeros(shape, tf.uint8))
+    files = tf.stack([tf.io.encode_png(tf.zeros((10, n, 3), tf.uint8)) for n in (10, 11)])
+    assert len(served["encoded"](image_bytes=files[:1])["mask_bytes"]) == 1
+    message = r"image_bytes\[1\]: 10 x 11 pixels; at most 100"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served["encoded"](image_bytes=files)
+
+
+def test_masks_of_many_classes_are_of_16_bits(tmp_path, rng):
+    net = randomise_scores(fcn_keras.FCN32s(300, backbone="tiny", head_width=8, weights=None))
+    net.get_layer("score_fr").bias.assign(np.arange(300) == 280)
+    served = load(fcn_keras.export(net, tmp_path / "m"))
+    image = rng.integers(0, 256, (40, 50, 3), "uint8")
+    (mask,) = decode(served["encoded"](image_bytes=[tf.io.encode_png(image)])["mask_bytes"])
+    assert mask.dtype == np.uint16 and mask.max() > 255
+    np.testing.assert_array_equal(mask, fcn_keras.predict(net, image))
+
+
+def test_what_lies_beside_the_model(model, tmp_path):
+    palette = [[0, 0, 0], [128, 64, 128], [1, 2, 3]]
+    names = ("ground", "Straße", "car")
+    version = fcn_keras.export(model, tmp_path / "street", class_names=names, palette=palette)
+    labels = json.loads((version / "assets" / "labels.json").read_text("utf-8"))
+    assert labels["classes"][1] == {"id": 1, "name": "Straße", "colour": [128, 64, 128]}
+    lines = (version / "SHA256SUMS").read_text().splitlines()
+    listed = {line.split("  ")[1]: line.split("  ")[0] for line in lines}
+    files = {p.relative_to(version).as_posix(): p for p in version.rglob("*") if p.is_file()}
+    assert listed.keys() == files.keys() - {"SHA256SUMS"}
+    assert {"saved_model.pb", "model_card.md", "assets/labels.json"} <= listed.keys()
+    for name, digest in listed.items():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
+    card = (version / "model_card.md").read_text("utf-8")
+    for said in ("# street", "float32", "ground, Straße, car", "| `image_bytes` string [n] |"):
+        assert said in card
+
+
+def test_the_card_tells_of_the_run(fcn_keras_cli, two_folders):
+    run, options = two_folders / "run", ("--backbone", "tiny", "--weights", "none")
+    arguments = ("--data", two_folders / "data.yaml", "--out", run, "--crop", "32x32")
+    status, _, err = fcn_keras_cli("train", *arguments, *options, "--epochs", 1)
+    assert status == 0, err
+    status, out, err = fcn_keras_cli("export", run, "--out", two_folders / "m")
+    assert status == 0, err
+    card = (two_folders / "m" / "1" / "model_card.md").read_text("utf-8")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert f"| {metrics['mean_iou']:.3f} |" in card
+    for said in ("| train | ", "| 4 |", "| road |", "head_width: ", "Trained with `"):
+        assert said in card
+    assert "Not known" not in card
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, "precision='int8': must be one of float32, bfloat16"),
+        ({"max_pixels": 0}, "max_pixels=0: must be a whole number of at least 1"),
+        ({"class_names": ("a", "b")}, "class_names: 2 entries, and the model has 3 classes"),
+        ({"palette": [[0, 0, 0]]}, "palette: 1 entries, and the model has 3 classes"),
+    ],
+)
+def test_wrong_options_are_named_and_leave_nothing(model, tmp_path, options, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
+        fcn_keras.export(model, tmp_path / "m", **options)
+    assert not list(tmp_path.rglob("*.pb"))
+
+
+def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["fcn_keras.export"], "LARGEST_GRAPH", 1000)
+    with pytest.raises(ModelError, match="Use --no-freeze"):
+        fcn_keras.export(model, tmp_path / "m")
+    assert not list((tmp_path / "m").iterdir())
+    fcn_keras.export(model, tmp_path / "m", freeze=False)
+
+
+def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
+    other = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+    frozen_of_another = frozen.freeze(other)
+    monkeypatch.setattr(frozen, "freeze", lambda model: frozen_of_another)
+    with pytest.raises(ModelError, match="not written: its logits differ"):
+        fcn_keras.export(model, tmp_path / "m")
+    assert not list((tmp_path / "m").iterdir())

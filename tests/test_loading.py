@@ -1,6 +1,10 @@
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import fcn_keras
 from fcn_keras.errors import ModelError
@@ -41,4 +45,30 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     trap = keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image))
     trap.save(tmp_path / "trap.keras")
     with pytest.raises(ModelError, match="cannot be loaded"):
+        fcn_keras.load(tmp_path / "trap.keras")
+
+
+def test_a_model_file_that_names_another_is_refused(tmp_path):
+    (tmp_path / "saved").mkdir()
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
+    net = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    net.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    layer = config["config"]["layers"][1]
+    layer["class_name"], layer["module"], layer["registered_name"] = (
+        "TFSMLayer",
+        "keras.layers",
+        None,
+    )
+    layer["config"] = {
+        "name": layer["config"]["name"],
+        "filepath": str(tmp_path / "saved"),
+        "call_endpoint": "serve",
+    }
+    with zipfile.ZipFile(tmp_path / "trap.keras", "w") as archive:
+        for name, content in {**parts, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=r"trap\.keras: cannot be loaded .*TFSMLayer"):
         fcn_keras.load(tmp_path / "trap.keras")
