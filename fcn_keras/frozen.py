@@ -7,9 +7,6 @@ constant can be stored in the type that the layer computes in.
 import keras
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
-from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,
-)
 
 from fcn_keras.errors import ModelError
 from fcn_keras.prediction import input_signature
@@ -60,24 +57,29 @@ def freeze(model):
         A `tf.ConcreteFunction` of positional images (as `input_signature(model)` flattens, uint8)
         -> a list of flat outputs. Weights are constants of the type that the layers compute in.
     """
-    specs = keras.tree.flatten(input_signature(model))
     single = not isinstance(model.input, dict | list | tuple)
+    weights = [
+        [variable.numpy() for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
 
-    @tf.function(input_signature=specs)
+    @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
     def logits(*images):
         packed = images[0] if single else keras.tree.pack_sequence_as(model.input, list(images))
-        return keras.tree.flatten(model(packed, training=False))
+        constants = [list(map(tf.constant, arrays)) for arrays in weights]
+        outputs, _ = model.stateless_call(*constants, packed, training=False)
+        return keras.tree.flatten(outputs)
 
-    constant = convert_variables_to_constants_v2(logits.get_concrete_function())
-    graph = constant.graph.as_graph_def()
-    _cast_weights(graph)
-    inputs = [tensor.name for tensor in constant.inputs]
-    outputs = [tensor.name for tensor in constant.outputs]
-    wrapped = tf.compat.v1.wrap_function(
-        lambda: tf.import_graph_def(graph, name=""), signature=[]
-    )
-    get = wrapped.graph.get_tensor_by_name
-    return wrapped.prune([get(name) for name in inputs], [get(name) for name in outputs])
+    function = logits.get_concrete_function()
+    graph = function.graph.as_graph_def()
+    if not _cast_constants(graph):
+        return function
+    ends = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
+    needed = [name.split(":")[0] for name in (*ends[0], *ends[1])]
+    graph = tf.compat.v1.graph_util.extract_sub_graph(graph, needed)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), signature=[])
+    inputs, outputs = ([wrapped.graph.get_tensor_by_name(name) for name in names] for names in ends)
+    return wrapped.prune(inputs, outputs)
 
 
 def _set_policies(config, policy):
@@ -91,36 +93,22 @@ def _set_policies(config, policy):
             inner["dtype"] = "float32" if stays else policy
 
 
-def _cast_weights(graph):
-    """Replaces constants that are cast to bfloat16 by constants of bfloat16.
+def _cast_constants(graph):
+    """Replaces casts of constants to bfloat16 by constants of bfloat16; gives their number.
 
     TensorFlow itself does not fold constants of more than 10 MB.
     """
     nodes = {node.name: node for node in graph.node}
-
-    def constant_behind(name):
-        node = nodes[name.split(":")[0]]
-        while node.op in ("Identity", "ReadVariableOp"):
-            node = nodes[node.input[0].split(":")[0]]
-        return node if node.op == "Const" else None
-
+    kind, count = tf.bfloat16, 0
     for node in graph.node:
-        if node.op != "Cast" or node.attr["DstT"].type != tf.bfloat16.as_datatype_enum:
+        if node.op != "Cast" or node.attr["DstT"].type != kind.as_datatype_enum:
             continue
-        constant = constant_behind(node.input[0])
-        if constant is None:
+        source = nodes[node.input[0].split(":")[0]]
+        if source.op != "Const":
             continue
-        value = tf.make_ndarray(constant.attr["value"].tensor).astype(tf.bfloat16.as_numpy_dtype)
-        new = node_def_pb2.NodeDef(name=node.name, op="Const")
-        new.attr["dtype"].type = tf.bfloat16.as_datatype_enum
-        new.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-        node.CopyFrom(new)
-    used, pending = set(), [n.name for n in graph.node if n.op not in ("Const", "Identity")]
-    while pending:
-        name = pending.pop()
-        if name not in used:
-            used.add(name)
-            pending += [i.lstrip("^").split(":")[0] for i in nodes[name].input]
-    kept = [n for n in graph.node if n.name in used or n.op not in ("Const",)]
-    del graph.node[:]
-    graph.node.extend(kept)
+        value = tf.make_ndarray(source.attr["value"].tensor).astype(kind.as_numpy_dtype)
+        node.CopyFrom(node_def_pb2.NodeDef(name=node.name, op="Const"))
+        node.attr["dtype"].type = kind.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        count += 1
+    return count

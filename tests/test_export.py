@@ -191,7 +191,7 @@ def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
 
 
 def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
-    other = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+    other = randomise_scores(fcn_keras.FCN32s(3, backbone="tiny", weights=None))
     frozen_of_another = frozen.freeze(other)
     monkeypatch.setattr(frozen, "freeze", lambda model: frozen_of_another)
     with pytest.raises(ModelError, match="not written: its logits differ"):
