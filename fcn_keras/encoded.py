@@ -3,6 +3,9 @@
 So that a server needs no preprocessing, and sees what the training saw. What is stored decides:
 grey becomes three equal channels, 16 bits are scaled to 8, transparent pixels are laid on white,
 an orientation in EXIF does not count. CMYK may differ by one grey level.
+
+In a graph of TensorFlow 1, such as a SavedModel is built in, `==` compares no tensors; `tf.equal`
+does everywhere.
 """
 
 import tensorflow as tf
@@ -32,8 +35,8 @@ def decode(data, name, max_pixels=MAX_PIXELS):
         tf.errors.InvalidArgumentError: when it runs: it is no such image, damaged, or too large.
     """
     length = tf.strings.length(data)
-    is_png = tf.strings.substr(data, 0, len(PNG)) == PNG
-    is_jpeg = tf.strings.substr(data, 0, len(JPEG)) == JPEG
+    is_png = tf.equal(tf.strings.substr(data, 0, len(PNG)), PNG)
+    is_jpeg = tf.equal(tf.strings.substr(data, 0, len(JPEG)), JPEG)
     known = (length >= SHORTEST) & (is_png | is_jpeg)
     largest = BYTES_A_PIXEL * max_pixels + BYTES_OF_METADATA
     with (
@@ -69,7 +72,7 @@ def _needs(condition, name, message, *values):
 def _places(content, sequence):
     """How often a sequence of bytes is there."""
     count = tf.size(content) - len(sequence) + 1
-    here = [content[i : count + i] == byte for i, byte in enumerate(sequence)]
+    here = [tf.equal(content[i : count + i], byte) for i, byte in enumerate(sequence)]
     return tf.math.count_nonzero(tf.reduce_all(tf.stack(here), axis=0), dtype=tf.int32)
 
 
@@ -91,22 +94,24 @@ def _jpeg_size(content):
 
     def is_frame(at):
         marker = content[at + 1]
-        return (marker & 0xF0 == 0xC0) & tf.reduce_all(marker != tf.constant(NO_SIZE, tf.uint8))
+        others = tf.not_equal(marker, tf.constant(NO_SIZE, tf.uint8))
+        return tf.equal(marker & 0xF0, 0xC0) & tf.reduce_all(others)
+
+    def is_marker(at):
+        # Where no marker is, there is no way to the next one.
+        return (at <= last) & tf.equal(content[tf.minimum(at, last)], 0xFF)
 
     def goes_on(at):
-        # Where no marker is, there is no way to the next one.
-        there = (at <= last) & (content[tf.minimum(at, last)] == 0xFF)
-        return there & ~is_frame(tf.minimum(at, last))
+        return is_marker(at) & ~is_frame(tf.minimum(at, last))
 
     def following(at):
-        filler = content[at + 1] == 0xFF  # Any number of them may stand before a marker.
+        filler = tf.equal(content[at + 1], 0xFF)  # Any number of them may stand before a marker.
         return tf.where(filler, at + 1, at + 2 + tf.cast(_number(content, at + 2, 2), tf.int32))
 
     (at,) = tf.while_loop(goes_on, following, [tf.constant(2)])
-    found = (at <= last) & (content[tf.minimum(at, last)] == 0xFF)
-    at = tf.minimum(at, last)
-    size = tf.stack([_number(content, at + 5, 2), _number(content, at + 7, 2)])
-    return tf.where(found, size, 0)
+    start = tf.minimum(at, last)
+    size = tf.stack([_number(content, start + 5, 2), _number(content, start + 7, 2)])
+    return tf.where(is_marker(at), size, 0)
 
 
 def _jpeg(data):
@@ -119,10 +124,11 @@ def _png(data, content):
     bits, colour_type = tf.cast(content[24], tf.int32), content[25]
     layers = tf.cast(tf.io.decode_png(data, 4, tf.uint16, name="image_bytes"), tf.int32)
     rounded = (layers + 128) // 257  # Pillow's for grey; of colours it takes the high byte.
-    colours = tf.where(colour_type == GREY, rounded, layers // 256)[..., :3]
+    colours = tf.where(tf.equal(colour_type, GREY), rounded, layers // 256)[..., :3]
     alpha = layers[..., 3:] // 256
     # Opaque pixels of fewer than 8 bits come with an alpha of as few.
-    is_filler = (bits < 8) & tf.reduce_all(alpha == tf.bitwise.left_shift(1, bits) - 1)
+    full = tf.bitwise.left_shift(1, bits) - 1
+    is_filler = (bits < 8) & tf.reduce_all(tf.equal(alpha, full))
     alpha = tf.where(is_filler, 255, alpha)
     mixed = alpha * colours + (255 - alpha) * tf.constant(BACKGROUND) + 128
     return tf.cast((mixed // 256 + mixed) // 256, tf.uint8)

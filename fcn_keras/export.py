@@ -8,6 +8,7 @@ VERSION/SHA256SUMS                                   of all of these
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
-from fcn_keras import frozen, model_card
+from fcn_keras import frozen, model_card, saved_model
 from fcn_keras.agreement import compare
 from fcn_keras.encoded import MAX_PIXELS
 from fcn_keras.errors import ConfigError, ModelError
@@ -30,9 +32,9 @@ from fcn_keras.serving_messages import (
     message_class,
     predict_request,
 )
-from fcn_keras.signatures import signatures
+from fcn_keras.signatures import endings
 
-CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))
+CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))  # Ascending.
 # Of the logits' largest magnitude. The same sums in another order, rounded to 8 bits at each layer.
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 WARM_UP_SIZES = ((1, 1), (375, 500), (500, 375), (480, 640))
@@ -95,8 +97,14 @@ def export(
         ) from None
     try:
         saved = temporary / "saved_model"
-        served = _write(model, saved, freeze, max_pixels)
-        error, agreement = _compare(model, saved, max_pixels)
+        with saved_model.quiet():
+            if freeze:
+                _check_size(model)
+                saved_model.write_constants(model, saved, max_pixels)
+            else:
+                saved_model.write_variables(model, saved, max_pixels)
+            served = saved_model.describe(saved)
+            error, agreement = _compare(model, saved, served, max_pixels)
         _write_labels(model, saved / "assets" / "labels.json", class_names, palette)
         if ENCODED in served:
             requests = saved / "assets.extra" / "tf_serving_warmup_requests"
@@ -122,25 +130,6 @@ def precision_of(model):
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 
 
-def _write(model, path, freeze, max_pixels):
-    """Writes the SavedModel and gives its signatures."""
-    module = tf.Module()
-    if freeze:
-        _check_size(model)
-        logits_of = frozen.freeze(model)
-    else:
-        module.variables_of_the_model = model.variables
-        single = not isinstance(model.input, dict)
-
-        def logits_of(*images):
-            packed = images[0] if single else keras.tree.pack_sequence_as(model.input, images)
-            return keras.tree.flatten(model(packed, training=False))
-
-    served = signatures(model, logits_of, max_pixels)
-    tf.saved_model.save(module, str(path), served)
-    return served
-
-
 def _check_size(model):
     needed = sum(weight.size * np.dtype(weight.dtype).itemsize for weight in model.get_weights())
     if needed > LARGEST_GRAPH:
@@ -150,36 +139,50 @@ def _check_size(model):
         )
 
 
-def _compare(model, path, max_pixels):
+def _compare(model, path, served, max_pixels):
     """The error of the logits and the agreement of the masks; raises if they are too bad."""
-    loaded = tf.saved_model.load(str(path)).signatures
+    rng = np.random.default_rng(0)
     specs = keras.tree.flatten(input_signature(model))
-    single = not isinstance(model.input, dict)
-    rng, expected, found = np.random.default_rng(0), [], []
-    for size in CHECKED_SIZES:
-        images = {
-            spec.name: tf.constant(rng.integers(0, 256, (*size, spec.shape[-1])), spec.dtype)
+    batches = [
+        {
+            spec.name: rng.integers(0, 256, (*size, spec.shape[-1])).astype(spec.dtype.name)
             for spec in specs
         }
-        mine = model(next(iter(images.values())) if single else images, training=False)
-        masks, logits = (loaded[name](**images) for name in ("serving_default", "logits"))
-        for head in mine if isinstance(mine, dict) else [None]:
-            ending = "" if head is None else f"_{head}"
-            expected.append(np.asarray(mine if head is None else mine[head]))
-            found.append((masks[f"mask{ending}"].numpy(), logits[f"logits{ending}"].numpy()))
-        if ENCODED in loaded and size[1] * size[2] <= max_pixels:
-            expected.append(expected[-1])
-            found.append((_encoded_masks(loaded[ENCODED], *images.values()), found[-1][1]))
-    return compare(expected, found, BOUNDS[precision_of(model)])
+        for size in CHECKED_SIZES
+    ]
+    single = not isinstance(model.input, dict)
+    expected = []
+    for images in batches:
+        logits = model(next(iter(images.values())) if single else images, training=False)
+        expected += map(np.asarray, keras.tree.flatten(logits))
+    heads = endings(model)
+    logits = _run(path, "logits", batches, [f"logits{head}" for head in heads])
+    masks = _run(path, "serving_default", batches, [f"mask{head}" for head in heads])
+    bound = BOUNDS[precision_of(model)]
+    result = compare(expected, list(zip(masks, logits, strict=True)), bound)
+    if ENCODED in served:
+        (name,) = batches[0]
+        files = [
+            {IMAGE_BYTES: [tf.io.encode_png(image).numpy() for image in images[name]]}
+            for images in batches
+            if images[name][0, ..., 0].size <= max_pixels
+        ]
+        masks = [_decoded(masks) for masks in _run(path, ENCODED, files, [MASK_BYTES])]
+        compare(expected[: len(files)], list(zip(masks, logits, strict=False)), bound)
+    return result
 
 
-def _encoded_masks(encoded, images):
-    """The masks of images `[n, h, w, 3]` by way of PNG files."""
-    files = tf.stack([tf.io.encode_png(image) for image in images])
-    masks = encoded(**{IMAGE_BYTES: files})[MASK_BYTES]
-    # Bit depth 8 or 16 is at byte 24 of a PNG.
-    kind = tf.uint16 if masks[0].numpy()[24] == 16 else tf.uint8
-    return np.stack([tf.io.decode_png(mask, 1, kind)[..., 0] for mask in masks])
+def _run(path, signature, batches, names):
+    """The named outputs of a signature for each batch, in one flat list."""
+    with saved_model.opened(path, signature) as run:
+        return [
+            outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
+        ]
+
+
+def _decoded(masks):
+    """Masks `[n, h, w]` of PNG files of one size."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
 
 
 def _write_labels(model, path, class_names, palette):

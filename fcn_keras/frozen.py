@@ -11,6 +11,7 @@ from tensorflow.core.framework import node_def_pb2
 from fcn_keras.errors import ModelError
 from fcn_keras.prediction import input_signature
 
+HALF = tf.bfloat16
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 # From the scores on everything is float32 in every precision, and so is the image's scaling.
@@ -71,9 +72,10 @@ def freeze(model):
         return keras.tree.flatten(outputs)
 
     function = logits.get_concrete_function()
-    graph = function.graph.as_graph_def()
-    if not _cast_constants(graph):
+    if not any(_casts(op.node_def) for op in function.graph.get_operations() if op.type == "Cast"):
         return function
+    graph = function.graph.as_graph_def()
+    _cast_constants(graph)
     ends = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
     needed = [name.split(":")[0] for name in (*ends[0], *ends[1])]
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, needed)
@@ -94,21 +96,20 @@ def _set_policies(config, policy):
 
 
 def _cast_constants(graph):
-    """Replaces casts of constants to bfloat16 by constants of bfloat16; gives their number.
+    """Replaces casts of constants to bfloat16 by constants of bfloat16.
 
     TensorFlow itself does not fold constants of more than 10 MB.
     """
     nodes = {node.name: node for node in graph.node}
-    kind, count = tf.bfloat16, 0
-    for node in graph.node:
-        if node.op != "Cast" or node.attr["DstT"].type != kind.as_datatype_enum:
-            continue
+    for node in filter(_casts, graph.node):
         source = nodes[node.input[0].split(":")[0]]
         if source.op != "Const":
             continue
-        value = tf.make_ndarray(source.attr["value"].tensor).astype(kind.as_numpy_dtype)
+        value = tf.make_ndarray(source.attr["value"].tensor).astype(HALF.as_numpy_dtype)
         node.CopyFrom(node_def_pb2.NodeDef(name=node.name, op="Const"))
-        node.attr["dtype"].type = kind.as_datatype_enum
+        node.attr["dtype"].type = HALF.as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-        count += 1
-    return count
+
+
+def _casts(node):
+    return node.op == "Cast" and node.attr["DstT"].type == HALF.as_datatype_enum

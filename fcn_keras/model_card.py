@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import yaml
 from jinja2 import Environment, PackageLoader
 
@@ -10,6 +9,7 @@ from fcn_keras import environment, run_report
 from fcn_keras.run_folder import FREE
 
 UNKNOWN = "n/a"
+ORDER = ("serving_default", "encoded", "logits", "confidence")
 
 
 def write(path, model, name, facts, signatures, class_names=None, run=None):
@@ -20,7 +20,7 @@ def write(path, model, name, facts, signatures, class_names=None, run=None):
         model: a `keras.Model`.
         name: what the page is called.
         facts: what is known of the export, in words by what it is.
-        signatures: a dict of `tf.ConcreteFunction` by name.
+        signatures: as `saved_model.describe` gives them.
         class_names: a name for each class, or None.
         run: the folder of the run that trained it, or None.
     """
@@ -40,7 +40,7 @@ def write(path, model, name, facts, signatures, class_names=None, run=None):
     text = page.render(
         name=name,
         facts=facts,
-        signatures=[_signature(*pair) for pair in signatures.items()],
+        signatures=[_signature(name, signatures[name]) for name in ORDER if name in signatures],
         class_names=class_names,
         **(_of_run(run_report.read(Path(run))) if run else {}),
     )
@@ -85,15 +85,11 @@ def _share(value):
     return UNKNOWN if value is None else f"{value:.3f}"
 
 
-def _signature(name, function):
-    takes = keras.tree.flatten(function.structured_input_signature)
-    return {
-        "name": name,
-        "takes": ", ".join(_tensor(spec.name, spec) for spec in takes),
-        "gives": ", ".join(_tensor(*pair) for pair in function.structured_outputs.items()),
-    }
+def _signature(name, ends):
+    takes, gives = (", ".join(_tensor(*pair) for pair in specs.items()) for specs in ends)
+    return {"name": name, "takes": takes, "gives": gives}
 
 
 def _tensor(name, spec):
     sizes = (str(size or letter) for letter, size in zip("nhwc", spec.shape, strict=False))
-    return f"`{name}` {keras.backend.standardize_dtype(spec.dtype)} [{', '.join(sizes)}]"
+    return f"`{name}` {spec.dtype.name} [{', '.join(sizes)}]"

@@ -10,12 +10,22 @@ several heads each output has its name behind it, as in `mask_HEAD`. `encoded` i
 and one head.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
 from fcn_keras.encoded import decode
 from fcn_keras.prediction import class_ids, input_signature
 from fcn_keras.serving_messages import ENCODED, IMAGE_BYTES, MASK_BYTES
+
+
+class Signature(NamedTuple):
+    """One of them: a function of named tensors that gives a dict of named tensors."""
+
+    inputs: tuple[tf.TensorSpec, ...]
+    function: Callable
 
 
 def signatures(model, logits_of, max_pixels):
@@ -27,33 +37,26 @@ def signatures(model, logits_of, max_pixels):
         max_pixels: of an encoded image.
 
     Returns:
-        A dict of `tf.ConcreteFunction` by name.
+        A dict of `Signature` by name.
     """
-    specs = {spec.name: spec for spec in keras.tree.flatten(input_signature(model))}
-
-    several = isinstance(model.output, dict)
-    heads = keras.tree.flatten({head: f"_{head}" for head in model.output}) if several else [""]
-
-    def named(outputs):
-        """Of a flat list for each kind of output, every one by its name."""
-        return {
-            f"{kind}{head}": value
-            for kind, values in outputs.items()
-            for head, value in zip(heads, values, strict=True)
-        }
+    specs = tuple(keras.tree.flatten(input_signature(model)))
+    several, heads = isinstance(model.output, dict), endings(model)
 
     def of_images(finish):
-        @tf.function
-        def signature(**images):
+        def function(**images):
             with tf.control_dependencies([_has_pixels(*pair) for pair in images.items()]):
-                images = {name: tf.identity(image) for name, image in images.items()}
-            return named(finish(logits_of(*(images[name] for name in specs))))
+                images = [tf.identity(images[spec.name]) for spec in specs]
+            return {
+                f"{kind}{head}": value
+                for kind, values in finish(logits_of(*images)).items()
+                for head, value in zip(heads, values, strict=True)
+            }
 
-        return signature.get_concrete_function(**specs)
+        return Signature(specs, function)
 
     found = {
         "serving_default": of_images(lambda logits: {"mask": map(class_ids, logits)}),
-        "logits": of_images(lambda logits: {"logits": logits}),
+        "logits": of_images(lambda logits: {"logits": map(tf.identity, logits)}),
         "confidence": of_images(
             lambda logits: {
                 "mask": map(class_ids, logits),
@@ -61,10 +64,16 @@ def signatures(model, logits_of, max_pixels):
             }
         ),
     }
-    (first, *others) = specs.values()
-    if not others and first.dtype == tf.uint8 and not several:
+    if len(specs) == 1 and specs[0].dtype == tf.uint8 and not several:
         found[ENCODED] = _encoded(lambda image: class_ids(*logits_of(image)), max_pixels)
     return found
+
+
+def endings(model):
+    """What comes behind an output's name: "", or "_HEAD" for each of several heads, flat."""
+    if not isinstance(model.output, dict):
+        return [""]
+    return keras.tree.flatten({head: f"_{head}" for head in model.output})
 
 
 def _encoded(mask_of, max_pixels):
@@ -73,8 +82,7 @@ def _encoded(mask_of, max_pixels):
         mask = mask_of(decode(data, name, max_pixels)[None])
         return tf.io.encode_png(mask[0, ..., None])
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES)])
-    def encoded(image_bytes):
+    def function(image_bytes):
         # One after the other, each at its own size: no image changes another one's mask.
         numbered = tf.range(tf.size(image_bytes)), image_bytes
         masks = tf.map_fn(
@@ -85,7 +93,7 @@ def _encoded(mask_of, max_pixels):
         )
         return {MASK_BYTES: masks}
 
-    return encoded.get_concrete_function()
+    return Signature((tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES),), function)
 
 
 def _confidence(logits):
