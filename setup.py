@@ -13,6 +13,8 @@ VERSION = re.search(
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2026.4", "nncf>=3.4"]
 LITERT = ["ai-edge-litert>=2.3"]
+# What the client of a server needs; TensorFlow is not among it.
+GRPC = ["grpcio>=1.60", "protobuf>=5.28"]
 # importlib_resources: tensorflow-datasets imports it and does not ask for it.
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
@@ -36,6 +38,7 @@ setup(
         "scipy>=1.13",
         "jinja2>=3.1",
         "filelock>=3.12",
+        "requests>=2.32",
         "simplejpeg>=1.8",
         "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
         "opencv-python-headless>=4.9",
@@ -52,6 +55,7 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "litert": LITERT,
+        "grpc": GRPC,
         "test": [
             "pytest>=8.0",
             "hypothesis>=6.100",
@@ -61,6 +65,8 @@ setup(
             *ONNX,
             *OPENVINO,
             *LITERT,
+            *GRPC,
+            "tensorflow-serving-api>=2.19",
         ],
     },
     entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
