@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+tf.get_logger().setLevel("ERROR")  # It warns of what it calls version 1.
 Code = grpc.StatusCode
 CODES = {code.value[0]: code for code in Code}
 HTTP = {
