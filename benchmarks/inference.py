@@ -1,0 +1,420 @@
+"""How long a mask takes: this package's exports beside what one would otherwise deploy.
+
+FCN-8s on VGG16 with the 4096-wide head, one image, from uint8 pixels to class ids. "ours" has the
+`same` geometry; the peers are the net of the reference implementation, with its padding of 100
+pixels, in TensorFlow, PyTorch (channels last), ONNX Runtime and OpenVINO, all of the same weights.
+"frozen" is the function that an exported SavedModel holds.
+
+The ratio is to the fastest peer that computes in the same precision. GFLOP are counted in the graph
+of that geometry; peak is a matrix product of 2048 x 2048 in the same run, the faster of TensorFlow
+and PyTorch. Error (of the largest logit) and agreement (of masks) are against Keras in float32 of
+the same geometry.
+
+Run it as `python benchmarks/inference.py [--model RUN] [--image FILE] [--size 375x500]
+[--only NAME ...]`. A narrower head is widened to 4096 without changing what it computes.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import fcn_keras
+from fcn_keras import engines
+from fcn_keras.frozen import freeze, in_precision
+from fcn_keras.prediction import class_ids
+from pipelines import read_image
+
+WIDTH = 4096
+CALIBRATION = 8  # Crops of the image, at several scales.
+MATRIX = 2048
+REFERENCE_CROPS = 5, 9, 31
+
+
+class Candidate(NamedTuple):
+    """One way to a mask: `make` gives a function of an image `[1, h, w, 3]`."""
+
+    name: str
+    precision: str
+    geometry: str
+    make: object
+
+    @property
+    def is_peer(self):
+        """Whether it is what one would otherwise deploy."""
+        return self.geometry == "reference"
+
+
+def main():
+    """Prints a table for each size, and the goals."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="a trained FCN-8s on VGG16 [random weights, 21 classes]")
+    parser.add_argument("--image", help="a picture, resized [noise of several scales]")
+    parser.add_argument("--size", action="append", help="[375x500 and 500x500]")
+    parser.add_argument("--repeats", type=int, default=7, help="[7]")
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    arguments = parser.parse_args()
+    sizes = [tuple(map(int, s.split("x"))) for s in arguments.size or ("375x500", "500x500")]
+    models = nets(arguments.model)
+    images = {size: picture(arguments.image, size) for size in sizes}
+    peaks = {precision: peak(precision) for precision in ("float32", "bfloat16")}
+    expected = {
+        (geometry, size): logits_of(model)(images[size]).numpy()
+        for geometry, model in models.items()
+        for size in sizes
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = [
+            candidate
+            for candidate in candidates(models, Path(folder), images[sizes[0]])
+            if not arguments.only or candidate.name in arguments.only
+        ]
+        rows = {size: [] for size in sizes}
+        for candidate in chosen:
+            print(f"... {candidate.name}", file=sys.stderr, flush=True)
+            try:
+                run = candidate.make()
+            except ImportError as error:
+                print(f"{candidate.name}: left out ({error})")
+                continue
+            for size in sizes:
+                known = expected[candidate.geometry, size]
+                measured = measure(run, images[size], known, arguments)
+                rows[size].append((candidate, *measured))
+                print(
+                    f"    {size[0]} x {size[1]}: {measured[0]:.0f} ms", file=sys.stderr, flush=True
+                )
+            del run
+    print(f"{len(os.sched_getaffinity(0))} cores, {processor()}")
+    for size in sizes:
+        work = {geometry: gflop(model, size) for geometry, model in models.items()}
+        show(size, rows[size], work, peaks)
+
+
+def candidates(models, folder, image):
+    """All ways, peers first."""
+    ours, reference = models["same"], models["reference"]
+
+    def engine(model, name, format, precision="float32", opened=None):
+        def make():
+            path = folder / name
+            if not path.exists():
+                crops = calibration(image) if precision == "int8" else None
+                engines.write_engine(model, path, format, precision=precision, calibration=crops)
+            return engines.open_engine(path, precision=opened)
+
+        return make
+
+    rows = [
+        ("Keras predict, reference", "float32", "reference", lambda: keras_predict(reference)),
+        ("PyTorch", "float32", "reference", lambda: pytorch(reference, None)),
+        ("PyTorch bf16", "bfloat16", "reference", lambda: pytorch(reference, "bfloat16")),
+        (
+            "OpenVINO f32, reference",
+            "float32",
+            "reference",
+            engine(reference, "r.xml", "openvino", opened="f32"),
+        ),
+        (
+            "OpenVINO bf16, reference",
+            "bfloat16",
+            "reference",
+            engine(reference, "r.xml", "openvino", opened="bf16"),
+        ),
+        ("ONNX Runtime, reference", "float32", "reference", engine(reference, "r.onnx", "onnx")),
+        ("ours, Keras predict", "float32", "same", lambda: keras_predict(ours)),
+        ("ours, variables", "float32", "same", lambda: variables(ours)),
+        ("ours, frozen", "float32", "same", lambda: frozen(ours)),
+        ("ours, frozen bf16", "bfloat16", "same", lambda: frozen(in_precision(ours, "bfloat16"))),
+        ("ours, OpenVINO f32", "float32", "same", engine(ours, "o.xml", "openvino", opened="f32")),
+        (
+            "ours, OpenVINO bf16",
+            "bfloat16",
+            "same",
+            engine(ours, "o.xml", "openvino", opened="bf16"),
+        ),
+        ("ours, OpenVINO int8", "int8", "same", engine(ours, "q.xml", "openvino", "int8")),
+        ("ours, ONNX Runtime", "float32", "same", engine(ours, "o.onnx", "onnx")),
+    ]
+    return [Candidate(*row) for row in rows]
+
+
+def measure(run, image, expected, arguments):
+    """Median ms, error of the logits (None where only a mask comes out), agreement."""
+    logits, mask = None, None
+    for _ in range(2):
+        answer = run(image)
+    if isinstance(answer, tuple):
+        mask, logits = (np.asarray(part) for part in answer)
+    else:
+        mask = np.asarray(answer)
+    times = []
+    for _ in range(arguments.repeats):
+        start = time.perf_counter()
+        answer = run(image)
+        np.asarray(answer[0] if isinstance(answer, tuple) else answer)
+        times.append(time.perf_counter() - start)
+    error = None if logits is None else abs(logits - expected).max() / abs(expected).max()
+    agreement = (mask == class_ids(expected).numpy()).mean()
+    return 1000 * statistics.median(times), error, agreement
+
+
+def show(size, rows, work, peaks):
+    """The table of one size, and the goals as ratios."""
+    ms = {candidate.name: milliseconds for candidate, milliseconds, _, _ in rows}
+    fastest = {}
+    for candidate, milliseconds, _, _ in rows:
+        if candidate.is_peer:
+            known = fastest.get(candidate.precision, milliseconds)
+            fastest[candidate.precision] = min(known, milliseconds)
+    print(
+        f"\n{size[0]} x {size[1]}; peak in GFLOP/s: "
+        + ", ".join(f"{precision} {value:.0f}" for precision, value in peaks.items())
+    )
+    print("| | ms | to the fastest peer | GFLOP | of peak | logit error | masks agree |")
+    print("|---|---|---|---|---|---|---|")
+    for candidate, milliseconds, error, agreement in rows:
+        ratio = fastest.get(candidate.precision)
+        cells = [
+            candidate.name,
+            f"{milliseconds:.0f}",
+            f"{ratio / milliseconds:.2f}" if ratio else "",
+            f"{work[candidate.geometry]:.0f}",
+            f"{work[candidate.geometry] / milliseconds * 1000 / peaks[candidate.precision]:.2f}"
+            if candidate.precision in peaks
+            else "",
+            "" if error is None else f"{error:.1e}",
+            f"{100 * agreement:.2f} %",
+        ]
+        print(f"| {' | '.join(cells)} |")
+    openvino = ms.get("OpenVINO bf16, reference")
+    goals = [
+        ("float32 to its fastest peer", fastest.get("float32"), "ours, frozen", 1.9),
+        ("frozen bf16 to PyTorch float32", ms.get("PyTorch"), "ours, frozen bf16", 4.5),
+        ("frozen bf16 to OpenVINO bf16", openvino, "ours, frozen bf16", 1.7),
+        ("int8 to PyTorch float32", ms.get("PyTorch"), "ours, OpenVINO int8", 10),
+        ("int8 to OpenVINO bf16", openvino, "ours, OpenVINO int8", 3.6),
+    ]
+    for said, peer, name, goal in goals:
+        if peer and name in ms:
+            print(f"{said}: {peer / ms[name]:.2f} (goal {goal})")
+
+
+def nets(path):
+    """FCN-8s in both geometries, of the same weights."""
+    keras.utils.set_random_seed(0)
+    trained = None if path is None else in_precision(fcn_keras.load(path).model, "float32")
+    classes = 21 if trained is None else trained.output_shape[-1]
+    models = {
+        geometry: fcn_keras.FCN8s(
+            classes, backbone="vgg16", head_width=WIDTH, weights=None, geometry=geometry
+        )
+        for geometry in ("same", "reference")
+    }
+    weights = random_weights(models["same"]) if trained is None else widened(trained)
+    for model in models.values():
+        for layer in model.layers:
+            if layer.name in weights and layer.name.startswith(("block", "fc", "score")):
+                layer.set_weights(weights[layer.name])
+    return models
+
+
+def random_weights(model):
+    """He's kernels, small biases: layers that neither fade nor saturate."""
+    rng, found = np.random.default_rng(0), {}
+    for layer in model.layers:
+        if layer.name.startswith(("block", "fc", "score")) and len(layer.get_weights()) == 2:
+            kernel, bias = layer.get_weights()
+            spread = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            found[layer.name] = [
+                rng.normal(0, spread, kernel.shape).astype("float32"),
+                rng.normal(0, 0.1, bias.shape).astype("float32"),
+            ]
+    return found
+
+
+def widened(model):
+    """The weights of a trained net with its head's channels repeated up to `WIDTH`."""
+    weights = {layer.name: layer.get_weights() for layer in model.layers if layer.get_weights()}
+    times = WIDTH // weights["fc6"][1].size
+    fc6, fc7, score = (weights[name][0] for name in ("fc6", "fc7", "score_fr"))
+    weights["fc6"] = [np.tile(fc6, times), np.tile(weights["fc6"][1], times)]
+    tiled = np.tile(fc7, (1, 1, times, times)) / times
+    weights["fc7"] = [tiled, np.tile(weights["fc7"][1], times)]
+    weights["score_fr"][0] = np.tile(score, (1, 1, times, 1)) / times
+    for layer in model.layers:  # The fixed factors on pool4 and pool3 go into what follows them.
+        if layer.name.startswith("scale_"):
+            weights[layer.name.replace("scale_", "score_")][0] *= layer.scale
+    return weights
+
+
+def logits_of(model):
+    """Images -> logits, with the weights as variables."""
+    return tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+    )
+
+
+def keras_predict(model):
+    """What the first page of Keras' guide says."""
+    return lambda image: np.argmax(model.predict(image, verbose=0), axis=-1).astype("uint8")
+
+
+def variables(model):
+    """A `tf.function` of the model."""
+    logits = logits_of(model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def run(images):
+        scores = logits(images)
+        return class_ids(scores), scores
+
+    return lambda image: run(tf.constant(image))
+
+
+def frozen(model):
+    """The function that an exported SavedModel holds."""
+    logits = freeze(model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def run(images):
+        (scores,) = logits(images)
+        return class_ids(scores), scores
+
+    return lambda image: run(tf.constant(image))
+
+
+def pytorch(model, precision):
+    """The reference's net in PyTorch, channels last."""
+    import torch
+    from torch.nn import functional
+
+    weights = {layer.name: layer.get_weights() for layer in model.layers if layer.get_weights()}
+    kind = torch.bfloat16 if precision else torch.float32
+    classes = weights["score_fr"][1].size
+    last = {"memory_format": torch.channels_last}
+
+    def convolution(name):
+        kernel, bias = weights[name]
+        kernel = torch.tensor(kernel.transpose(3, 2, 0, 1)).to(kind).contiguous(**last)
+        bias = torch.tensor(bias).to(kind)
+        return lambda x, padding=0: functional.conv2d(x, kernel, bias, padding=padding)
+
+    def bilinear(factor):
+        at = np.arange(2 * factor)
+        line = 1 - abs(at - (factor - 0.5)) / factor
+        kernel = np.zeros((classes, classes, 2 * factor, 2 * factor), "float32")
+        kernel[np.arange(classes), np.arange(classes)] = np.outer(line, line)
+        kernel = torch.tensor(kernel).to(kind)
+        return lambda x: functional.conv_transpose2d(x, kernel, stride=factor)
+
+    layers = {name: convolution(name) for name in weights if len(weights[name]) == 2}
+    double, double_again, eight = bilinear(2), bilinear(2), bilinear(8)
+    blocks = [
+        [f"block{block}_conv{place}" for place in range(1, count + 1)]
+        for block, count in enumerate((2, 2, 3, 3, 3), 1)
+    ]
+    mean = torch.tensor(model.get_layer("preprocessing").mean)
+
+    def crop(x, like, offset):
+        return x[:, :, offset : offset + like.shape[2], offset : offset + like.shape[3]]
+
+    def run(image):
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image[..., ::-1].copy()).float() - mean
+            x = pixels.permute(0, 3, 1, 2).to(kind)
+            whole, pooled = x, []
+            for number, block in enumerate(blocks):
+                for place, name in enumerate(block):
+                    x = functional.relu(layers[name](x, 100 if number == place == 0 else 1))
+                x = functional.max_pool2d(x, 2, 2, ceil_mode=True)
+                pooled.append(x)
+            x = functional.relu(layers["fc7"](functional.relu(layers["fc6"](x))))
+            x = double(layers["score_fr"](x))
+            four = layers["score_pool4"](pooled[3])
+            x = double_again(x + crop(four, x, REFERENCE_CROPS[0]))
+            three = layers["score_pool3"](pooled[2])
+            x = eight(x + crop(three, x, REFERENCE_CROPS[1]))
+            scores = crop(x, whole, REFERENCE_CROPS[2])
+            mask = scores.argmax(1).to(torch.uint8)
+            return mask.numpy(), scores.float().permute(0, 2, 3, 1).numpy()
+
+    return run
+
+
+def gflop(model, size):
+    """2 x multiplications in the graph for one image, in 1e9."""
+    spec = tf.TensorSpec((1, *size, 3), tf.uint8)
+    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    profile = tf.compat.v1.profiler.profile(graph, options=options)
+    return profile.total_float_ops / 1e9
+
+
+def peak(precision):
+    """GFLOP/s of a matrix product, the faster of TensorFlow and PyTorch."""
+
+    def fastest(multiply):
+        times = []
+        for _ in range(8):
+            start = time.perf_counter()
+            multiply()
+            times.append(time.perf_counter() - start)
+        return 2 * MATRIX**3 / min(times) / 1e9
+
+    a = tf.cast(tf.random.normal((MATRIX, MATRIX)), precision)
+    found = [fastest(lambda: tf.linalg.matmul(a, a).numpy())]
+    try:
+        import torch
+    except ImportError:
+        return found[0]
+    b = torch.randn(MATRIX, MATRIX).to(getattr(torch, precision))
+    return max(found[0], fastest(lambda: b @ b))
+
+
+def picture(path, size):
+    """One image `[1, h, w, 3]`."""
+    if path:
+        resized = tf.image.resize(read_image(path), size, antialias=True)
+        return np.round(resized.numpy())[None].astype("uint8")
+    rng, image = np.random.default_rng(0), 0
+    for scale in (1, 4, 16, 64):
+        small = rng.normal(0, scale, (-(-size[0] // scale), -(-size[1] // scale), 3))
+        image = image + tf.image.resize(small, size).numpy()
+    image = (image - image.min()) / (image.max() - image.min())
+    return np.round(255 * image)[None].astype("uint8")
+
+
+def calibration(image):
+    """Some crops, uint8 `[h, w, 3]`."""
+    rng = np.random.default_rng(0)
+    tops = [(rng.integers(0, 40), rng.integers(0, 40)) for _ in range(CALIBRATION)]
+    return [image[0, top:, left:] for top, left in tops]
+
+
+def processor():
+    """Its name, and which arithmetic of low precision it has."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "an unknown processor"
+    name = text.split("model name")[1].split(":")[1].split("\n")[0].strip()
+    flags = set(text.split("flags")[1].split("\n")[0].split())
+    wanted = ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
+    return f"{name} ({', '.join(flag for flag in wanted if flag in flags)})"
+
+
+if __name__ == "__main__":
+    main()
