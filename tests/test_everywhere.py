@@ -1,0 +1,67 @@
+"""Every way a model is exported gives the masks of `predict` on real images and odd sizes."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from test_engines import _skip_without
+from test_models import randomise_scores
+
+import fcn_keras
+from fcn_keras import engines, saved_model
+from pipelines import read_image
+
+ODD_SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", head_width=16, weights=None))
+
+
+@pytest.fixture(scope="module")
+def images(shared):
+    rng = np.random.default_rng(0)
+    camvid = sorted((shared / "data" / "camvid" / "val").iterdir())[::25]
+    voc = sorted((shared / "data" / "voc_sample").rglob("JPEGImages/*.jpg"))
+    assert len(camvid) >= 4 and voc
+    noise = [rng.integers(0, 256, (*size, 3), "uint8") for size in ODD_SIZES]
+    return [read_image(path) for path in (*camvid, *voc)] + noise
+
+
+@pytest.fixture(scope="module")
+def masks(model, images):
+    return [fcn_keras.predict(model, image) for image in images]
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_saved_model(model, images, masks, tmp_path, freeze):
+    version = fcn_keras.export(model, tmp_path / "m", freeze=freeze)
+    with saved_model.opened(version, "serving_default") as run:
+        for image, mask in zip(images, masks, strict=True):
+            np.testing.assert_array_equal(run(image=image[None])["mask"][0], mask)
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    with saved_model.opened(version, "encoded") as run:
+        found = run(image_bytes=files)["mask_bytes"]
+    for png, mask in zip(found, masks, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), mask)
+
+
+@pytest.mark.parametrize("format", engines.FORMATS)
+def test_other_engines(model, images, masks, tmp_path, format):
+    _skip_without(format)
+    path = tmp_path / f"m{engines.FORMATS[format].ending}"
+    engines.write_engine(model, path, format)
+    run = engines.open_engine(path, precision="f32" if format == "openvino" else None)
+    for image, mask in zip(images, masks, strict=True):
+        # Where two classes are equal to rounding, another order of sums may choose the other.
+        assert (run(image[None])[0] == mask).mean() >= 0.9999
+
+
+def test_tiles(model, images, masks):
+    for image, mask in zip(images, masks, strict=True):
+        assert (fcn_keras.predict(model, image, tile=320) == mask).mean() >= 0.9999
