@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fcn_keras import cli_data, cli_export, cli_predict, cli_report, outputs
 from fcn_keras.checked import checked, examples_for
+from fcn_keras.cli_options import DATA_HELP, Data, DataDir, RunOrModel, Tta
 from fcn_keras.errors import ConfigError, FcnKerasError
 from fcn_keras.terminal import (
     console,
@@ -40,24 +41,6 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 _of_model = partial(typer.Option, rich_help_panel="The model")
 _of_samples = partial(typer.Option, rich_help_panel="The samples")
 _of_learning = partial(typer.Option, rich_help_panel="Learning")
-
-RunOrModel = Annotated[
-    Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
-]
-DATA_HELP = (
-    "camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, synthetic, "
-    "tfds:NAME, or the YAML file of your folders (see data init)."
-)
-Data = Annotated[str, typer.Option(help=DATA_HELP)]
-DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
-Tta = Annotated[
-    bool,
-    typer.Option(
-        "--tta",
-        help="Test-time augmentation: the mean over four scales and the mirror image; about "
-        "ten times slower.",
-    ),
-]
 
 
 class ModelName(StrEnum):

@@ -1,6 +1,7 @@
 """The command `fcn-keras export`: a SavedModel, or a file for another engine."""
 
 import sys
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from rich.table import Table
 
 from fcn_keras.checked import examples_for
+from fcn_keras.cli_options import DataDir, RunOrModel
 from fcn_keras.errors import ConfigError
 from fcn_keras.terminal import console, import_tensorflow, progress_bar
 
@@ -36,10 +38,7 @@ class Precision(StrEnum):
 
 
 def export(
-    model: Annotated[
-        Path,
-        typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file."),
-    ],
+    model: RunOrModel,
     out: Annotated[
         Path,
         typer.Option(
@@ -75,9 +74,7 @@ def export(
             "images decide the scales."
         ),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The folder that holds the data set's files.")
-    ] = None,
+    data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="What the mean IU is measured on.")] = "val",
 ):
     """Writes a SavedModel into the next free version folder, or one file for another engine.
@@ -98,26 +95,28 @@ def export(
     import_tensorflow()
     from fcn_keras import loading
 
-    examples = None
+    opened, examples = loading.load(model), None
     if data is not None:
-        examples = examples_for(loading.load(model), model, data, split, data_dir)
+        examples = examples_for(opened, model, data, split, data_dir)
     if is_saved_model:
         chosen = None if precision is Precision.auto else precision.value
         limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-        path = export_saved_model(model, out, precision=chosen, freeze=freeze, **limit)
+        path = export_saved_model(
+            model, out, opened=opened, precision=chosen, freeze=freeze, **limit
+        )
         console.print(f"SavedModel: {path}", soft_wrap=True)
     else:
-        path = _export_for(model, out, format.value, precision, data, data_dir)
+        path = _export_for(opened, out, format.value, precision, data, data_dir)
     if examples is not None:
-        _show_loss(model, path, examples, is_saved_model)
+        _show_loss(opened.model, path, examples, is_saved_model)
 
 
-def export_saved_model(model, out, **options):
-    """`export.export` of a run or a model file; gives the path of the version."""
+def export_saved_model(model, out, opened=None, **options):
+    """`export.export` of a run or a model file, opened already or not; gives the version's path."""
     from fcn_keras import loading
     from fcn_keras.export import export as write
 
-    opened = loading.load(model)
+    opened = opened or loading.load(model)
     run = model if model.is_dir() else model.parent
     return write(
         opened.model,
@@ -129,11 +128,9 @@ def export_saved_model(model, out, **options):
     )
 
 
-def _export_for(model, out, format, precision, data, data_dir):
-    from fcn_keras import loading
+def _export_for(opened, out, format, precision, data, data_dir):
     from fcn_keras.engines import write_engine
 
-    opened = loading.load(model)
     chosen = "float32" if precision is Precision.auto else precision.value
     images = _training_images(data, data_dir) if chosen == "int8" else None
     written = write_engine(
@@ -164,15 +161,15 @@ def _training_images(data, data_dir):
 def _show_loss(model, path, examples, is_saved_model):
     """Prints the mean IU of the Keras model and of what was written."""
     import pipelines
-    from fcn_keras import engines, evaluation, loading
+    from fcn_keras import engines, evaluation
     from fcn_keras.metrics import figures
 
     batches = pipelines.eval_dataset(examples)
     steps, classes = int(batches.cardinality()), examples.num_classes
     with progress_bar("measuring the model", steps) as advance:
-        before = evaluation.evaluate(loading.load(model).model, batches, classes, advance)
-    run = _saved_model(path) if is_saved_model else engines.open_engine(path)
-    with progress_bar("measuring what was written", steps) as advance:
+        before = evaluation.evaluate(model, batches, classes, advance)
+    written = _saved_model(path) if is_saved_model else nullcontext(engines.open_engine(path))
+    with written as run, progress_bar("measuring what was written", steps) as advance:
         after = engines.evaluate_engine(run, batches, classes, advance)
     before, after = (float(figures(confusion)["mean_iou"]) for confusion in (before, after))
     table = Table(title=f"mean IU on {examples.name}", title_justify="left")
@@ -188,8 +185,10 @@ def _show_loss(model, path, examples, is_saved_model):
         )
 
 
+@contextmanager
 def _saved_model(path):
-    import tensorflow as tf
+    """Images -> masks of a version."""
+    from fcn_keras import saved_model
 
-    served = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return lambda images: served(image=tf.constant(images))["mask"].numpy()
+    with saved_model.opened(path, "serving_default") as run:
+        yield lambda images: run(image=images)["mask"]

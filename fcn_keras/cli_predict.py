@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fcn_keras.cli_options import RunOrModel, Tta
 from fcn_keras.errors import ConfigError
 from fcn_keras.terminal import console, import_tensorflow, print_warnings, progress_bar
 
@@ -25,10 +26,7 @@ class Picture(StrEnum):
 
 
 def predict(
-    model: Annotated[
-        Path,
-        typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file."),
-    ],
+    model: RunOrModel,
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -55,14 +53,7 @@ def predict(
             "as the net sees around a pixel]",
         ),
     ] = None,
-    tta: Annotated[
-        bool,
-        typer.Option(
-            "--tta",
-            help="Test-time augmentation: the mean over four scales and the mirror image; about "
-            "ten times slower.",
-        ),
-    ] = False,
+    tta: Tta = False,
     video: Annotated[
         Picture, typer.Option(help="What the frames of a film show: the overlay, or colours alone.")
     ] = Picture.overlay,

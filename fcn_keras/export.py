@@ -24,7 +24,7 @@ from fcn_keras import frozen, model_card, saved_model
 from fcn_keras.agreement import compare
 from fcn_keras.encoded import MAX_PIXELS
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.prediction import input_signature
+from fcn_keras.prediction import as_input, input_signature
 from fcn_keras.serving_messages import (
     ENCODED,
     IMAGE_BYTES,
@@ -85,6 +85,7 @@ def export(
         raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of at least 1.")
     if precision is not None:
         model = frozen.in_precision(model, precision)
+    labels = _labels(model, class_names, palette)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
         raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
@@ -105,7 +106,9 @@ def export(
                 saved_model.write_variables(model, saved, max_pixels)
             served = saved_model.describe(saved)
             error, agreement = _compare(model, saved, served, max_pixels)
-        _write_labels(model, saved / "assets" / "labels.json", class_names, palette)
+        if labels:
+            (saved / "assets").mkdir(exist_ok=True)
+            (saved / "assets" / "labels.json").write_text(labels, encoding="utf-8")
         if ENCODED in served:
             requests = saved / "assets.extra" / "tf_serving_warmup_requests"
             _write_warm_up(requests, out.name, max_pixels)
@@ -150,10 +153,9 @@ def _compare(model, path, served, max_pixels):
         }
         for size in CHECKED_SIZES
     ]
-    single = not isinstance(model.input, dict)
     expected = []
     for images in batches:
-        logits = model(next(iter(images.values())) if single else images, training=False)
+        logits = model(as_input(model, images.values()), training=False)
         expected += map(np.asarray, keras.tree.flatten(logits))
     heads = endings(model)
     logits = _run(path, "logits", batches, [f"logits{head}" for head in heads])
@@ -185,10 +187,10 @@ def _decoded(masks):
     return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
 
 
-def _write_labels(model, path, class_names, palette):
-    """Names and colours by class id; null where they are not known."""
+def _labels(model, class_names, palette):
+    """Names and colours by class id, as JSON, null where unknown; None for several heads."""
     if isinstance(model.output, dict):
-        return
+        return None
     count = model.output.shape[-1]
     names = [None] * count if class_names is None else [str(name) for name in class_names]
     colours = [None] * count if palette is None else np.asarray(palette).tolist()
@@ -199,8 +201,7 @@ def _write_labels(model, path, class_names, palette):
         json.dumps({"id": number, "name": name, "colour": colour}, ensure_ascii=False)
         for number, (name, colour) in enumerate(zip(names, colours, strict=True))
     ]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text('{"classes": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
+    return '{"classes": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
 def _write_warm_up(path, name, max_pixels):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction import input_signature
+from fcn_keras.prediction import as_input, input_signature
 
 HALF = tf.bfloat16
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -58,7 +58,6 @@ def freeze(model):
         A `tf.ConcreteFunction` of positional images (as `input_signature(model)` flattens, uint8)
         -> a list of flat outputs. Weights are constants of the type that the layers compute in.
     """
-    single = not isinstance(model.input, dict | list | tuple)
     weights = [
         [variable.numpy() for variable in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables)
@@ -66,9 +65,8 @@ def freeze(model):
 
     @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
     def logits(*images):
-        packed = images[0] if single else keras.tree.pack_sequence_as(model.input, list(images))
         constants = [list(map(tf.constant, arrays)) for arrays in weights]
-        outputs, _ = model.stateless_call(*constants, packed, training=False)
+        outputs, _ = model.stateless_call(*constants, as_input(model, images), training=False)
         return keras.tree.flatten(outputs)
 
     function = logits.get_concrete_function()

@@ -92,6 +92,16 @@ def input_signature(model, kinds=None):
     return keras.tree.map_structure(spec, model.input)
 
 
+def as_input(model, images):
+    """A flat list of images in the structure that the model takes, as `input_signature` flattens.
+
+    Args:
+        model: a Keras model.
+        images: one for each of its inputs.
+    """
+    return keras.tree.pack_sequence_as(model.input, list(images))
+
+
 def _as_pixels(image, expected, name):
     image = np.asarray(_checked(image, expected, name))
     return image if image.dtype == np.uint8 else image.astype("float32")

@@ -1,11 +1,14 @@
 """SavedModels of `fcn_keras.signatures`: written, and run as TensorFlow Serving runs them."""
 
 import contextlib
+from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from fcn_keras.frozen import freeze
+from fcn_keras.prediction import as_input
 from fcn_keras.signatures import signatures
 
 v1 = tf.compat.v1
@@ -44,11 +47,9 @@ def write_variables(model, path, max_pixels):
         path: the folder, which is made.
         max_pixels: of an encoded image.
     """
-    single = not isinstance(model.input, dict)
 
     def logits_of(*images):
-        packed = images[0] if single else keras.tree.pack_sequence_as(model.input, images)
-        return keras.tree.flatten(model(packed, training=False))
+        return keras.tree.flatten(model(as_input(model, images), training=False))
 
     module, found = tf.Module(), {}
     module.variables_of_the_model = [variable.value for variable in model.variables]
@@ -64,12 +65,12 @@ def describe(path):
     Returns:
         By name, of each a pair of dicts: of its inputs and of its outputs, `tf.TensorSpec` by name.
     """
-    graph = tf.Graph()
-    with graph.as_default(), v1.Session(graph=graph) as session:
-        return {
-            name: (_specs(signature.inputs), _specs(signature.outputs))
-            for name, signature in _load(session, path).items()
-        }
+    content = saved_model_pb2.SavedModel.FromString(Path(path, "saved_model.pb").read_bytes())
+    return {
+        name: (_specs(signature.inputs), _specs(signature.outputs))
+        for name, signature in content.meta_graphs[0].signature_def.items()
+        if not name.startswith("__")
+    }
 
 
 @contextlib.contextmanager
@@ -90,18 +91,14 @@ def opened(path, signature):
 
     A session keeps the constants for each signature that was run; so it is of one.
     """
-    graph = tf.Graph()
-    with graph.as_default(), v1.Session(graph=graph) as session:
-        ends = _load(session, path)[signature]
+    with contextlib.closing(v1.Session(graph=tf.Graph())) as session:
+        with session.graph.as_default():  # Not what the caller does meanwhile.
+            loaded = v1.saved_model.load(session, [tf.saved_model.SERVING], str(path))
+        ends = loaded.signature_def[signature]
         outputs = {name: tensor.name for name, tensor in ends.outputs.items()}
         yield lambda **inputs: session.run(
             outputs, {ends.inputs[name].name: value for name, value in inputs.items()}
         )
-
-
-def _load(session, path):
-    found = v1.saved_model.load(session, [tf.saved_model.SERVING], str(path)).signature_def
-    return {name: ends for name, ends in found.items() if not name.startswith("__")}
 
 
 def _specs(tensors):
