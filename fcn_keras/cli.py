@@ -194,6 +194,13 @@ def train(
             "then not used.",
         ),
     ] = None,
+    reset_scores: Annotated[
+        bool | None,
+        _of_model(
+            "--reset-scores",
+            help="With --init-from: start the scores anew, for other classes than RUN's.",
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         _of_model(

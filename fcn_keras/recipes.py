@@ -39,6 +39,7 @@ class TrainConfig(BaseModel):
     zoom: float = Field(1.0, ge=0.1, le=10)  # The net sees its image enlarged by this.
     freeze: tuple[str, ...] = ()  # Layers whose names start so are not trained.
     init_from: str | None = None  # A coarser net's run or file; `weights` then has no say.
+    reset_scores: bool = False  # Of `init_from` all but the scores, which may be of other classes.
 
     # Samples
     batch_size: int = Field(4, ge=1)
@@ -84,6 +85,8 @@ class TrainConfig(BaseModel):
             raise ValueError(f"crop: must be at least 1 x 1, found {self.crop}")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise ValueError(f"scale: must be 0.1 <= low <= high <= 10, found {self.scale}")
+        if self.reset_scores and not self.init_from:
+            raise ValueError("reset_scores: is of a net to start from; give init_from too")
         if "" in self.freeze:
             raise ValueError("freeze: must be the beginning of layers' names, found ''")
         if min(self.stage_rates) <= 0:
@@ -94,7 +97,8 @@ class TrainConfig(BaseModel):
     def rate(self):
         """The learning rate of this net: that of the recipe, lower where it refines a coarser."""
         factors = dict(zip(STAGES, (1.0, *self.stage_rates), strict=True))
-        return self.learning_rate * (factors[self.model] if self.init_from else 1.0)
+        refines = self.init_from and not self.reset_scores
+        return self.learning_rate * (factors[self.model] if refines else 1.0)
 
     def steps(self, steps_per_epoch):
         """Steps of the whole run, for the steps (batches) of one pass over the data."""

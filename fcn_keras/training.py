@@ -223,7 +223,9 @@ def train_stages(
             last = {"model": models[-1], "precision": resolve_precision(config.precision)}
             run_folder.begin(out, config.model_copy(update=last), names, palette, stages=models)
         for model, folder in zip(models, folders, strict=True):
-            stage = config.model_copy(update={"model": model, "init_from": source})
+            reset = config.reset_scores and model == models[0]
+            changed = {"model": model, "init_from": source, "reset_scores": reset}
+            stage = config.model_copy(update=changed)
             best = train(
                 stage,
                 train_data,
@@ -274,7 +276,7 @@ def _compiled(config, num_classes, steps, class_pixels, is_new):
     finally:
         keras.config.set_dtype_policy(before)
     if config.init_from and is_new:
-        start_from(model, config.init_from)
+        start_from(model, config.init_from, reset_scores=config.reset_scores)
     compile_model(model, config, steps, class_pixels)
     return model
 

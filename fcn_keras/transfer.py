@@ -1,4 +1,4 @@
-"""A finer net starts from a trained coarser one: FCN-16s from FCN-32s, FCN-8s from FCN-16s.
+"""A net starts from a trained one: FCN-16s from FCN-32s, FCN-8s from FCN-16s, or for new classes.
 
 Weights go from layer to layer of the same name. What only the finer net has are its skip scores,
 which start at zero, and its upsampling, which starts bilinear: before the first step its scores
@@ -24,13 +24,15 @@ class Start(NamedTuple):
     left: tuple[str, ...]
 
 
-def start_from(model, source):
+def start_from(model, source, *, reset_scores=False):
     """Gives a net the weights of a trained coarser one.
 
     Args:
         model: the finer net; its weights are replaced. A net of the same stride goes too: all of
             its layers are copied.
         source: the coarser net's run or .keras file.
+        reset_scores: what knows of the classes starts anew, scores at zero and upsampling bilinear;
+            the two may then differ in classes, skips and skip scales.
 
     Returns:
         A `Start`: every layer with weights, of either net, is in it.
@@ -42,6 +44,19 @@ def start_from(model, source):
     """
     coarse = load(source).model
     theirs, ours = _with_weights(coarse), _with_weights(model)
+    if reset_scores:
+        theirs = {
+            name: layer
+            for name, layer in theirs.items()
+            if not _is_score(name) and not _is_upsampling(name)
+        }
+    classes = _differing_classes(theirs, ours)
+    if classes:
+        raise ConfigError(
+            f"{source}: {coarse.name} has {classes[0]} classes, and {model.name} has {classes[1]}. "
+            "--reset-scores (reset_scores=True) starts the layers of the scores anew and keeps "
+            "all others."
+        )
     fault = _difference(coarse, model, theirs, ours)
     if fault:
         raise ConfigError(
@@ -54,7 +69,7 @@ def start_from(model, source):
         copied=tuple(name for name in ours if name in theirs),
         zero=tuple(name for name in new if _is_score(name)),
         bilinear=tuple(name for name in new if _is_upsampling(name)),
-        left=tuple(name for name in theirs if name not in ours),
+        left=tuple(name for name in _with_weights(coarse) if name not in ours),
     )
     for name in start.copied:
         ours[name].set_weights(theirs[name].get_weights())
@@ -79,8 +94,6 @@ def _difference(coarse, fine, theirs, ours):
     scales, needed = _skip_scales(coarse), _skip_scales(fine)
     for name in [name for name in ours if name in theirs]:
         there, here = ([tuple(w.shape) for w in net[name].weights] for net in (theirs, ours))
-        if there != here and _is_score(name) and there[0][:-1] == here[0][:-1]:
-            return f"it has {there[0][-1]} classes, {fine.name} has {here[0][-1]}"
         if there != here:
             pair = next(pair for pair in zip_longest(there, here) if pair[0] != pair[1])
             return "a weight of {!r} has the shape {} there and {} here".format(name, *pair)
@@ -89,6 +102,15 @@ def _difference(coarse, fine, theirs, ours):
                 f"what {name!r} scores is scaled by {scales.get(name, 1.0)} there and by "
                 f"{needed.get(name, 1.0)} here"
             )
+    return None
+
+
+def _differing_classes(theirs, ours):
+    """The numbers of classes of two nets whose scores differ in nothing else; None if not so."""
+    for name in filter(_is_score, theirs.keys() & ours.keys()):
+        there, here = (net[name].weights[0].shape for net in (theirs, ours))
+        if there != here and there[:-1] == here[:-1]:
+            return there[-1], here[-1]
     return None
 
 

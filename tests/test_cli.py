@@ -345,6 +345,14 @@ def test_the_papers_stages_and_one_more_by_hand(fcn_keras_cli, two_folders):
     status, _, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
     assert status == 2 and "holds a run already" in err
 
+    anew = ("--reset-scores", "--out", two_folders / "anew")
+    status, _, err = fcn_keras_cli(*base, *third, *anew)
+    assert status == 0, err
+    row = next(csv.DictReader((two_folders / "anew" / "history.csv").read_text().splitlines()))
+    assert float(row["learning_rate"]) == pytest.approx(1e-10)
+    status, _, err = fcn_keras_cli(*base, *anew, "--model", "fcn8s")
+    assert status == 2 and "give init_from too" in err
+
 
 def test_faults_in_the_data_stop_the_run_before_it_begins(fcn_keras_cli, two_folders):
     for number in (0, 1):

@@ -80,7 +80,11 @@ def test_learned_upsampling_is_copied_where_both_have_it_and_else_starts_bilinea
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        (("fcn32s", {"num_classes": 5}), "fcn16s", "it has 5 classes, fcn16s_tiny has 3"),
+        (
+            ("fcn32s", {"num_classes": 21}),
+            "fcn16s",
+            "fcn32s_tiny has 21 classes, and fcn16s_tiny has 3. --reset-scores",
+        ),
         (
             ("fcn32s", {"head_width": 8}),
             "fcn16s",
@@ -102,6 +106,20 @@ def test_nets_that_do_not_fit_are_refused(rng, tmp_path, source, target, message
     assert text.startswith(str(tmp_path))
     for old, new in zip(before, ours.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("source", ["fcn32s", "fcn8s"])
+def test_with_reset_scores_a_net_starts_from_one_of_other_classes(rng, tmp_path, image, source):
+    theirs = trained(source, rng, num_classes=21, learn_upsampling=True)
+    save_model(theirs, tmp_path / "model.keras")
+    ours = fcn_keras.FCN16s(5, learn_upsampling=True, **TINY)
+    bilinear = ours.get_layer("upscore16").get_weights()[0]
+    ours.get_layer("score_fr").set_weights([np.ones((1, 1, 16, 5)), np.ones(5)])
+    start = start_from(ours, tmp_path, reset_scores=True)
+    assert start.zero == ("score_fr", "score_pool4") and start.bilinear == ("upscore2", "upscore16")
+    np.testing.assert_array_equal(scores(ours, "fc7", image), scores(theirs, "fc7", image))
+    assert not np.any(ours(image))
+    np.testing.assert_array_equal(ours.get_layer("upscore16").get_weights()[0], bilinear)
 
 
 def test_another_backbone_is_refused(tmp_path):

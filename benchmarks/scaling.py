@@ -1,0 +1,118 @@
+"""How the time and the memory of a mask grow: with pixels, with images at once, with cores.
+
+FCN-8s on VGG16, its weights as constants, in float32: what an exported SavedModel runs. An FCN is
+convolutions, so both should grow like the pixels: a slope of 1 between the logarithms, and the same
+milliseconds a megapixel everywhere. Memory is the most that the process has had, above what it had
+with the model loaded and one pixel predicted. Every table comes from processes of its own, which
+may use the cores named and no others.
+
+Run it as `python benchmarks/scaling.py [--head-width 1024] [--backbone vgg16] [--repeats 5]`.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+SIDES = 128, 192, 256, 384, 512, 768, 1024, 1536  # Ascending: the most memory is the last one's.
+BATCHES = 1, 2, 4, 8
+SIDE = 384  # Where batches and cores are compared.
+FIRST_PIXELS = 256**2  # Below it the padding to a multiple of 32 and the border weigh too much.
+
+
+def main():
+    """Prints the three tables, and the slopes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="vgg16", help="[vgg16]")
+    parser.add_argument("--head-width", type=int, default=1024, help="[1024]")
+    parser.add_argument("--repeats", type=int, default=5, help="of which the median counts [5]")
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    print(f"FCN-8s, {arguments.backbone}, head {arguments.head_width}, {len(cores)} cores\n")
+
+    by_pixels = alone(cores, arguments, [(1, side) for side in SIDES])
+    print("| image | ms | ms a megapixel | MB | MB a megapixel |\n|---|---|---|---|---|")
+    for (_, side), (seconds, memory) in by_pixels.items():
+        megapixels = side**2 / 1e6
+        print(
+            f"| {side} x {side} | {1000 * seconds:.0f} | {1000 * seconds / megapixels:.0f} "
+            f"| {memory:.0f} | {memory / megapixels:.0f} |"
+        )
+    large = {side**2: figures for (_, side), figures in by_pixels.items()}
+    large = {pixels: figures for pixels, figures in large.items() if pixels >= FIRST_PIXELS}
+    for what, values in zip(("time", "memory"), zip(*large.values(), strict=True), strict=True):
+        print(f"slope of log {what} on log pixels: {slope(list(large), values):.2f}")
+
+    print(f"\n| images of {SIDE} x {SIDE} at once | ms an image | MB an image |\n|---|---|---|")
+    for (count, _), (seconds, memory) in alone(
+        cores, arguments, [(count, SIDE) for count in BATCHES]
+    ).items():
+        print(f"| {count} | {1000 * seconds / count:.0f} | {memory / count:.0f} |")
+
+    print(f"\n| cores, {SIDE} x {SIDE} | ms | times one core |\n|---|---|---|")
+    one = None
+    for count in [2**power for power in range(len(cores).bit_length())]:
+        ((seconds, _),) = alone(cores[:count], arguments, [(1, SIDE)]).values()
+        one = one or seconds
+        print(f"| {count} | {1000 * seconds:.0f} | {one / seconds:.2f} |")
+
+
+def alone(cores, arguments, shapes):
+    """Seconds and MB by (count, side), measured in a process of its own on these cores."""
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, cores)
+    ) as process:
+        return process.submit(measure, arguments, shapes).result()
+
+
+def measure(arguments, shapes):
+    """Median seconds and most MB for each number of square images and their side."""
+    import tensorflow as tf  # Here: it counts the cores when it is loaded.
+
+    import fcn_keras
+    from fcn_keras.frozen import freeze
+    from fcn_keras.prediction import class_ids
+
+    tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
+    model = fcn_keras.FCN8s(
+        21, backbone=arguments.backbone, head_width=arguments.head_width, weights=None
+    )
+    logits = freeze(model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def masks(images):
+        return class_ids(logits(images)[0])
+
+    rng, found = np.random.default_rng(0), {}
+    masks(tf.zeros((1, 1, 1, 3), tf.uint8))
+    before = most_memory()
+    for count, side in shapes:
+        images = tf.constant(rng.integers(0, 256, (count, side, side, 3), "uint8"))
+        times = []
+        for _ in range(arguments.repeats + 1):
+            start = time.perf_counter()
+            masks(images).numpy()
+            times.append(time.perf_counter() - start)
+        found[count, side] = statistics.median(times[1:]), most_memory() - before
+    return found
+
+
+def most_memory():
+    """MB that this process has had at most; `getrusage` counts them in KiB on Linux."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def slope(pixels, values):
+    """Of the line through the logarithms that has the least squares."""
+    return np.polyfit(np.log(pixels), np.log(values), 1)[0]
+
+
+if __name__ == "__main__":
+    main()
