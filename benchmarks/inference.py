@@ -8,7 +8,8 @@ pixels, in TensorFlow, PyTorch (channels last), ONNX Runtime and OpenVINO, all o
 The ratio is to the fastest peer that computes in the same precision. GFLOP are counted in the graph
 of that geometry; peak is a matrix product of 2048 x 2048 in the same run, the faster of TensorFlow
 and PyTorch. Error (of the largest logit) and agreement (of masks) are against Keras in float32 of
-the same geometry.
+the same geometry. Where the processor has no instructions for bfloat16 its rows are left out: what
+emulates them takes minutes.
 
 Run it as `python benchmarks/inference.py [--model RUN] [--image FILE] [--size 375x500]
 [--only NAME ...]`. A narrower head is widened to 4096 without changing what it computes.
@@ -34,6 +35,7 @@ from fcn_keras import engines
 from fcn_keras.errors import ConfigError
 from fcn_keras.frozen import freeze, in_precision
 from fcn_keras.prediction import class_ids
+from fcn_keras.training import resolve_precision
 from pipelines import read_image
 
 WIDTH = 4096
@@ -68,7 +70,10 @@ def main():
     sizes = [tuple(map(int, s.split("x"))) for s in arguments.size or ("375x500", "500x500")]
     models = nets(arguments.model)
     images = {size: picture(arguments.image, size) for size in sizes}
-    peaks = {precision: peak(precision) for precision in ("float32", "bfloat16")}
+    precisions = ["float32", "int8"]
+    if resolve_precision("auto") == "mixed_bfloat16":
+        precisions.append("bfloat16")
+    peaks = {precision: peak(precision) for precision in precisions if precision != "int8"}
     expected = {
         (geometry, size): logits_of(model)(images[size]).numpy()
         for geometry, model in models.items()
@@ -78,7 +83,8 @@ def main():
         chosen = [
             candidate
             for candidate in candidates(models, Path(folder), images[sizes[0]])
-            if not arguments.only or candidate.name in arguments.only
+            if candidate.name in (arguments.only or [candidate.name])
+            and candidate.precision in precisions
         ]
         rows = {size: [] for size in sizes}
         for candidate in chosen:
