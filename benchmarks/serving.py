@@ -41,7 +41,7 @@ def main():
     parser.add_argument("--clients", type=int, default=8, help="[8]")
     arguments = parser.parse_args()
     if arguments.model:
-        model = fcn_keras.load(arguments.model)
+        model = fcn_keras.load(arguments.model).model
     else:
         model = fcn_keras.FCN8s(11, backbone="tiny", head_width=16, weights=None)
     with tempfile.TemporaryDirectory() as folder:

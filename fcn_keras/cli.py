@@ -437,7 +437,7 @@ def calibrate(
         table.add_row(name, f"{offset:+.2f}")
     console.print(table)
     console.print(f"mean IU on {examples.name}: {found.before:.3f} -> {found.after:.3f}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    outputs.make_folder(out.parent)
     loading.save_model(opened.model, out)
     console.print(f"model: {out}", soft_wrap=True)
 
@@ -490,7 +490,7 @@ def convert(
             f"{file}: nothing in it for {', '.join(report.missing)} of {model.value}. Choose "
             "another --model or --suffix, or let them stay untrained with --partial."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    outputs.make_folder(out.parent)
     save_model(net, out)
     console.print(f"model: {out}", soft_wrap=True)
 

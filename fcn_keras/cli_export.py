@@ -14,6 +14,7 @@ from fcn_keras.cli_options import DataDir, RunOrModel
 from fcn_keras.errors import ConfigError
 from fcn_keras.terminal import console, import_tensorflow, progress_bar
 
+ENDINGS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "litert"}
 LOSS = 0.005  # Of the mean IU, which is warned of.
 CALIBRATION_IMAGES = 100  # Of the training images, at equal distances.
 
@@ -65,7 +66,11 @@ def export(
     ] = True,
     max_pixels: Annotated[
         int | None,
-        typer.Option(min=1, help="SavedModel: of an image file in a request. [default: 16777216]"),
+        typer.Option(
+            min=1,
+            max=500_000_000,
+            help="SavedModel: of an image file in a request. [default: 16777216]",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -90,6 +95,11 @@ def export(
     if not is_saved_model and (not freeze or max_pixels is not None):
         option = "--max-pixels" if freeze else "--no-freeze"
         raise ConfigError(f"{option}: is for SavedModels, not for {format}. Leave it out.")
+    if is_saved_model and (format := ENDINGS.get(out.suffix)):
+        raise ConfigError(
+            f"--out {out}: is a file for {format}. Give --format {format}, or for a SavedModel the "
+            "folder of its versions."
+        )
     if precision is Precision.int8 and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
     import_tensorflow()

@@ -59,7 +59,9 @@ def predict(
     ] = Picture.overlay,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a film or camera, at most. [default: all; until Ctrl-C]"),
+        typer.Option(
+            min=1, help="Of a film or camera, at most. [default: all; of a camera until Ctrl-C]"
+        ),
     ] = None,
 ):
     """Writes the mask of each image, as a palette PNG of the image's size, and an overlay.
@@ -67,6 +69,8 @@ def predict(
     Of a film, or a camera, it writes a film.
     """
     tile = _tile(tile)
+    if tile is None and overlap is not None:
+        raise ConfigError(f"--overlap {overlap}: is of tiles, and there are none with --tile none.")
     import_tensorflow()
     from fcn_keras import loading, prediction
     from fcn_keras.video import is_video
@@ -98,13 +102,14 @@ def predict(
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
     print_warnings(notes)
-    console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted; masks are in {out}")
+    where = f"; masks are in {out}" if failed < len(jobs) else ""
+    console.print(f"{len(jobs) - failed} of {len(jobs)} images predicted{where}", soft_wrap=True)
     if failed:
         raise typer.Exit(2)
 
 
 def _predict_images(jobs, mask_of, palette, notes):
-    """Gives for each job, in order, None or the `DataError` of an image that cannot be read.
+    """Gives for each job, in order, None or the error of an image that has no mask.
 
     Other images are read and written meanwhile. However it ends, what is being written is written
     to its end.
@@ -127,15 +132,17 @@ def _predict_images(jobs, mask_of, palette, notes):
             big = future is None
             try:
                 image, found = read(source) if big else future.result()
+                mask = mask_of(image)
             except DataError as error:
                 yield error
                 continue
+            except ConfigError as error:  # The tiles are too small for an image of this size.
+                yield ConfigError(f"{source}: {error}")
+                continue
             del future
             notes += found
-            writing.append(
-                writer.submit(prediction.write, image, mask_of(image), palette, *results)
-            )
-            del image
+            writing.append(writer.submit(prediction.write, image, mask, palette, *results))
+            del image, mask
             while len(writing) > (0 if big else AHEAD):
                 writing.popleft().result()
             yield None

@@ -6,6 +6,7 @@ An image file is sent as it is, so that the server decodes what training decoded
 
 import base64
 import io
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from fcn_keras.serving_messages import (
     predict_request,
 )
 
+# What TensorFlow makes of a refusal in the graph, in a longer message.
+REFUSAL = re.compile(r"assertion failed: \[" + re.escape(f"{IMAGE_BYTES}[0]: ") + r"(.*?)\]")
 LARGEST_MESSAGE = 1 << 30  # gRPC's own limit is 4 MiB; bytes.
 
 
@@ -42,9 +45,9 @@ def segment(url, image, *, model=None, timeout=60):
         ConfigError: the URL or the image is none of these.
         ServingError: no server, its refusal in its own words, or a reply that is no mask.
     """
-    parts = urlsplit(str(url))
     ways = {"http": _over_rest, "https": _over_rest, "grpc": _over_grpc}
-    if parts.scheme not in ways or not parts.netloc:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in ways:
         raise ConfigError(
             f"url={url!r}: must be like http://host:8501/v1/models/street or "
             "grpc://host:8500/street."
@@ -54,7 +57,25 @@ def segment(url, image, *, model=None, timeout=60):
         raise ConfigError(f"url={url!r}: names no model. Add it to the URL, or give model=.")
     if not path:
         path = model if parts.scheme == "grpc" else f"v1/models/{model}"
-    return _as_mask(url, ways[parts.scheme](url, parts, path, _as_bytes(image), timeout))
+    answer = ways[parts.scheme]
+    try:
+        return _as_mask(url, answer(url, parts, path, _as_bytes(image), timeout))
+    except ServingError as error:
+        refused = REFUSAL.search(str(error))
+        if refused is None:
+            raise
+        name = image if isinstance(image, str | Path) else "image"
+        raise ServingError(f"{url}: refused {name}: {refused[1]}") from None
+
+
+def _parts(url):
+    """The parts of a URL; None if it is none."""
+    try:
+        parts = urlsplit(str(url))
+        valid = parts.port != 0 and parts.hostname and not any(map(str.isspace, parts.netloc))
+    except ValueError:  # A port that is no number up to 65535, half an IPv6 address.
+        return None
+    return parts if valid else None
 
 
 def _as_bytes(image):
@@ -65,7 +86,7 @@ def _as_bytes(image):
         try:
             return Path(image).read_bytes()
         except OSError as error:
-            raise ConfigError(f"{image}: cannot be read ({error.strerror}).") from None
+            raise ConfigError(f"image={str(image)!r}: cannot be read ({error.strerror}).") from None
     kind, shape = getattr(image, "dtype", None), getattr(image, "shape", ())
     if kind != np.uint8 or len(shape) != 3 or shape[-1] != 3 or 0 in shape:
         found = f"{kind} {list(shape)}" if shape else type(image).__name__
@@ -126,7 +147,7 @@ def _over_rest(url, parts, path, image, timeout):
 
 
 def _over_grpc(url, parts, path, image, timeout):
-    name, _, version = path.partition("/versions/")
+    name, _, version = path.removeprefix("v1/models/").partition("/versions/")
     if version and not version.isdecimal():
         raise ConfigError(f"url={url!r}: the version must be a number.")
     version = int(version) if version else None

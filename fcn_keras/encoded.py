@@ -15,6 +15,7 @@ from pipelines.decode import BACKGROUND
 
 MAX_PIXELS = 1 << 24  # 16 megapixels: what the net makes of it takes gigabytes.
 BYTES_A_PIXEL, BYTES_OF_METADATA = 4, 1 << 20  # Of a file, at most; noise takes 3 a pixel.
+LARGEST = 500_000_000  # Of `max_pixels`: a string of TensorFlow has less than 2 GiB.
 SHORTEST = 33  # Bytes: a PNG's signature and header.
 GREY = 0  # Of a PNG's colour types.
 NO_SIZE = (0xC4, 0xC8, 0xCC)  # Markers of JPEG between those that begin a frame.

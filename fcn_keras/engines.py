@@ -352,7 +352,10 @@ def _check_free(path):
 
 def _check_model(model):
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
-        raise ModelError(f"{model!r}: must be a functional keras.Model.")
+        raise ModelError(
+            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
+            "fcn_keras.load gives take .model."
+        )
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     if len(shapes) != 2 or shapes[0][-1] != 3 or any(len(shape) != 4 for shape in shapes):
         raise ModelError(

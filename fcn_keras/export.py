@@ -7,6 +7,7 @@ VERSION/model_card.md                                what it is, and how it was 
 VERSION/SHA256SUMS                                   of all of these
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -22,8 +23,9 @@ from PIL import Image
 
 from fcn_keras import frozen, model_card, saved_model
 from fcn_keras.agreement import compare
-from fcn_keras.encoded import MAX_PIXELS
+from fcn_keras.encoded import LARGEST, MAX_PIXELS
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.outputs import make_folder
 from fcn_keras.prediction import as_input, input_signature
 from fcn_keras.serving_messages import (
     ENCODED,
@@ -77,25 +79,21 @@ def export(
         The path of the new version, such as `saved_models/street/1`.
 
     Raises:
-        ConfigError: an argument is out of its range.
-        ModelError: `out` cannot be written, the model is no functional one, or the exported model
+        ConfigError: an argument is out of its range, or `out` cannot be written.
+        ModelError: the model is no functional one, or the exported model
             gives other logits or masks.
     """
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of at least 1.")
+    if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST:
+        raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of 1 to {LARGEST}.")
     if precision is not None:
         model = frozen.in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
         raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
-    except OSError as error:
-        raise ModelError(
-            f"{out}: cannot write there ({error.strerror}). Choose another --out."
-        ) from None
+    was_there = out.exists()
+    make_folder(out)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
     try:
         saved = temporary / "saved_model"
         with saved_model.quiet():
@@ -125,6 +123,9 @@ def export(
         return _publish(saved, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not was_there:
+            with contextlib.suppress(OSError):  # There is a version in it.
+                out.rmdir()
 
 
 def precision_of(model):

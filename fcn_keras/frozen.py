@@ -43,7 +43,10 @@ def in_precision(model, precision):
     if precision not in POLICIES:
         raise ModelError(f"precision={precision!r}: must be one of {', '.join(POLICIES)}.")
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
-        raise ModelError(f"{model!r}: must be a functional keras.Model.")
+        raise ModelError(
+            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
+            "fcn_keras.load gives take .model."
+        )
     config = model.get_config()
     _set_policies(config, POLICIES[precision])
     copy = type(model).from_config(config)

@@ -43,6 +43,8 @@ def load(path):
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         why = "a run's folder holds model.keras" if path.is_dir() else "no such file or folder"
+        if (path / "saved_model.pb").is_file():
+            why = "is a SavedModel, which no command reads"
         raise ModelError(
             f"{path}: {why}. Give a folder that `fcn-keras train` made, or a .keras file."
         )
@@ -57,6 +59,8 @@ def load(path):
         model = keras.models.load_model(file, compile=False)
     except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, zipfile.BadZipFile):
+            raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
         raise ModelError(f"{file}: cannot be loaded ({line[:300]}).") from None
     if not hasattr(model, "output"):
         raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")

@@ -20,12 +20,29 @@ def check_folder(folder):
         ConfigError: it is a file, lies below one, or must not be written to.
     """
     there = _nearest(folder)
+    if Path(folder).is_symlink() and not Path(folder).exists():
+        raise ConfigError(f"{folder}: is a link to what is not there. Choose another folder.")
     if not there.is_dir():
         raise ConfigError(f"{folder}: {there} is a file, not a folder. Choose another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(
             f"{folder}: no permission to write in {there}. Choose another folder, or change that."
         )
+
+
+def make_folder(folder):
+    """Makes a folder for results, unless it is there.
+
+    Raises:
+        ConfigError: as `check_folder`, or the system does not let it be made.
+    """
+    check_folder(folder)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made ({error.strerror}). Choose another folder."
+        ) from None
 
 
 def check_space(folder, needed, what):

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fcn_keras import tiles
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import check_folder
+from fcn_keras.outputs import check_folder, make_folder
 from fcn_keras.views import mean_probabilities
 
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -51,6 +51,11 @@ def predict(model, image, *, tile=None, overlap=None, tta=False):
             tiles are too small for the model.
         ModelError: the model's geometry is not known, so that it cannot be tiled.
     """
+    if not hasattr(model, "input"):
+        raise ConfigError(
+            f"model: must be a Keras model, found {type(model).__name__}. Of what fcn_keras.load "
+            "gives take .model."
+        )
     expected = model.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is of tiles only. Give tile too.")
@@ -271,7 +276,7 @@ def plan(sources, out):
                     f"{result}: is there already, and predict did not write it. Choose another "
                     "--out."
                 )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return jobs
 
 

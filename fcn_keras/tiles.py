@@ -103,7 +103,7 @@ def _spans(size, tile, shared, stride, field, slack):
     step = (length - before - after) // stride * stride
     if step < stride:
         least = before + after + stride
-        least += (size - least) % stride
+        least = min(size, least + (size - least) % stride)
         cause = "its pixels see" if shared is None else "the overlap is"
         fix = ", or give a smaller overlap: not quite the same, but faster" * (shared is None)
         raise ConfigError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import check_folder
+from fcn_keras.outputs import make_folder
 from fcn_keras.prediction import colour_mask, overlay, predict
 
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
@@ -98,8 +98,7 @@ def check_output(out):
         raise ConfigError(f"--out {out}: of a film must be a file that ends in .mp4 or .avi.")
     if out.exists():
         raise ConfigError(f"--out {out}: is there already. Choose another name, or delete it.")
-    check_folder(out.parent)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
 
 
 @contextlib.contextmanager
@@ -146,7 +145,7 @@ def _writer():
             if not film.isOpened():
                 raise ConfigError(
                     f"--out {out}: OpenCV cannot write it ({_size(frame)} pixels). Try the other "
-                    "of .mp4 and .avi."
+                    "of .mp4 and .avi, or another folder."
                 )
         film.write(frame)
 

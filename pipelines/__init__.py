@@ -99,6 +99,12 @@ def read(data, split, data_dir=None, *, keep_faults=False):
         examples = folder.read(data, split)
     elif data in DATASETS:
         examples = DATASETS[data](data_dir, split)
+    elif Path(data).is_dir():
+        raise DataError(
+            f"data={str(data)!r}: is a folder. Of your own images make a YAML file with `fcn-keras "
+            f"data init {data}`; the folder of {', '.join(DATASETS)} is given as data_dir "
+            "(--data-dir)."
+        )
     else:
         raise DataError(
             f"data={str(data)!r}: unknown; choose one of {', '.join(DATASETS)}, or give the YAML "

@@ -45,7 +45,7 @@ def read_image(source, notes=None, *, max_pixels=MAX_PIXELS):
         notes.append(_note_on_orientation(image, source))
     if image.format in JPEGS:
         pixels = _jpeg(image, data, source, notes)
-        if image.mode != "CMYK":
+        if image.mode != "CMYK" and pixels is not None:
             return pixels
         del pixels  # libjpeg-turbo looks for damage, Pillow knows how Adobe stores the colours.
     _load(image, data, source)
@@ -145,11 +145,13 @@ def _load(image, data, source):
 
 
 def _jpeg(image, data, source, notes):
-    """The pixels of a JPEG; damage that libjpeg-turbo passes over is noted."""
+    """The pixels of a JPEG, None if only Pillow can tell; damage that is passed over is noted."""
     try:
         colours = "CMYK" if image.mode == "CMYK" else "RGB"
         pixels, passed_over = damage.decode_jpeg(data, colours)
     except Exception as error:
+        if "Could not determine subsampling" in str(error):
+            return None  # A rare one, which libjpeg reads and TurboJPEG has no name for.
         raise damaged(source, error) from None
     if passed_over:
         notes.append(

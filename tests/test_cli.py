@@ -125,6 +125,36 @@ def test_predict_replaces_its_own_results_only(fcn_keras_cli, two_folders, untra
     assert len(list((two_folders / "[b]").iterdir())) == 4
 
 
+def test_an_image_that_does_not_go_into_tiles_is_named_and_the_others_are_done(
+    fcn_keras_cli, two_folders, untrained
+):
+    images, out = two_folders / "val" / "images", two_folders / "out"
+    Image.new("RGB", (700, 9)).save(images / "wide.png")
+    status, printed, err = fcn_keras_cli("predict", untrained, images, "--out", out, "--tile", 99)
+    assert status == 2 and "2 of 3 images predicted" in printed
+    assert err.startswith(f"error: {images / 'wide.png'}: tile: must be at least ")
+    assert len(err.splitlines()) == 1 and len(list(out.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "link"), "link: is a link to what is not there. Choose another folder."),
+        (("--out", "/proc/fcn"), "/proc/fcn: cannot be made (No such file or directory)."),
+        (("--out", "m", "--tile", "none", "--overlap", 9), "--overlap 9: is of tiles"),
+    ],
+)
+def test_predict_says_what_is_wrong_with_its_options(
+    fcn_keras_cli, two_folders, untrained, options, message, monkeypatch
+):
+    if "/proc/fcn" in options and os.geteuid():
+        pytest.skip("only root is not refused earlier")
+    monkeypatch.chdir(two_folders)
+    (two_folders / "link").symlink_to("nowhere")
+    status, _, err = fcn_keras_cli("predict", untrained, two_folders / "val" / "images", *options)
+    assert status == 2 and err.startswith(f"error: {message}") and len(err.splitlines()) == 1
+
+
 def test_tta_is_counted_as_it_is_predicted(fcn_keras_cli, two_folders):
     keras.utils.set_random_seed(0)
     net = two_folders / "net.keras"
@@ -277,6 +307,7 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
     ("arguments", "message"),
     [
         (("--data", "camvd"), "data='camvd': unknown; choose one of camvid"),
+        (("--data", "/"), "data='/': is a folder. Of your own images make a YAML file with"),
         (("--data", "camvid", "--data-dir", "/nowhere"), "data_dir='/nowhere': no such folder"),
         (("--data", "camvid"), "data_dir (--data-dir): is needed for camvid"),
         (("--data", "no.yaml"), "no.yaml: no such file"),
@@ -410,6 +441,7 @@ def test_exports_for_other_engines_and_what_they_cost(fcn_keras_cli, two_folders
         (("--format", "onnx", "--max-pixels", "9"), "--max-pixels: is for SavedModels"),
         (("--format", "onnx", "--precision", "bfloat16"), "onnx is written as float32"),
         (("--format", "onnx"), "must end in .onnx"),
+        (("--out", "street.xml"), "--out street.xml: is a file for openvino. Give --format openv"),
     ],
 )
 def test_exports_that_do_not_fit_together(fcn_keras_cli, untrained, tmp_path, arguments, message):

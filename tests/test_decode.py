@@ -37,6 +37,13 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, colours, rng):
     cmyk = saved(tmp_path, colours, "cmyk.jpg", mode="CMYK")
     with Image.open(cmyk) as image:
         np.testing.assert_array_equal(read_image(cmyk), image.convert("RGB"))
+    # libjpeg-turbo's programming interface has no name for this subsampling.
+    rare = saved(tmp_path, colours, "rare.jpg", mode="CMYK", subsampling=2)
+    with Image.open(rare) as image:
+        np.testing.assert_array_equal(read_image(rare), image.convert("RGB"))
+    rare.write_bytes(rare.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"rare\.jpg: damaged .*truncated"):
+        read_image(rare)
 
 
 def test_palette_masks_keep_their_indices(tmp_path, rng):

@@ -62,8 +62,11 @@ def test_a_process_without_this_package_gives_the_same_masks(model, tmp_path, rn
 
 def test_a_folder_that_cannot_be_made_is_named(model, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match="cannot write there"):
+    with pytest.raises(ConfigError, match="file is a file, not a folder"):
         fcn_keras.export(model, tmp_path / "file" / "m")
+    (tmp_path / "link").symlink_to("nowhere/m")
+    with pytest.raises(ConfigError, match="link: is a link to what is not there"):
+        fcn_keras.export(model, tmp_path / "link")
 
 
 def load(version):
@@ -171,7 +174,8 @@ def test_the_card_tells_of_the_run(fcn_keras_cli, two_folders):
     ("options", "message"),
     [
         ({"precision": "int8"}, "precision='int8': must be one of float32, bfloat16"),
-        ({"max_pixels": 0}, "max_pixels=0: must be a whole number of at least 1"),
+        ({"max_pixels": 0}, "max_pixels=0: must be a whole number of 1 to 500000000"),
+        ({"max_pixels": 10**14}, "max_pixels=100000000000000: must be a whole number of 1 to"),
         ({"class_names": ("a", "b")}, "class_names: 2 entries, and the model has 3 classes"),
         ({"palette": [[0, 0, 0]]}, "palette: 1 entries, and the model has 3 classes"),
     ],
@@ -186,7 +190,7 @@ def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["fcn_keras.export"], "LARGEST_GRAPH", 1000)
     with pytest.raises(ModelError, match="Use --no-freeze"):
         fcn_keras.export(model, tmp_path / "m")
-    assert not list((tmp_path / "m").iterdir())
+    assert not (tmp_path / "m").exists()
     fcn_keras.export(model, tmp_path / "m", freeze=False)
 
 
@@ -196,4 +200,11 @@ def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model, "freeze", lambda model: frozen_of_another)
     with pytest.raises(ModelError, match="not written: its logits differ"):
         fcn_keras.export(model, tmp_path / "m")
-    assert not list((tmp_path / "m").iterdir())
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_largest_images_that_can_be_allowed_can_be_served(model, tmp_path):
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=500_000_000))
+    png = tf.io.encode_png(np.zeros((5, 7, 3), "uint8"))
+    (mask,) = served["encoded"](image_bytes=tf.stack([png]))["mask_bytes"].numpy()
+    assert tf.io.decode_png(mask).shape == (5, 7, 1)
