@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -23,7 +24,7 @@ import tensorflow as tf
 
 from fcn_keras.agreement import compare
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
-from fcn_keras.frozen import freeze, in_precision
+from fcn_keras.frozen import in_precision
 from fcn_keras.layers import CeilMaxPooling2D, PadToMultiple
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction import class_ids, input_signature
@@ -35,6 +36,7 @@ CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 337, 501), (1, 3, 2000))
 BOUNDS = {"float32": 1e-3, "float16": 1e-2}
 
 COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
+LARGE = 1 << 16  # Bytes of a weight, above which converters are not given it.
 VOID = 255
 
 
@@ -97,7 +99,7 @@ def write_engine(
         file, checked = folder / out.name, folder / f"checked{engine.ending}"
         try:
             with _quiet():
-                engine.write(_frozen(reference), file, checked, precision, images, labels)
+                engine.write(_prepared(reference), file, checked, precision, images, labels)
         except FcnKerasError:
             raise
         except Exception as error:  # A converter raises whatever its many parts do.
@@ -171,16 +173,18 @@ def evaluate_engine(run, dataset, num_classes, progress=None):
 # ONNX
 
 
-def _write_onnx(frozen, file, checked, precision, images, labels):
+def _write_onnx(model, file, checked, precision, images, labels):
     import onnx
     import tf2onnx
 
+    endpoint, kernels = _endpoint(model, with_logits=True, large=LARGE)
     model, _ = tf2onnx.convert.from_function(
-        _endpoint(frozen, with_logits=True),
-        input_signature=[_image_spec()],
+        endpoint,
+        input_signature=endpoint.input_signature,
         opset=18,
         custom_op_handlers={"FloorMod": (_floor_mod, [])},
     )
+    _fill_onnx(model.graph, kernels)
     _name_sizes(model)
     onnx.helper.set_model_props(model, labels)
     onnx.save(model, checked)
@@ -195,6 +199,22 @@ def _floor_mod(graph, node, name, arguments):
     shapes, kinds = node.output_shapes, node.output_dtypes
     graph.remove_node(name)
     graph.make_node("Mod", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=kinds)
+
+
+def _fill_onnx(graph, kernels):
+    """Makes inputs constants, in the order of axes that the graph brings them into."""
+    from onnx import helper, numpy_helper
+
+    for value in [value for value in graph.input if value.name in kernels]:
+        graph.input.remove(value)
+    for name, kernel in kernels.items():
+        users = [node for node in graph.node if name in node.input]
+        if [node.op_type for node in users] == ["Transpose"]:
+            (node,) = users
+            kernel = kernel.transpose(helper.get_node_attr_value(node, "perm"))
+            name = node.output[0]
+            graph.node.remove(node)
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(kernel), name))
 
 
 def _name_sizes(model):
@@ -217,11 +237,12 @@ def _open_onnx(path, precision):
 # OpenVINO
 
 
-def _write_openvino(frozen, file, checked, precision, images, labels):
+def _write_openvino(model, file, checked, precision, images, labels):
     import openvino
 
-    endpoint = _endpoint(frozen, with_logits=True).get_concrete_function()
-    model = openvino.convert_model(endpoint)
+    endpoint, kernels = _endpoint(model, with_logits=True, large=LARGE)
+    model = openvino.convert_model(endpoint.get_concrete_function())
+    _fill_openvino(model, kernels)
     if precision == "int8":
         import nncf
 
@@ -237,6 +258,21 @@ def _write_openvino(frozen, file, checked, precision, images, labels):
     openvino.save_model(model, file, compress_to_fp16=half)
 
 
+def _fill_openvino(model, kernels):
+    """Makes inputs constants."""
+    from openvino import opset13, passes
+
+    for parameter in model.get_parameters():
+        names = parameter.output(0).get_names() & kernels.keys()
+        if names:
+            kernel = opset13.constant(kernels[names.pop()])
+            parameter.output(0).replace(kernel.output(0))
+            model.remove_parameter(parameter)
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
+
+
 def _open_openvino(path, precision):
     import openvino
 
@@ -249,10 +285,10 @@ def _open_openvino(path, precision):
 # LiteRT
 
 
-def _write_litert(frozen, file, checked, precision, images, labels):
-    _convert_litert(_endpoint(frozen, with_logits=False), file, precision, images)
+def _write_litert(model, file, checked, precision, images, labels):
+    _convert_litert(_endpoint(model, with_logits=False)[0], file, precision, images)
     if precision != "int8":  # There the logits have no bound.
-        _convert_litert(_endpoint(frozen, with_logits=True), checked, precision, images)
+        _convert_litert(_endpoint(model, with_logits=True)[0], checked, precision, images)
     if labels:
         content = {key: json.loads(value) for key, value in labels.items()}
         file.with_suffix(".labels.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -287,7 +323,7 @@ class Engine(NamedTuple):
     precisions: tuple[str, ...]
     writes_with: tuple[str, ...]  # Modules of the extra of the format's name.
     opens_with: tuple[str, ...]
-    write: Callable  # Of the frozen logits: the file, and one with the logits beside the mask.
+    write: Callable  # Of a model: the file, and one with the logits beside the mask.
     open: Callable  # File, precision -> a function: images -> a dict of the outputs.
 
 
@@ -406,8 +442,8 @@ def _image_spec():
     return tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
 
 
-def _frozen(model):
-    """The logits as a function of constants, in which every map has a known number of channels.
+def _prepared(model):
+    """The model with maps that all have a known number of channels.
 
     TensorFlow forgets the channels behind a padding whose size depends on the image, and LiteRT
     then has no convolution. OpenVINO 2026.4 merges a constant padding with a convolution's own one,
@@ -422,7 +458,7 @@ def _frozen(model):
 
     copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
     copy.set_weights(model.get_weights())
-    return freeze(copy)
+    return copy
 
 
 class _Reshaped:
@@ -431,16 +467,34 @@ class _Reshaped:
         return tf.reshape(y, (*tf.unstack(tf.shape(y)[:3]), x.shape[-1]))
 
 
-def _endpoint(frozen, with_logits):
-    """A function of one image batch: its named outputs are the file's."""
+def _endpoint(model, with_logits, large=math.inf):
+    """A function of one image batch: its named outputs are the file's.
 
-    @tf.function(input_signature=[_image_spec()])
-    def endpoint(image):
-        (logits,) = frozen(image)
+    Weights are constants in it, but for those of more than `large` bytes: it takes these too, and
+    they are put in when it is converted. Converters copy constants so often that VGG16 takes 20 GB.
+
+    Returns:
+        A `tf.function`, and the large weights: arrays by the name of the input.
+    """
+    weights = [v.numpy() for v in (*model.trainable_variables, *model.non_trainable_variables)]
+    trainable = len(model.trainable_variables)
+    kernels = {f"kernel_{i}": w for i, w in enumerate(weights) if w.nbytes > large}
+    specs = [tf.TensorSpec(w.shape, w.dtype, name) for name, w in kernels.items()]
+
+    @tf.function(input_signature=[_image_spec(), *specs])
+    def endpoint(image, *given):
+        given = dict(zip(kernels, given, strict=True))
+        tensors = [
+            given[f"kernel_{i}"] if f"kernel_{i}" in given else tf.constant(w)
+            for i, w in enumerate(weights)
+        ]
+        logits, _ = model.stateless_call(
+            tensors[:trainable], tensors[trainable:], image, training=False
+        )
         mask = {"mask": class_ids(logits)}
         return {**mask, "logits": logits} if with_logits else mask
 
-    return endpoint
+    return endpoint, kernels
 
 
 def _compare(reference, engine, file, checked, precision, images):
