@@ -36,7 +36,7 @@ CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 337, 501), (1, 3, 2000))
 BOUNDS = {"float32": 1e-3, "float16": 1e-2}
 
 COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
-LARGE = 1 << 16  # Bytes of a weight, above which converters are not given it.
+LARGE = 1 << 13  # Bytes of a weight, above which converters are not given it.
 VOID = 255
 
 

@@ -1,6 +1,6 @@
 """A trained model as a SavedModel that TensorFlow Serving takes as it is.
 
-VERSION/saved_model.pb, variables/, fingerprint.pb   what is served: `fcn_keras.signatures`
+VERSION/saved_model.pb, variables/                   what is served: `fcn_keras.signatures`
 VERSION/assets/labels.json                           names and colours of the classes
 VERSION/assets.extra/tf_serving_warmup_requests      what a server runs before it answers
 VERSION/model_card.md                                what it is, and how it was made

@@ -61,28 +61,59 @@ def freeze(model):
         A `tf.ConcreteFunction` of positional images (as `input_signature(model)` flattens, uint8)
         -> a list of flat outputs. Weights are constants of the type that the layers compute in.
     """
-    weights = [
-        [variable.numpy() for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    ]
-
-    @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
-    def logits(*images):
-        constants = [list(map(tf.constant, arrays)) for arrays in weights]
-        outputs, _ = model.stateless_call(*constants, as_input(model, images), training=False)
-        return keras.tree.flatten(outputs)
-
-    function = logits.get_concrete_function()
+    function = _traced(model, tf.constant)
     if not any(_casts(op.node_def) for op in function.graph.get_operations() if op.type == "Cast"):
         return function
     graph = function.graph.as_graph_def()
-    _cast_constants(graph)
-    ends = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
-    needed = [name.split(":")[0] for name in (*ends[0], *ends[1])]
-    graph = tf.compat.v1.graph_util.extract_sub_graph(graph, needed)
+    _cast_constants(graph.node)
     wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), signature=[])
-    inputs, outputs = ([wrapped.graph.get_tensor_by_name(name) for name in names] for names in ends)
+    inputs, outputs = (
+        [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in tensors]
+        for tensors in (function.inputs, function.outputs)
+    )
     return wrapped.prune(inputs, outputs)
+
+
+def outline(model):
+    """As `freeze`, but with zeros for the weights, which take no memory: see `fill`."""
+    return _traced(model, lambda array, name: tf.constant(0, array.dtype, array.shape, name))
+
+
+def fill(nodes, model):
+    """Puts the weights in among the nodes of an `outline`, wherever that has got to.
+
+    So TensorFlow, which copies a graph many times on its way to a file, copies none of them.
+
+    Args:
+        nodes: `NodeDef`s of a graph or a function in it, which are changed.
+        model: what the outline is of.
+    """
+    weights = {name: array for name, array in _named_weights(model)}
+    for node in nodes:
+        if node.op == "Const" and node.name in weights:
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+    _cast_constants(nodes)
+
+
+def _traced(model, constant):
+    """The logits as a graph; `constant` makes a tensor of a weight's array and its name."""
+    weights, trainable = _named_weights(model), len(model.trainable_variables)
+
+    @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
+    def logits(*images):
+        tensors = [constant(array, name=name) for name, array in weights]
+        outputs, _ = model.stateless_call(
+            tensors[:trainable], tensors[trainable:], as_input(model, images), training=False
+        )
+        return keras.tree.flatten(outputs)
+
+    return logits.get_concrete_function()
+
+
+def _named_weights(model):
+    """(name in the graph, array) of each weight, in the order of `stateless_call`."""
+    variables = (*model.trainable_variables, *model.non_trainable_variables)
+    return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
 
 
 def _set_policies(config, policy):
@@ -96,20 +127,31 @@ def _set_policies(config, policy):
             inner["dtype"] = "float32" if stays else policy
 
 
-def _cast_constants(graph):
+def _cast_constants(nodes):
     """Replaces casts of constants to bfloat16 by constants of bfloat16.
 
     TensorFlow itself does not fold constants of more than 10 MB.
     """
-    nodes = {node.name: node for node in graph.node}
-    for node in filter(_casts, graph.node):
-        source = nodes[node.input[0].split(":")[0]]
-        if source.op != "Const":
+    known, sources, cast = {node.name: node for node in nodes}, set(), set()
+    for node in filter(_casts, nodes):
+        source = known.get(node.input[0].split(":")[0])  # None: an argument of a function.
+        if source is None or source.op != "Const":
             continue
         value = tf.make_ndarray(source.attr["value"].tensor).astype(HALF.as_numpy_dtype)
         node.CopyFrom(node_def_pb2.NodeDef(name=node.name, op="Const"))
         node.attr["dtype"].type = HALF.as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        sources.add(source.name)
+        cast.add(f"{node.name}:y:0")  # So a function calls what a cast gives.
+    used = set()
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            used.add(name.split(":")[0].removeprefix("^"))
+            if name in cast:
+                node.input[place] = name.replace(":y:0", ":output:0")
+    for place in reversed(range(len(nodes))):
+        if nodes[place].name in sources - used:
+            del nodes[place]
 
 
 def _casts(node):

@@ -1,13 +1,15 @@
 """SavedModels of `fcn_keras.signatures`: written, and run as TensorFlow Serving runs them."""
 
 import contextlib
+import gc
+import os
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from fcn_keras.frozen import freeze
+from fcn_keras import frozen
 from fcn_keras.prediction import as_input
 from fcn_keras.signatures import signatures
 
@@ -17,14 +19,15 @@ v1 = tf.compat.v1
 def write_constants(model, path, max_pixels):
     """Writes a SavedModel of one graph, in which all signatures call one function of constants.
 
-    `tf.saved_model.save` makes so many copies of them that VGG16 takes 20 GB.
+    They get their values when all else is done: `tf.saved_model.save` makes so many copies of them
+    that VGG16 takes 20 GB.
 
     Args:
         model: a functional `keras.Model`.
         path: the folder, which is made.
         max_pixels: of an encoded image.
     """
-    logits_of, found = freeze(model), {}
+    logits_of, found = frozen.outline(model), {}
     with tf.Graph().as_default() as graph:
         for name, (specs, function) in signatures(model, logits_of, max_pixels).items():
             with tf.name_scope(name):
@@ -36,7 +39,12 @@ def write_constants(model, path, max_pixels):
     builder = v1.saved_model.Builder(str(path))
     with v1.Session(graph=graph) as session:
         builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], found)
-    builder.save()
+    file = Path(os.fsdecode(builder.save()))
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for function in content.meta_graphs[0].graph_def.library.function:
+        frozen.fill(function.node_def, model)
+    file.write_bytes(content.SerializeToString())
+    Path(path, "fingerprint.pb").unlink(missing_ok=True)  # It was of the zeros.
 
 
 def write_variables(model, path, max_pixels):
@@ -99,6 +107,8 @@ def opened(path, signature):
         yield lambda **inputs: session.run(
             outputs, {ends.inputs[name].name: value for name, value in inputs.items()}
         )
+    del loaded, session
+    gc.collect()  # Graphs are cycles, with gigabytes in them.
 
 
 def _specs(tensors):
