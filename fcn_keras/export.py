@@ -8,6 +8,7 @@ VERSION/SHA256SUMS                                   of all of these
 """
 
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -178,9 +179,12 @@ def _compare(model, path, served, max_pixels):
 def _run(path, signature, batches, names):
     """The named outputs of a signature for each batch, in one flat list."""
     with saved_model.opened(path, signature) as run:
-        return [
+        found = [
             outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
         ]
+    del run
+    gc.collect()  # Graphs are cycles, with gigabytes in them.
+    return found
 
 
 def _decoded(masks):

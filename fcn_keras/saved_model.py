@@ -1,7 +1,6 @@
 """SavedModels of `fcn_keras.signatures`: written, and run as TensorFlow Serving runs them."""
 
 import contextlib
-import gc
 import os
 from pathlib import Path
 
@@ -107,8 +106,6 @@ def opened(path, signature):
         yield lambda **inputs: session.run(
             outputs, {ends.inputs[name].name: value for name, value in inputs.items()}
         )
-    del loaded, session
-    gc.collect()  # Graphs are cycles, with gigabytes in them.
 
 
 def _specs(tensors):
