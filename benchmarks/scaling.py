@@ -2,23 +2,24 @@
 
 FCN-8s on VGG16, its weights as constants, in float32: what an exported SavedModel runs. An FCN is
 convolutions, so both should grow like the pixels: a slope of 1 between the logarithms, and the same
-milliseconds a megapixel everywhere. Memory is the most that the process has had, above what it had
-with the model loaded and one pixel predicted. Every table comes from processes of its own, which
+milliseconds a megapixel everywhere. Memory is the most that the process has, above what it has with the
+model loaded and one pixel predicted (Linux alone tells it). Every table comes from processes of its own, which
 may use the cores named and no others.
 
 Run it as `python benchmarks/scaling.py [--head-width 1024] [--backbone vgg16] [--repeats 5]`.
 """
 
 import argparse
+import ctypes
+import gc
 import os
-import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As the command line does.
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def measure(arguments, shapes):
 
     rng, found = np.random.default_rng(0), {}
     masks(tf.zeros((1, 1, 1, 3), tf.uint8))
-    before = most_memory()
+    before = resident("VmRSS", forget=True)
     for count, side in shapes:
         images = tf.constant(rng.integers(0, 256, (count, side, side, 3), "uint8"))
         times = []
@@ -101,13 +102,17 @@ def measure(arguments, shapes):
             start = time.perf_counter()
             masks(images).numpy()
             times.append(time.perf_counter() - start)
-        found[count, side] = statistics.median(times[1:]), most_memory() - before
+        found[count, side] = statistics.median(times[1:]), resident("VmHWM") - before
     return found
 
 
-def most_memory():
-    """MB that this process has had at most; `getrusage` counts them in KiB on Linux."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident(which, *, forget=False):
+    """MB of this process now (VmRSS), or at most (VmHWM) since the last call with `forget`."""
+    if forget:  # What was needed to build the model goes back to the system, and out of the count.
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(Path("/proc/self/status").read_text().split(f"{which}:")[1].split()[0]) / 1024
 
 
 def slope(pixels, values):

@@ -98,8 +98,6 @@ class Precision(StrEnum):
 def main():
     """Runs the command line; a user's mistake gives one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow leaves it off where there is no AVX512, though it is the faster there too.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         app()
     except SystemExit as stop:
