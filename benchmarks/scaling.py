@@ -2,9 +2,9 @@
 
 FCN-8s on VGG16, its weights as constants, in float32: what an exported SavedModel runs. An FCN is
 convolutions, so both should grow like the pixels: a slope of 1 between the logarithms, and the same
-milliseconds a megapixel everywhere. Memory is the most that the process has, above what it has with the
-model loaded and one pixel predicted (Linux alone tells it). Every table comes from processes of its own, which
-may use the cores named and no others.
+milliseconds a megapixel everywhere. Memory is the most that the process has, above what it has with
+the model loaded and one pixel predicted; Linux alone tells it. Every table comes from processes of
+its own, which may use the cores named and no others.
 
 Run it as `python benchmarks/scaling.py [--head-width 1024] [--backbone vgg16] [--repeats 5]`.
 """
