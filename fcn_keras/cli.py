@@ -139,7 +139,7 @@ def quickstart(
         typer.Option(help="The run's folder. [default: runs/quickstart, or -2, -3 ...]"),
     ] = None,
 ):
-    """Trains, evaluates, predicts and exports on built-in data, in under three minutes."""
+    """Trains, evaluates, predicts and exports on built-in data, in one to four minutes."""
     out = out or _free_folder(Path("runs/quickstart"))
     config = _config({"data": "synthetic", "recipe": "quickstart", "devices": 1})  # A tiny net.
     _train(config, out)
