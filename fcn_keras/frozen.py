@@ -79,20 +79,21 @@ def outline(model):
     return _traced(model, lambda array, name: tf.constant(0, array.dtype, array.shape, name))
 
 
-def fill(nodes, model):
-    """Puts the weights in among the nodes of an `outline`, wherever that has got to.
+def fill(graph, model):
+    """Puts the weights into an `outline` that is a function of a graph.
 
     So TensorFlow, which copies a graph many times on its way to a file, copies none of them.
 
     Args:
-        nodes: `NodeDef`s of a graph or a function in it, which are changed.
+        graph: a `GraphDef`, the functions of which are changed.
         model: what the outline is of.
     """
-    weights = {name: array for name, array in _named_weights(model)}
-    for node in nodes:
-        if node.op == "Const" and node.name in weights:
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
-    _cast_constants(nodes)
+    weights = dict(_named_weights(model))
+    for function in graph.library.function:
+        for node in function.node_def:
+            if node.op == "Const" and node.name in weights:
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+        _cast_constants(function.node_def)
 
 
 def _traced(model, constant):

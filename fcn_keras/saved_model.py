@@ -40,8 +40,7 @@ def write_constants(model, path, max_pixels):
         builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], found)
     file = Path(os.fsdecode(builder.save()))
     content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for function in content.meta_graphs[0].graph_def.library.function:
-        frozen.fill(function.node_def, model)
+    frozen.fill(content.meta_graphs[0].graph_def, model)
     file.write_bytes(content.SerializeToString())
     Path(path, "fingerprint.pb").unlink(missing_ok=True)  # It was of the zeros.
 

@@ -198,7 +198,7 @@ def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
 def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
     other, fill = keras.models.clone_model(model), frozen.fill
     other.set_weights([1.1 * weight for weight in model.get_weights()])
-    monkeypatch.setattr(frozen, "fill", lambda nodes, model: fill(nodes, other))
+    monkeypatch.setattr(frozen, "fill", lambda graph, model: fill(graph, other))
     with pytest.raises(ModelError, match="not written: its logits differ"):
         fcn_keras.export(model, tmp_path / "m")
     assert not (tmp_path / "m").exists()
