@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from fcn_keras.agreement import compare
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
-from fcn_keras.frozen import in_precision
+from fcn_keras.frozen import check_functional, in_precision
 from fcn_keras.layers import CeilMaxPooling2D, PadToMultiple
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction import class_ids, input_signature
@@ -387,11 +387,7 @@ def _check_free(path):
 
 
 def _check_model(model):
-    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
-        raise ModelError(
-            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
-            "fcn_keras.load gives take .model."
-        )
+    check_functional(model)
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     if len(shapes) != 2 or shapes[0][-1] != 3 or any(len(shape) != 4 for shape in shapes):
         raise ModelError(

@@ -42,16 +42,21 @@ def in_precision(model, precision):
     """
     if precision not in POLICIES:
         raise ModelError(f"precision={precision!r}: must be one of {', '.join(POLICIES)}.")
-    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
-        raise ModelError(
-            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
-            "fcn_keras.load gives take .model."
-        )
+    check_functional(model)
     config = model.get_config()
     _set_policies(config, POLICIES[precision])
     copy = type(model).from_config(config)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def check_functional(model):
+    """Raises a `ModelError` unless it is a functional `keras.Model`."""
+    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
+        raise ModelError(
+            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
+            "fcn_keras.load gives take .model."
+        )
 
 
 def freeze(model):
