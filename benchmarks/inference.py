@@ -95,7 +95,6 @@ def main():
             if candidate.name in (arguments.only or [candidate.name])
             and candidate.precision in precisions
         ]
-        del models
         rows = {size: [] for size in sizes}
         for candidate in chosen:
             print(f"... {candidate.name}", file=sys.stderr, flush=True)
@@ -185,7 +184,7 @@ def measure_alone(name, folder, images, expected, arguments, environment):
 
 
 def measure_named(name, folder, images, expected, arguments):
-    """There."""
+    """What `measure_alone` runs in its process; `images` begin with the one to calibrate with."""
     models, image = nets(arguments.model), next(iter(images.values()))
     (candidate,) = (one for one in candidates(models, folder, image) if one.name == name)
     run = candidate.make()
