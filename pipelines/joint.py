@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pipelines.errors import DataError
 from pipelines.examples import check_sizes, class_ids
+from pipelines.shutdown import noted_at_exit, stopped_at_exit
 
 
 def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
@@ -41,6 +42,7 @@ def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
     count = _common_length([*pictures, *labels])
     epochs = itertools.count()
 
+    @noted_at_exit
     def order():
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((seed, next(epochs)))
@@ -48,6 +50,7 @@ def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
         flips = rng.random(count) < 0.5 if mirror else np.zeros(count, bool)
         yield from zip(indices, flips, strict=True)
 
+    @stopped_at_exit
     def load(index, is_flipped):
         arrays = _read(pictures, labels, index)
         return [(a[:, ::-1] if is_flipped else a)[np.newaxis] for a in arrays]

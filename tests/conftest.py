@@ -1,17 +1,36 @@
+import ctypes
 import functools
+import gc
 import os
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
-from fcn_keras import cli
+
+def pytest_collection_finish(session):
+    """Leaves all that importing has made out of every later garbage collection."""
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Frees the models of a test after it.
+
+    They are full of reference cycles, and few enough objects that Python would let gigabytes of
+    weights wait. A quick test has made nothing that is worth the search.
+    """
+    started = time.monotonic()
+    result = yield
+    if time.monotonic() - started > 0.25:
+        gc.collect()
+    return result
 
 
 @pytest.fixture
@@ -21,6 +40,8 @@ def rng():
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import keras  # Not above: the process that hands the tests to its workers needs none.
+
     keras.utils.set_random_seed(0)
 
 
@@ -40,19 +61,50 @@ def shared():
     return folder
 
 
-@pytest.fixture
-def fcn_keras_cli(monkeypatch, capfd):
-    """Runs a command as a person types it, in this process: exit status, stdout and stderr."""
+@pytest.fixture(scope="session")
+def run_command():
+    """Runs a command as a person types it, in this process, and returns its exit status."""
+    from fcn_keras import cli
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+            patch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
             cli.main()
             raise SystemExit(0)
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
+        return stop.value.code or 0
 
     return run
+
+
+@pytest.fixture
+def fcn_keras_cli(run_command, capfd):
+    """The same; it returns what was printed too: exit status, stdout and stderr."""
+
+    def run(*arguments):
+        status = run_command(*arguments)
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def signal_stack():
+    """Lets a test send signals to its own process.
+
+    OpenVINO's CPU plugin (2026.4) leaves the thread's alternate signal stack in memory that it has
+    freed, where the next signal would crash the process.
+    """
+
+    class Stack(ctypes.Structure):
+        _fields_ = [
+            ("pointer", ctypes.c_void_p),
+            ("flags", ctypes.c_int),
+            ("size", ctypes.c_size_t),
+        ]
+
+    disabled = Stack(None, 2, 0)  # SS_DISABLE: signals run on the ordinary stack.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None)
 
 
 @pytest.fixture

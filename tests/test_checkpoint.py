@@ -175,7 +175,7 @@ def test_a_script_that_is_broken_off_goes_on_exactly(tmp_path, keep):
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, capfd, number, status):
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, capfd, signal_stack, number, status):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
         user_script(tmp_path, Lightning(3, number), every="2 h")

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -20,7 +19,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import fcn_keras
 import pipelines
-from fcn_keras import cli, cli_report, environment, run_log, run_report, training
+from fcn_keras import cli_report, environment, run_log, run_report, training
 from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import FIGURES
 from fcn_keras.ranking import chosen
@@ -54,7 +53,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(data):
+def finished(data, run_command):
     """A finished run of 24 steps, which the tests must not change."""
     run = data.parent / "run"
     arguments = (
@@ -62,11 +61,7 @@ def finished(data):
         *("--head-width", 16, "--batch-size", 2, "--crop", "32x48", "--learning-rate", 0.01),
         *("--epochs", 12, "--validate-every", 4, "--warmup-steps", 0),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fcn-keras", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-    assert not stop.value.code
+    assert run_command(*arguments) == 0
     return run
 
 

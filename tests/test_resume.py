@@ -1,7 +1,9 @@
 """`fcn-keras train --resume`: what becomes of a run that ends before its end."""
 
+import contextlib
 import csv
 import json
+import os
 import random
 import re
 import shutil
@@ -9,14 +11,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
+import kill_points
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
+from kill_points import MOMENTS
 from PIL import Image
 
 import pipelines
-from fcn_keras import checkpoint_file, outputs
+from fcn_keras import checkpoint_file, outputs, training, transfer
 
 EPOCHS, STEPS = 6, 7
 OPTIONS = (
@@ -49,19 +55,25 @@ def command(*arguments):
     return [sys.executable, "-m", "fcn_keras", "train", *map(str, arguments)]
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture(scope="module")
+def interrupted(folders, tmp_path_factory, run_command):
+    """A run, and by each of `MOMENTS` the folder that a kill would have left there and then."""
+    root = tmp_path_factory.mktemp("whole")
+    with contextlib.ExitStack() as watches:
+        for moment in MOMENTS:
+            copy = partial(shutil.copytree, root / "run", root / moment)
+            watches.enter_context(kill_points.at(moment, copy))
+        status = run_command(
+            "train", "--data", folders / "data.yaml", *OPTIONS, "--out", root / "run"
+        )
+    assert status == 0
+    return root
 
 
 @pytest.fixture(scope="module")
-def whole(folders, tmp_path_factory):
+def whole(interrupted):
     """A run that nothing interrupts."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    options = ("--data", folders / "data.yaml", *OPTIONS)
-    subprocess.run(command(*options, "--out", run), check=True, capture_output=True)
-    return run
+    return interrupted / "run"
 
 
 def assert_same_run(run, whole):
@@ -83,44 +95,71 @@ def last_step(run):
     return max(steps, default=0)
 
 
-@pytest.mark.slow
-def test_a_run_killed_twenty_times_ends_as_one_that_was_not(folders, whole, tmp_path):
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
+    fcn_keras_cli, interrupted, whole, tmp_path, moment
+):
+    run = shutil.copytree(interrupted / moment, tmp_path / "run")
+    assert bool(list(run.glob("checkpoints/.*.tmp"))) == moment.startswith("a checkpoint")
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 0, err
+    assert_same_run(run, whole)
+
+
+@pytest.mark.soak
+def test_a_run_killed_at_every_moment_ends_as_one_that_was_not(folders, whole, tmp_path):
+    options = ("--data", folders / "data.yaml", *OPTIONS, "--resume", tmp_path / "run")
+    for moment in MOMENTS:
+        killed = [sys.executable, kill_points.__file__, moment, *command(*options)[3:]]
+        done = subprocess.run(killed, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, (moment, done.stdout, done.stderr)
+    done = subprocess.run(command(*options), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "run", whole)
+
+
+@pytest.mark.soak
+def test_a_run_killed_at_any_time_ends_as_one_that_was_not(folders, whole, tmp_path):
     run, chance = tmp_path / "run", random.Random(0)
     options = ("--data", folders / "data.yaml", *OPTIONS, "--resume", run)
-    left_half_saved = validations = 0
-    for kill in range(20):
-        process = start(*options)
-        target = 1 + 2 * kill
-        is_validation = kill % 5 == 4
-        if is_validation:  # After the last step of an epoch that is checkpointed.
-            target = (target // STEPS + 1) * STEPS - 1
-        is_save = kill % 5 == 1
-        while process.poll() is None and last_step(run) < target:
+    for kill in range(5):
+        process = subprocess.Popen(command(*options), stdout=subprocess.DEVNULL)
+        while process.poll() is None and last_step(run) < 1 + 6 * kill:
             time.sleep(0.001)
-        if is_save:
-            give_up = time.monotonic() + 0.5
-            while not list(run.glob("checkpoints/.*.tmp")) and time.monotonic() < give_up:
-                pass
-        elif is_validation:
-            time.sleep(chance.uniform(0.1, 0.4))
-        else:
-            time.sleep(chance.uniform(0, 0.02))
+        time.sleep(chance.uniform(0, 0.4))
         process.kill()
-        _, err = process.communicate()
-        assert process.returncode == -signal.SIGKILL, err
-        left_half_saved += bool(list(run.glob("checkpoints/.*.tmp")))
-        validations += is_validation and last_step(run) % STEPS == STEPS - 1
-    assert left_half_saved and validations
+        assert process.wait() == -signal.SIGKILL
     done = subprocess.run(command(*options), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_same_run(run, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["in an epoch", "in a validation", "while it starts"])
-def test_a_signal_saves_and_prints_the_command_that_goes_on(folders, whole, tmp_path, where):
+def test_a_signal_in_a_validation_saves_and_prints_the_command_that_goes_on(
+    fcn_keras_cli, signal_stack, folders, whole, tmp_path
+):
     run = tmp_path / "run"
-    process = start("--data", folders / "data.yaml", *OPTIONS, "--out", run)
+    terminate = partial(os.kill, os.getpid(), signal.SIGTERM)
+    with kill_points.at("a validation runs", terminate):
+        status, _, err = fcn_keras_cli(
+            "train", "--data", folders / "data.yaml", *OPTIONS, "--out", run
+        )
+    assert status == 128 + signal.SIGTERM
+    assert f"and saved. To go on: fcn-keras train --resume {run}" in err
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 0, err
+    assert_same_run(run, whole)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("where", ["in an epoch", "in a validation", "while it starts"])
+def test_a_process_that_gets_a_signal_saves(folders, whole, tmp_path, where):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("--data", folders / "data.yaml", *OPTIONS, "--out", run),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     target = {"in an epoch": 2, "in a validation": STEPS - 1, "while it starts": -1}[where]
     while process.poll() is None and last_step(run) < target:
         time.sleep(0.001)
@@ -178,13 +217,10 @@ def test_other_data_than_the_run_was_begun_with_is_refused(fcn_keras_cli, begun)
     assert "Traceback" not in err
 
 
-def test_a_changed_configuration_does_not_go_with_the_checkpoint(fcn_keras_cli, folders, tmp_path):
-    run = tmp_path / "run"
-    process = start("--data", folders / "data.yaml", *OPTIONS, "--out", run)
-    while process.poll() is None and last_step(run) < 2:
-        time.sleep(0.001)
-    process.kill()
-    process.communicate()
+def test_a_changed_configuration_does_not_go_with_the_checkpoint(
+    fcn_keras_cli, interrupted, tmp_path
+):
+    run = shutil.copytree(interrupted / "a checkpoint has no name yet", tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["options"]["learning_rate"] = 0.1
     (run / "config.yaml").write_text(yaml.safe_dump(config))
@@ -272,39 +308,43 @@ def test_a_disk_without_room_for_checkpoints_is_noticed_before_training(
     assert not (run / "config.yaml").exists()
 
 
-def test_stages_go_on_in_the_stage_that_was_broken_off(fcn_keras_cli, folders, tmp_path):
-    options = ("--data", folders / "data.yaml", *OPTIONS, "--epochs", 1, "--stages", "32,16,8")
-    runs = [tmp_path / name for name in ("whole", "broken")]
-    for run in runs:
-        status, _, err = fcn_keras_cli("train", *options, "--out", run)
-        assert status == 0, err
-    # As if it had been killed in the second stage, before a checkpoint.
-    shutil.rmtree(runs[1] / "8s")
-    for name in ("finished.json", "metrics.json", "model.keras", "16s/finished.json"):
-        (runs[1] / name).unlink()
-    config = yaml.safe_load((runs[1] / "config.yaml").read_text())
-    config["options"]["init_from"] = None
-    config["stages"] = ["fcn32s", "fcn16s", "fcn8s"]
-    (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
-    status, _, err = fcn_keras_cli("train", "--resume", runs[1], "--stages", "32,8")
-    assert status == 2 and "stages was 32,16,8, now 32,8" in err
-    moved = runs[1].rename(tmp_path / "moved")
-    runs[1] = moved
-    status, _, err = fcn_keras_cli("train", "--resume", runs[1])
+@pytest.mark.parametrize("stages", ["32,8", pytest.param("32,16,8", marks=pytest.mark.slow)])
+def test_stages_go_on_in_the_stage_that_was_broken_off(
+    fcn_keras_cli, folders, tmp_path, stages, monkeypatch
+):
+    run, broken = tmp_path / "run", tmp_path / "moved"
+    options = ("--data", folders / "data.yaml", *OPTIONS, "--epochs", 1, "--stages", stages)
+
+    def start_from(model, *args, **kwargs):  # The second stage, before its first checkpoint.
+        if not broken.exists():
+            shutil.copytree(run, broken)
+        return transfer.start_from(model, *args, **kwargs)
+
+    monkeypatch.setattr(training, "start_from", start_from)
+    status, _, err = fcn_keras_cli("train", *options, "--out", run)
     assert status == 0, err
-    ends = [json.loads((run / "finished.json").read_text()) for run in runs]
+    assert {path.parent.name for path in broken.glob("*/finished.json")} == {"32s"}
+    status, _, err = fcn_keras_cli("train", "--resume", broken, "--stages", "16,8")
+    assert status == 2 and f"stages was {stages}, now 16,8" in err
+    status, _, err = fcn_keras_cli("train", "--resume", broken)
+    assert status == 0, err
+    ends = [json.loads((one / "finished.json").read_text()) for one in (run, broken)]
     assert ends[0] == ends[1]
     for name in ("32s", "8s"):
-        assert len(list((runs[1] / name).glob("*.keras"))) == 1
+        assert len(list((broken / name).glob("*.keras"))) == 1
 
 
-def test_out_of_memory_says_what_to_lower(fcn_keras_cli, folders, tmp_path, monkeypatch):
-    import tensorflow as tf
+def raise_exhausted():
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    def far_too_large(*args, **kwargs):
-        return tf.zeros([1 << 50])
 
-    monkeypatch.setattr(tf.data.Dataset, "take", far_too_large)
+@pytest.mark.parametrize(
+    "exhaust",
+    # TensorFlow tries for ten seconds to get what there is not.
+    [raise_exhausted, pytest.param(partial(tf.zeros, [1 << 50]), marks=pytest.mark.slow)],
+)
+def test_out_of_memory_says_what_to_lower(fcn_keras_cli, folders, tmp_path, monkeypatch, exhaust):
+    monkeypatch.setattr(tf.data.Dataset, "take", lambda *args, **kwargs: exhaust())
     run = ("--out", tmp_path / "run")
     status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, *run)
     assert status == 2

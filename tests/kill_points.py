@@ -1,0 +1,48 @@
+"""The moments at which a training is most easily spoilt, found by what it calls then.
+
+Run as `python tests/kill_points.py MOMENT train ...` it is `fcn-keras train ...`, killed there.
+"""
+
+import contextlib
+import os
+import pkgutil
+import signal
+import sys
+from pathlib import Path
+from unittest import mock
+
+# Each is a function, and which of its calls it is: the number, or the name of the file it gets.
+MOMENTS = {
+    "a checkpoint is half saved": ("os.fsync", 19),  # Two calls for each: the tenth checkpoint's.
+    "a checkpoint has no name yet": ("os.replace", "step-0000000012.ckpt"),
+    "a validation runs": ("fcn_keras.checkpoint.Checkpoint.on_test_batch_end", 5),
+    "the best model has no name yet": ("os.replace", "model.keras"),
+    "the run is not marked as finished": ("os.replace", "finished.json"),
+}
+
+
+@contextlib.contextmanager
+def at(moment, action):
+    """Calls `action` when a training of this process comes to that moment for the first time."""
+    name, wanted = MOMENTS[moment]
+    owner, _, attribute = name.rpartition(".")
+    owner, calls = pkgutil.resolve_name(owner), []
+    real = getattr(owner, attribute)
+
+    def watched(*args, **kwargs):
+        calls.append(Path(args[-1]).name if isinstance(wanted, str) else len(calls) + 1)
+        if calls[-1] == wanted and calls.count(wanted) == 1:
+            action()
+        return real(*args, **kwargs)
+
+    with mock.patch.object(owner, attribute, watched):
+        yield
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _, moment, *sys.argv[1:] = sys.argv
+    from fcn_keras import cli
+
+    with at(moment, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        cli.main()
