@@ -18,6 +18,17 @@ GRPC = ["grpcio>=1.60", "protobuf>=5.28"]
 # importlib_resources: tensorflow-datasets imports it and does not ask for it.
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
+# What the quick tests need; "test-all" adds what the tests of the other extras need.
+TEST = [
+    "pytest>=8.2",  # Takes an empty -m for all tests.
+    "pytest-cov>=6.0",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "scikit-learn>=1.5",
+    "ruff>=0.9",
+    *TFDS,
+]
+
 setup(
     name="fcn_keras",
     version=VERSION,
@@ -56,18 +67,8 @@ setup(
         "openvino": OPENVINO,
         "litert": LITERT,
         "grpc": GRPC,
-        "test": [
-            "pytest>=8.0",
-            "hypothesis>=6.100",
-            "scikit-learn>=1.5",
-            "ruff>=0.9",
-            *TFDS,
-            *ONNX,
-            *OPENVINO,
-            *LITERT,
-            *GRPC,
-            "tensorflow-serving-api>=2.19",
-        ],
+        "test": TEST,
+        "test-all": [*TEST, *ONNX, *OPENVINO, *LITERT, *GRPC, "tensorflow-serving-api>=2.19"],
     },
     entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
 )

@@ -2,8 +2,10 @@ import ctypes
 import functools
 import gc
 import os
+import re
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -11,12 +13,30 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from packaging.requirements import Requirement
 from PIL import Image
 
 
 def pytest_collection_finish(session):
     """Leaves all that importing has made out of every later garbage collection."""
     gc.freeze()
+
+
+def pytest_runtest_setup(item):
+    """Skips a test marked `extra(name)` where that extra of the package is not installed."""
+    for mark in item.iter_markers("extra"):
+        if missing := missing_for(*mark.args):
+            pytest.skip(f"extra {mark.args[0]!r} is not installed: {', '.join(missing)}")
+
+
+@functools.cache
+def missing_for(extra):
+    """The packages that an extra asks for and that are not there."""
+    asked = map(Requirement, metadata.requires("fcn_keras"))
+    named = {one.name for one in asked if one.marker and one.marker.evaluate({"extra": extra})}
+    assert named, f"setup.py has no extra {extra!r}"
+    there = {re.sub(r"[-_.]+", "-", one.name.lower()) for one in metadata.distributions()}
+    return sorted(name for name in named if re.sub(r"[-_.]+", "-", name.lower()) not in there)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,6 +105,15 @@ def fcn_keras_cli(run_command, capfd):
         return status, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def weightless():
+    """The test's models get no weights, which for the paper's nets would be half a gigabyte."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default():  # Its variables are never made.
+        yield
 
 
 @pytest.fixture

@@ -64,13 +64,9 @@ def compiled(strategy):
     return model
 
 
-def main(out):
-    team = cluster.from_environment()
-    cluster.meet(team, {})
-    strategy = workers.strategy()
-    model, (train_data, val_data) = compiled(strategy), data()
-    # A callback of worker 1 alone asks to stop.
-    record = Record(STOP_AFTER if team.number == 1 else None)
+def fit(model, record):
+    """Trains by the loop for several machines: the record, and the history."""
+    train_data, val_data = data()
     history = workers.fit(
         model,
         train_data,
@@ -80,7 +76,17 @@ def main(out):
         validation_freq=[2],
         callbacks=[record],
     )
-    found = {"history": history.history, "calls": record.calls}
+    return record, history.history
+
+
+def main(out):
+    team = cluster.from_environment()
+    cluster.meet(team, {})
+    strategy = workers.strategy()
+    model = compiled(strategy)
+    # A callback of worker 1 alone asks to stop.
+    record, history = fit(model, Record(STOP_AFTER if team.number == 1 else None))
+    found = {"history": history, "calls": record.calls}
     found["is_chief"] = workers.is_chief(strategy)
     np.savez(out / f"{team.number}.npz", *model.get_weights())
     try:

@@ -58,7 +58,7 @@ def test_the_real_weights_load(shared, caplog):
     assert np.abs(model.get_layer("block1_conv1").get_weights()[0]).max() > 0.5
 
 
-def test_offline_the_error_says_what_to_download(monkeypatch):
+def test_offline_the_error_says_what_to_download(monkeypatch, weightless):
     def unreachable(fname, origin, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 

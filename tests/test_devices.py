@@ -17,7 +17,8 @@ def run_on(devices, *arguments):
     """Runs the tests of `on_devices.py` where the CPU has so many logical devices."""
     file = Path(__file__).with_name("on_devices.py")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file, *arguments],
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", "-p", "no:cacheprovider", file]
+        + list(arguments),
         cwd=file.parents[1],
         env={**os.environ, "LOGICAL_CPUS": str(devices), "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
@@ -25,9 +26,16 @@ def run_on(devices, *arguments):
     )
 
 
-@pytest.mark.slow
+QUICK = "mean-weights1 or uneven or confusion or counted or several_machines"
+
+
 @pytest.mark.parametrize(
-    ("devices", "chosen"), [(2, ()), (4, ("-k", "one_device and not float16"))]
+    ("devices", "chosen"),
+    [
+        (2, ("-k", QUICK)),
+        pytest.param(2, (), marks=pytest.mark.soak),
+        pytest.param(4, ("-k", "one_device and not float16"), marks=pytest.mark.soak),
+    ],
 )
 def test_on_several_devices_all_is_as_on_one(devices, chosen):
     done = run_on(devices, *chosen)

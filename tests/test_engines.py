@@ -16,6 +16,8 @@ from fcn_keras.evaluation import evaluate
 
 NAMES = ("road", "wall", "sky", "a car")
 PALETTE = np.arange(12, dtype="uint8").reshape(4, 3)
+FORMATS = [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.FORMATS]
+INT8 = FORMATS[1:]  # All but ONNX.
 SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
 
 
@@ -41,7 +43,6 @@ def written(model, images, tmp_path_factory):
     done = {}
 
     def get(format, precision="float32"):
-        _skip_without(format)
         if (format, precision) not in done:
             out = tmp_path_factory.mktemp(format) / f"m{engines.FORMATS[format].ending}"
             done[format, precision] = write_engine(
@@ -58,12 +59,7 @@ def written(model, images, tmp_path_factory):
     return get
 
 
-def _skip_without(format):
-    for module in engines.FORMATS[format].writes_with:
-        pytest.importorskip(module)
-
-
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_masks_are_the_models_at_any_size(format, model, written, rng):
     done = written(format)
     assert done.error < 1e-5
@@ -110,7 +106,7 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_process_without_this_package_gives_the_same_masks(format, model, written, rng, tmp_path):
     path = written(format).path
     image = rng.integers(0, 256, (1, 45, 67, 3), "uint8")
@@ -130,7 +126,7 @@ def test_a_process_without_this_package_gives_the_same_masks(format, model, writ
     assert (mask == fcn_keras.predict(model, image[0])).mean() > 0.999
 
 
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_class_names_and_colours_go_along(format, written):
     path = written(format).path
     if format == "onnx":
@@ -148,7 +144,7 @@ def test_class_names_and_colours_go_along(format, written):
     assert found == {"class_names": list(NAMES), "palette": PALETTE.tolist()}
 
 
-@pytest.mark.parametrize("format", ["openvino", "litert"])
+@pytest.mark.parametrize("format", INT8)
 def test_int8_is_nearly_the_model(format, model, written, images):
     done = written(format, "int8")
     assert done.error is None
@@ -158,6 +154,7 @@ def test_int8_is_nearly_the_model(format, model, written, images):
     assert np.mean(same) > 0.9
 
 
+@pytest.mark.extra("openvino")
 def test_float16_weights_are_smaller(written):
     done, full = written("openvino", "float16"), written("openvino")
     sizes = [w.path.with_suffix(".bin").stat().st_size for w in (done, full)]
@@ -165,27 +162,25 @@ def test_float16_weights_are_smaller(written):
     assert done.agreement > 0.99
 
 
-def test_nothing_but_the_files_is_left(written):
-    for format in engines.FORMATS:
-        path = written(format).path
-        beside = engines.FORMATS[format].beside
-        assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
-            "m" + ending for ending in beside
-        }
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_but_the_files_is_left(format, written):
+    path = written(format).path
+    beside = engines.FORMATS[format].beside
+    assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
+        "m" + ending for ending in beside
+    }
 
 
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_converters_leave_the_terminal_alone(format, model, tmp_path, capfd):
-    _skip_without(format)
     write_engine(model, tmp_path / f"m{engines.FORMATS[format].ending}", format)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_the_reference_geometry_is_kept(format, tmp_path):
     # A constant padding of the image, and resizes whose edges fade: OpenVINO merged the first with
     # the convolution behind it, two pixels short.
-    _skip_without(format)
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.ZeroPadding2D(10)(x)
@@ -197,6 +192,7 @@ def test_the_reference_geometry_is_kept(format, tmp_path):
     assert done.error < 1e-5
 
 
+@pytest.mark.extra("onnx")
 def test_an_engine_is_scored_as_the_model_is(model, written, images, rng):
     batches = [
         (image[None], rng.choice([0, 1, 2, 3, 255], (1, *image.shape[:2])).astype("uint8"))
@@ -250,18 +246,21 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
         write_engine(model, tmp_path / "m.tflite", "litert")
 
 
+@pytest.mark.extra("openvino")
 def test_logits_beyond_the_bound_are_not_published(model, tmp_path, monkeypatch):
-    _skip_without("openvino")
     monkeypatch.setitem(engines.BOUNDS, "float32", 0.0)
     with pytest.raises(ModelError, match="by .* of their largest magnitude; 0 is"):
         write_engine(model, tmp_path / "m.xml", "openvino")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="must be an existing file"):
         open_engine(tmp_path / "no.onnx")
-    _skip_without("onnx")
+
+
+@pytest.mark.extra("onnx")
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "bad.onnx").write_text("no model")
     with pytest.raises(ModelError, match="bad.onnx: cannot be opened"):
         open_engine(tmp_path / "bad.onnx")

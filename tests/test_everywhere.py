@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from test_engines import _skip_without
+from test_engines import FORMATS
 from test_models import randomise_scores
 
 import fcn_keras
@@ -51,9 +51,8 @@ def test_a_saved_model(model, images, masks, tmp_path, freeze):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), mask)
 
 
-@pytest.mark.parametrize("format", engines.FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_other_engines(model, images, masks, tmp_path, format):
-    _skip_without(format)
     path = tmp_path / f"m{engines.FORMATS[format].ending}"
     engines.write_engine(model, path, format)
     run = engines.open_engine(path, precision="f32" if format == "openvino" else None)

@@ -264,7 +264,9 @@ def test_a_layer_of_one_s_own_can_be_declared_pointwise(monkeypatch):
     assert receptive_field(model) == (5, 1, 0)
 
 
-@pytest.mark.parametrize(("build", "size"), [(AlexNet, 355), (GoogLeNet, 907)])
+@pytest.mark.parametrize(
+    ("build", "size"), [pytest.param(AlexNet, 355, marks=pytest.mark.slow), (GoogLeNet, 907)]
+)
 def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
     # Table 1. GoogLeNet's 907 counts its average pooling, 6 * 32 pixels, which its FCN leaves out.
     assert receptive_field(fcn_keras.convolutionalize(build()))[:2] == (size, 32)

@@ -84,13 +84,13 @@ def test_score_layers_start_at_zero_so_that_a_finer_net_starts_as_the_coarser_on
     assert np.asarray(fine(image)).any()
 
 
-def test_layers_of_the_top_are_named_as_in_the_reference():
+def test_layers_of_the_top_are_named_as_in_the_reference(weightless):
     names = {layer.name for layer in fcn_keras.FCN8s(3, backbone="vgg16", weights=None).layers}
     assert {"fc6", "fc7", "score_fr", "score_pool4", "score_pool3"} <= names
     assert {"upscore2", "upscore_pool4", "upscore8", "block1_conv1", "block5_conv3"} <= names
 
 
-def test_the_paper_s_fcn_vgg16_has_134_million_parameters():
+def test_the_paper_s_fcn_vgg16_has_134_million_parameters(weightless):
     model = fcn_keras.FCN32s(21, weights=None)
     assert round(model.count_params() / 1e6) == 134  # Table 1
 

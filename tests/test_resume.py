@@ -95,7 +95,16 @@ def last_step(run):
     return max(steps, default=0)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "a checkpoint is half saved",
+        pytest.param("a checkpoint has no name yet", marks=pytest.mark.slow),
+        "a validation runs",
+        pytest.param("the best model has no name yet", marks=pytest.mark.slow),
+        "the run is not marked as finished",
+    ],
+)
 def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
     fcn_keras_cli, interrupted, whole, tmp_path, moment
 ):

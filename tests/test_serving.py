@@ -25,8 +25,10 @@ import fcn_keras
 from fcn_keras import client, serving_messages
 from fcn_keras.errors import ConfigError, ServingError
 
-grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
-pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is not installed")
+pytestmark = pytest.mark.extra("test-all")
+MISSING = "extra 'test-all' is not installed"
+grpc = pytest.importorskip("grpc", reason=MISSING)
+pytest.importorskip("tensorflow_serving", reason=MISSING)
 
 import serving  # noqa: E402
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # noqa: E402

@@ -61,11 +61,10 @@ def rounded(value):
     return pytest.approx(value, rel=2e-5) if isinstance(value, float) else value
 
 
-@pytest.mark.slow
-def test_two_workers_train_as_one_process(tmp_path):
-    both, logs = start_two(Path(on_workers.__file__), tmp_path, folder=tmp_path, name="worker")
-    record = on_workers.Record(on_workers.STOP_AFTER)
+def fitted():
+    """What the workers train, by Keras' own `fit` in this process."""
     model = on_workers.compiled(tf.distribute.get_strategy())
+    record = on_workers.Record(on_workers.STOP_AFTER)
     train_data, val_data = on_workers.data()
     history = model.fit(
         train_data(start=(0, 0)),
@@ -77,6 +76,23 @@ def test_two_workers_train_as_one_process(tmp_path):
         shuffle=False,
         verbose=0,
     )
+    return model, record, history.history
+
+
+def test_the_loop_of_workers_calls_and_computes_what_fit_does():
+    expected, record, history = fitted()
+    model = on_workers.compiled(tf.distribute.get_strategy())
+    own, own_history = on_workers.fit(model, on_workers.Record(on_workers.STOP_AFTER))
+    assert own.calls == rounded(record.calls)
+    assert own_history == rounded(history)
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@pytest.mark.soak
+def test_two_workers_train_as_one_process(tmp_path):
+    both, logs = start_two(Path(on_workers.__file__), tmp_path, folder=tmp_path, name="worker")
+    model, record, history = fitted()
     for process, log in zip(both, logs, strict=True):
         assert process.wait(timeout=240) == 0, log.read_text()
 
@@ -93,7 +109,7 @@ def test_two_workers_train_as_one_process(tmp_path):
     assert calls[1] == rounded(calls[0])
     # Seven images, one on each of two workers: four steps.
     assert [call[0] for call in found[0]["calls"]].count("on_test_batch_end") == 4
-    assert found[0]["history"] == rounded(history.history)
+    assert found[0]["history"] == rounded(history)
     assert [one["is_chief"] for one in found] == [True, False]
     assert found[0]["not_the_same"].startswith("number: not the same on all workers; here its ")
     assert found[0]["not_the_same"] != found[1]["not_the_same"]
@@ -106,7 +122,7 @@ TRAIN = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_when_a_worker_is_killed_the_others_end_and_all_go_on(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     both, logs = start_two(*TRAIN, "--resume", broken, folder=tmp_path, name="broken")
