@@ -3,8 +3,8 @@ import functools
 import gc
 import os
 import re
+import resource
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,32 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from packaging.requirements import Requirement
 from PIL import Image
+
+# Files of tests that run on one worker: what the large nets take TensorFlow never gives back, and
+# each process beside the workers takes half a gigabyte.
+TOGETHER = {
+    "vgg16": ("applications", "backbones", "caffe", "classifiers", "decoder", "geometry", "models")
+    + ("reference_geometry", "transfer", "convolutionalize"),
+    "processes": ("devices", "lazy", "shutdown"),
+}
+GROUPS = {f"test_{name}": group for group, names in TOGETHER.items() for name in names}
+GROWTH = 16_384  # KB of a process's peak memory.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keeps the tests of a file, or of several files, on one worker.
+
+    What `--dist loadgroup` is for, but pytest 9.2 and xdist 3.8 do not understand each other there.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(nodeid.split("::")[0]).stem
+            return GROUPS.get(file, file)
+
+    return ByFile(config, log)
 
 
 def pytest_collection_finish(session):
@@ -41,16 +67,23 @@ def missing_for(extra):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item, nextitem):
-    """Frees the models of a test after it.
+    """Frees the models of a test that took more memory than there was, and of a file's tests.
 
     They are full of reference cycles, and few enough objects that Python would let gigabytes of
-    weights wait. A quick test has made nothing that is worth the search.
+    weights wait.
     """
-    started = time.monotonic()
+    before = peak_memory()
     result = yield
-    if time.monotonic() - started > 0.25:
+    is_last = nextitem is None or nextitem.path != item.path
+    if is_last or peak_memory() > before + GROWTH:
         gc.collect()
+    if is_last:
+        gc.freeze()  # What TensorFlow keeps of the graphs makes every later search longer.
     return result
+
+
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @pytest.fixture

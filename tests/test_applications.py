@@ -155,7 +155,7 @@ def test_no_convolution_needs_xla():
     assert convolutions and all(layer.groups == 1 for layer in convolutions)
 
 
-@pytest.mark.parametrize("name", THEIRS)
+@pytest.mark.parametrize("name", NETS)
 def test_offline_the_error_names_the_file_and_the_option(name, monkeypatch, weightless):
     def unreachable(fname, origin, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")

@@ -291,7 +291,7 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         status, _, err = fcn_keras_cli(
             "train", "--data", two_folders / "data.yaml", "--out", two_folders / name, *TINY,
-            *("--epochs", 2, "--batch-size", 2, "--crop", "32x32", "--seed", seed),
+            *("--epochs", 1, "--batch-size", 2, "--crop", "32x32", "--seed", seed),
             *("--precision", "float32", "--learning-rate", 0.01, "--warmup-steps", 0),
         )  # fmt: skip
         assert status == 0, err
@@ -337,12 +337,13 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
 )
 def test_mistakes_get_one_line_and_status_2(fcn_keras_cli, two_folders, arguments, message):
     base = ("--data", two_folders / "data.yaml", "--out", two_folders / "run", "--batch-size", 2)
-    options = ("--head-width", 16) if "--weights" in arguments else TINY
+    options = ("--backbone", "mobilenet_v2") if "--weights" in arguments else TINY
     status, _, err = fcn_keras_cli("train", *base, *options, *arguments)
     assert status == 2
     assert message in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_the_papers_stages_and_one_more_by_hand(fcn_keras_cli, two_folders):
     data, run = ("--data", two_folders / "data.yaml"), two_folders / "run"
     base = ("train", *data, *TINY, "--recipe", "heavy", "--iterations", 3)

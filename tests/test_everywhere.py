@@ -38,7 +38,7 @@ def masks(model, images):
     return [fcn_keras.predict(model, image) for image in images]
 
 
-@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_saved_model(model, images, masks, tmp_path, freeze):
     version = fcn_keras.export(model, tmp_path / "m", freeze=freeze)
     with saved_model.opened(version, "serving_default") as run:

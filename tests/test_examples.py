@@ -27,6 +27,7 @@ def test_fit(tmp_path):
     assert list((tmp_path / "run" / "tensorboard" / "validation").iterdir())
 
 
+@pytest.mark.slow
 def test_convolutionalize():
     result = subprocess.run(
         [sys.executable, EXAMPLES / "convolutionalize.py"], capture_output=True, text=True

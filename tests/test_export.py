@@ -19,6 +19,20 @@ def model():
     return randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
 
 
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """Exports the model once with each set of options."""
+    done = {}
+
+    def get(**options):
+        key = tuple(options.items())
+        if key not in done:
+            done[key] = fcn_keras.export(model, tmp_path_factory.mktemp("models") / "m", **options)
+        return done[key]
+
+    return get
+
+
 def test_versions_are_counted_and_never_replaced(model, tmp_path):
     (tmp_path / "street" / "7").mkdir(parents=True)
     (tmp_path / "street" / "7" / "keep").touch()
@@ -28,9 +42,8 @@ def test_versions_are_counted_and_never_replaced(model, tmp_path):
     assert (tmp_path / "street" / "7" / "keep").exists()
 
 
-def test_the_signature_is_what_a_client_is_told(model, tmp_path):
-    version = fcn_keras.export(model, tmp_path / "m")
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+def test_the_signature_is_what_a_client_is_told(exported):
+    signature = load(exported())["serving_default"]
     (image,) = signature.structured_input_signature[1].values()
     assert (image.name, image.dtype, image.shape.as_list()) == (
         "image",
@@ -42,8 +55,8 @@ def test_the_signature_is_what_a_client_is_told(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_without_this_package_gives_the_same_masks(model, tmp_path, rng):
-    version = fcn_keras.export(model, tmp_path / "m")
+def test_a_process_without_this_package_gives_the_same_masks(model, exported, tmp_path, rng):
+    version = exported()
     images = rng.integers(0, 256, (2, 45, 67, 3), "uint8")
     np.save(tmp_path / "images.npy", images)
     code = (
@@ -80,8 +93,8 @@ def decode(masks):
 
 
 @pytest.mark.parametrize("options", [{}, {"freeze": False}, {"precision": "bfloat16"}])
-def test_all_signatures_speak_of_the_same_masks(model, tmp_path, rng, options):
-    served = load(fcn_keras.export(model, tmp_path / "m", **options))
+def test_all_signatures_speak_of_the_same_masks(model, exported, rng, options):
+    served = load(exported(**options))
     assert set(served) == {"serving_default", "encoded", "logits", "confidence"}
     images = tf.constant(rng.integers(0, 256, (2, 45, 67, 3), "uint8"))
     mask = served["serving_default"](image=images)["mask"]
@@ -100,15 +113,15 @@ def test_all_signatures_speak_of_the_same_masks(model, tmp_path, rng, options):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_a_frozen_version_has_no_variables(model, tmp_path):
-    for freeze, count in ((True, 0), (False, len(model.variables))):
-        loaded = tf.saved_model.load(str(fcn_keras.export(model, tmp_path / "m", freeze=freeze)))
+def test_a_frozen_version_has_no_variables(model, exported):
+    for options, count in (({}, 0), ({"freeze": False}, len(model.variables))):
+        loaded = tf.saved_model.load(str(exported(**options)))
         assert len(getattr(loaded, "variables_of_the_model", ())) == count
-        assert bool(loaded.signatures["serving_default"].variables) == (not freeze)
+        assert bool(loaded.signatures["serving_default"].variables) == bool(count)
 
 
-def test_images_of_one_request_may_differ_in_size(model, tmp_path, rng):
-    encoded = load(fcn_keras.export(model, tmp_path / "m"))["encoded"]
+def test_images_of_one_request_may_differ_in_size(model, exported, rng):
+    encoded = load(exported())["encoded"]
     images = [rng.integers(0, 256, (*size, 3), "uint8") for size in ((1, 1), (31, 31), (3, 200))]
     files = tf.stack([tf.io.encode_png(image) for image in images])
     for mask, image in zip(decode(encoded(image_bytes=files)["mask_bytes"]), images, strict=True):

@@ -27,8 +27,8 @@ def test_help_does_not_load_tensorflow():
     "imports",
     [
         "import fcn_keras, keras",
-        "import keras, fcn_keras",
-        "import fcn_keras, tensorflow, keras",
+        pytest.param("import keras, fcn_keras", marks=pytest.mark.slow),
+        pytest.param("import fcn_keras, tensorflow, keras", marks=pytest.mark.slow),
         "import fcn_keras, importlib.util; importlib.util.find_spec('keras'); import keras",
     ],
 )
