@@ -21,7 +21,7 @@ from PIL import Image
 TOGETHER = {
     "vgg16": ("applications", "backbones", "caffe", "classifiers", "decoder", "geometry", "models")
     + ("reference_geometry", "transfer", "convolutionalize"),
-    "processes": ("devices", "lazy", "shutdown"),
+    "processes": ("devices", "lazy", "shutdown", "evaluation"),
 }
 GROUPS = {f"test_{name}": group for group, names in TOGETHER.items() for name in names}
 GROWTH = 16_384  # KB of a process's peak memory.

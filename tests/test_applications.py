@@ -141,7 +141,7 @@ def test_under_bfloat16_the_net_computes_in_it_and_the_logits_do_not(name):
     assert logits.shape == (2, 33, 70, 3) and logits.dtype == "float32"
 
 
-def test_layers_have_the_same_names_in_every_model():
+def test_layers_have_the_same_names_in_every_model(weightless):
     first, second = (
         [layer.name for layer in fcn_keras.FCN16s(3, backbone="convnext_tiny", weights=None).layers]
         for _ in range(2)
@@ -149,7 +149,7 @@ def test_layers_have_the_same_names_in_every_model():
     assert first == second
 
 
-def test_no_convolution_needs_xla():
+def test_no_convolution_needs_xla(weightless):
     model = fcn_keras.FCN32s(3, backbone="convnext_tiny", weights=None)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert convolutions and all(layer.groups == 1 for layer in convolutions)

@@ -15,12 +15,13 @@ from fcn_keras.recipes import TrainConfig, resolve
 
 def run_on(devices, *arguments):
     """Runs the tests of `on_devices.py` where the CPU has so many logical devices."""
+    machine = {"LOGICAL_CPUS": str(devices), "CUDA_VISIBLE_DEVICES": "-1"}
     file = Path(__file__).with_name("on_devices.py")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", "-p", "no:cacheprovider", file]
         + list(arguments),
         cwd=file.parents[1],
-        env={**os.environ, "LOGICAL_CPUS": str(devices), "CUDA_VISIBLE_DEVICES": "-1"},
+        env={**os.environ, "PYTEST_ADDOPTS": "", **machine},
         capture_output=True,
         text=True,
     )

@@ -164,14 +164,14 @@ def test_padding_to_a_multiple_and_cropping_back_are_seen_where_the_size_is_know
 @pytest.mark.parametrize(
     ("name", "size"), [("VGG16", 212), ("MobileNet", 315), ("ResNet50", 483), ("InceptionV3", 1311)]
 )
-def test_published_fields_come_out(name, size):
+def test_published_fields_come_out(weightless, name, size):
     # Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019.
     trunk = getattr(keras.applications, name)(weights=None, include_top=False)
     assert receptive_field(trunk)[:2] == (size, 32)
 
 
 @pytest.mark.parametrize("build", fcn_keras.MODELS.values())
-def test_the_paper_s_field_of_vgg16_is_that_of_the_coarsest_scores(build):
+def test_the_paper_s_field_of_vgg16_is_that_of_the_coarsest_scores(weightless, build):
     model = build(21, weights=None, head_width=8)
     field = receptive_field(model)
     assert (field.size, field.stride) == (404, 32)  # Table 1

@@ -1,5 +1,6 @@
 """A process ends when its script does, with its own status, whatever tf.data is still reading."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,11 @@ def script(data, dataset="train", iterators=1, end=""):
 def run(*arguments):
     """Status and standard error output of a Python process, which has a minute."""
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=60
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.returncode, done.stderr
 
