@@ -1,10 +1,9 @@
-"""Ends the Python work of `tf.data` before the interpreter ends.
+"""Stops tf.data's calls into Python before the interpreter shuts down.
 
-As long as an iterator is alive, TensorFlow's threads call our Python functions ahead of need. A
-thread that waits for Python's lock while the interpreter finalizes never gets it, and the process
-hangs or aborts, whatever its exit status should have been. So at exit every function that reads
-examples starts to raise, TensorFlow fills its buffers at once, and the exit waits until its threads
-are idle.
+While an iterator is alive, TensorFlow's threads call our Python functions ahead of need. A thread
+that waits for the GIL during shutdown never gets it, and the process hangs or aborts, whatever its
+exit status should have been. So an exit hook makes every function that reads examples fail, waits
+until TensorFlow's threads are idle, and only then lets the shutdown go on.
 """
 
 import atexit
@@ -12,26 +11,26 @@ import functools
 import threading
 import time
 
-QUIET = 0.1  # Seconds without a call after which TensorFlow's threads are taken to be idle.
-PATIENCE = 30.0  # Seconds for a call that is running, such as one that reads from a slow disk.
+QUIET = 0.1  # Seconds without a call, after which TensorFlow's threads count as idle.
+PATIENCE = 30.0  # Seconds to wait for running calls, such as one that reads from a slow disk.
 
 
 def stopped_at_exit(load):
-    """Makes a function that a data set maps over its elements safe to run until the process ends.
+    """Wraps a function that reads examples, so that it fails once the process is about to end.
 
     Args:
-        load: what `tf.numpy_function` calls.
+        load: the function that `tf.numpy_function` calls inside `Dataset.map`.
 
     Returns:
-        The same function; it fails once the interpreter is about to end.
+        The wrapped function.
     """
 
     @functools.wraps(load)
     def call(*args):
         with _calls:
             if _calls.are_over:
-                # Of all exceptions only this one is not logged with its traceback. Inside `map` it
-                # is an error all the same, not the end of the data.
+                # TensorFlow logs a traceback for every exception but this one. Inside `map` it is
+                # still an error for whoever reads the data set, not the end of the data.
                 raise StopIteration(
                     "DataError: the process that makes the batches is ending. If it is `fcn-keras "
                     "data serve`, start it again and resume the training (--resume)."
@@ -42,13 +41,14 @@ def stopped_at_exit(load):
 
 
 def noted_at_exit(order):
-    """Makes a generator of numbers, which cost nothing to make, known to the wait at exit.
+    """Wraps a generator, so that the exit hook waits until TensorFlow stops asking for items.
 
     Args:
-        order: what `tf.data.Dataset.from_generator` takes, a function without arguments.
+        order: the function without arguments that `tf.data.Dataset.from_generator` takes. Its items
+            must be cheap to make: it is not stopped.
 
     Returns:
-        The same function.
+        The wrapped function.
     """
 
     @functools.wraps(order)
@@ -62,7 +62,7 @@ def noted_at_exit(order):
 
 
 class _Calls:
-    """The calls of TensorFlow's threads."""
+    """Counts the calls that TensorFlow's threads make."""
 
     def __init__(self):
         self.are_over = False
@@ -78,7 +78,7 @@ class _Calls:
             self._last = time.monotonic()
 
     def end(self):
-        """Lets calls fail from now on, and waits until none has come for a moment."""
+        """Makes calls fail from now on, and waits until none has come for a moment."""
         self.are_over = True
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up and not self._is_quiet():

@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from packaging.requirements import Requirement
 from PIL import Image
 
-# Files of tests that run on one worker: what the large nets take TensorFlow never gives back, and
-# each process beside the workers takes half a gigabyte.
+# Test files that share a worker. TensorFlow never returns the memory that large networks took, and
+# every process beside the workers takes half a gigabyte: one worker each pays for that.
 TOGETHER = {
     "vgg16": ("applications", "backbones", "caffe", "classifiers", "decoder", "geometry", "models")
     + ("reference_geometry", "transfer", "convolutionalize"),
@@ -31,7 +31,7 @@ GROWTH = 16_384  # KB of a process's peak memory.
 def pytest_xdist_make_scheduler(config, log):
     """Keeps the tests of a file, or of several files, on one worker.
 
-    What `--dist loadgroup` is for, but pytest 9.2 and xdist 3.8 do not understand each other there.
+    `--dist loadgroup` is meant for that, but xdist 3.8 ignores the groups under pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -44,12 +44,12 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_finish(session):
-    """Leaves all that importing has made out of every later garbage collection."""
+    """Exempts everything that the imports have made from garbage collection."""
     gc.freeze()
 
 
 def pytest_runtest_setup(item):
-    """Skips a test marked `extra(name)` where that extra of the package is not installed."""
+    """Skips a test marked `extra(name)` if that extra of the package is not installed."""
     for mark in item.iter_markers("extra"):
         if missing := missing_for(*mark.args):
             pytest.skip(f"extra {mark.args[0]!r} is not installed: {', '.join(missing)}")
@@ -57,7 +57,7 @@ def pytest_runtest_setup(item):
 
 @functools.cache
 def missing_for(extra):
-    """The packages that an extra asks for and that are not there."""
+    """The packages of an extra that are not installed."""
     asked = map(Requirement, metadata.requires("fcn_keras"))
     named = {one.name for one in asked if one.marker and one.marker.evaluate({"extra": extra})}
     assert named, f"setup.py has no extra {extra!r}"
@@ -67,10 +67,10 @@ def missing_for(extra):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item, nextitem):
-    """Frees the models of a test that took more memory than there was, and of a file's tests.
+    """Frees models after each file, and after each test that raised the peak memory.
 
-    They are full of reference cycles, and few enough objects that Python would let gigabytes of
-    weights wait.
+    Models are full of reference cycles. They have few objects, so Python's own garbage collection
+    would let gigabytes of weights pile up.
     """
     before = peak_memory()
     result = yield
@@ -78,7 +78,7 @@ def pytest_runtest_protocol(item, nextitem):
     if is_last or peak_memory() > before + GROWTH:
         gc.collect()
     if is_last:
-        gc.freeze()  # What TensorFlow keeps of the graphs makes every later search longer.
+        gc.freeze()  # TensorFlow keeps some graphs for good; never scan them again.
     return result
 
 
@@ -131,7 +131,7 @@ def run_command():
 
 @pytest.fixture
 def fcn_keras_cli(run_command, capfd):
-    """The same; it returns what was printed too: exit status, stdout and stderr."""
+    """Like `run_command`, but returns exit status, stdout and stderr."""
 
     def run(*arguments):
         status = run_command(*arguments)
@@ -142,10 +142,10 @@ def fcn_keras_cli(run_command, capfd):
 
 @pytest.fixture
 def weightless():
-    """The test's models get no weights, which for the paper's nets would be half a gigabyte."""
+    """Models that the test builds get no weights; the paper's take half a gigabyte."""
     import tensorflow as tf
 
-    with tf.Graph().as_default():  # Its variables are never made.
+    with tf.Graph().as_default():  # Variables in it are never initialised.
         yield
 
 
@@ -153,8 +153,8 @@ def weightless():
 def signal_stack():
     """Lets a test send signals to its own process.
 
-    OpenVINO's CPU plugin (2026.4) leaves the thread's alternate signal stack in memory that it has
-    freed, where the next signal would crash the process.
+    OpenVINO's CPU plugin (2026.4) leaves the alternate signal stack pointing to memory that it has
+    freed, and the next signal crashes the process.
     """
 
     class Stack(ctypes.Structure):

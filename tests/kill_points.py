@@ -1,6 +1,6 @@
-"""The moments at which a training is most easily spoilt, found by what it calls then.
+"""Moments at which a kill could spoil a training, each given by a function that is called then.
 
-Run as `python tests/kill_points.py MOMENT train ...` it is `fcn-keras train ...`, killed there.
+`python tests/kill_points.py MOMENT train ...` runs `fcn-keras train ...` and kills it there.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-# Each is a function, and which of its calls it is: the number, or the name of the file it gets.
+# A function, and which of its calls: its number, or the name of the file in its last argument.
 MOMENTS = {
     "a checkpoint is half saved": ("os.fsync", 19),  # Two calls for each: the tenth checkpoint's.
     "a checkpoint has no name yet": ("os.replace", "step-0000000012.ckpt"),
@@ -23,7 +23,7 @@ MOMENTS = {
 
 @contextlib.contextmanager
 def at(moment, action):
-    """Calls `action` when a training of this process comes to that moment for the first time."""
+    """Calls `action` when a training in this process first reaches that moment."""
     name, wanted = MOMENTS[moment]
     owner, _, attribute = name.rpartition(".")
     owner, calls = pkgutil.resolve_name(owner), []

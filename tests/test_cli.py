@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -278,6 +279,28 @@ def test_a_process_of_its_own_opens_a_model(two_folders, untrained):
         "warning: every pixel is predicted as 'ground': the model is untrained, its backbone was "
         "never initialised, or it was trained on other classes."
     ]
+
+
+COMMANDS = (
+    ("data", "init", "train", "--out", "own.yaml"),
+    ("data", "check", "data.yaml"),
+    ("train", "--data", "data.yaml", "--out", "run", *TINY, "--epochs", "1", "--crop", "32x32"),
+    ("evaluate", "run", "--data", "data.yaml"),
+    ("predict", "run", "val/images", "--out", "masks"),
+    ("calibrate", "run", "--data", "data.yaml", "--out", "calibrated.keras"),
+    ("export", "run", "--out", "saved"),
+    ("report", "run"),
+    ("experiment", "iu-bounds", "--data", "data.yaml"),
+)
+
+
+@pytest.mark.slow
+def test_each_command_runs_as_it_is_installed(two_folders):
+    program = Path(sys.executable).with_name("fcn-keras")
+    for command in COMMANDS:
+        done = subprocess.run([program, *command], capture_output=True, text=True, cwd=two_folders)
+        assert done.returncode == 0, (command, done.stderr)
+        assert all(line.startswith("warning: ") for line in done.stderr.splitlines()), done.stderr
 
 
 def test_help_names_the_defaults(fcn_keras_cli):

@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
-    """Exports the model once with each set of options."""
+    """Exports the model, once for each set of options."""
     done = {}
 
     def get(**options):

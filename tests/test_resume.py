@@ -57,7 +57,7 @@ def command(*arguments):
 
 @pytest.fixture(scope="module")
 def interrupted(folders, tmp_path_factory, run_command):
-    """A run, and by each of `MOMENTS` the folder that a kill would have left there and then."""
+    """A finished run, and for each of `MOMENTS` what a kill at that moment would have left."""
     root = tmp_path_factory.mktemp("whole")
     with contextlib.ExitStack() as watches:
         for moment in MOMENTS:
