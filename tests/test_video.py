@@ -235,7 +235,11 @@ def test_ctrl_c_ends_a_folder_with_whole_files_only(saved, tmp_path, rng):
         )
     command = [sys.executable, "-m", "fcn_keras", "predict", saved, tmp_path / "in"]
     run = subprocess.Popen(
-        [*command, "--out", tmp_path / "out"], stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--out", tmp_path / "out"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # What a shell starts in the background ignores SIGINT, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/[0-9]*.png")) and time.monotonic() < deadline:
