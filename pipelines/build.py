@@ -21,7 +21,7 @@ from pipelines.decode import read_image, read_size
 from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.memory import keep_freed_memory
-from pipelines.shutdown import noted_at_exit, stopped_at_exit
+from pipelines.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.split import IGNORE
 
 
@@ -202,7 +202,7 @@ def _dataset(order, count, load, shape):
 
     keep_freed_memory()
     numbers = tf.TensorSpec(shape[:1], tf.int64)
-    ds = tf.data.Dataset.from_generator(noted_at_exit(order), output_signature=(numbers, numbers))
+    ds = tf.data.Dataset.from_generator(ended_at_exit(order), output_signature=(numbers, numbers))
     ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
     ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
     return ds.prefetch(tf.data.AUTOTUNE)

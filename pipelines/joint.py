@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipelines.errors import DataError
 from pipelines.examples import check_sizes, class_ids
-from pipelines.shutdown import noted_at_exit, stopped_at_exit
+from pipelines.shutdown import ended_at_exit, stopped_at_exit
 
 
 def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
@@ -42,7 +42,7 @@ def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
     count = _common_length([*pictures, *labels])
     epochs = itertools.count()
 
-    @noted_at_exit
+    @ended_at_exit
     def order():
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((seed, next(epochs)))

@@ -4,6 +4,9 @@ While an iterator is alive, TensorFlow's threads call our Python functions ahead
 that waits for the GIL during shutdown never gets it, and the process hangs or aborts, whatever its
 exit status should have been. So an exit hook makes every function that reads examples fail, waits
 until TensorFlow's threads are idle, and only then lets the shutdown go on.
+
+Exit hooks run last in, first out: one that still reads batches must be registered after this module
+has been imported.
 """
 
 import atexit
@@ -32,20 +35,19 @@ def stopped_at_exit(load):
                 # TensorFlow logs a traceback for every exception but this one. Inside `map` it is
                 # still an error for whoever reads the data set, not the end of the data.
                 raise StopIteration(
-                    "DataError: the process that makes the batches is ending. If it is `fcn-keras "
-                    "data serve`, start it again and resume the training (--resume)."
+                    "DataError: the process is ending and reads no more examples. If it was "
+                    "`fcn-keras data serve`, start it again and resume the training (--resume)."
                 )
             return load(*args)
 
     return call
 
 
-def noted_at_exit(order):
-    """Wraps a generator, so that the exit hook waits until TensorFlow stops asking for items.
+def ended_at_exit(order):
+    """Wraps a generator of what to read, so that it ends once the process is about to end.
 
     Args:
-        order: the function without arguments that `tf.data.Dataset.from_generator` takes. Its items
-            must be cheap to make: it is not stopped.
+        order: the function without arguments that `tf.data.Dataset.from_generator` takes.
 
     Returns:
         The wrapped function.
@@ -55,8 +57,10 @@ def noted_at_exit(order):
     def items():
         for item in order():
             with _calls:
-                pass
+                is_last = _calls.are_over
             yield item
+            if is_last:  # Reading this item fails: the error reaches the reader before the end.
+                return
 
     return items
 

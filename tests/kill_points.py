@@ -1,6 +1,6 @@
 """Moments at which a kill could spoil a training, each given by a function that is called then.
 
-`python tests/kill_points.py MOMENT train ...` runs `fcn-keras train ...` and kills it there.
+`python tests/kill_points.py "a validation runs" train ...` runs `fcn-keras train ...` and kills it.
 """
 
 import contextlib

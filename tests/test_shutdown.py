@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from pipelines.shutdown import PATIENCE
 
 TIMES = 10  # Without the hook at exit, a few of ten ended by themselves.
 
@@ -44,8 +47,10 @@ TRAIN = (
     "train_dataset(split, batch_size=2, augmentation=pipelines.Augmentation((64, 64)), "
     "seed=number, start=(0, 0))"
 )
+IGNORING = f"{TRAIN}.ignore_errors().prefetch(4)"  # Asks for more after each error.
 DATASETS = {
     "train": TRAIN,
+    "ignoring": IGNORING,
     "eval": "eval_dataset(split)",
     "joint": "joint_dataset({'image': split}, {'mask': split})",
 }
@@ -73,9 +78,17 @@ def test_a_script_ends_with_its_own_status_while_batches_are_read(slow_to_read):
     assert "Traceback" not in err
 
 
+def test_a_reader_that_ignores_errors_does_not_delay_the_end(slow_to_read):
+    began = time.monotonic()
+    status, err = run("-c", script(slow_to_read, "ignoring"))
+    assert (status, "Traceback" in err) == (0, False), err
+    assert time.monotonic() - began < PATIENCE
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    ("dataset", "iterators"), [("train", 1), ("train", 5), ("eval", 2), ("joint", 2)]
+    ("dataset", "iterators"),
+    [("train", 1), ("train", 5), ("ignoring", 1), ("eval", 2), ("joint", 2)],
 )
 def test_every_script_ends(slow_to_read, dataset, iterators):
     assert_all_end(0, "-c", script(slow_to_read, dataset, iterators))
