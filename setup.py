@@ -20,7 +20,7 @@ TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
 # What the quick tests need; "test-all" adds what the tests of the other extras need.
 TEST = [
-    "pytest>=8.2",  # Takes an empty -m for all tests.
+    "pytest>=8.0",
     "pytest-cov>=6.0",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",

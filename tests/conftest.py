@@ -169,6 +169,33 @@ def signal_stack():
         ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None)
 
 
+@pytest.fixture(scope="session")
+def write_folders(tmp_path_factory):
+    """Writes a user's own data set of PNG files, {train, val}/{images, masks} and data.yaml.
+
+    `write(counts, draw)` takes the number of images of each split and a function that draws an
+    image and its mask of three classes; it returns the folder.
+    """
+
+    def write(counts, draw):
+        root = tmp_path_factory.mktemp("data")
+        for split, count in counts.items():
+            for kind in ("images", "masks"):
+                (root / split / kind).mkdir(parents=True)
+            for number in range(count):
+                for kind, array in zip(("images", "masks"), draw(), strict=True):
+                    path = root / split / kind / f"{number}.png"
+                    Image.fromarray(array).save(path, compress_level=1)
+        (root / "data.yaml").write_text(
+            "train: {images: train/images, masks: train/masks}\n"
+            "val: {images: val/images, masks: val/masks}\n"
+            "classes: [ground, road, car]\n"
+        )
+        return root
+
+    return write
+
+
 @pytest.fixture
 def two_folders(tmp_path):
     """A user's own data set of three classes: {train, val}/{images, masks} and data.yaml."""

@@ -65,7 +65,7 @@ def compiled(strategy):
 
 
 def fit(model, record):
-    """Trains by the loop for several machines: the record, and the history."""
+    """Trains by the loop for several machines, with `record` as callback; returns the history."""
     train_data, val_data = data()
     history = workers.fit(
         model,
@@ -76,7 +76,7 @@ def fit(model, record):
         validation_freq=[2],
         callbacks=[record],
     )
-    return record, history.history
+    return history.history
 
 
 def main(out):
@@ -85,8 +85,8 @@ def main(out):
     strategy = workers.strategy()
     model = compiled(strategy)
     # A callback of worker 1 alone asks to stop.
-    record, history = fit(model, Record(STOP_AFTER if team.number == 1 else None))
-    found = {"history": history, "calls": record.calls}
+    record = Record(STOP_AFTER if team.number == 1 else None)
+    found = {"history": fit(model, record), "calls": record.calls}
     found["is_chief"] = workers.is_chief(strategy)
     np.savez(out / f"{team.number}.npz", *model.get_weights())
     try:

@@ -101,7 +101,7 @@ def test_a_file_with_top_fills_the_same_layers(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", THEIRS)
 def test_training_changes_all_layers(name, rng):
     model = randomised(fcn_keras.FCN8s(3, backbone=name, weights=None))
     image = rng.uniform(0, 255, (2, 40, 50, 3)).astype("float32")

@@ -32,23 +32,16 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(write_folders):
     """A user's own data set: 14 images to train on, 12 to validate on."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for split, count in (("train", 2 * STEPS), ("val", 12)):
-        for kind in ("images", "masks"):
-            (root / split / kind).mkdir(parents=True)
-        for number in range(count):
-            mask = rng.integers(0, 3, (5, 7), "uint8").repeat(8, axis=0).repeat(8, axis=1)
-            image = np.repeat(mask[..., None] * 80, 3, axis=-1) + rng.integers(0, 40, (40, 56, 3))
-            Image.fromarray(image.astype("uint8")).save(root / split / f"images/{number}.png")
-            Image.fromarray(mask).save(root / split / f"masks/{number}.png")
-    (root / "data.yaml").write_text(
-        "train: {images: train/images, masks: train/masks}\n"
-        "val: {images: val/images, masks: val/masks}\n"
-        "classes: [ground, road, car]\n"
-    )
-    return root
+    rng = np.random.default_rng(0)
+
+    def draw():
+        mask = rng.integers(0, 3, (5, 7), "uint8").repeat(8, axis=0).repeat(8, axis=1)
+        image = np.repeat(mask[..., None] * 80, 3, axis=-1) + rng.integers(0, 40, (40, 56, 3))
+        return image.astype("uint8"), mask
+
+    return write_folders({"train": 2 * STEPS, "val": 12}, draw)
 
 
 def command(*arguments):
@@ -95,15 +88,11 @@ def last_step(run):
     return max(steps, default=0)
 
 
+SLOW = ("a checkpoint has no name yet", "the best model has no name yet")  # Much like the others.
+
+
 @pytest.mark.parametrize(
-    "moment",
-    [
-        "a checkpoint is half saved",
-        pytest.param("a checkpoint has no name yet", marks=pytest.mark.slow),
-        "a validation runs",
-        pytest.param("the best model has no name yet", marks=pytest.mark.slow),
-        "the run is not marked as finished",
-    ],
+    "moment", [pytest.param(m, marks=pytest.mark.slow if m in SLOW else ()) for m in MOMENTS]
 )
 def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
     fcn_keras_cli, interrupted, whole, tmp_path, moment

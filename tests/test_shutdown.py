@@ -8,31 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipelines.shutdown import PATIENCE
 
-TIMES = 10  # Without the hook at exit, a few of ten ended by themselves.
+TIMES = 10  # Without the exit hook, half of ten ended by themselves.
 
 
 @pytest.fixture(scope="module")
-def slow_to_read(tmp_path_factory):
-    """Six images that take so long to decode that TensorFlow's threads are always reading."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for split in ("train", "val"):
-        for kind in ("images", "masks"):
-            (root / split / kind).mkdir(parents=True)
-        for number in range(6):
-            image = rng.integers(0, 256, (900, 900, 3), "uint8")
-            Image.fromarray(image).save(root / split / f"images/{number}.png", compress_level=1)
-            mask = Image.fromarray(image[..., 0] % 3)
-            mask.save(root / split / f"masks/{number}.png", compress_level=1)
-    (root / "data.yaml").write_text(
-        "train: {images: train/images, masks: train/masks}\n"
-        "val: {images: val/images, masks: val/masks}\n"
-        "classes: [ground, road, car]\n"
-    )
-    return root / "data.yaml"
+def slow_to_read(write_folders):
+    """Images that take so long to decode that TensorFlow's threads are always reading."""
+    rng = np.random.default_rng(0)
+
+    def draw():
+        image = rng.integers(0, 256, (900, 900, 3), "uint8")
+        return image, image[..., 0] % 3
+
+    return write_folders({"train": 6, "val": 6}, draw) / "data.yaml"
 
 
 BATCHES = """
