@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (HERE / "fcn_keras/__init__.py").read_text("utf-8"), re.MULTILINE
+    r'^__version__ = "(.+)"$', (HERE / "fcn_keras/_version.py").read_text("utf-8"), re.MULTILINE
 )[1]
 # What the exports to other engines need, each tested with the versions named.
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
@@ -37,7 +37,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fcn_keras*", "pipelines*"]),
-    package_data={"fcn_keras": ["templates/*"], "pipelines": ["templates/*.html"]},
+    package_data={
+        "fcn_keras.reporting": ["templates/*"],
+        "fcn_keras.serving": ["templates/*"],
+        "pipelines.checking": ["templates/*"],
+    },
     package_dir={"": "."},
     python_requires=">=3.11",
     install_requires=[
@@ -57,6 +61,7 @@ setup(
         "pyyaml>=6.0",
         "typer>=0.15",
         "rich>=13.0",
+        "wrapt>=1.15",  # TensorFlow needs it too.
         "matplotlib>=3.9",
         "tensorboard>=2.20",
     ],
@@ -70,5 +75,5 @@ setup(
         "test": TEST,
         "test-all": [*TEST, *ONNX, *OPENVINO, *LITERT, *GRPC, "tensorflow-serving-api>=2.19"],
     },
-    entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli:main"]},
+    entry_points={"console_scripts": ["fcn-keras = fcn_keras.cli.main:main"]},
 )

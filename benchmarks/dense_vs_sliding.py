@@ -46,7 +46,7 @@ def vgg16():
 
 def alexnet():
     """Window 227, stride 32."""
-    from fcn_keras.classifiers import AlexNet
+    from fcn_keras.models.classifiers.alexnet import AlexNet
 
     return AlexNet(weights=None)
 

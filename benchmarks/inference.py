@@ -36,11 +36,11 @@ import numpy as np
 import tensorflow as tf
 
 import fcn_keras
-from fcn_keras import engines
 from fcn_keras.errors import ConfigError
-from fcn_keras.frozen import freeze, in_precision
-from fcn_keras.prediction import class_ids
-from fcn_keras.training import resolve_precision
+from fcn_keras.prediction.frozen import freeze, in_precision
+from fcn_keras.prediction.predict_image import class_ids
+from fcn_keras.serving.writers import engines
+from fcn_keras.training.run import resolve_precision
 from pipelines import read_image
 
 WIDTH = 4096

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 import pipelines
-from pipelines.augment import seed_and_apply, transform
+from pipelines.batches.augment import seed_and_apply, transform
 
 BATCH = 8
 CORES = len(os.sched_getaffinity(0))

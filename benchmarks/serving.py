@@ -1,10 +1,11 @@
 """Requests a second of a served model, and what a change of version does to them.
 
-The server is the tests' stand-in for TensorFlow Serving (`tests/serving.py`: the same graph in a
-session, behind the same gRPC interface) in a process of its own; clients are threads with
-`fcn_keras.client`, each waiting for its mask before it sends the next image. Images are JPEG files
-of mixed sizes. After half of the requests a second version is published under the server's eyes.
-No request may fail, and memory at the end should be that of the middle.
+The server is the tests' stand-in for TensorFlow Serving (`tests/helpers/model_server.py`:
+the same graph in a session, behind the same gRPC interface) in a process of its own; clients are
+threads with `fcn_keras.serving.client`, each waiting for its mask before it sends the next image.
+Images are JPEG files of mixed sizes. After half of the requests a second version is
+published under the server's eyes. No request may fail, and memory at the end should be that of the
+middle.
 
 Run it as `python benchmarks/serving.py [--model RUN] [--requests 1000] [--clients 8]`.
 """
@@ -27,9 +28,9 @@ import numpy as np
 from PIL import Image
 
 import fcn_keras
-from fcn_keras import client
+from fcn_keras.serving import client
 
-SERVER = Path(__file__).parents[1] / "tests" / "serving.py"
+SERVER = Path(__file__).parents[1] / "tests" / "helpers" / "model_server.py"
 SIZES = [(120, 160), (31, 31), (240, 320), (337, 501), (3, 2000), (360, 480)]
 
 

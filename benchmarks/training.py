@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from fcn_keras.recipes import resolve
+from fcn_keras.runs.recipes import resolve
 
 NETS = {"head4096": ("default", 21), "camvid": ("camvid", 11)}  # Recipe, number of classes.
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # Width and convolutions of a block.
@@ -159,7 +159,7 @@ class Ours:
         import keras
         import tensorflow as tf
 
-        from fcn_keras.training import build_model, compile_model, resolve_precision
+        from fcn_keras.training.run import build_model, compile_model, resolve_precision
 
         self.used = resolve_precision(config.precision)
         keras.config.set_dtype_policy(self.used)

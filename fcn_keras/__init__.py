@@ -1,11 +1,68 @@
 """Fully Convolutional Networks for Semantic Segmentation, for Keras 3 and TensorFlow 2.
 
-Names are imported when they are first used, so that `fcn-keras --help` need not load TensorFlow.
+Names are imported when they are first used (PEP 562), so that `fcn-keras --help` does not load
+TensorFlow.
 """
 
-from fcn_keras._lazy import make_lazy, register_with_keras
+import importlib
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from fcn_keras import _registration  # noqa: F401 - Keras finds our layers in saved models.
+from fcn_keras._version import __version__
+
+if TYPE_CHECKING:
+    from fcn_keras.errors import FcnKerasError
+    from fcn_keras.evaluation.evaluate import evaluate, report
+    from fcn_keras.geometry.receptive_field import receptive_field
+    from fcn_keras.layers.fcn import BilinearUpsampling
+    from fcn_keras.losses import MaskedCrossentropy
+    from fcn_keras.metrics import ConfusionMatrix, figures
+    from fcn_keras.models.backbones import BACKBONES, MEANS
+    from fcn_keras.models.classifiers.alexnet import AlexNet
+    from fcn_keras.models.classifiers.googlenet import GoogLeNet
+    from fcn_keras.models.decoder import Stream
+    from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
+    from fcn_keras.models.saving import load
+    from fcn_keras.optimizers import AdamW, CaffeSGD
+    from fcn_keras.prediction.predict_image import overlay, predict
+    from fcn_keras.runs.recipes import RECIPES, TrainConfig
+    from fcn_keras.serving.export import export
+    from fcn_keras.surgery.convolutionalize import convolutionalize
+    from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
+    from fcn_keras.training.checkpoint import Checkpoint
+    from fcn_keras.training.run import train
+
+_HOMES = {
+    "AdamW": "optimizers",
+    "AlexNet": "models.classifiers.alexnet",
+    "BACKBONES": "models.backbones",
+    "BilinearUpsampling": "layers.fcn",
+    "CaffeSGD": "optimizers",
+    "Checkpoint": "training.checkpoint",
+    "ConfusionMatrix": "metrics",
+    "FCN8s": "models.fcn",
+    "FCN16s": "models.fcn",
+    "FCN32s": "models.fcn",
+    "FcnKerasError": "errors",
+    "GoogLeNet": "models.classifiers.googlenet",
+    "MEANS": "models.backbones",
+    "MODELS": "models.fcn",
+    "MaskedCrossentropy": "losses",
+    "RECIPES": "runs.recipes",
+    "Stream": "models.decoder",
+    "TrainConfig": "runs.recipes",
+    "convolutionalize": "surgery.convolutionalize",
+    "evaluate": "evaluation.evaluate",
+    "export": "serving.export",
+    "figures": "metrics",
+    "load": "models.saving",
+    "overlay": "prediction.predict_image",
+    "predict": "prediction.predict_image",
+    "receptive_field": "geometry.receptive_field",
+    "report": "evaluation.evaluate",
+    "shift_and_stitch": "surgery.shift_and_stitch",
+    "train": "training.run",
+}
 
 __all__ = [
     "BACKBONES",
@@ -13,6 +70,7 @@ __all__ = [
     "MODELS",
     "RECIPES",
     "AdamW",
+    "AlexNet",
     "BilinearUpsampling",
     "CaffeSGD",
     "Checkpoint",
@@ -21,9 +79,11 @@ __all__ = [
     "FCN16s",
     "FCN32s",
     "FcnKerasError",
+    "GoogLeNet",
     "MaskedCrossentropy",
     "Stream",
     "TrainConfig",
+    "__version__",
     "convolutionalize",
     "evaluate",
     "export",
@@ -37,31 +97,12 @@ __all__ = [
     "train",
 ]
 
-make_lazy(
-    __name__,
-    {
-        "backbones": ["BACKBONES", "MEANS"],
-        "caffe": [],
-        "checkpoint": ["Checkpoint"],
-        "classifiers": [],
-        "client": [],
-        "convolutionalize": ["convolutionalize"],
-        "decoder": ["Stream"],
-        "devices": [],
-        "errors": ["FcnKerasError"],
-        "evaluation": ["evaluate", "report"],
-        "export": ["export"],
-        "geometry": ["receptive_field"],
-        "layers": ["BilinearUpsampling"],
-        "loading": ["load"],
-        "losses": ["MaskedCrossentropy"],
-        "metrics": ["ConfusionMatrix", "figures"],
-        "models": ["MODELS", "FCN8s", "FCN16s", "FCN32s"],
-        "optimizers": ["AdamW", "CaffeSGD"],
-        "prediction": ["overlay", "predict"],
-        "recipes": ["RECIPES", "TrainConfig"],
-        "shift_and_stitch": ["shift_and_stitch"],
-        "training": ["train"],
-    },
-)
-register_with_keras(__name__, ["layers", "losses", "metrics", "optimizers", "zoom"])
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 """`python -m fcn_keras` is `fcn-keras`."""
 
-from fcn_keras.cli import main
+from fcn_keras.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from pipelines.decode import read_image, read_orientation
 from pipelines.errors import DataError
+from pipelines.files.images import read_image, read_orientation
 from pipelines.split import IGNORE, colour_codes, colour_of
 
 EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.

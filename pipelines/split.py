@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import read_image, read_mask
 from pipelines.errors import DataError
+from pipelines.files.images import read_image, read_mask
 
 IGNORE = 255  # The label that counts nowhere, in every data set.
 

@@ -16,14 +16,18 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from packaging.requirements import Requirement
 from PIL import Image
 
-# Test files that share a worker. TensorFlow never returns the memory that large networks took, and
-# every process beside the workers takes half a gigabyte: one worker each pays for that.
+# Test files and folders that share a worker. TensorFlow never returns the memory that large
+# networks took, and every process beside the workers takes half a gigabyte: one worker each pays
+# for that.
 TOGETHER = {
-    "vgg16": ("applications", "backbones", "caffe", "classifiers", "decoder", "geometry", "models")
-    + ("reference_geometry", "transfer", "convolutionalize"),
-    "processes": ("devices", "lazy", "shutdown", "evaluation"),
+    "large networks": ("models/", "geometry/", "surgery/"),
+    "processes": (
+        "batches/test_shutdown.py",
+        "distribution/test_devices.py",
+        "evaluation/test_evaluate.py",
+        "test_package.py",
+    ),
 }
-GROUPS = {f"test_{name}": group for group, names in TOGETHER.items() for name in names}
 GROWTH = 16_384  # KB of a process's peak memory.
 
 
@@ -37,8 +41,9 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = Path(nodeid.split("::")[0]).stem
-            return GROUPS.get(file, file)
+            file = nodeid.split("::")[0].removeprefix("tests/")
+            groups = (name for name, files in TOGETHER.items() if file.startswith(files))
+            return next(groups, file)
 
     return ByFile(config, log)
 
@@ -117,7 +122,7 @@ def shared():
 @pytest.fixture(scope="session")
 def run_command():
     """Runs a command as a person types it, in this process, and returns its exit status."""
-    from fcn_keras import cli
+    from fcn_keras.cli import main as cli
 
     def run(*arguments):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from nets import randomise_scores
 from PIL import Image
-from test_engines import FORMATS
-from test_models import randomise_scores
 
 import fcn_keras
-from fcn_keras import engines, saved_model
+from fcn_keras.serving import saved_model
+from fcn_keras.serving.writers import engines
 from pipelines import read_image
 
 ODD_SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
@@ -51,7 +51,9 @@ def test_a_saved_model(model, images, masks, tmp_path, freeze):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), mask)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format", [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.FORMATS]
+)
 def test_other_engines(model, images, masks, tmp_path, format):
     path = tmp_path / f"m{engines.FORMATS[format].ending}"
     engines.write_engine(model, path, format)

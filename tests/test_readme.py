@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from fcn_keras import cli
+from fcn_keras.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

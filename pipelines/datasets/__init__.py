@@ -1,1 +1,1 @@
-"""Data sets: files -> examples. A reader is `read(data_dir, split) -> Split`."""
+"""One module for each data set: its files become a `Split`."""

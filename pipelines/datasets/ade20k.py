@@ -7,8 +7,8 @@ A mask holds 1..150 for the classes and 0 for what is none of them, which is voi
 are one less than the benchmark's numbers.
 """
 
+from pipelines.datasets.lists import data_root, paired
 from pipelines.errors import DataError
-from pipelines.lists import data_root, paired
 from pipelines.split import IGNORE, Split, distinct_palette
 
 FOLDERS = {"train": "training", "val": "validation"}

@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from pipelines.datasets.lists import data_root, existing, paired, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, paired, read_lines
 from pipelines.split import IGNORE, Example, Split, plain_values
 
 SPLITS = ("train", "val", "test")

@@ -9,8 +9,8 @@ no labelIds, its masks are the labelTrainIds that Cityscapes' own scripts make.
 
 import numpy as np
 
+from pipelines.datasets.lists import data_root, paired
 from pipelines.errors import DataError
-from pipelines.lists import data_root, paired
 from pipelines.split import IGNORE, Split, plain_values
 
 SPLITS = ("train", "val")

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import read_image as read_picture
-from pipelines.decode import read_mask as read_png
+from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, read_lines
-from pipelines.mat import read_mat
+from pipelines.files.images import read_image as read_picture
+from pipelines.files.images import read_mask as read_png
+from pipelines.files.matlab import read_mat
 from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval", "test")

@@ -11,9 +11,9 @@ follows which of them are the 59. All others, and 0, are class 0, which is train
 import re
 
 from pipelines.datasets import voc
+from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, read_lines
-from pipelines.mat import read_mat
+from pipelines.files.matlab import read_mat
 from pipelines.split import Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval")

@@ -9,10 +9,10 @@ of VOC's val. Masks hold 0..20, VOC's classes, without void: a border belongs to
 
 from pathlib import Path
 
-from pipelines import decode
+from pipelines.datasets.lists import existing, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import existing, read_lines
-from pipelines.mat import read_mat
+from pipelines.files import images
+from pipelines.files.matlab import read_mat
 from pipelines.split import Example
 
 FOLDERS = ("benchmark_RELEASE/dataset", "dataset", "SBD", ".")
@@ -53,7 +53,7 @@ def read_mask(source):
     """Reads a mask of SBD, a MATLAB file, or of VOC, a PNG; see `decode.read_mask`."""
     if isinstance(source, Path) and source.suffix == ".mat":
         return read_mat(source, "GTcls", "Segmentation")
-    return decode.read_mask(source)
+    return images.read_mask(source)
 
 
 def _root(data_dir):

@@ -16,9 +16,9 @@ line takes the place of TestSet1.txt or of the rest.
 from functools import partial
 from pathlib import PurePosixPath
 
+from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, read_lines
-from pipelines.mat import read_mat
+from pipelines.files.matlab import read_mat
 from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval", "test")

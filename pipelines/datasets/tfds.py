@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.datasets import cityscapes, voc
-from pipelines.decode import read_mask
 from pipelines.errors import DataError
-from pipelines.records import Record, index_records
+from pipelines.files.images import read_mask
+from pipelines.files.tfrecord import Record, index_records
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
 PREFIX = "tfds:"

@@ -20,8 +20,8 @@ The counts are those of the whole data sets; the splits are computed from the li
 from functools import partial
 
 from pipelines.datasets import sbd
+from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
-from pipelines.lists import data_root, existing, read_lines
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
 SPLITS = ("train", "val", "trainval")

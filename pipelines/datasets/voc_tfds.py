@@ -10,7 +10,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-import pipelines
+from pipelines.datasets import voc
+from pipelines.errors import raise_all
 from pipelines.examples import read_example
 
 
@@ -48,7 +49,8 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(folder, split) for split in ("train", "val")}
 
     def _generate_examples(self, folder, split):
-        examples = pipelines.read(f"voc{self.builder_config.name}", split, folder)
+        examples = voc.read(int(self.builder_config.name), folder, split)
+        raise_all(examples.faults)
         for index, example in enumerate(examples.examples):
             _, mask = read_example(examples, index)
             yield (

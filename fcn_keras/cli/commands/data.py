@@ -1,0 +1,213 @@
+"""The commands `fcn-keras data ...`: look at a data set before training, serve it to trainings."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fcn_keras import outputs
+from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
+
+app = typer.Typer(help="Look at a data set before training on it; serve it to trainings.")
+SHOWN = 20  # Faults of one kind.
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Holds images and masks, in folders below it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
+    ] = None,
+):
+    """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
+
+    Nothing is written into the folder.
+    """
+    from pipelines.discovery import folders, write_yaml
+
+    out = write_yaml.destination(folder, out)
+    found = folders.find(folder)
+    with progress_bar(f"reading the masks of {folder}", len(found.masks)) as advance:
+        made = write_yaml.describe(found, out, advance)
+    with out.open("x", encoding="utf-8") as file:
+        file.write(made.text)
+    _show_description(found, made, out)
+
+
+@app.command()
+def check(
+    data: Annotated[
+        str, typer.Argument(help="A data set's name, as for train --data, or a YAML file.")
+    ],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder that holds the data set's files.")
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="May be repeated. [default: train, val and, if there is one, test]"),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page with pictures and their masks."),
+    ] = None,
+):
+    """Reads every image and mask, and lists all faults; the exit status is 2 if there are any.
+
+    Nothing of the data set is changed.
+    """
+    import pipelines
+    from pipelines.checking import diagnosis
+
+    if json is not None:
+        outputs.check_file("--json", json, ".json")
+    if report is not None:
+        outputs.check_file("--report", report, ".html")
+    found = diagnosis.diagnose(
+        lambda name: pipelines.read(data, name, data_dir, keep_faults=True),
+        data,
+        splits=split,
+        watch=progress_bar,
+    )
+    _show_diagnosis(found)
+    if json is not None:
+        outputs.write_json(json, diagnosis.to_json(found))
+    if report is not None:
+        from pipelines.checking.report import render
+
+        with progress_bar("drawing the report", None):
+            outputs.write_text(report, render(found))
+        console.print(f"report: {report}", soft_wrap=True)
+    if found.faults:
+        raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    data: Annotated[str, typer.Argument(help="As for train --data; the files must be here too.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder that holds the data set's files.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="What trainings train on.")] = "train",
+    port: Annotated[
+        int, typer.Option(min=1, max=65533, help="The first of three ports in a row.")
+    ] = 5050,
+    host: Annotated[
+        str | None,
+        typer.Option(help="By which trainings reach this machine. [default: its own name]"),
+    ] = None,
+):
+    """Makes training batches for `train --data-service`: reads, crops, changes colours.
+
+    Serves any number of trainings until Ctrl-C. Whoever reaches the ports can read the images.
+    """
+    import_tensorflow()
+    import pipelines
+    from pipelines.batches import service
+
+    examples = pipelines.read(data, split, data_dir, keep_faults=True)
+    server = service.Server(examples, port, host)
+    console.print(
+        f"{examples.name}, {len(examples)} examples, at ports {port} to {port + 2}. Train with "
+        f"--data-service grpc://{server.host}:{port}",
+        soft_wrap=True,
+    )
+    server.wait()
+
+
+def _show_diagnosis(found):
+    """Splits, classes, warnings and faults, the last being what is to be seen last."""
+    from pipelines.checking.examine import grouped
+
+    table = Table("split", "examples", "with faults", "sizes: height x width", "void")
+    for one in found.findings:
+        table.add_row(
+            _last_word(one.split.name),
+            f"{len(one.split):,}",
+            f"{len(one.bad):,}",
+            _sizes(one.sizes),
+            f"{one.void_share:.1%}",
+        )
+    console.print(found.data, soft_wrap=True)
+    console.print(table)
+    _show_classes(found.findings)
+    print_warnings(found.warnings)
+    for kind, errors in grouped(found.faults).items():
+        print(f"\n{kind}: {len(errors)}", file=sys.stderr)
+        for error in errors[:SHOWN]:
+            print(f"  {error}", file=sys.stderr)
+        if len(errors) > SHOWN:
+            print(f"  and {len(errors) - SHOWN} more (--json FILE has all)", file=sys.stderr)
+    if found.faults:
+        count = len(found.faults)
+        print(f"\n{count} fault{'s' * (count > 1)}.", file=sys.stderr)
+    else:
+        console.print("no faults")
+
+
+def _show_classes(findings):
+    """The share of each class in the labelled pixels of each split, and how many images have it."""
+    table = Table("class")
+    for one in findings:
+        table.add_column(f"{_last_word(one.split.name)}: pixels", justify="right")
+        table.add_column("images", justify="right")
+    for class_id, name in enumerate(findings[0].split.class_names):
+        cells = []
+        for one in findings:
+            share = one.class_pixels[class_id] / max(one.class_pixels.sum(), 1)
+            cells += [f"{share:.2%}", f"{one.images[class_id]:,}"]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def _last_word(name):
+    """Of "camvid train" the split's own name, which leaves more room in a table."""
+    return name.split()[-1]
+
+
+def _sizes(sizes):
+    """In words: how many sizes, from which to which, height by width."""
+    found = {size for size in sizes if size}
+    if not found:
+        return "-"
+    heights, widths = zip(*found, strict=True)
+    if len(found) == 1:
+        return f"{heights[0]} x {widths[0]}"
+    return f"{len(found)}, {min(heights)} x {min(widths)} to {max(heights)} x {max(widths)}"
+
+
+def _show_description(layout, made, out):
+    """What `data init` has found, and what to do next."""
+    for split, part in layout.parts.items():
+        listed = f", those in {part.listing}" if part.listing else ""
+        suffix = f" (NAME{part.suffix})" if part.suffix else ""
+        console.print(
+            f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}{suffix}"
+            f"{listed}",
+            soft_wrap=True,
+        )
+    total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
+    table = Table("class", "in the masks", "pixels", "masks")
+    for entry in (*made.classes, *made.ignored):
+        name = entry.name if entry in made.classes else "(ignored)"
+        table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    for note in made.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for fault in made.faults:
+        print(f"warning: {fault}", file=sys.stderr)
+    console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
+    console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
+    # As many steps as on CamVid, for which the recipe was made.
+    epochs = min(400, max(6, round(24 * 367 / made.train_images)))
+    console.print(
+        f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
+        f"--out {shlex.quote(str(Path('runs') / out.stem))}",
+        soft_wrap=True,
+    )

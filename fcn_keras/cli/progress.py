@@ -1,0 +1,78 @@
+"""What a person sees while a model trains: a bar on a terminal, else one line an epoch."""
+
+import time
+
+import keras
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fcn_keras.cli.terminal import duration
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """A line an epoch: loss, mean IU, images/s, time left; a progress bar too, on a terminal."""
+
+    def __init__(self, console, steps, epochs):
+        """Prints to a Rich console; `steps` and `epochs` are those of the whole run."""
+        super().__init__()
+        self.console, self.epochs, self.steps = console, epochs, steps
+
+    def on_train_begin(self, logs=None):
+        """Says what is trained, and starts the bar and the clock."""
+        self.console.print(f"training {self.model.name}", highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.begun, self.done = time.perf_counter(), 0
+        self.task = self.bar.add_task("training", total=self.steps, loss="-")
+        self.bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        self.done += 1
+        self.bar.update(self.task, advance=1, loss=loss_text(logs["loss"]))
+
+    def on_test_begin(self, logs=None):
+        """Says that the bar stands still for a reason."""
+        self.bar.update(self.task, description="validating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's line."""
+        self.bar.update(self.task, description="training")
+        left = (time.perf_counter() - self.begun) / self.done * (self.steps - self.done)
+        validation = (
+            f"  val loss {loss_text(logs['val_loss'])}  val mean IU {logs['val_mean_iou']:.3f}"
+            if "val_loss" in logs
+            else ""
+        )
+        self.console.print(
+            f"epoch {epoch + 1}/{self.epochs}  loss {loss_text(logs['loss'])}"
+            f"  mean IU {logs['mean_iou']:.3f}{validation}"
+            f"  {logs['images_per_second']:.1f} images/s  {duration(left)} left",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def on_train_end(self, logs=None):
+        """Takes the bar away."""
+        self.bar.stop()
+
+    def __enter__(self):
+        """Nothing: the bar comes with the training."""
+        return self
+
+    def __exit__(self, *error):
+        """Takes the bar away, and gives the cursor back, if the training was broken off."""
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+
+def loss_text(loss):
+    """A loss with three decimals; a summed one, which is large, without."""
+    return f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:,.0f}"

@@ -1,0 +1,64 @@
+"""What commands print on: one console, bars of progress, warnings; and TensorFlow without noise."""
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+console = Console(markup=False)  # Paths and names may hold square brackets.
+
+
+@contextmanager
+def progress_bar(description, total):
+    """Gives a function to call after each of `total` things; shows a bar on a terminal."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(description), total=total)
+        yield lambda: progress.advance(task)
+
+
+def duration(seconds):
+    """Seconds as `1 h 05 min`, `3 min 20 s` or `15 s`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def print_warnings(errors):
+    """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
+    from pipelines.checking.examine import grouped
+
+    of_files = grouped([error for error in errors if error.file is not None])
+    for alike in of_files.values():
+        more = f" ({len(alike)} files like this)" if len(alike) > 1 else ""
+        print(f"warning: {alike[0]}{more}", file=sys.stderr)
+    for error in errors:
+        if error.file is None:
+            print(f"warning: {error}", file=sys.stderr)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines it prints on import at every log level.
+
+    They go to a file, which is shown if the import fails.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # It warns of a trace for each stage.
+        except BaseException:
+            lines.seek(0)
+            os.write(stderr, lines.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

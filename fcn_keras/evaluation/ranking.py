@@ -1,0 +1,126 @@
+"""The validation images by their own mean IU, and pictures of the best, the median and the worst.
+
+RUN/validation.csv     a line for each image that was measured, in the split's order
+RUN/examples/          NAME.jpg, NAME-truth.png and NAME-prediction.png of those with pictures
+
+It is a pass over the split with the best model, after the training, so that it takes no longer
+than one validation did; of a large split `LIMIT` images are measured.
+"""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcn_keras import outputs
+from fcn_keras.metrics import figures
+from fcn_keras.prediction.predict_image import palette_png, predict
+
+LIMIT = 500  # Images that are measured: 2000 take minutes on a GPU, hours on a CPU.
+EACH = 3  # Pictures of each kind.
+SIDE = 480  # Of a picture in pixels, at most.
+COLUMNS = ("image", "mean_iou", "pixel_accuracy", "labelled_pixels", "picture")
+
+
+def chosen(count, limit=LIMIT):
+    """The positions, of `count` images, of those that are measured: from all over the split."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
+
+
+def rank(model, dataset, names, palette, out, progress=None):
+    """Measures a model on each image, and writes `validation.csv` and `examples/`.
+
+    The mean IU of an image is the mean over the classes in its truth or its prediction; an image
+    without a labelled pixel has none, and is never shown.
+
+    Args:
+        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
+        dataset: images `[1, h, w, 3]` and masks `[1, h, w]`, uint8.
+        names: a name for each image.
+        palette: uint8 `[classes, 3]`, an RGB colour for each class.
+        out: the run's folder.
+        progress: called with no argument after each image, or None.
+    """
+    rows, encoded = [], []
+    for name, (images, masks) in zip(names, dataset, strict=True):
+        image, truth = images[0].numpy(), masks[0].numpy()
+        prediction = predict(model, image)
+        confusion = _confusion(truth, prediction, len(palette))
+        own = figures(confusion)
+        rows.append(
+            {
+                "image": name,
+                "mean_iou": _text(own["mean_iou"]),
+                "pixel_accuracy": _text(own["pixel_accuracy"]),
+                "labelled_pixels": int(confusion.sum()),
+                "picture": "",
+            }
+        )
+        encoded.append(_encoded(image, truth, prediction, palette))
+        if progress:
+            progress()
+    folder = Path(out) / "examples"
+    shutil.rmtree(folder, ignore_errors=True)  # Of an earlier ranking.
+    folder.mkdir()
+    for picture, index in _choice([row["mean_iou"] for row in rows]).items():
+        rows[index]["picture"] = picture
+        for ending, content in encoded[index].items():
+            (folder / f"{picture}{ending}").write_bytes(content)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    outputs.write_text(Path(out) / "validation.csv", text.getvalue())
+
+
+def _choice(mean_ious):
+    """Positions of the images with pictures, by the pictures' names: worst-1, median-1, best-1."""
+    order = sorted((float(iou), index) for index, iou in enumerate(mean_ious) if iou)
+    order = [index for _, index in order]
+    middle = (len(order) - EACH + 1) // 2
+    wanted = {
+        "worst": order[:EACH],
+        "best": order[::-1][:EACH],
+        "median": order[max(middle, 0) :][:EACH],
+    }
+    taken, choice = set(), {}
+    for kind, indices in wanted.items():  # Of few images none is shown twice.
+        for index in indices:
+            if index not in taken:
+                taken.add(index)
+                choice[f"{kind}-{sum(name.startswith(kind) for name in choice) + 1}"] = index
+    return choice
+
+
+def _encoded(image, truth, prediction, palette):
+    """An example's files by their endings, none larger than `SIDE`."""
+    scale = min(1, SIDE / max(truth.shape))
+    size = tuple(max(1, round(scale * side)) for side in truth.shape[::-1])
+    photo = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    masks = {
+        f"-{name}.png": palette_png(mask, palette).resize(size, Image.Resampling.NEAREST)
+        for name, mask in (("truth", truth), ("prediction", prediction))
+    }
+    return {
+        ".jpg": _bytes(photo, "JPEG", quality=80),
+        **{ending: _bytes(mask, "PNG", optimize=True) for ending, mask in masks.items()},
+    }
+
+
+def _bytes(picture, kind, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _confusion(truth, prediction, count):
+    valid = truth != 255
+    pairs = truth[valid].astype("int64") * count + prediction[valid]
+    return np.bincount(pairs, minlength=count**2).reshape(count, count)
+
+
+def _text(figure):
+    return "" if np.isnan(figure) else f"{figure:.6f}"

@@ -1,0 +1,1 @@
+"""The custom Keras layers, the only ones of the package."""

@@ -1,0 +1,1 @@
+"""The nets, their pretrained weights, saving and loading."""

@@ -1,0 +1,202 @@
+"""Backbones: an image becomes feature maps at strides 8, 16 and 32, the last fully convolutional.
+
+A builder takes the image tensor (RGB, 0..255, `[b, h, w, 3]`), owns its scaling, pads it to a
+multiple of 32 and returns `{8: pool3, 16: pool4, 32: fc7}`, each `[b, H/s, W/s, c]`, where H and W
+are the padded sizes. Convolutions are centred (`padding="same"`), so that a cell of stride s looks
+at the s x s pixels it stands for. The paper scores AlexNet and GoogLeNet at stride 32 only: theirs
+is `{32: ...}`. Nets of `fcn_keras.models.applications` bring padding of their own.
+"""
+
+import logging
+from functools import partial
+
+import keras
+from keras import layers
+
+from fcn_keras.errors import WeightsError
+from fcn_keras.layers.fcn import CAFFE_MEAN_BGR, CaffePreprocessing, PadToMultiple, PatchConv2D
+from fcn_keras.models.applications import APPLICATIONS, application, refuse
+from fcn_keras.models.classifiers import alexnet as caffenet
+from fcn_keras.models.classifiers import googlenet as inception
+from fcn_keras.models.classifiers.alexnet import AlexNet
+from fcn_keras.models.classifiers.googlenet import GoogLeNet
+from fcn_keras.models.imagenet import fill_trunk
+from fcn_keras.surgery.convolutionalize import conv_weights
+
+VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
+TOP_WIDTH = 4096  # Of AlexNet and of VGG16.
+
+# What the reference subtracts, BGR; the channels of HHA are not swapped.
+MEANS = {
+    "imagenet": CAFFE_MEAN_BGR,  # keras.applications'
+    "voc": (104.00699, 116.66877, 122.67892),  # Also PASCAL-Context.
+    "nyudv2": (116.190, 97.203, 92.318),
+    "nyudv2_hha": (132.431, 94.076, 118.477),
+    "siftflow": (114.578, 115.294, 108.353),
+}
+
+logger = logging.getLogger(__name__)
+
+
+def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_MEAN_BGR, swap=True):
+    """VGG16 of keras.applications; its fc1 and fc2 become the convolutions fc6 and fc7.
+
+    Args:
+        image: `[b, h, w, c]`; the first three channels are RGB, 0..255, if there are so many.
+        weights: "imagenet", the path of a keras.applications VGG16 weights file, or None. The
+            filters of channels beyond the colours start as the mean of the colours' filters.
+        head_width: channels of fc6 and fc7; the classifier's own are 4096.
+        dropout: share of fc6's and fc7's outputs dropped in training.
+        geometry: "same", or "reference": padding 100 before conv1_1, and no padding of fc6.
+        mean: subtracted from the first three channels, in the order BGR, or RGB without `swap`.
+        swap: turn RGB into BGR.
+
+    Raises:
+        WeightsError: the weights cannot be had or read.
+    """
+    x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
+    if geometry == "reference":
+        x = layers.ZeroPadding2D(99, name="pad")(x)  # conv1_1 itself pads the hundredth pixel.
+    else:
+        x = PadToMultiple(32, name="pad")(x)
+    taps = {}
+    trunk = keras.applications.VGG16(include_top=False, weights=None)
+    for layer in trunk.layers[1:]:
+        config = layer.get_config()
+        if isinstance(layer, layers.MaxPooling2D):
+            config["padding"] = "same"  # Rounds odd sizes up, as Caffe does; even ones alike.
+        x = type(layer).from_config(config)(x)
+        taps[layer.name] = x
+    fc7 = _top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
+    if weights is not None:
+        classifier = fill_trunk(
+            keras.Model(image, x),
+            keras.applications.VGG16,
+            weights,
+            include_top=head_width == TOP_WIDTH,
+            hashes=VGG16_MD5,
+        )
+        net = keras.Model(image, fc7)
+        _fill_top(net, classifier, {"fc6": "fc1", "fc7": "fc2"}, weights, head_width)
+    return {8: taps["block3_pool"], 16: taps["block4_pool"], 32: fc7}
+
+
+def alexnet(
+    image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_MEAN_BGR, swap=True
+):
+    """AlexNet (CaffeNet); its fc6 and fc7 become convolutions. Stride 32 only.
+
+    Args:
+        image: `[b, h, w, 3]`, RGB, 0..255.
+        weights: the path of a weights file of `fcn_keras.AlexNet`, or None.
+        head_width: channels of fc6 and fc7; the classifier's own are 4096.
+        dropout: share of fc6's and fc7's outputs dropped in training.
+        geometry: "same", or "reference": padding 100, fc6 without padding.
+        mean: as for `vgg16`.
+        swap: as for `vgg16`.
+
+    Raises:
+        WeightsError: the weights cannot be had or read.
+    """
+    x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
+    if geometry == "reference":
+        pool5 = caffenet.features(x, padding=(100, 100))
+        x = pool5
+    else:
+        x = PadToMultiple(32, name="pad")(x)
+        pool5 = caffenet.features(x, padding=(3, 4))
+        # The pools' incomplete windows shift the cells by 14.5 pixels down and to the right; the
+        # even kernel of fc6 takes them back by 16.
+        x = layers.ZeroPadding2D(((3, 2), (3, 2)), name="pad6")(pool5)
+    fc7 = _top(x, 6, head_width, dropout, padding="valid")
+    if weights is not None:
+        classifier = fill_trunk(keras.Model(image, pool5), AlexNet, weights)
+        net = keras.Model(image, fc7)
+        _fill_top(net, classifier, {"fc6": "fc6", "fc7": "fc7"}, weights, head_width)
+    return {32: fc7}
+
+
+def googlenet(image, *, weights, head_width, dropout, mean=CAFFE_MEAN_BGR, swap=True, **others):
+    """GoogLeNet without its average pooling. Stride 32 only.
+
+    Args:
+        image: `[b, h, w, 3]`, RGB, 0..255.
+        weights: the path of a weights file of `fcn_keras.GoogLeNet`, or None.
+        head_width: of no account, since the classifier has a single fully connected layer.
+        dropout: share of the last module's outputs dropped in training.
+        mean: as for `vgg16`.
+        swap: as for `vgg16`.
+        **others: refused; the authors never released a net with a geometry of its own.
+
+    Raises:
+        ModelError: another option is given.
+        WeightsError: the weights cannot be had or read.
+    """
+    refuse("googlenet", others)
+    x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
+    x = PadToMultiple(32, name="pad")(x)
+    # The first padding and three pools shift the cells by 6.5 pixels down and to the right, pool4
+    # by 8, either way.
+    x = inception.features(x, incomplete4="first")
+    if weights is not None:
+        fill_trunk(keras.Model(image, x), GoogLeNet, weights)
+    return {32: layers.Dropout(dropout, name="pool5_drop_7x7_s1")(x)}
+
+
+def tiny(image, *, weights, head_width, dropout, **others):
+    """A net of five small blocks with batch normalisation, for tests and the quickstart."""
+    refuse("tiny", others)
+    if weights is not None:
+        raise WeightsError(
+            f"weights={str(weights)!r}: the tiny backbone has no pretrained weights. "
+            "Use weights=None (command line: --weights none)."
+        )
+    x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="preprocessing")(image)
+    x = PadToMultiple(32, name="pad")(x)
+    taps = {}
+    for block, width in enumerate((16, 24, 32, 48, 64), start=1):
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"block{block}_conv")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"block{block}_norm")(x)
+        x = layers.ReLU(name=f"block{block}_relu")(x)
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+        taps[2**block] = x
+    return {8: taps[8], 16: taps[16], 32: _top(x, 3, min(head_width, 128), dropout)}
+
+
+BACKBONES = {
+    "vgg16": vgg16,
+    "alexnet": alexnet,
+    "googlenet": googlenet,
+    **{name: partial(application, name) for name in APPLICATIONS},
+    "tiny": tiny,
+}
+
+
+def _top(x, kernel, width, dropout, padding="same"):
+    for name, size in (("6", kernel), ("7", 1)):
+        x = PatchConv2D(
+            width,
+            size,
+            padding=padding,
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"fc{name}",
+        )(x)
+        x = layers.Dropout(dropout, name=f"drop{name}")(x)
+    return x
+
+
+def _fill_top(net, classifier, dense_of, weights, head_width):
+    """Gives the convolutions fc6 and fc7 the weights of the classifier's Dense layers."""
+    names = {layer.name for layer in classifier.layers}
+    if head_width == TOP_WIDTH and names.issuperset(dense_of.values()):
+        for conv, dense in dense_of.items():
+            conv = net.get_layer(conv)
+            conv.set_weights(conv_weights(classifier.get_layer(dense), conv.kernel.shape))
+    else:
+        why = (
+            f"{weights} has no fully connected layers"
+            if head_width == TOP_WIDTH
+            else f"the classifier's are {TOP_WIDTH} wide, head_width is {head_width}"
+        )
+        logger.warning("fc6 and fc7 start from He initialisation and must be trained: %s.", why)

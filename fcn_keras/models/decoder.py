@@ -1,0 +1,222 @@
+"""From feature maps to logits: scores, upsampling, fusion and cropping (section 4.2, Figure 3).
+
+A net looks at one image or several (`Stream`) and gives scores for one task or several (heads).
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+from fcn_keras.errors import ModelError
+from fcn_keras.layers.fcn import BilinearUpsampling, CropLike
+from fcn_keras.layers.zoom import ResizeLike, Zoom
+from fcn_keras.models.backbones import BACKBONES, MEANS
+
+GEOMETRIES = ("same", "reference")
+
+
+class Stream(NamedTuple):
+    """One image that a net looks at.
+
+    Attributes:
+        channels: how many there are. The first three of three or more are RGB, 0..255; others go
+            in as they come, and their filters start as the mean of the colours' (early fusion).
+        mean: subtracted from the first three channels, in BGR order (without `swap`, in their
+            own); None for the backbone's. `fcn_keras.MEANS` has the reference's.
+        swap: turn RGB into BGR; not for HHA.
+    """
+
+    channels: int = 3
+    mean: tuple[float, float, float] | None = None
+    swap: bool = True
+
+    @classmethod
+    def with_mean_of(cls, images):
+        """The stream of a data set's images: a key of `fcn_keras.MEANS`."""
+        if images not in MEANS:
+            raise ModelError(f"mean={images!r}: unknown; choose one of {', '.join(MEANS)}.")
+        return cls(mean=MEANS[images], swap=images != "nyudv2_hha")
+
+
+class Decoder:
+    """The images of a net, its feature maps of each stride, and the model made of them."""
+
+    def __init__(
+        self,
+        strides,
+        backbone,
+        weights,
+        head_width,
+        dropout,
+        learn_upsampling,
+        geometry,
+        inputs,
+        zoom,
+    ):
+        """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
+        _check(backbone, head_width, dropout, geometry, zoom)
+        inputs = {"image": Stream()} if inputs is None else _checked_streams(inputs)
+        self.backbone, self.learn_upsampling = backbone, learn_upsampling
+        self.is_reference = geometry == "reference"
+        self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
+        self.seen = {}  # By stream: the image as the backbone gets it.
+        for name, stream in inputs.items():
+            options = {
+                "geometry": geometry if self.is_reference else None,
+                "mean": stream.mean,
+                "swap": None if stream.swap else False,
+            }
+            image = keras.Input((None, None, stream.channels), name=name)
+            seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
+            taps = BACKBONES[backbone](
+                seen,
+                weights=weights,
+                head_width=head_width,
+                dropout=dropout,
+                **{key: value for key, value in options.items() if value is not None},
+            )
+            missing = [stride for stride in strides if stride not in taps]
+            if missing:
+                raise ModelError(
+                    f"backbone={backbone!r}: has no features of stride {missing[0]} to fuse. Use "
+                    "FCN32s, or another backbone."
+                )
+            maps = [taps[stride] for stride in strides]
+            if len(inputs) > 1:  # Layers of two streams share their names: a model for each.
+                maps = keras.Model(seen, maps, name=f"stream_{name}")(seen)
+            self.images[name], self.seen[name] = image, seen
+            self.taps[name] = dict(zip(strides, maps, strict=True))
+
+    def model(self, name, num_classes, heads, logits):
+        """The Keras model; `logits` makes the output of a `Head`."""
+        if heads is None:
+            _check_count("num_classes", num_classes)
+            outputs = logits(Head(self, num_classes))
+        else:
+            if num_classes is not None:
+                raise ModelError("num_classes and heads: give one of them.")
+            heads = _checked_heads(heads)
+            outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in heads.items()}
+        images = self.images if len(self.images) > 1 else next(iter(self.images.values()))
+        return keras.Model(images, outputs, name=f"{name}_{self.backbone}")
+
+
+class Head:
+    """The steps from feature maps to the logits of one task. All of them compute in float32."""
+
+    def __init__(self, net, num_classes, suffix=""):
+        """`suffix` tells the layers of several tasks apart."""
+        self.net, self.num_classes, self.suffix = net, num_classes, suffix
+
+    def score(self, stride, name, scale=1.0):
+        """1 x 1 convolution to class scores, zero at first; the mean over the streams."""
+        scores = []
+        for stream, taps in self.net.taps.items():
+            suffix = f"_{stream}{self.suffix}" if len(self.net.taps) > 1 else self.suffix
+            x = taps[stride]
+            if scale != 1:
+                x = layers.Rescaling(scale, name=name.replace("score", "scale") + suffix)(x)
+            x = layers.Conv2D(
+                self.num_classes,
+                1,
+                kernel_initializer="zeros",
+                dtype="float32",
+                name=name + suffix,
+            )(x)
+            scores.append(x)
+        if len(scores) == 1:
+            return scores[0]
+        return layers.Average(dtype="float32", name=name + self.suffix)(scores)
+
+    def upsample(self, x, factor, name, kernel_size=None):
+        """Bilinear; in the reference's geometry a transposed convolution of `kernel_size`."""
+        return BilinearUpsampling(
+            factor,
+            self.net.learn_upsampling,
+            fade=self.net.is_reference,
+            kernel_size=kernel_size if self.net.is_reference else None,
+            name=name + self.suffix,
+        )(x)
+
+    def fuse(self, coarse, fine, name, offset):
+        """The sum of two maps of scores, the reference's geometry cropping the finer one."""
+        if self.net.is_reference:
+            fine = CropLike(offset, name=f"score_{name}c{self.suffix}")(fine, coarse)
+        return layers.Add(dtype="float32", name=f"fuse_{name}{self.suffix}")([coarse, fine])
+
+    def crop(self, x, offset):
+        """The window of the image, at the image's size."""
+        image, seen = (next(iter(by.values())) for by in (self.net.images, self.net.seen))
+        offset = offset if self.net.is_reference else None
+        name = f"logits{self.suffix}"
+        if seen is image:
+            return CropLike(offset, name=name)(x, image)
+        return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
+
+
+def _check(backbone, head_width, dropout, geometry, zoom):
+    if backbone not in BACKBONES:
+        raise ModelError(f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}.")
+    if not isinstance(head_width, int) or head_width < 1:
+        raise ModelError(f"head_width={head_width!r}: must be an integer of at least 1.")
+    if not 0 <= dropout < 1:
+        raise ModelError(f"dropout={dropout!r}: must be at least 0 and below 1.")
+    if geometry not in GEOMETRIES:
+        raise ModelError(f"geometry={geometry!r}: must be one of {', '.join(GEOMETRIES)}.")
+    if not isinstance(zoom, int | float) or not 0.1 <= zoom <= 10:
+        raise ModelError(f"zoom={zoom!r}: must be a number from 0.1 to 10; 1 changes nothing.")
+
+
+def _check_count(name, num_classes):
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
+        raise ModelError(
+            f"{name}={num_classes!r}: must be an integer of at least 2. Two classes "
+            "(background and object) take two logits."
+        )
+
+
+def _checked_heads(heads):
+    """A dict or pairs of name and number of classes, as a dict."""
+    try:
+        pairs = list(heads.items() if isinstance(heads, dict) else heads)
+        names = [name for name, _ in pairs]
+    except (TypeError, ValueError):
+        names = []
+    if not names:
+        raise ModelError(
+            f"heads={heads!r}: must be a dict of names and numbers of classes, such as "
+            '{"semantic": 33, "geometric": 3}.'
+        )
+    _check_names("heads", names)
+    for task, count in pairs:
+        _check_count(f"heads[{task!r}]", count)
+    return dict(pairs)
+
+
+def _checked_streams(inputs):
+    if not isinstance(inputs, dict) or not inputs:
+        raise ModelError(f"inputs={inputs!r}: must be a dict of name and Stream, with one or more.")
+    _check_names("inputs", inputs)
+    for name, stream in inputs.items():
+        if not isinstance(stream, Stream):
+            raise ModelError(f"inputs[{name!r}]={stream!r}: must be a fcn_keras.Stream.")
+        if not isinstance(stream.channels, int) or stream.channels < 1:
+            raise ModelError(f"inputs[{name!r}]: channels={stream.channels!r}: must be at least 1.")
+    return inputs
+
+
+def _check_names(argument, names):
+    """Names become parts of layer names, which Keras compares without regard to case."""
+    seen = {}
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ModelError(
+                f"{argument}: the name {name!r} must be letters, digits and underscores."
+            )
+        if name.lower() in seen:
+            raise ModelError(
+                f"{argument}: {seen[name.lower()]!r} and {name!r} are one name (letter case does "
+                "not count). Rename one."
+            )
+        seen[name.lower()] = name

@@ -1,0 +1,101 @@
+"""Opens a trained model, a run's folder or a .keras file of its own, and writes such a file."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import yaml
+
+from fcn_keras.distribution.devices import as_on_one_device
+from fcn_keras.errors import ModelError
+
+
+class Loaded(NamedTuple):
+    """A model, and what its classes are called; names and palette are None if unknown."""
+
+    model: keras.Model
+    class_names: tuple[str, ...] | None
+    palette: np.ndarray | None
+
+    @property
+    def num_classes(self):
+        """Channels of the logits."""
+        return self.model.output_shape[-1]
+
+
+def load(path):
+    """Loads a run's best model, or a model file.
+
+    Args:
+        path: a run's folder, or a .keras file; class names and palette come from the
+            `config.yaml` beside the model.
+
+    Returns:
+        A `Loaded`: model, class_names, palette (uint8 `[classes, 3]`).
+
+    Raises:
+        ModelError: there is no such model, it is corrupt, it is refused, or it is no segmenter.
+    """
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        why = "a run's folder holds model.keras" if path.is_dir() else "no such file or folder"
+        if (path / "saved_model.pb").is_file():
+            why = "is a SavedModel, which no command reads"
+        raise ModelError(
+            f"{path}: {why}. Give a folder that `fcn-keras train` made, or a .keras file."
+        )
+    if not os.access(file, os.R_OK):
+        raise ModelError(f"{file}: no permission to read it. Change that.")
+    if not zipfile.is_zipfile(file):
+        raise ModelError(
+            f"{file}: corrupt, or not a .keras file (a .keras file is a zip archive, complete to "
+            "its end). Copy it again, or train again."
+        )
+    try:
+        model = keras.models.load_model(file, compile=False)
+    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, zipfile.BadZipFile):
+            raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
+        raise ModelError(f"{file}: cannot be loaded ({line[:300]}).") from None
+    if not hasattr(model, "output"):
+        raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")
+    for several, tensors in (("images", model.input), ("maps of logits", model.output)):
+        if isinstance(tensors, dict | list):
+            names = ", ".join(map(str, tensors))
+            raise ModelError(
+                f"{file}: the model has {len(tensors)} {several} ({names}); the commands know one. "
+                "In a script use keras.models.load_model, fcn_keras.predict and fcn_keras.export."
+            )
+    shape = model.output_shape
+    if not (isinstance(shape, tuple) and len(shape) == 4 and shape[-1]):
+        raise ModelError(
+            f"{file}: its output is {shape}, not logits [b, h, w, classes]: not a segmenter."
+        )
+    return Loaded(model, *_classes(file.with_name("config.yaml"), shape[-1]))
+
+
+def save_model(model, path):
+    """Saves a model for inference, without optimizer, by way of a temporary file.
+
+    It is the same file whatever the devices that the model was trained on.
+    """
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    with as_on_one_device(model):
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
+    os.replace(temporary, path)
+
+
+def _classes(path, count):
+    """Names and palette from a run's configuration; (None, None) if it is none, or another's."""
+    try:
+        classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
+        names = tuple(str(entry["name"]) for entry in classes)
+        palette = np.array([entry["colour"] for entry in classes], "uint8").reshape(len(names), 3)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError):
+        return None, None
+    return (names, palette) if len(names) == count else (None, None)

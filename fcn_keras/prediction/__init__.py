@@ -1,0 +1,1 @@
+"""An image becomes a mask, and a mask becomes a picture."""

@@ -1,0 +1,164 @@
+"""A model as a graph of constants: what is exported, and what predicts fastest on a CPU.
+
+oneDNN lays the weights of a convolution out anew for each call, unless they are constants; and a
+constant can be stored in the type that the layer computes in.
+"""
+
+import keras
+import tensorflow as tf
+from tensorflow.core.framework import node_def_pb2
+
+from fcn_keras.errors import ModelError
+from fcn_keras.prediction.predict_image import as_input, input_signature
+
+HALF = tf.bfloat16
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+# From the scores on everything is float32 in every precision, and so is the image's scaling.
+FLOAT32_LAYERS = {
+    "BilinearUpsampling",
+    "CaffePreprocessing",
+    "CropLike",
+    "Normalization",
+    "Rescaling",
+    "ResizeLike",
+    "Zoom",
+}
+FLOAT32_NAMES = ("score", "fuse", "scale_")
+
+
+def in_precision(model, precision):
+    """The model with the same weights, its layers computing in another precision.
+
+    Args:
+        model: a functional `keras.Model`.
+        precision: "float32", or "bfloat16": the layers up to the scores; weights stay float32.
+
+    Returns:
+        A new `keras.Model`.
+
+    Raises:
+        ModelError: the precision is unknown, or the model is no functional one.
+    """
+    if precision not in POLICIES:
+        raise ModelError(f"precision={precision!r}: must be one of {', '.join(POLICIES)}.")
+    check_functional(model)
+    config = model.get_config()
+    _set_policies(config, POLICIES[precision])
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def check_functional(model):
+    """Raises a `ModelError` unless it is a functional `keras.Model`."""
+    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
+        raise ModelError(
+            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
+            "fcn_keras.load gives take .model."
+        )
+
+
+def freeze(model):
+    """The logits of a model as a graph without variables.
+
+    Returns:
+        A `tf.ConcreteFunction` of positional images (as `input_signature(model)` flattens, uint8)
+        -> a list of flat outputs. Weights are constants of the type that the layers compute in.
+    """
+    function = _traced(model, tf.constant)
+    if not any(_casts(op.node_def) for op in function.graph.get_operations() if op.type == "Cast"):
+        return function
+    graph = function.graph.as_graph_def()
+    _cast_constants(graph.node)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), signature=[])
+    inputs, outputs = (
+        [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in tensors]
+        for tensors in (function.inputs, function.outputs)
+    )
+    return wrapped.prune(inputs, outputs)
+
+
+def outline(model):
+    """As `freeze`, but with zeros for the weights, which take no memory: see `fill`."""
+    return _traced(model, lambda array, name: tf.constant(0, array.dtype, array.shape, name))
+
+
+def fill(graph, model):
+    """Puts the weights into an `outline` that is a function of a graph.
+
+    So TensorFlow, which copies a graph many times on its way to a file, copies none of them.
+
+    Args:
+        graph: a `GraphDef`, the functions of which are changed.
+        model: what the outline is of.
+    """
+    weights = dict(_named_weights(model))
+    for function in graph.library.function:
+        for node in function.node_def:
+            if node.op == "Const" and node.name in weights:
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+        _cast_constants(function.node_def)
+
+
+def _traced(model, constant):
+    """The logits as a graph; `constant` makes a tensor of a weight's array and its name."""
+    weights, trainable = _named_weights(model), len(model.trainable_variables)
+
+    @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
+    def logits(*images):
+        tensors = [constant(array, name=name) for name, array in weights]
+        outputs, _ = model.stateless_call(
+            tensors[:trainable], tensors[trainable:], as_input(model, images), training=False
+        )
+        return keras.tree.flatten(outputs)
+
+    return logits.get_concrete_function()
+
+
+def _named_weights(model):
+    """(name in the graph, array) of each weight, in the order of `stateless_call`."""
+    variables = (*model.trainable_variables, *model.non_trainable_variables)
+    return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
+
+
+def _set_policies(config, policy):
+    """Changes the policies of all layers in a model's configuration, nested models included."""
+    for entry in config["layers"]:
+        kind, inner = entry["class_name"], entry["config"]
+        if "layers" in inner:
+            _set_policies(inner, policy)
+        elif "dtype" in inner and kind != "InputLayer":
+            stays = kind in FLOAT32_LAYERS or inner["name"].startswith(FLOAT32_NAMES)
+            inner["dtype"] = "float32" if stays else policy
+
+
+def _cast_constants(nodes):
+    """Replaces casts of constants to bfloat16 by constants of bfloat16.
+
+    TensorFlow itself does not fold constants of more than 10 MB.
+    """
+    known, sources, cast = {node.name: node for node in nodes}, set(), set()
+    for node in filter(_casts, nodes):
+        source = known.get(node.input[0].split(":")[0])  # None: an argument of a function.
+        if source is None or source.op != "Const":
+            continue
+        value = tf.make_ndarray(source.attr["value"].tensor).astype(HALF.as_numpy_dtype)
+        node.CopyFrom(node_def_pb2.NodeDef(name=node.name, op="Const"))
+        node.attr["dtype"].type = HALF.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        sources.add(source.name)
+        cast.add(f"{node.name}:y:0")  # So a function calls what a cast gives.
+    used = set()
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            used.add(name.split(":")[0].removeprefix("^"))
+            if name in cast:
+                node.input[place] = name.replace(":y:0", ":output:0")
+    for place in reversed(range(len(nodes))):
+        if nodes[place].name in sources - used:
+            del nodes[place]
+
+
+def _casts(node):
+    return node.op == "Cast" and node.attr["DstT"].type == HALF.as_datatype_enum

@@ -1,0 +1,4 @@
+"""What a person looks at, made from the files of a run.
+
+Imports no TensorFlow.
+"""

@@ -1,0 +1,1 @@
+"""What turns one net into another: classifiers into segmenters, Caffe models into Keras models."""

@@ -1,0 +1,87 @@
+"""What a run is made with: `RUN/environment.json`, written when it starts.
+
+A run that is resumed has several starts, each with the command, the versions and the machine of
+its own.
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import tensorflow as tf
+
+from fcn_keras import outputs
+from fcn_keras._version import __version__
+
+FILE = "environment.json"
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
+
+
+def note_start(out, **facts):
+    """Adds this start to `out/environment.json`.
+
+    Args:
+        out: the run's folder.
+        **facts: what else is worth knowing, such as `epochs` and `steps`; as JSON can hold it.
+    """
+    path = Path(out) / FILE
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        starts = []
+    outputs.write_json(path, {"starts": [*starts, {**describe(), **facts}]})
+
+
+def describe():
+    """The command, the time, the versions and the machine, ready for JSON."""
+    return {
+        "command": _command(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "gpus": [_gpu_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
+    }
+
+
+def _command():
+    """As it can be typed again, but for the interpreter's and the script's folder."""
+    program = "fcn-keras" if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
+    return shlex.join([program or "python", *sys.argv[1:]])
+
+
+def _versions():
+    found = {"fcn_keras": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores():
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _gpu_name(gpu):
+    details = tf.config.experimental.get_device_details(gpu)
+    return details.get("device_name", gpu.name)

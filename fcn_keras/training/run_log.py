@@ -1,0 +1,281 @@
+"""What a training writes: best model, figures, history, pictures, TensorBoard's files.
+
+TensorBoard gets two runs, `tensorboard/train` and `tensorboard/validation`, so that it draws both
+curves of a figure into one chart:
+
+epoch/...      loss, the four figures, learning rate, images/s; the step is the epoch
+step/...       loss (mean of the steps since the last point) and learning rate; the step is a batch
+iou/CLASS      per-class IU on the validation split, by epoch
+best/...       the four figures of the best epoch so far: what HParams compares
+pictures/00    fixed validation images: image, truth, prediction, error
+confusion      the confusion matrix, each row divided by the pixels of its class
+"""
+
+import csv
+import math
+import time
+
+import keras
+import tensorflow as tf
+from PIL import Image
+
+from fcn_keras import outputs
+from fcn_keras.errors import ConfigError
+from fcn_keras.evaluation.evaluate import confusion_picture, report
+from fcn_keras.metrics import FIGURES, ConfusionMatrix
+from fcn_keras.models.saving import save_model
+from fcn_keras.prediction.predict_image import predict, side_by_side
+from fcn_keras.runs import run_folder
+from fcn_keras.training.checkpoint import check_finite, step_in_words
+from fcn_keras.training.tensorboard import write_layers, write_options, write_picture
+
+SHOWN = 8  # Validation images that become pictures,
+SPREAD = 200  # taken from among so many: all of them are read once, before the first step.
+TIMES = 9  # Validations whose pictures TensorBoard gets, beside the first: it shows ten of a tag.
+STEP_EVERY = 20  # Steps from one point of a curve to the next: each waits for the device.
+HISTORY = (
+    "epoch",
+    "loss",
+    *FIGURES,
+    "val_loss",
+    *(f"val_{name}" for name in FIGURES),
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+)
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes the run's folder: best model, figures, history, TensorBoard, pictures.
+
+    It adds "learning_rate", "images_per_second" and "seconds" to the epoch's logs, for the
+    callbacks after it.
+    """
+
+    def __init__(
+        self,
+        out,
+        config,
+        val_data,
+        class_names,
+        palette,
+        steps,
+        first=(0, 0),
+        batch_ids=None,
+        writes=True,
+    ):
+        """Writes into `out`, which exists; what stands there of `first`'s epoch and later goes.
+
+        Args:
+            out: the run's folder.
+            config: the run's `TrainConfig`.
+            val_data: as in `training.train`; some of its images are shown.
+            class_names: a name for each class.
+            palette: a colour for each class.
+            steps: batches of an epoch.
+            first: epoch and step of the first batch.
+            batch_ids: as in `training.train`.
+            writes: False for all but one of several workers: nothing is written then, but the best
+                epoch is known to all of them.
+        """
+        super().__init__()
+        self.out, self.config, self.steps = out, config, steps
+        self.first, self.batch_ids = first, batch_ids
+        self.class_names, self.palette = class_names, palette
+        self.shown = _spread(val_data)
+        self.best_report = None
+        self.last_point = (0, 0.0)  # Of the loss by steps: steps of the epoch, sum of their losses.
+        self.drawn = -1  # How many parts of `TIMES` were over when TensorBoard last got pictures.
+        self.writes = writes
+        self.writers = {part: self._writer(part) for part in ("train", "validation")}
+        if writes:
+            self._cut_history(first[0])
+
+    def get_state(self):
+        """What a checkpoint keeps."""
+        options = run_folder.deciding(self.config)
+        return {
+            "best_report": self.best_report,
+            "last_point": self.last_point,
+            "options": options,
+        }
+
+    def set_state(self, state):
+        """Goes on from a checkpoint.
+
+        Raises:
+            ConfigError: it was saved with other options than those in the run's config.yaml.
+        """
+        run_folder.check_options(self.out, state["options"], run_folder.deciding(self.config))
+        self.best_report = state["best_report"]
+        self.last_point = state["last_point"]
+
+    def on_train_begin(self, logs=None):
+        """Writes what does not change: the configuration and the net."""
+        if self.first != (0, 0):
+            return
+        with self.writers["validation"].as_default(step=0):
+            write_options(self.config.model_dump(mode="json"))
+        with self.writers["train"].as_default(step=0):
+            write_layers(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self.started, self.batches, self.trained = time.perf_counter(), 0, 0
+        self.epoch = epoch
+        self.before = self.first[1] if epoch == self.first[0] else 0  # Steps of an earlier start.
+        if not self.before:
+            self.last_point = (0, 0.0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops the run as soon as the loss is no number, and where its iterations end."""
+        self.batches += 1
+        done = self.epoch * self.steps + self.before + self.batches
+        if done == self.config.steps(self.steps):
+            self.model.stop_training = True
+        self.trained = time.perf_counter() - self.started  # Without validation.
+        if done % STEP_EVERY == 0:
+            self._write_step(float(logs["loss"]))
+        if not math.isfinite(logs["loss"]):
+            raise ConfigError(self._loss_fault(batch, logs["loss"]))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keeps the model if it is the best so far, and writes the epoch down."""
+        weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
+        check_finite(weights, lambda: f"epoch {epoch + 1}")
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        if self.batches:
+            logs["images_per_second"] = self.batches * self.config.batch_size / self.trained
+        logs["seconds"] = time.perf_counter() - self.started
+        if self.writes:
+            self._append_history(epoch + 1, logs)
+        self._write_scalars(epoch + 1, logs)
+        if "val_mean_iou" not in logs:
+            return
+        # The metric still holds the validation pixels; it is reset when the next epoch begins.
+        # Of several workers each holds a part of them, which all add up here.
+        current = report(self._metric().confusion(), self.class_names)
+        best = self.best_report
+        is_best = best is None or (current["mean_iou"] or 0) > best["mean_iou"]
+        if is_best:
+            self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
+        if not self.writes:
+            return
+        part = TIMES * (epoch + 1) // self.config.passes(self.steps)
+        is_drawn = part > self.drawn
+        shown = self._predicted() if is_best or is_drawn else []
+        with self.writers["validation"].as_default(step=epoch + 1):
+            for entry in current["per_class"]:
+                if entry["iou"] is not None:
+                    tf.summary.scalar(f"iou/{entry['name']}", entry["iou"])
+            if is_drawn:
+                self.drawn = part
+                self._write_tensorboard_pictures(shown, current["confusion"])
+            if is_best:
+                for name in FIGURES:
+                    tf.summary.scalar(f"best/{name}", current[name] or 0)
+        self.writers["validation"].flush()
+        if is_best:
+            save_model(self.model, self.out / "model.keras")
+            outputs.write_json(self.out / "metrics.json", self.best_report)
+            self._save_pictures(shown)
+
+    def on_train_end(self, logs=None):
+        """Closes the log."""
+        for writer in self.writers.values():
+            writer.close()
+
+    def _loss_fault(self, batch, loss):
+        where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
+        is_summed = getattr(self.model.loss, "reduction", None) == "sum"
+        return (
+            f"the loss became {loss} at {where}. Train anew (--out) with a lower learning rate "
+            "(--learning-rate"
+            + ("; a summed loss takes about 1e-10)." if is_summed else ").")
+            + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
+        )
+
+    def _writer(self, part):
+        if not self.writes:
+            return tf.summary.create_noop_writer()
+        return tf.summary.create_file_writer(str(self.out / "tensorboard" / part))
+
+    def _metric(self):
+        return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
+
+    def _cut_history(self, epochs):
+        """Leaves the lines of the first epochs; those of a run that is resumed come again."""
+        path = self.out / "history.csv"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            outputs.write_text(path, "".join(lines[: 1 + epochs]))
+
+    def _append_history(self, epoch, logs):
+        path = self.out / "history.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, HISTORY)
+            if is_new:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
+
+    def _write_step(self, mean_loss):
+        """Keras gives the mean since the epoch began; what it gained since the last point is ours.
+
+        All batches of a training are of one size, so that each weighs the same in that mean.
+        """
+        if self.before and self.batches == 1:
+            return  # The mean that a checkpoint kept may not be in Keras's yet.
+        (steps, total), now = self.last_point, self.before + self.batches
+        recent = (mean_loss * now - total) / (now - steps)
+        self.last_point = (now, mean_loss * now)
+        with self.writers["train"].as_default(step=self.epoch * self.steps + now):
+            tf.summary.scalar("step/loss", recent)
+            tf.summary.scalar("step/learning_rate", float(self.model.optimizer.learning_rate))
+
+    def _write_scalars(self, epoch, logs):
+        for name, value in logs.items():
+            part = "validation" if name.startswith("val_") else "train"
+            with self.writers[part].as_default(step=epoch):
+                tf.summary.scalar(f"epoch/{name.removeprefix('val_')}", value)
+        for writer in self.writers.values():
+            writer.flush()
+
+    def _write_tensorboard_pictures(self, shown, confusion):
+        for number, masks in enumerate(shown):
+            write_picture(
+                f"pictures/{number:02d}",
+                side_by_side(*masks, self.palette, columns=2),  # A card is narrow.
+                "above image and truth, below prediction and error: red where it is wrong, nearly "
+                "black where the truth is void",
+            )
+        write_picture(
+            "confusion",
+            confusion_picture(confusion, self.class_names),
+            "rows: the true class; columns: what its pixels are predicted as, in percent",
+        )
+
+    def _save_pictures(self, shown):
+        folder = self.out / "pictures"
+        folder.mkdir(exist_ok=True)
+        for number, masks in enumerate(shown):
+            picture = side_by_side(*masks, self.palette)
+            Image.fromarray(picture).save(folder / f"{number:02d}.png")
+
+    def _predicted(self):
+        """Image, truth and prediction of the images that are shown."""
+        return [(image, mask, predict(self.model, image)) for image, mask in self.shown]
+
+
+def _spread(data):
+    """Up to `SHOWN` images and masks from all over the first `SPREAD`: neighbours may be alike."""
+    count = min(int(data.cardinality()), SPREAD)
+    some = data.take(count).shard(max(1, count // SHOWN), 0).take(SHOWN)
+    return [(images[0].numpy(), masks[0].numpy()) for images, masks in some]
+
+
+def _flat(metrics):
+    """Metrics, and those inside Keras's own containers of compiled metrics."""
+    for metric in metrics:
+        yield metric
+        yield from _flat(getattr(metric, "metrics", ()))

@@ -1,0 +1,1 @@
+"""A split becomes batches of a `tf.data.Dataset`."""

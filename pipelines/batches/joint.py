@@ -1,0 +1,103 @@
+"""Several images, several masks: `tf.data.Dataset`s for nets with streams and heads.
+
+Images are RGB uint8 `[1, h, w, 3]`, or float32 with more channels where their split's reader gives
+them; masks are uint8 `[1, h, w]`, 255 is ignored. They come whole, one example at a time, as the
+paper's recipes take them.
+"""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
+from pipelines.errors import DataError
+from pipelines.examples import check_sizes, class_ids
+
+
+def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
+    """One pass over examples that have several images, several masks, or both.
+
+    Each time it is iterated the order is a new one, if it is shuffled. Two data sets of the same
+    seed give the same, whatever the number of threads.
+
+    Args:
+        images: a `Split` whose images are taken, or a dict of them by the names of the model's
+            streams.
+        masks: a `Split` whose masks are taken, or a dict of them by the names of its heads.
+        shuffle: a new order for each epoch; otherwise that of the splits.
+        seed: of order and mirroring.
+        mirror: flip left and right in half of the cases, all images and masks alike.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality: (images, masks), each a tensor where a `Split` was
+        given and a dict of tensors where a dict was.
+
+    Raises:
+        DataError: the splits are empty or not of the same examples in the same order, or the first
+            example cannot be read.
+    """
+    pictures, labels = tf.nest.flatten(images), tf.nest.flatten(masks)
+    count = _common_length([*pictures, *labels])
+    epochs = itertools.count()
+
+    @ended_at_exit
+    def order():
+        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        rng = np.random.default_rng((seed, next(epochs)))
+        indices = rng.permutation(count) if shuffle else np.arange(count)
+        flips = rng.random(count) < 0.5 if mirror else np.zeros(count, bool)
+        yield from zip(indices, flips, strict=True)
+
+    @stopped_at_exit
+    def load(index, is_flipped):
+        arrays = _read(pictures, labels, index)
+        return [(a[:, ::-1] if is_flipped else a)[np.newaxis] for a in arrays]
+
+    # What kind of images a split's reader gives is seen from the first.
+    specs = [
+        tf.TensorSpec((1, None, None, *array.shape[3:]), array.dtype) for array in load(0, False)
+    ]
+
+    def as_tensors(index, is_flipped):
+        arrays = tf.numpy_function(load, (index, is_flipped), [spec.dtype for spec in specs])
+        arrays = [tf.ensure_shape(a, spec.shape) for a, spec in zip(arrays, specs, strict=True)]
+        return tf.nest.pack_sequence_as((images, masks), arrays)
+
+    numbers = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.bool))
+    ds = tf.data.Dataset.from_generator(order, output_signature=numbers)
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
+    ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
+    return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def _common_length(splits):
+    """How many examples each of the splits has; they must be the same ones."""
+    first = splits[0]
+    if not len(first):
+        raise DataError(f"{first.name}: the split is empty.", kind="empty split")
+    for other in splits[1:]:
+        pairs = itertools.zip_longest(first.examples, other.examples)
+        for number, (one, another) in enumerate(pairs, 1):
+            ids = [repr(example.id) if example else "missing" for example in (one, another)]
+            if ids[0] != ids[1]:
+                raise DataError(
+                    f"{first.name} and {other.name}: example {number} is {ids[0]} in the one and "
+                    f"{ids[1]} in the other. Give splits of the same examples, in one order."
+                )
+    return len(first)
+
+
+def _read(pictures, labels, index):
+    """The images of one example and its masks, in one list; all are of one size."""
+    images = [split.read_image(split.examples[index].image) for split in pictures]
+    masks = [
+        class_ids(split, split.examples[index], split.read_mask(split.examples[index].mask))
+        for split in labels
+    ]
+    for split, image in zip(pictures, images, strict=True):
+        for other, mask in zip(labels, masks, strict=True):
+            pair = replace(other.examples[index], image=split.examples[index].image)
+            check_sizes(pair, image, mask)
+    return [*images, *masks]

@@ -1,0 +1,268 @@
+"""From a split to `tf.data.Dataset`s of (image, mask).
+
+Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]`; 255 is ignored.
+
+A whole batch is read and changed in one call of Python, several batches at a time: decoding and
+OpenCV run outside of Python's lock, and TensorFlow's cost of a call is paid once for a batch.
+"""
+
+import functools
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from pipelines.batches.augment import MEAN_COLOUR, seed_and_apply, transform
+from pipelines.batches.memory import keep_freed_memory
+from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
+from pipelines.errors import DataError
+from pipelines.examples import read_example
+from pipelines.files.images import read_image, read_size
+from pipelines.split import IGNORE
+
+
+def train_dataset(
+    split,
+    *,
+    batch_size,
+    augmentation,
+    seed=0,
+    cache=False,
+    start=None,
+    shard=(0, 1),
+    turn=(0, 1),
+):
+    """Shuffled, augmented crops or whole images: one pass over the split.
+
+    Each time it is iterated the order is a new one. Two data sets of the same seed give the same
+    batches, whatever the number of threads. A training that can be resumed gives `start`: the data
+    set then goes on from there, epoch after epoch, without end.
+
+    Args:
+        split: a `Split`.
+        batch_size: images in a batch; the examples that do not fill a batch are dropped, other
+            ones in each epoch.
+        augmentation: an `Augmentation`; its crop is the size of what comes out. Without one the
+            images keep their own sizes: upright and lying ones come in batches of their own, where
+            the smaller are padded with void on the right and at the bottom.
+        seed: of order and augmentation.
+        cache: keep the decoded images and masks in memory.
+        start: (epoch, step), counted from 0: the first batch is that one. None: one pass only.
+        shard: (number, count), counted from 0: of each batch only this worker's share, which is
+            every `count`-th example. The shares of all workers together are the batch that one
+            process would get.
+        turn: (number, count), counted from 0, with `start`: of the batches from there on only every
+            `count`-th, for machines that make them in turn.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality, infinite with `start`: images `[b, h, w, 3]`,
+        masks `[b, h, w]`; h and w are the crop's, where there is one.
+
+    Raises:
+        DataError: the split has fewer examples than one batch, is too large for the cache, or has
+            images of more than three channels; or the batch cannot be shared evenly.
+    """
+    number, workers = shard
+    if batch_size % workers:
+        raise DataError(
+            f"a batch of {batch_size} images cannot be shared by {workers} workers. Use a multiple "
+            f"of {workers} (--batch-size)."
+        )
+    if len(split) < batch_size:
+        raise DataError(
+            f"{split.name}: {len(split)} examples do not fill one batch of {batch_size}. "
+            "Use a smaller batch size (--batch-size)."
+        )
+    read = _reader(split, cache)
+    thread = threading.local()  # An albumentations pipeline has a random state of its own.
+
+    def load(index, sample_seed):
+        if not hasattr(thread, "compose"):
+            thread.compose = transform(augmentation)
+        return seed_and_apply(thread.compose, *read(index), int(sample_seed))
+
+    order = _Order(split, batch_size, augmentation, seed)
+
+    def share_of(epoch, first=0):
+        indices, seeds = order.of_epoch(epoch)
+        return zip(indices[first:, number::workers], seeds[first:, number::workers], strict=True)
+
+    def endless():
+        epoch, step = start
+        yield from share_of(epoch, step)
+        for later in itertools.count(epoch + 1):
+            yield from share_of(later)
+
+    size = augmentation.crop or (None, None)
+    shape = (batch_size // workers, *size)
+    if start is not None:
+        mine = functools.partial(_every, endless, *turn)
+        return _dataset(mine, tf.data.INFINITE_CARDINALITY, load, shape)
+    passes = itertools.count()
+    return _dataset(lambda: share_of(next(passes)), order.steps, load, shape)
+
+
+def batch_ids(split, *, batch_size, augmentation, seed=0, epoch, step):
+    """The ids of the examples in one batch of `train_dataset`; for messages.
+
+    Args:
+        split: as there, and so are `batch_size`, `augmentation` and `seed`.
+        batch_size: images in a batch.
+        augmentation: an `Augmentation`.
+        seed: of the order.
+        epoch: counted from 0.
+        step: of that epoch, counted from 0.
+
+    Returns:
+        A list of ids.
+    """
+    indices, _ = _Order(split, batch_size, augmentation, seed).of_epoch(epoch)
+    return [split.examples[index].id for index in indices[step]]
+
+
+class _Order:
+    """Which examples make up the batches of each epoch, and a seed for each sample."""
+
+    def __init__(self, split, batch_size, augmentation, seed):
+        """`steps` is the number of batches in an epoch."""
+        self.batch_size, self.seed = batch_size, seed
+        is_padded = augmentation.crop is None and batch_size > 1
+        groups = _orientations(split) if is_padded else [np.arange(len(split))]
+        if not any(len(group) >= batch_size for group in groups):
+            groups = [np.arange(len(split))]
+        self.groups = groups
+        self.steps = sum(len(group) // batch_size for group in groups)
+
+    def of_epoch(self, epoch):
+        """Example numbers `[steps, b]`, and seeds: drawn here, before anything is parallel."""
+        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        rng = np.random.default_rng((self.seed, epoch))
+        size = self.batch_size
+        batches = np.concatenate(
+            [rng.permutation(g)[: len(g) // size * size].reshape(-1, size) for g in self.groups]
+        )
+        return rng.permutation(batches), rng.integers(2**32, size=batches.shape)
+
+
+def eval_dataset(split, *, batch_size=1):
+    """Every example once, whole and at its own size: nothing is padded.
+
+    Args:
+        split: a `Split`.
+        batch_size: at most so many images in a batch, all of one size. With 1 the order is the
+            split's.
+
+    Returns:
+        A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`.
+    """
+    batches = [[index] for index in range(len(split))]
+    if batch_size > 1:
+        batches = [
+            group[at : at + batch_size]
+            for group in _by(_sizes(split)).values()
+            for at in range(0, len(group), batch_size)
+        ]
+
+    def order():
+        return ((np.array(batch), np.zeros(len(batch), "int64")) for batch in batches)
+
+    read = _reader(split, cache=False)
+    shape = (1 if batch_size == 1 else None, None, None)
+    return _dataset(order, len(batches), lambda index, _: read(index), shape)
+
+
+def _every(batches, first, step):
+    return itertools.islice(batches(), first, None, step)
+
+
+def _dataset(order, count, load, shape):
+    """A data set of the batches that `order()` yields: example numbers `[b]` and seeds `[b]`.
+
+    `shape` is that of the masks, (b, h, w), None where it varies.
+    """
+
+    @stopped_at_exit
+    def load_batch(indices, seeds):
+        loaded = (load(index, seed) for index, seed in zip(indices, seeds, strict=True))
+        if None in shape:
+            images, masks = zip(*loaded, strict=True)
+            return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
+        batch = np.empty((*shape, 3), "uint8"), np.empty(shape, "uint8")
+        for number, (image, mask) in enumerate(loaded):
+            batch[0][number], batch[1][number] = image, mask
+        return batch
+
+    def as_tensors(indices, seeds):
+        images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
+        return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(masks, shape)
+
+    keep_freed_memory()
+    numbers = tf.TensorSpec(shape[:1], tf.int64)
+    ds = tf.data.Dataset.from_generator(ended_at_exit(order), output_signature=(numbers, numbers))
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
+    ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
+    return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def _padded(arrays, outside):
+    """Arrays as one, the smaller padded on the right and at the bottom."""
+    height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    return np.stack(
+        [
+            cv2.copyMakeBorder(
+                array,
+                0,
+                height - array.shape[0],
+                0,
+                width - array.shape[1],
+                cv2.BORDER_CONSTANT,
+                value=outside,
+            )
+            for array in arrays
+        ]
+    )
+
+
+def _reader(split, cache):
+    """A function index -> image and mask, which remembers them if `cache`."""
+    if split.read_image is not read_image:
+        raise DataError(
+            f"{split.name}: its images have more than three channels. Use pipelines.joint_dataset."
+        )
+    read = functools.partial(read_example, split)
+    if not cache:
+        return read
+    needed, there = 4 * sum(h * w for h, w in _sizes(split)), _memory()
+    if needed > there / 2:
+        raise DataError(
+            f"{split.name}: decoded it takes {needed / 1e9:.1f} GB, more than half of the memory "
+            f"({there / 1e9:.1f} GB). Leave out cache (--cache)."
+        )
+    return functools.cache(read)
+
+
+def _memory():
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _orientations(split):
+    """Numbers of the lying (or square) and of the upright images."""
+    return list(map(np.array, _by([width < height for height, width in _sizes(split)]).values()))
+
+
+def _sizes(split):
+    """Height and width of each image, from the headers."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda example: read_size(example.image), split.examples))
+
+
+def _by(keys):
+    """Positions of each key, in order of first appearance."""
+    positions = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, []).append(position)
+    return positions

@@ -1,0 +1,68 @@
+"""All data sets by their names, and one function that reads any of them."""
+
+from pathlib import Path
+
+from pipelines.datasets import (
+    ade20k,
+    camvid,
+    cityscapes,
+    nyudv2,
+    pascal_context,
+    siftflow,
+    synthetic,
+    tfds,
+    voc,
+    yaml_folders,
+)
+from pipelines.errors import DataError, raise_all
+
+DATASETS = {
+    "camvid": camvid.read,
+    **voc.READERS,
+    **nyudv2.READERS,
+    **siftflow.READERS,
+    "pascal_context": pascal_context.read,
+    "cityscapes": cityscapes.read,
+    "ade20k": ade20k.read,
+    "synthetic": synthetic.read,
+}
+
+
+def read(data, split, data_dir=None, *, keep_faults=False):
+    """The examples of one split of a data set.
+
+    Args:
+        data: a key of `DATASETS`, "tfds:NAME" for a data set of TensorFlow Datasets (see
+            `pipelines.datasets.tfds`), or the path of a YAML file that describes one's own folders
+            (see `pipelines.datasets.yaml_folders`).
+        split: "train", "val", "test", or what else the data set has.
+        data_dir: the folder that holds the data set's files, for those that have files.
+        keep_faults: leave faults of lists and folders, such as an image without its mask, in
+            `Split.faults` instead of raising them; such examples are not in the split.
+
+    Returns:
+        A `Split`.
+
+    Raises:
+        DataError: the data set is unknown, its files are missing, or its lists have faults.
+    """
+    if str(data).startswith(tfds.PREFIX):
+        examples = tfds.read(str(data).removeprefix(tfds.PREFIX), data_dir, split)
+    elif Path(data).suffix.lower() in (".yaml", ".yml"):
+        examples = yaml_folders.read(data, split)
+    elif data in DATASETS:
+        examples = DATASETS[data](data_dir, split)
+    elif Path(data).is_dir():
+        raise DataError(
+            f"data={str(data)!r}: is a folder. Of your own images make a YAML file with `fcn-keras "
+            f"data init {data}`; the folder of {', '.join(DATASETS)} is given as data_dir "
+            "(--data-dir)."
+        )
+    else:
+        raise DataError(
+            f"data={str(data)!r}: unknown; choose one of {', '.join(DATASETS)}, or give the YAML "
+            "file of your own folders, or tfds:NAME for a data set of TensorFlow Datasets."
+        )
+    if not keep_faults:
+        raise_all(examples.faults)
+    return examples

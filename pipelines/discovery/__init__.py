@@ -1,0 +1,1 @@
+"""A folder that nobody has described becomes a YAML file."""

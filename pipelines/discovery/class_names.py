@@ -1,0 +1,131 @@
+"""Names of classes, from text files that lie beside masks: classes.txt, labels.json and so on."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from pipelines.datasets.lists import read_lines
+from pipelines.errors import DataError
+
+FILES = re.compile(
+    r"(class|classes|labels?|codes|names|palette|colou?rs?|categories)"
+    r"([-_ ]?(names?|colou?rs?|map|dict|list|palette))?\.(txt|csv|json)",
+    re.IGNORECASE,
+)
+VOID = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
+
+_NUMBER, _GAP = r"(\d{1,3})", r"[\s,:;]+"
+_COLOUR = _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER
+LINE = re.compile(
+    rf"(?:{_COLOUR}{_GAP})?(?:{_NUMBER}{_GAP})?(\D.*?)(?:{_GAP}{_COLOUR})?[\s,:;]*",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A class as a file names it, with its mask value and its colour if they are there."""
+
+    name: str
+    value: int | None = None
+    colour: tuple[int, int, int] | None = None
+
+
+def tables(texts):
+    """Yields (file, entries) for each text file that seems to name classes.
+
+    Args:
+        texts: paths of text files.
+    """
+    for text in texts:
+        if FILES.fullmatch(text.name):
+            try:
+                entries = _of_json(text) if text.suffix == ".json" else _of_lines(text)
+            except (DataError, OSError, TypeError, ValueError):
+                continue  # A file of the user's that means something else.
+            names = [entry.name for entry in entries]
+            if 1 < len(names) == len(set(names)):
+                yield text, entries
+
+
+def matching(entries, keys):
+    """The classes of a table, if it fits what masks hold.
+
+    Args:
+        entries: of a table.
+        keys: what masks hold, in order: values, or colours.
+
+    Returns:
+        `{key: name}` in the table's order, with classes that no mask has; None if it does not fit.
+    """
+    if isinstance(keys[0], tuple):
+        table = {entry.colour: entry.name for entry in entries}
+    elif all(entry.value is not None for entry in entries):
+        table = {entry.value: entry.name for entry in entries}
+    elif len(entries) == len(keys):
+        table = {key: entry.name for key, entry in zip(keys, entries, strict=True)}
+    else:  # A name's line is its value.
+        table = {index: entry.name for index, entry in enumerate(entries)}
+    fits = len(table) == len(entries) <= 255 and set(keys) <= set(table)
+    numbers = [n for key in table for n in (key if isinstance(key, tuple) else [key])]
+    return table if fits and all(n in range(256) for n in numbers) else None
+
+
+def _of_lines(text):
+    entries = []
+    for number, line in enumerate(read_lines(text)):
+        is_header = number == 0 and re.search(r"name.*[,;\t]|[,;\t].*name", line, re.IGNORECASE)
+        found = LINE.fullmatch(line)
+        if line.startswith("# ") or is_header:
+            continue
+        if not found:
+            raise ValueError(f"not a class: {line!r}")
+        before, value, name, after = found.group(1, 2, 3), found[4], found[5], found.group(6, 7, 8)
+        colour = next((c for c in (before, after) if c[0] is not None), None)
+        entries.append(_entry(name, value, colour))
+    return entries
+
+
+def _of_json(text):
+    content = json.loads(text.read_text(encoding="utf-8-sig"))
+    for key in ("classes", "labels", "categories"):
+        if isinstance(content, dict) and isinstance(content.get(key), list | dict):
+            content = content[key]
+    if isinstance(content, list):
+        return [_of_object(item) for item in content]
+    if isinstance(content, dict):
+        return [_of_item(key, item) for key, item in content.items()]
+    raise ValueError("neither a list nor an object")
+
+
+def _of_object(item):
+    if isinstance(item, str):
+        return _entry(item)
+    if not isinstance(item, dict):
+        raise ValueError("not a class")
+    item = {key.lower(): value for key, value in item.items()}
+    name, value, colour = (
+        next((item[key] for key in keys if key in item), None)
+        for keys in (
+            ("name", "label", "class", "title"),
+            ("value", "id", "index"),
+            ("colour", "color", "rgb"),
+        )
+    )
+    return _entry(name, value, colour)
+
+
+def _of_item(key, item):
+    if isinstance(item, str) and key.isdecimal():
+        return _entry(item, key)
+    if isinstance(item, dict):
+        return _of_object({"name": key, **item})
+    return _entry(key, None, item) if isinstance(item, list | str) else _entry(key, item)
+
+
+def _entry(name, value=None, colour=None):
+    if isinstance(colour, str):
+        colour = bytes.fromhex(colour.removeprefix("#"))
+    colour = None if colour is None else tuple(int(c) for c in colour)
+    if not isinstance(name, str) or (colour is not None and len(colour) != 3):
+        raise ValueError("not a class")
+    return Entry(name.strip(" \"'"), None if value is None else int(value), colour)

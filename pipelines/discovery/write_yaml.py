@@ -1,0 +1,253 @@
+"""Writes the YAML file for folders of images and masks, from what the masks hold.
+
+All masks are read. What the file says is found, not known: its comments give the reasons, and say
+where to look.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.datasets.yaml_folders import in_val
+from pipelines.discovery.class_names import VOID, matching, tables
+from pipelines.discovery.mask_values import listed, read_contents
+from pipelines.errors import DataError
+from pipelines.split import IGNORE
+
+SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 0.75, 0.9)  # For val; the first that leaves both some.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value or colour of the masks, and what it is taken for.
+
+    Attributes:
+        name: of the class; of what is ignored, if it has one.
+        key: the value, or the colour (r, g, b).
+        colour: declared for the class, or None.
+        pixels: in all masks.
+        masks: how many masks have it.
+        note: what the YAML file says about it.
+    """
+
+    name: str | None
+    key: int | tuple[int, int, int]
+    colour: tuple[int, int, int] | None
+    pixels: int
+    masks: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """The YAML file's text, and what stands in it.
+
+    Attributes:
+        text: the file's content.
+        classes: in the order of their ids.
+        ignored: what counts nowhere.
+        train_images: how many images there are to learn from.
+        faults: `DataError`s of masks that could not be read.
+        notes: what else the user should know.
+    """
+
+    text: str
+    classes: tuple[Entry, ...]
+    ignored: tuple[Entry, ...]
+    train_images: int
+    faults: tuple[DataError, ...]
+    notes: tuple[str, ...]
+
+
+def destination(root, out=None):
+    """Where the YAML file of a folder goes: `out`, or NAME.yaml in the current directory.
+
+    Raises:
+        DataError: it is there already, has another ending, or would lie in the user's folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder.")
+    out = Path(f"{root.resolve().name or 'data'}.yaml") if out is None else Path(out)
+    if out.suffix.lower() not in (".yaml", ".yml"):
+        raise DataError(f"--out {out}: must be a file whose name ends in .yaml.")
+    if out.exists():
+        raise DataError(f"{out}: is there already. Remove it, or choose another name with --out.")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DataError(
+            f"{out}: would lie in {root}, where nothing is written. Choose another place with "
+            f"--out, such as --out ../{out.name}."
+        )
+    if not out.resolve().parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.parent}. Make it first.")
+    return out
+
+
+def describe(layout, out, progress=None):
+    """Reads all masks and makes the YAML file's text; writes nothing.
+
+    Args:
+        layout: what `pipelines.discovery.folders.find` gave.
+        out: where the file will lie, since its paths are relative to it.
+        progress: called with no argument after each mask, or None.
+
+    Returns:
+        A `Description`.
+
+    Raises:
+        DataError: no mask can be read, or they hold no classes.
+    """
+    held = read_contents(layout, progress)
+    keys = sorted(held.pixels)
+    void = _void(keys)
+    notes = list(layout.notes)
+    names, table = _names(layout, [key for key in keys if key not in void], notes)
+    ground = 0 if keys == [0, 255] else held.pixels.most_common(1)[0][0]
+    classes, ignored = [], []
+    for key in _black_first([key for key in names or keys if key not in void]):
+        name, note = f"class_{len(classes)}", "  <- its name?"
+        if names or (key == ground and key in (0, (0, 0, 0))):
+            name, note = names[key] if names else "background", ""
+        colour = key if held.in_colours else held.palette.get(key)
+        entry = Entry(name, key, colour, held.pixels[key], held.masks[key], note)
+        (ignored if name.lower() in VOID else classes).append(entry)
+    ignored += [Entry(None, key, None, held.pixels[key], held.masks[key], "") for key in void]
+    if len(classes) < 2:
+        raise DataError(
+            f"{layout.root}: the masks hold only {listed(held.pixels)}: at least two classes are "
+            "needed.",
+            kind="one class",
+            file=layout.root,
+        )
+    notes += [
+        f"{part.unpaired} images or masks of {split} lack the other, and are errors until they "
+        "are removed, or a `list` names those that count."
+        for split, part in layout.parts.items()
+        if part.unpaired
+    ]
+    if table:
+        notes.append(f"the classes' names are from {table}")
+    text = _yaml(layout, out, classes, ignored, held, notes)
+    train = layout.parts["train"].pairs
+    return Description(text, tuple(classes), tuple(ignored), len(train), held.faults, tuple(notes))
+
+
+def _void(keys):
+    """255 beside small values is void; beside large ones, or only one, it is a class."""
+    others = [key for key in keys if key != IGNORE]
+    if IGNORE not in keys or len(others) < 2 or others[-1] >= 2 * len(others) + 10:
+        return []
+    return [IGNORE]
+
+
+def _names(layout, keys, notes):
+    """`{key: name}` from a file in the folder, and that file; None where there is none.
+
+    What does not fit goes to the list `notes`.
+    """
+    for file, entries in tables(layout.texts):
+        names = matching(entries, keys)
+        if names:
+            return names, file
+        notes.append(
+            f"{file} names {len(entries)} classes, which do not fit the {len(keys)} that the masks "
+            "hold: its names are not used"
+        )
+    return None, None
+
+
+def _black_first(keys):
+    # Some programs store a mask that is black throughout with one channel: value 0, so black's.
+    return sorted(keys, key=lambda key: key != (0, 0, 0))
+
+
+def _yaml(layout, out, classes, ignored, held, notes):
+    base = out.resolve().parent
+    count = sum(len(part.pairs) for part in layout.parts.values())
+    lines = [
+        f"# Found in {layout.root}: {count} images with masks. Paths are relative to this file.",
+        "# Look at the classes: where a line ends with an arrow, put a name in place of class_N.",
+    ]
+    lines += [f"# {note}" for note in notes]
+    for split, part in layout.parts.items():
+        fields = {"images": _path(part.images, base), "masks": _path(part.masks, base)}
+        if part.listing:
+            fields["list"] = _path(part.listing, base)
+        if part.suffix:
+            fields["mask_suffix"] = _scalar(part.suffix)
+        lines.append(f"{split}: {_flow(fields)}  # {len(part.pairs)} images")
+    if "val" not in layout.parts:
+        share, chosen = _val_share(layout)
+        lines.append(
+            f"val_share: {share:.3g}  # {chosen} images of train, by their names' checksum"
+        )
+    offset = 0 if held.in_colours else _offset([entry.key for entry in classes])
+    if offset:
+        lines.append(f"offset: {offset}  # the mask value of the first class")
+    lines.append("classes:")
+    for class_id, entry in enumerate(classes):
+        fields = {"name": _scalar(entry.name)}
+        if entry.colour:
+            fields["colour"] = str(list(entry.colour))
+        value = class_id + offset
+        if not held.in_colours and entry.key != value:
+            fields["value"] = value = entry.key
+        what = f"colour {list(entry.key)}" if held.in_colours else f"value {value}"
+        line = f"  - {_flow(fields) if len(fields) > 1 else fields['name']}"
+        lines.append(f"{line}  # {what}: {_share(entry, held)}{entry.note}")
+    numbers = [list(e.key) if held.in_colours else e.key for e in ignored]
+    if not held.in_colours:
+        numbers = sorted({*numbers, IGNORE} - {entry.key for entry in classes})
+    if numbers:
+        shares = [f"{e.name or e.key}: {_share(e, held)}" for e in ignored]
+        lines.append(f"ignore: {numbers}  # " + "; ".join(["counts nowhere", *shares]))
+    return "\n".join([line.replace("\n", " ") for line in lines]) + "\n"
+
+
+def _val_share(layout):
+    """A share of train for val, and how many images that is."""
+    names = list(layout.parts["train"].pairs)
+    for share in SHARES:
+        share = float(f"{share:.3g}")
+        chosen = sum(in_val(name, share) for name in names)
+        if 0 < chosen < len(names):
+            return share, chosen
+    raise DataError(
+        f"{layout.root}: {len(names)} image{'s' * (len(names) > 1)} with a mask, too few for train "
+        "and val.",
+        kind="empty split",
+        file=layout.root,
+    )
+
+
+def _offset(values):
+    """The value of class 0, if the values are consecutive."""
+    consecutive = values == list(range(values[0], values[0] + len(values)))
+    return values[0] if consecutive else 0
+
+
+def _share(entry, held):
+    if not entry.masks:
+        return "in no mask"
+    return f"{entry.pixels / held.pixels.total():.2%} of the pixels, in {entry.masks} masks"
+
+
+def _flow(fields):
+    return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}"
+
+
+def _path(path, base):
+    try:
+        return _scalar(Path(os.path.relpath(path.resolve(), base)).as_posix())
+    except ValueError:  # On another drive.
+        return _scalar(str(path.resolve()))
+
+
+def _scalar(text):
+    """A string in YAML, in quotes where it needs them."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)

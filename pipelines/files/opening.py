@@ -1,0 +1,206 @@
+"""Opening images: what a file is, and whether it is sound and small enough to be decoded.
+
+Files are taken for what they contain, not for what they are called.
+"""
+
+import contextlib
+import io
+import shlex
+import threading
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.errors import DataError
+from pipelines.files import damage
+
+# Pillow's others are not even tried: some take minutes over a large file that is none of theirs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+STARTS = (b"BM", b"GIF8", damage.JPEG, damage.PNG)
+OTHERS = {
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
+    **dict.fromkeys((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), "JPEG 2000"),
+    **dict.fromkeys((b"P5", b"P6"), "PPM"),
+    b"8BPS": "PSD",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"v/1\x01": "OpenEXR",
+}
+MAX_PIXELS = 89_000_000
+MAX_BYTES = 400_000_000
+BYTES_A_PIXEL = 4
+# A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
+SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
+
+_changing_limit = threading.Lock()
+
+# Pillow warns of sizes, which are checked here, and of what it makes nothing of in metadata.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def read_content(source, max_bytes=MAX_BYTES):
+    """The bytes of a file, or of what else there is to read.
+
+    Raises:
+        DataError: the file is missing, far too large, not a file, or may not be read.
+    """
+    if not isinstance(source, Path | str):
+        return source.read_bytes()
+    path = Path(source)
+    if "\0" in str(path):
+        raise DataError(f"{path}: no file has a zero byte in its name.", file=path)
+    try:
+        status = path.stat()
+        if path.is_dir():
+            raise DataError(f"{path}: a folder, not a file.", kind="not a file", file=path)
+        if not path.is_file():  # Reading a device or a pipe may never end.
+            raise DataError(f"{path}: not a regular file.", kind="not a file", file=path)
+        if status.st_size > max_bytes:
+            raise DataError(
+                f"{path}: {status.st_size:,} bytes; at most {max_bytes:,} are read. Cut it into "
+                "parts.",
+                kind="too large",
+                file=path,
+                value=status.st_size,
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
+    except PermissionError:
+        raise DataError(
+            f"{path}: no permission to read it. Change that.", kind="no permission", file=path
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}).", kind="unreadable", file=path
+        ) from None
+
+
+def open_image(source, role, max_pixels=MAX_PIXELS):
+    """Opens a file for Pillow and checks the header; nothing is decoded.
+
+    Args:
+        source: a path, or an object with `read_bytes()`.
+        role: "image" or "mask".
+        max_pixels: above it an image is refused; more of them may also lie in a larger file. One
+            whose bytes cannot hold so many is refused either way.
+
+    Returns:
+        A Pillow image, and the file's bytes without what does not matter for the pixels.
+
+    Raises:
+        DataError: the file cannot be read, is not an image, damaged, animated or far too large.
+    """
+    data = read_content(source, max(MAX_BYTES, BYTES_A_PIXEL * max_pixels))
+    try:
+        if data.startswith(damage.PNG):
+            data = damage.check_png(data)
+        elif _is_webp(data):
+            data = damage.check_webp(data)
+        elif data.startswith((b"GIF8", damage.JPEG)) and data.endswith(b"\0\0"):
+            # Where a file was not written to its end, Pillow spends seconds on the zeros.
+            data = data.rstrip(b"\0") + b"\0"
+        with _pillows_limit(max_pixels):
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise _not_an_image(data, source) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(source, f"more than {max_pixels:,} pixels") from None
+    except Exception as error:
+        raise damaged(source, error) from None
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise _too_large(source, f"{image.width} x {image.height} is over {max_pixels:,} pixels")
+    if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
+        raise _too_large(
+            source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
+        )
+    try:
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception as error:
+        raise damaged(source, error) from None
+    if animated:
+        raise DataError(
+            f"{source}: an animation, not an image. Save the frame that you mean as PNG.",
+            kind="animation",
+            file=source,
+        )
+    return image, data
+
+
+@contextlib.contextmanager
+def _pillows_limit(max_pixels):
+    """Lets Pillow open what it would refuse: its limit is one for all threads, so they take turns.
+
+    Another thread may meanwhile see the higher limit; what it opens here is checked after all.
+    """
+    if max_pixels <= MAX_PIXELS:
+        yield
+        return
+    with _changing_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def damaged(source, reason):
+    """The error for a file that cannot be decoded."""
+    return DataError(
+        f"{source}: damaged or unreadable ({' '.join(str(reason).split())}). Replace the file.",
+        kind="damaged file",
+        file=source,
+    )
+
+
+def _too_large(source, reason):
+    return DataError(
+        f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
+        kind="too large",
+        file=source,
+    )
+
+
+def _is_webp(data):
+    return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+
+
+def _not_an_image(data, source):
+    """What a file is that is not read, and what to do."""
+    name = Path(str(source)).name
+    other = next((OTHERS[start] for start in OTHERS if data.startswith(start)), None)
+    if data[4:12] == b"ftypavif":
+        other = "AVIF"
+    if other:
+        return DataError(
+            f"{source}: {other} files are not read. Convert it to PNG, for example with "
+            f"ImageMagick: magick {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}",
+            kind="format",
+            file=source,
+            value=other,
+        )
+    if data.startswith(STARTS) or _is_webp(data):
+        return damaged(source, "its header is not valid")
+    start, kind = data[:12].decode("ascii", "replace"), "not an image"
+    if not data:
+        reason, kind = "the file is empty. Replace it", "empty file"
+    elif data[4:8] == b"ftyp":
+        reason = (
+            "it is HEIC, or a film. Convert a HEIC to PNG, for example with libheif: "
+            f"heif-convert {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}"
+        )
+    elif data.startswith(b"version https://git-lfs"):
+        reason = "it is a pointer of Git LFS. Fetch the files: git lfs pull"
+    elif start.isprintable() or start.isascii():
+        reason = f"it starts with {start!r}. Replace the file"
+    else:
+        reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
+    return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
+
+
+def _quoted(name):
+    """A file's name as a shell takes it; one that begins like an option stays a name."""
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)

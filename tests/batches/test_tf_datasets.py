@@ -1,0 +1,241 @@
+import colorsys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import pipelines
+from pipelines.batches.augment import RandomColour, seed_and_apply, transform
+from pipelines.examples import read_example
+
+
+@pytest.fixture(scope="module")
+def split():
+    return pipelines.read("synthetic", "val")
+
+
+def batches(dataset):
+    return [(images.numpy(), masks.numpy()) for images, masks in dataset]
+
+
+def same(first, second):
+    return all(
+        np.array_equal(a, b)
+        for one, other in zip(first, second, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+STRONG = pipelines.Augmentation((64, 80), scale=(0.5, 2.0), mirror=True, colour=1.0)
+
+
+def test_training_batches_are_crops_of_known_shape_and_count(split):
+    ds = pipelines.train_dataset(split, batch_size=6, augmentation=STRONG)
+    assert int(ds.cardinality()) == 40 // 6
+    assert ds.element_spec[0] == tf.TensorSpec((6, 64, 80, 3), tf.uint8)
+    assert ds.element_spec[1] == tf.TensorSpec((6, 64, 80), tf.uint8)
+    assert len(batches(ds)) == 6
+
+
+def test_a_seed_gives_the_same_batches_at_any_parallelism(split):
+    def run(threads, seed):
+        ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG, seed=seed)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        return batches(ds.with_options(options))
+
+    reference = run(1, seed=3)
+    tf.random.set_seed(99)  # TensorFlow's own seed has no say.
+    assert same(reference, run(8, seed=3))
+    assert not same(reference, run(8, seed=4))
+
+
+def test_each_epoch_is_a_new_order_with_new_changes(split):
+    ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG, seed=0)
+    assert not same(batches(ds), batches(ds))
+
+
+def test_from_a_position_on_come_the_batches_of_every_later_epoch(split):
+    options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
+    passes = pipelines.train_dataset(split, **options)
+    epochs = [batches(passes) for _ in range(3)]
+    later = pipelines.train_dataset(split, **options, start=(1, 4))
+    assert int(later.cardinality()) == tf.data.INFINITE_CARDINALITY
+    assert same(batches(later.take(8)), [*epochs[1][4:], *epochs[2]])
+
+
+def test_the_workers_shares_are_the_batch_of_one(split):
+    options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
+    whole = batches(pipelines.train_dataset(split, **options))
+    shares = [
+        batches(pipelines.train_dataset(split, **options, shard=(number, 3))) for number in range(3)
+    ]
+    for step, (images, masks) in enumerate(whole):
+        for number in range(3):
+            np.testing.assert_array_equal(shares[number][step][0], images[number::3])
+            np.testing.assert_array_equal(shares[number][step][1], masks[number::3])
+    with pytest.raises(pipelines.DataError, match="6 images cannot be shared by 4 workers"):
+        pipelines.train_dataset(split, **options, shard=(0, 4))
+
+
+def test_an_epoch_holds_every_example_once(split):
+    whole = pipelines.Augmentation((176, 208), mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole)
+    sizes = sorted(int((masks != 255).sum()) for _, masks in batches(ds))
+    assert sizes == sorted(int((e.mask != 255).sum()) for e in split.examples)
+
+
+def test_image_and_mask_are_changed_together():
+    # An image that shows its own mask: whatever is done to one must be done to the other.
+    mask = np.zeros((60, 70), "uint8")
+    mask[10:40, 20:30] = 1
+    image = np.repeat(mask[..., None] * 200, 3, axis=-1)
+    compose = transform(pipelines.Augmentation((64, 64), scale=(0.6, 1.9), mirror=True))
+    seen_void, agree = 0, []
+    for seed in range(30):
+        changed, label = seed_and_apply(compose, image, mask, seed)
+        assert changed.shape == (64, 64, 3) and label.shape == (64, 64)
+        assert set(np.unique(label)) <= {0, 1, 255}
+        assert (changed[label == 255] == (124, 117, 104)).all()
+        agree += [(changed[label == 1] > 100).ravel(), (changed[label == 0] < 100).ravel()]
+        seen_void += (label == 255).any()
+    assert 0 < seen_void < 30
+    assert np.concatenate(agree).mean() > 0.99  # All but blended pixels on the outline.
+
+
+def test_colour_changes_leave_the_mask_alone(split):
+    example = split.examples[0]
+    augmentation = pipelines.Augmentation(example.mask.shape, mirror=False, colour=1.0)
+    image, mask = seed_and_apply(transform(augmentation), example.image, example.mask, 1)
+    np.testing.assert_array_equal(mask, example.mask)
+    assert not np.array_equal(image, example.image)
+
+
+def test_evaluation_gives_every_example_whole_and_in_order(split):
+    ds = pipelines.eval_dataset(split)
+    assert int(ds.cardinality()) == 40
+    for index, (images, masks) in enumerate(ds):
+        image, mask = read_example(split, index)
+        np.testing.assert_array_equal(images[0], image)
+        np.testing.assert_array_equal(masks[0], mask)
+
+
+def test_a_split_smaller_than_a_batch_is_refused(split):
+    with pytest.raises(pipelines.DataError, match="40 examples do not fill one batch of 41"):
+        pipelines.train_dataset(split, batch_size=41, augmentation=STRONG)
+
+
+def test_whole_images_come_as_they_are_one_by_one(split):
+    whole = pipelines.Augmentation(None, mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole, seed=0)
+    assert ds.element_spec[0] == tf.TensorSpec((1, None, None, 3), tf.uint8)
+    assert int(ds.cardinality()) == 40
+    found = {(image.tobytes(), mask.tobytes()) for image, mask in batches(ds)}
+    expected = (read_example(split, index) for index in range(40))
+    assert found == {(image.tobytes(), mask.tobytes()) for image, mask in expected}
+
+
+def of_sizes(sizes):
+    """A split of one-class images, each of the grey level of its number."""
+    examples = tuple(
+        pipelines.Example(f"{i}", np.full((h, w, 3), i, "uint8"), np.full((h, w), i % 2, "uint8"))
+        for i, (h, w) in enumerate(sizes)
+    )
+    palette = pipelines.distinct_palette(2)
+    return pipelines.Split("sizes", examples, ("a", "b"), palette, {0: 0, 1: 1})
+
+
+def test_whole_images_are_batched_by_orientation_and_padded_with_void():
+    sizes = [(30 + i, 40) for i in range(5)] + [(50, 20 + i) for i in range(4)] + [(25, 25)]
+    split = of_sizes(sizes)
+    whole = pipelines.Augmentation(None, mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=2, augmentation=whole, seed=3)
+    seen = list(batches(ds))
+    assert len(seen) == ds.cardinality() == 5  # 6 lying or square, 4 upright.
+    shown = []
+    for images, masks in seen:
+        numbers = [int(image[0, 0, 0]) for image in images]
+        shown += numbers
+        assert len({sizes[n][0] > sizes[n][1] for n in numbers}) == 1
+        assert images.shape[1:3] == tuple(max(sizes[n][axis] for n in numbers) for axis in (0, 1))
+        for n, image, mask in zip(numbers, images, masks, strict=True):
+            h, w = sizes[n]
+            assert (image[:h, :w] == n).all() and (mask[:h, :w] == n % 2).all()
+            mask[:h, :w] = 255
+            assert (mask == 255).all()
+    assert sorted(shown) == list(range(10))
+
+
+def test_evaluation_batches_hold_images_of_one_size():
+    sizes = [(30, 40), (40, 30), (30, 40), (30, 40), (40, 30), (31, 40)]
+    ds = pipelines.eval_dataset(of_sizes(sizes), batch_size=2)
+    shown = [[int(image[0, 0, 0]) for image in images] for images, _ in batches(ds)]
+    assert len(shown) == ds.cardinality() == 4
+    assert sorted(map(tuple, shown)) == [(0, 2), (1, 4), (3,), (5,)]
+    for images, masks in batches(ds):
+        assert images.shape[1:3] == masks.shape[1:] == sizes[images[0, 0, 0, 0]]
+
+
+def test_the_cache_reads_each_file_once_and_changes_nothing(two_folders):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    crops = pipelines.Augmentation((32, 32), scale=(0.7, 1.4), colour=0.5)
+    options = {"batch_size": 2, "augmentation": crops, "seed": 1}
+    plain = pipelines.train_dataset(split, **options)
+    cached = pipelines.train_dataset(split, cache=True, **options)
+    for _ in range(2):
+        for one, other in zip(batches(plain), batches(cached), strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
+    for example in split.examples:
+        example.image.unlink()
+    assert len(list(batches(cached))) == 2
+
+
+def test_a_cache_larger_than_the_memory_is_refused(two_folders, monkeypatch):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    monkeypatch.setattr("pipelines.batches.tf_datasets._memory", lambda: 40_000)
+    with pytest.raises(pipelines.DataError, match="more than half of the memory"):
+        pipelines.train_dataset(
+            split, batch_size=1, augmentation=pipelines.Augmentation((8, 8)), cache=True
+        )
+
+
+def test_a_crop_comes_from_where_it_says(rng):
+    # Scale 1, larger than the crop: the very pixels; smaller: the whole image somewhere in void.
+    image = rng.integers(0, 256, (50, 30, 3), "uint8")
+    mask = rng.integers(0, 9, (50, 30), "uint8")
+    compose = transform(pipelines.Augmentation((40, 36), mirror=False))
+    for seed in range(10):
+        crop, label = seed_and_apply(compose, image, mask, seed)
+        rows, columns = np.nonzero(label != 255)
+        top, left = rows.min(), columns.min()
+        assert (top, np.ptp(rows), np.ptp(columns)) == (0, 39, 29)
+        starts = [
+            t for t in range(11) if np.array_equal(mask[t : t + 40], label[:, left : left + 30])
+        ]
+        assert len(starts) == 1
+        np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
+
+
+def test_colours_change_as_their_formulas_say(rng):
+    # Against float64 arithmetic: brightness and contrast by hand, saturation and hue in YIQ.
+    image = rng.integers(60, 190, (5, 7, 3), "uint8")
+    change = RandomColour(1.0)
+    still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    np.testing.assert_allclose(change.apply(image, **still), image, atol=1)
+    brighter = change.apply(image, **{**still, "brightness": 1.2})
+    np.testing.assert_allclose(brighter, 1.2 * image.astype("float64"), atol=1)
+    grey = image @ [0.299, 0.587, 0.114]
+    flat = change.apply(image, **{**still, "contrast": 0.5})
+    np.testing.assert_allclose(flat, 0.5 * image + 0.5 * grey.mean(), atol=1)
+    dull = change.apply(image, **{**still, "saturation": 0.0})
+    np.testing.assert_allclose(dull, np.repeat(grey[..., None], 3, -1), atol=1.5)
+    turned = change.apply(image, **{**still, "hue": 0.25})
+    np.testing.assert_allclose(turned @ [0.299, 0.587, 0.114], grey, atol=1)
+    before, after = (
+        np.array([complex(*colorsys.rgb_to_yiq(*p)[1:]) for p in x.reshape(-1, 3) / 255])
+        for x in (image, turned)
+    )
+    strong = np.abs(before) > 0.1
+    angles = np.angle(after / before)
+    np.testing.assert_allclose(angles[strong], 0.25, atol=0.06)

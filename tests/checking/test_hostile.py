@@ -1,0 +1,734 @@
+"""Bad inputs and what each gets; the numbers are those of the rows in the table of bad inputs.
+
+Rows that speak of training, exports and the command line are tested with these.
+"""
+
+import io
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from png import chunk, png
+
+import pipelines
+from fcn_keras import MaskedCrossentropy
+from fcn_keras.errors import ConfigError
+from fcn_keras.metrics import ConfusionMatrix, figures
+from fcn_keras.runs.recipes import resolve
+from pipelines import DataError, Example, Split, read_example, read_image, read_mask
+from pipelines.checking.examine import examine, overlaps
+from pipelines.examples import class_counts
+
+READERS = (read_image, read_mask)
+
+
+@pytest.fixture
+def picture(rng):
+    """A smooth picture, so that all formats have something to compress."""
+    steps = rng.integers(-9, 10, (40, 56, 3)).cumsum(axis=1)
+    return np.clip(steps + 128, 0, 255).astype("uint8")
+
+
+@pytest.fixture
+def ids(rng):
+    return rng.integers(0, 3, (40, 56), "uint8")
+
+
+def encoded(array, kind, **options):
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def oriented(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def of_folders(root, more="", split="train"):
+    """The split of `two_folders`, whose YAML file gets more keys."""
+    data = root / "data.yaml"
+    data.write_text(data.read_text() + more)
+    return pipelines.read(data, split, keep_faults=True)
+
+
+def image_of(root):
+    return root / "train" / "images" / "0.jpg"
+
+
+def mask_of(root):
+    return root / "train" / "masks" / "0.png"
+
+
+def the_fault(root, more=""):
+    """The one fault in the folders; all other files stay usable."""
+    found = examine(of_folders(root, more))
+    (fault,) = found.faults
+    assert len(found.without_bad().split) == len(found.split) - len(found.bad)
+    return str(fault)
+
+
+def error_of(read, path):
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "not an image; the file is empty", id="row 1"),
+        pytest.param(b"<html><p>404", "not an image; it starts with '<html><p>404'", id="row 5"),
+        pytest.param(
+            b"II*\0\x08", "TIFF files are not read. Convert it to PNG, for", id="row 7 TIFF"
+        ),
+        pytest.param(
+            HEIC, "not an image; it is HEIC, or a film. Convert a HEIC to PNG", id="row 7 HEIC"
+        ),
+    ],
+)
+def test_what_is_no_image_is_named(two_folders, content, message):
+    for path in (image_of(two_folders), mask_of(two_folders)):
+        before = path.read_bytes()
+        path.write_bytes(content)
+        assert f"{path}: {message}" in the_fault(two_folders)
+        assert path.read_bytes() == content
+        path.write_bytes(before)
+
+
+def test_row_7_a_real_tiff_is_named(shared):
+    path = shared / "data" / "ugly" / "hopper.tif"
+    assert "magick hopper.tif hopper.png" in error_of(read_image, path)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("padding", [b"", bytes(500)])
+def test_row_2_a_jpeg_cut_anywhere_is_an_error(tmp_path, picture, mode, options, padding):
+    whole = encoded(Image.fromarray(picture).convert(mode), "JPEG", **options)
+    path = tmp_path / "a.jpg"
+    for size in {*range(1, len(whole), 31), *range(len(whole) - 4, len(whole))}:
+        path.write_bytes(whole[:size] + padding)
+        error_of(read_image, path)
+    path.write_bytes(whole + b"trailing bytes do not matter")
+    assert read_image(path).shape == picture.shape
+
+
+def test_row_2_a_real_truncated_jpeg_is_left_out(two_folders, shared):
+    shutil.copy(shared / "data/ugly/truncated_jpeg.jpg", image_of(two_folders))
+    assert "0.jpg: damaged or unreadable (truncated" in the_fault(two_folders)
+
+
+def test_row_3_no_damage_to_a_png_goes_unnoticed(tmp_path, picture):
+    whole = encoded(picture, "PNG")
+    path = tmp_path / "a.png"
+    for at in range(1, len(whole), 61):
+        for content in (
+            whole[:at],
+            whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :],
+        ):
+            path.write_bytes(content)
+            for read in READERS:
+                error_of(read, path)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_row_3_a_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(20, 10, bytes(21), interlaced=interlaced))
+    for read in READERS:
+        assert "truncated" in error_of(read, path)
+    path.write_bytes(png(20, 10, bytes(400), interlaced=interlaced))
+    assert not read_mask(path).any()
+
+
+def test_row_4_a_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
+    # A flip that leaves valid codes cannot be noticed by anyone (`pipelines.check`).
+    whole = encoded(picture, "JPEG", restart_marker_blocks=1)
+    image_of(two_folders).write_bytes(whole.replace(b"\xff\xd3", b"\xff\xd5", 1))
+    found = examine(of_folders(two_folders))
+    (warning,) = found.warnings
+    assert not found.faults and warning.kind == "damaged JPEG"
+    assert str(warning).startswith(f"{image_of(two_folders)}: the JPEG is damaged but decodes (")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+def test_rows_6_and_8_files_are_told_by_content(two_folders, picture, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    image_of(two_folders).write_bytes(encoded(picture, kind, **options))
+    image, _ = read_example(of_folders(two_folders), 0)
+    np.testing.assert_array_equal(image, picture)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_row_9_animations_are_refused(tmp_path, picture, kind):
+    path = tmp_path / "a"
+    more = [Image.fromarray(255 - picture)]
+    path.write_bytes(encoded(picture, kind, save_all=True, append_images=more))
+    for read in READERS:
+        assert "an animation, not an image" in error_of(read, path)
+
+
+@pytest.mark.parametrize(
+    "name", ["hopper_gray.jpg", "uncompressed_la.png", "1_trns.png", "i_trns.png"]
+)
+def test_rows_10_and_11_real_grey_images_have_three_channels(shared, name):
+    notes = []
+    image = read_image(shared / "data" / "ugly" / name, notes)
+    assert image.shape[2] == 3 and (image == image[..., :1]).all()
+    assert [note.kind for note in notes] == ["transparency"] * ("gray" not in name)
+
+
+def test_row_11_transparent_pixels_are_laid_on_white_with_one_warning(two_folders, picture):
+    alpha = np.zeros((40, 56, 1), "uint8")
+    alpha[:, 28:] = 255
+    layers = np.concatenate([picture, alpha], axis=2)
+    image_of(two_folders).write_bytes(encoded(layers, "PNG"))
+    found = examine(of_folders(two_folders))
+    assert [warning.kind for warning in found.warnings] == ["transparency"]
+    image, _ = read_example(found.split, 0)
+    assert (image[:, :28] == 255).all()
+    np.testing.assert_array_equal(image[:, 28:], picture[:, 28:])
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "transparent"), [(1, 0x5A, 1), (2, 0x1B, 2), (4, 0x3A, 3), (8, 7, 7)]
+)
+def test_row_11_a_grey_level_may_be_transparent(tmp_path, bits, row, transparent):
+    path = tmp_path / "a.png"
+    trns = chunk(b"tRNS", struct.pack(">H", transparent))
+    path.write_bytes(png(8 // bits, 1, bytes([0, row]), bits=bits, before=trns))
+    values = np.array([row >> at & 2**bits - 1 for at in range(8 - bits, -1, -bits)])
+    grey = np.where(values == transparent, 255, values * 255 // (2**bits - 1))
+    np.testing.assert_array_equal(read_image(path)[0, :, 1], grey)
+    np.testing.assert_array_equal(read_mask(path)[0], values)
+
+
+def test_row_11_real_transparent_files_are_warned_of_once(shared):
+    for name in ("transparent.webp", "p_trns_single.png"):
+        notes = []
+        read_image(shared / "data" / "ugly" / name, notes)
+        assert [note.kind for note in notes] == ["transparency"]
+        assert name in str(notes[0]) and "white" in str(notes[0])
+
+
+def test_row_12_16_bits_are_scaled_to_8(tmp_path):
+    path = tmp_path / "a.png"
+    values = np.array([[0, 128, 129, 65535 - 129, 65535]], "uint16")
+    path.write_bytes(encoded(values, "PNG"))
+    np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 0, 1, 254, 255])
+
+
+def test_row_13_cmyk_is_rgb_as_pillow_gives_it(shared):
+    path = shared / "data" / "ugly" / "pil_sample_cmyk.jpg"
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), image.convert("RGB"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_row_14_an_orientation_is_not_applied_but_noted(two_folders, picture, orientation):
+    stored = encoded(picture, "JPEG")
+    turned = encoded(picture, "JPEG", exif=oriented(orientation))
+    image_of(two_folders).write_bytes(turned)
+    found = examine(of_folders(two_folders))
+    assert not found.faults
+    assert [warning.value for warning in found.warnings] == [orientation] * (orientation > 1)
+    image_of(two_folders).with_name("plain").write_bytes(stored)
+    plain = read_image(image_of(two_folders).with_name("plain"))
+    np.testing.assert_array_equal(read_image(image_of(two_folders)), plain)
+
+
+def test_row_14_an_orientation_behind_the_pixels_counts_too(tmp_path):
+    path, notes = tmp_path / "a.png", []
+    exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
+    path.write_bytes(png(2, 2, b"\0\1\2" * 2, after=chunk(b"eXIf", exif)))
+    read_image(path, notes)
+    assert [note.value for note in notes] == [6]
+
+
+def test_row_15_a_mask_for_the_turned_image_is_explained(two_folders, shared):
+    Image.new("RGB", (56, 40)).save(image_of(two_folders), exif=oriented(6))
+    Image.new("L", (40, 56)).save(mask_of(two_folders))
+    assert "has EXIF orientation 6; the mask fits the turned image" in the_fault(two_folders)
+    notes = []
+    read_image(shared / "data" / "ugly" / "hopper_orientation_6.jpg", notes)
+    assert [note.value for note in notes] == [6]
+
+
+def gif(width, height, frame_width, frame_height):
+    data = bytearray(encoded(Image.new("P", (9, 9), 3), "GIF"))
+    at = data.rindex(b"\x2c\0\0\0\0\x09\0\x09\0")
+    data[6:10] = struct.pack("<HH", width, height)
+    data[at + 5 : at + 9] = struct.pack("<HH", frame_width, frame_height)
+    return bytes(data)
+
+
+def webp(width, height):
+    data = bytearray(encoded(Image.new("RGB", (9, 9)), "WEBP", lossless=True, icc_profile=b"x"))
+    at = data.index(b"VP8X")
+    data[at + 12 : at + 18] = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    return bytes(data)
+
+
+def jpeg(width, height, scans=0):
+    data = bytearray(encoded(Image.new("RGB", (900, 900), "red"), "JPEG", progressive=True))
+    at = data.index(b"\xff\xc2")
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + data[-2:])
+
+
+def bmp(width, height):
+    data = bytearray(encoded(Image.new("RGB", (9, 9)), "BMP"))
+    data[18:26] = struct.pack("<ii", width, height)
+    return bytes(data)
+
+
+BOMBS = {
+    "flat.png": (lambda: png(8000, 8000, bytes(8000 * 1001), bits=1), "too large"),
+    "dimensions.png": (lambda: png(2**31 - 1, 2**31 - 1, bytes(99)), "too large"),
+    "canvas.gif": (lambda: gif(65535, 65535, 9, 9), "too large"),
+    "flat.gif": (lambda: gif(8000, 8000, 8000, 8000), "too large"),
+    "frame.gif": (lambda: gif(9, 9, 65535, 65535), "too large"),
+    "canvas.webp": (lambda: webp(16000, 16000), "too large"),
+    "dimensions.jpg": (lambda: jpeg(65500, 65500), "too large"),
+    "scans.jpg": (lambda: jpeg(900, 900, scans=2000), "2010 scans, but at most 100 are read"),
+    "dimensions.bmp": (lambda: bmp(30000, 30000), "too large"),
+    "no width.png": (lambda: png(0, 9, b""), "its header is not valid"),
+    "no height.jpg": (lambda: jpeg(900, 0), "its header is not valid"),
+    "no width.bmp": (lambda: bmp(0, 9), "its header is not valid"),
+}
+
+MEASURE = r"""
+import json, re, sys, time
+from pathlib import Path
+from pipelines import DataError, read_image
+def used():  # Not getrusage(), which begins with the peak of the parent.
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else 0
+before, found = used(), {}
+for path in sys.argv[1:]:
+    start = time.perf_counter()
+    try:
+        text = str(read_image(path).shape)
+    except DataError as error:
+        text = str(error)
+    found[path] = (text, time.perf_counter() - start, used() - before)
+print(json.dumps(found))
+"""
+
+
+def measured(*paths):
+    """What reading images gives in a process of its own: text, seconds, MB beyond the imports."""
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(pipelines.__file__).parents[1],
+    )
+    assert not run.stderr  # No warning of any library.
+    return json.loads(run.stdout)
+
+
+def test_row_16_bombs_are_refused_on_the_header(tmp_path):
+    for name, (make, _) in BOMBS.items():
+        (tmp_path / name).write_bytes(make())
+    found = measured(*(tmp_path / name for name in BOMBS))
+    for name, (_, message) in BOMBS.items():
+        text, seconds, megabytes = found[str(tmp_path / name)]
+        assert f"{tmp_path / name}: " in text and message in text
+        assert seconds < 0.5 and megabytes < 50, (name, seconds, megabytes)
+
+
+def test_row_16_what_else_unfolds_in_a_png_is_not_unfolded(tmp_path):
+    path = tmp_path / "a.png"
+    packed = zlib.compress(bytes(100_000_000), 9)
+    extra = chunk(b"iCCP", b"k\0\0" + packed) + chunk(b"zTXt", b"k\0\0" + packed)
+    more = chunk(b"iTXt", b"k\0\1\0\0\0" + packed) + chunk(b"tEXt", b"k\0" + bytes(9_000_000))
+    path.write_bytes(png(4, 4, b"\0\1\2\3\4" * 4, before=extra, after=more))
+    text, seconds, megabytes = measured(path)[str(path)]
+    assert text == "(4, 4, 3)" and seconds < 0.5 and megabytes < 50
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 31), (3, 5000), (337, 501)])
+def test_rows_17_and_18_any_size_is_read(two_folders, size):
+    # That scores cover any image: test_models.py.
+    Image.new("RGB", size[::-1]).save(image_of(two_folders))
+    Image.new("L", size[::-1]).save(mask_of(two_folders))
+    image, mask = read_example(of_folders(two_folders), 0)
+    assert image.shape == (*size, 3) and mask.shape == size
+
+
+def test_row_19_a_file_of_too_many_pixels_is_refused_but_an_array_is_not(tmp_path):
+    # So one reads larger pictures oneself; files are bounded against bombs.
+    (tmp_path / "a.bmp").write_bytes(bmp(20000, 20000))
+    assert "Cut it into parts" in error_of(read_image, tmp_path / "a.bmp")
+    large = np.broadcast_to(np.zeros(3, "uint8"), (20000, 20000, 3))
+    assert read_image(large) is large
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_row_20_palette_masks_keep_their_indices(two_folders, bits):
+    # Of real VOC masks: test_decode.py.
+    ids = np.indices((40, 56)).sum(axis=0).astype("uint8") % min(2**bits, 3)
+    image = Image.fromarray(ids, "P")
+    image.putpalette(pipelines.distinct_palette(2**bits)[::-1].tobytes())
+    image.save(mask_of(two_folders), bits=bits)
+    np.testing.assert_array_equal(read_example(of_folders(two_folders), 0)[1], ids)
+
+
+IN_COLOURS = (
+    "train: {images: train/images, masks: train/masks}\nignore: [[0, 0, 0]]\n"
+    "classes: [{name: sky, colour: [128, 128, 128]}, {name: road, colour: [128, 64, 128]}]\n"
+)
+
+
+def test_row_21_colours_are_mapped_as_declared_also_where_a_mask_is_grey(two_folders):
+    Image.new("RGB", (56, 40), (128, 64, 128)).save(mask_of(two_folders))
+    data = (two_folders / "data.yaml").read_text()
+    (two_folders / "data.yaml").write_text(data.replace("colour: [128, 64, 128]", ""))
+    assert "Give each class its `colour: [red, green, blue]`" in the_fault(two_folders)
+    (two_folders / "data.yaml").write_text(IN_COLOURS)
+    grey = np.zeros((40, 56, 3), "uint8")
+    grey[:20] = 128
+    (two_folders / "train/masks/1.png").write_bytes(encoded(grey, "PNG"))
+    split = of_folders(two_folders)
+    assert read_mask(split.examples[1].mask).shape == (40, 56, 3)
+    assert (read_example(split, 0)[1] == 1).all()
+    assert (read_example(split, 1)[1] == np.where(grey[..., 0], 0, 255)).all()
+
+
+def test_row_21_class_ids_saved_as_rgb_are_values_where_no_colours_are_declared(two_folders, ids):
+    mask_of(two_folders).write_bytes(encoded(np.repeat(ids[..., None], 3, axis=2), "PNG"))
+    data = (two_folders / "data.yaml").read_text()
+    (two_folders / "data.yaml").write_text(data.replace(", colour: [128, 64, 128]", ""))
+    split = of_folders(two_folders)
+    np.testing.assert_array_equal(read_example(split, 0)[1], ids)
+    values = split.read_mask(split.examples[0].mask)
+    counts = class_counts(split, split.examples[0], values)
+    np.testing.assert_array_equal(counts, np.bincount(ids.ravel(), minlength=256))
+
+
+@pytest.mark.parametrize(
+    ("colours", "message"),
+    [
+        ([(9, 8, 7)], "colours (9, 8, 7) (1 pixels), first at row 0, column 0"),
+        ([(9, 9, 9)], "If grey levels are class ids here, save the mask as a single-channel PNG."),
+        ([(i, 7, 128) for i in range(40)], "So many mean a picture that was smoothed or resized"),
+    ],
+)
+def test_row_22_unknown_colours_are_counted(two_folders, colours, message):
+    mask = np.full((40, 56, 3), 128, "uint8")
+    mask[0, : len(colours)] = colours
+    mask_of(two_folders).write_bytes(encoded(mask, "PNG"))
+    (two_folders / "data.yaml").write_text(IN_COLOURS)
+    for path in (two_folders / "train/masks").glob("[123].png"):
+        path.write_bytes(encoded(np.full((40, 56, 3), 128, "uint8"), "PNG"))
+    assert message in the_fault(two_folders)
+
+
+def test_row_23_16_bits_never_wrap(two_folders, ids):
+    mask_of(two_folders).write_bytes(encoded(np.full((40, 56), 300, "uint16"), "PNG"))
+    assert "label value 300 (2240 pixels)" in the_fault(two_folders)
+    mask_of(two_folders).write_bytes(encoded(ids.astype("uint16"), "PNG"))
+    np.testing.assert_array_equal(read_example(of_folders(two_folders), 0)[1], ids)
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_row_23_16_bits_in_several_channels_are_not_cut_to_8(tmp_path, colour_type, channels):
+    rows = (b"\0" + b"\0\7" * 2 * channels) * 2
+    (tmp_path / "a.png").write_bytes(png(2, 2, rows, bits=16, colour_type=colour_type))
+    assert "several channels of 16 bits" in error_of(read_mask, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_row_24_masks_of_0_and_255_are_asked_about(two_folders, mode):
+    for path in two_folders.glob("train/masks/*.png"):
+        mask = Image.new("L", (56, 40))
+        mask.paste(255, (0, 0, 56, 20))
+        mask.convert(mode).save(path)
+    found = examine(of_folders(two_folders))
+    faults = found.faults if mode == "1" else found.of_the_split()[0]
+    assert len(faults) == (4 if mode == "1" else 1)
+    assert all("Map 255 to 1?" in str(fault) for fault in faults)
+    faults = examine(of_folders(two_folders, "ignore: [254]\n")).faults
+    assert len(faults) == 4 and all("Map 255 to 1?" in str(fault) for fault in faults)
+
+
+def test_row_25_a_value_that_is_no_class_is_placed_and_counted(two_folders, ids):
+    ids[7, 5:9], ids[9, 0] = 34, 35
+    mask_of(two_folders).write_bytes(encoded(ids, "PNG"))
+    text = the_fault(two_folders)
+    assert "label value 34 (4 pixels), 35 (1 pixels), first at row 7, column 5, but" in text
+    assert "3 classes and ignores [255]" in text and "`ignore: [34]`" in text
+
+
+def test_row_26_ids_from_1_get_an_offset_suggested(two_folders, ids):
+    mask_of(two_folders).write_bytes(encoded(ids + 1, "PNG"))
+    assert "Do the ids start at 1? Then say `offset: 1` (1 is class 0)." in the_fault(two_folders)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("JPEG", {}, "the mask is a JPEG, which changes values"),
+        ("WEBP", {}, "the mask is a lossy WebP"),
+        ("WEBP", {"icc_profile": b"x" * 99}, "the mask is a lossy WebP"),
+    ],
+)
+def test_row_27_lossy_masks_are_refused(two_folders, ids, kind, options, message):
+    mask_of(two_folders).write_bytes(encoded(ids, kind, **options))
+    assert message in the_fault(two_folders)
+
+
+def test_row_28_sizes_must_agree(two_folders):
+    Image.new("L", (55, 40)).save(mask_of(two_folders))
+    assert "the mask is 55 x 40, its image" in the_fault(two_folders)
+
+
+def test_row_29_what_lacks_its_counterpart_is_listed(two_folders):
+    image_of(two_folders).unlink()
+    (two_folders / "train/masks/1.png").unlink()
+    found = examine(of_folders(two_folders))
+    assert [fault.file.name for fault in found.faults] == ["0.png", "1.jpg"]
+    assert "has no image" in str(found.faults[0]) and "has no mask" in str(found.faults[1])
+
+
+def test_row_30_two_images_of_one_name_are_an_error(two_folders):
+    shutil.copy(image_of(two_folders), image_of(two_folders).with_suffix(".png"))
+    assert "0.jpg and 0.png: two files of one name. Remove one." in the_fault(two_folders)
+
+
+def test_row_31_a_void_mask_costs_nothing_scores_nothing_and_is_told_once(two_folders):
+    Image.new("L", (56, 40), 255).save(mask_of(two_folders))
+    found = examine(of_folders(two_folders))
+    (warning,) = found.of_the_split()[1]
+    assert not found.faults and found.void == [0]
+    assert f"1 of 4 masks are all void, the first is {mask_of(two_folders)}" in str(warning)
+    _, mask = read_example(found.split, 0)
+    scores = np.random.default_rng(0).normal(size=(1, 40, 56, 3)).astype("float32")
+    assert float(MaskedCrossentropy()(mask[None], scores)) == 0
+    metric = ConfusionMatrix(3)
+    metric.update_state(mask[None], scores)
+    assert metric.confusion().sum() == 0
+
+
+def test_row_32_a_set_that_is_all_background_is_told_with_its_pixels(two_folders):
+    for path in two_folders.glob("train/masks/*.png"):
+        Image.new("L", (56, 40)).save(path)
+    found = examine(of_folders(two_folders))
+    (warning,) = found.of_the_split()[1]
+    assert not found.faults
+    assert "every labelled pixel is 'ground'" in str(warning)
+    assert "Pixels by class: ground 8,960, road 0, car 0." in str(warning)
+
+
+def test_row_33_an_absent_class_is_told_and_left_out_of_the_mean(two_folders, ids):
+    for path in two_folders.glob("train/masks/*.png"):
+        path.write_bytes(encoded(ids % 2, "PNG"))
+    (warning,) = examine(of_folders(two_folders)).of_the_split()[1]
+    assert "no mask has car" in str(warning) and "IU n/a, left out of the mean" in str(warning)
+    result = figures(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+    assert np.isnan(result["iou"][2]) and result["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+
+
+def test_row_34_an_empty_split_is_an_error(two_folders):
+    # Of empty folders and of a `val_share` that leaves nothing: test_folder.py.
+    (two_folders / "list.txt").write_text("\n \r\n")
+    data = (two_folders / "data.yaml").read_text().replace("masks}", "masks, list: list.txt}")
+    (two_folders / "data.yaml").write_text(data)
+    with pytest.raises(DataError, match="list.txt: the split is empty") as error:
+        of_folders(two_folders)
+    assert error.value.kind == "empty split"
+    (fault,), _ = examine(Split("none", (), ("a", "b"), np.zeros((2, 3)), {})).of_the_split()
+    assert str(fault) == "none: the split is empty."
+
+
+def test_row_35_an_image_in_train_and_val_is_found_by_its_content(two_folders):
+    with Image.open(image_of(two_folders)) as image:
+        image.save(two_folders / "val" / "images" / "1.png")
+    (two_folders / "val" / "images" / "1.jpg").unlink()
+    found = [examine(of_folders(two_folders, split=split)) for split in ("train", "val")]
+    (warning,) = overlaps(found)
+    assert warning.value == [("0", "1")] and "val: share 1 images" in str(warning)
+
+
+# Row 36, lists of images that leave their folder, with any line ends, blanks and Unicode:
+# test_a_list_is_confined_to_its_folder and test_a_list_says_which_images_and_in_what_order of
+# test_folder.py. Those of data sets:
+@pytest.mark.parametrize("line", ["../secret.png", "up/secret.png"])
+def test_row_36_lists_stay_in_the_data_sets_folder(tmp_path, line):
+    root = tmp_path / "camvid"
+    (root / "train").mkdir(parents=True)
+    (root / "trainannot").mkdir()
+    for path in ("secret.png", "camvid/train/été 1.png", "camvid/trainannot/été 1.png"):
+        Image.new("L", (4, 4)).save(tmp_path / path)
+    (root / "up").symlink_to(tmp_path)
+    good = "/x/train/a.png /y/trainannot/a.png"
+    for folder in ("train", "trainannot"):
+        (root / folder / "été 1.png").rename(root / folder / "a.png")
+    (root / "train.txt").write_bytes(f"\ufeff{good}\r\n\r\n{line} {line}".encode())
+    split = pipelines.read("camvid", "train", root, keep_faults=True)
+    assert [example.id for example in split.examples] == ["a"]
+    assert {fault.kind for fault in split.faults} == {"outside the folder"}
+
+
+def test_row_38_a_misspelt_key_is_answered_with_the_nearest():
+    # Of the YAML file of folders: test_folder.py.
+    with pytest.raises(ConfigError) as error:
+        resolve("default", {"data": "camvid", "batchsize": 2})
+    assert str(error.value) == "batchsize=2: unknown; did you mean `batch_size`?"
+    with pytest.raises(ConfigError, match="zzz=1: unknown; choose one of data, data_dir,"):
+        resolve("default", {"zzz": 1})
+
+
+def test_row_39_names_and_number_of_classes_must_agree(two_folders):
+    # Of a model and a data set: test_cli.py.
+    with pytest.raises(DataError, match="`num_classes` is 4, but `classes` lists 3: ground, road"):
+        of_folders(two_folders, "num_classes: 4\n")
+    with pytest.raises(DataError, match="2 class names, but 3 colours in the palette"):
+        Split("a", (), ("x", "y"), np.zeros((3, 3), "uint8"), {0: 0})
+    with pytest.raises(DataError, match="masks have class id 2, but there are 2 class names"):
+        Split("a", (), ("x", "y"), np.zeros((2, 3), "uint8"), {0: 2})
+
+
+def test_what_is_not_a_file_is_never_read(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.truncate(2**30)
+    messages = {
+        "folder.png": "a folder, not a file",
+        "pipe.png": "not a regular file",
+        "endless.png": "not a regular file",
+        "loop.png": "cannot be read (Too many levels of symbolic links)",
+        "sparse.png": "1,073,741,824 bytes; at most",
+        "a" * 300: "cannot be read (File name too long)",
+        "none.png": "no such file",
+    }
+    for name, message in messages.items():
+        for read in READERS:
+            assert f"{name}: {message}" in error_of(read, tmp_path / name)
+    with pytest.raises(DataError, match="zero byte in its name"):
+        read_image(tmp_path / "a\0b.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path):
+    (tmp_path / "a.png").touch(mode=0)
+    assert "no permission to read it" in error_of(read_image, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("start", [b"GIF89a\1\0\1\0\1\0\0", b"\xff\xd8\xff\xe0", b"%!PS-Adobe"])
+def test_a_file_that_was_not_written_to_its_end_is_refused_soon(tmp_path, start):
+    path = tmp_path / "a.jpg"
+    with open(path, "wb") as file:
+        file.write(start)
+        file.truncate(50_000_000)  # Pillow looks through it byte by byte, for four seconds.
+    begin = time.perf_counter()
+    error_of(read_image, path)
+    assert time.perf_counter() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("new\nline.png", "new\\nline.png"),
+        ("\x1b[31mred.png", "\\x1b[31mred.png"),
+        (os.fsdecode(b"\xff\xfe.png"), "\\udcff\\udcfe.png"),
+        ("日本 'é\".png", "日本 'é\".png"),
+    ],
+)
+def test_any_name_can_be_printed_in_one_line(two_folders, name, shown):
+    path = image_of(two_folders).with_name(name)
+    try:
+        path.write_bytes(b"<html>")
+    except OSError:
+        pytest.skip("the file system has no such names")
+    shutil.copy(mask_of(two_folders), mask_of(two_folders).with_name(name))
+    text = the_fault(two_folders)
+    assert f"/{shown}: not an image" in text and "\n" not in text
+    text.encode()  # As when it is printed: no lone surrogates.
+
+
+def test_names_stand_in_commands_as_a_shell_takes_them(tmp_path):
+    (tmp_path / "it's.tif").write_bytes(b"MM\0*")
+    text = str(pytest.raises(DataError, read_image, tmp_path / "it's.tif").value)
+    assert """magick 'it'"'"'s.tif' 'it'"'"'s.png'""" in text
+
+
+def test_metadata_that_cannot_be_read_does_not_matter(tmp_path, picture):
+    # Pillow warns of them; here no warning is printed.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(60))
+    for name, content in (
+        ("a.jpg", encoded(picture, "JPEG", exif=exif)),
+        ("b.jpg", encoded(picture, "JPEG", exif=b"Exif\0\0" + bytes(range(60)))),
+        ("c.png", png(56, 40, bytes(57 * 40), after=chunk(b"eXIf", exif[6:]))),
+    ):
+        (tmp_path / name).write_bytes(content)
+    found = measured(*(tmp_path / name for name in ("a.jpg", "b.jpg", "c.png")))
+    assert [text for text, *_ in found.values()] == ["(40, 56, 3)"] * 3
+
+
+@pytest.mark.parametrize("kind", ["MPO", "JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_damage_anywhere_gives_pixels_or_an_error_that_names_the_file(tmp_path, picture, kind):
+    # A long run of the same, some 300 000 cases over 45 files, has found nothing else.
+    path, chance = tmp_path / "a", random.Random(0)
+    options = (
+        {"save_all": True, "append_images": [Image.fromarray(picture)]} if kind == "MPO" else {}
+    )
+    whole = encoded(picture, kind, **options)
+    for _ in range(150):
+        content = bytearray(whole)
+        at = chance.randrange(min(len(whole), chance.choice([60, 600, len(whole)])))
+        change = chance.choice(["cut", "flip", "insert", "remove", "several"])
+        if change == "cut":
+            del content[at:]
+        elif change == "flip":
+            content[at] ^= 1 << chance.randrange(8)
+        elif change == "insert":
+            content[at:at] = chance.randbytes(chance.choice([1, 2, 64]))
+        elif change == "remove":
+            del content[at : at + chance.choice([1, 2, 9])]
+        else:
+            for _ in range(5):
+                content[chance.randrange(min(len(content), 120))] = chance.randrange(256)
+        path.write_bytes(content)
+        for read in READERS:
+            try:
+                assert read(path).size
+            except DataError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_arrays_and_objects_with_bytes_are_sources_too(picture, ids):
+    class Stored:
+        def read_bytes(self):
+            return encoded(picture, "PNG")[:99]
+
+        def __str__(self):
+            return "record 7"
+
+    with pytest.raises(DataError, match="^record 7: damaged or unreadable"):
+        read_image(Stored())
+    split = Split("a", (Example("0", picture, ids),), ("x", "y", "z"), np.zeros((3, 3)), {0: 0})
+    with pytest.raises(DataError, match="label value 1"):
+        read_example(split, 0)

@@ -1,0 +1,485 @@
+"""The commands as a person types them, in this process; each ends with an exit status."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from nets import randomise_scores
+from PIL import Image
+
+import fcn_keras
+from fcn_keras.metrics import FIGURES
+from fcn_keras.runs.recipes import RECIPES
+
+TINY = ("--backbone", "tiny", "--weights", "none", "--head-width", "16")
+
+
+def test_a_run_from_training_to_serving(fcn_keras_cli, two_folders):
+    root, run = two_folders, two_folders / "run"
+    data = ("--data", root / "data.yaml")
+    status, out, err = fcn_keras_cli(
+        "train", *data, "--out", run, *TINY,
+        *("--epochs", 3, "--validate-every", 2, "--batch-size", 2, "--crop", "32x48"),
+    )  # fmt: skip
+    assert status == 0, err
+    lines = [line for line in out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 3
+    assert all(
+        part in lines[1] for part in ("epoch 2/3", "loss", "val mean IU", "images/s", "left")
+    )
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {*FIGURES, "per_class", "confusion"} <= metrics.keys()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["options"]["crop"] == [32, 48] and config["options"]["precision"] != "auto"
+    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128]}
+    history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    assert [row["val_loss"] != "" for row in history] == [False, True, True]
+    with Image.open(run / "pictures" / "00.png") as picture:
+        assert picture.size == (4 * 56 + 12, 40)
+    assert (run / "report.html").is_file() and "report: " in out
+
+    figures = root / "figures.json"
+    status, out, err = fcn_keras_cli("evaluate", run, *data, "--json", figures)
+    assert status == 0, err
+    assert "road" in out and "mean IU" in out
+    evaluated = json.loads(figures.read_text())
+    for key in (*FIGURES, "per_class", "confusion"):
+        assert evaluated[key] == metrics[key]
+
+    masks = root / "masks"
+    bad = root / "bad.jpg"
+    bad.write_text("<html>")
+    for name in ("x", "y"):
+        Image.new("RGBA", (5, 4), (9, 9, 9, 100)).save(root / f"{name}.png")
+    status, out, err = fcn_keras_cli(
+        "predict", run / "model.keras", root / "val" / "images", bad, root / "x.png",
+        root / "y.png", "--out", masks,
+    )  # fmt: skip
+    assert status == 2
+    assert err.splitlines() == [
+        f"error: {bad}: not an image; it starts with '<html>'. Replace the file.",
+        f"warning: {root / 'x.png'}: its transparent pixels are laid on white. (2 files like this)",
+    ]
+    assert "4 of 5 images" in out
+    for name in ("0", "1"):
+        with (
+            Image.open(masks / f"{name}.png") as mask,
+            Image.open(masks / f"{name}_overlay.png") as o,
+        ):
+            assert mask.mode == "P" and mask.size == o.size == (56, 40)
+            assert tuple(mask.getpalette()[3:6]) == (128, 64, 128)
+            assert np.asarray(mask).max() < 3
+
+    status, out, err = fcn_keras_cli("export", run, "--out", root / "saved_models" / "mine")
+    assert status == 0, err
+    assert (root / "saved_models" / "mine" / "1" / "saved_model.pb").is_file()
+
+    status, _, err = fcn_keras_cli("train", *data, "--out", run, *TINY)
+    assert status == 2 and "holds a run already" in err
+    status, _, err = fcn_keras_cli("evaluate", run, "--data", "synthetic")
+    assert status == 2 and "the model has 3 classes, synthetic val has 5" in err
+
+
+def test_other_splits_than_train_and_val_can_be_named(fcn_keras_cli, two_folders):
+    run = two_folders / "run"
+    arguments = ("train", "--data", two_folders / "data.yaml", "--out", run, *TINY)
+    options = ("--epochs", 1, "--batch-size", 2, "--crop", "32x32")
+    status, _, err = fcn_keras_cli(*arguments, *options, "--train-split", "test")
+    assert status == 2 and "no split 'test'; it has train, val" in err
+    splits = ("--train-split", "val", "--val-split", "train")
+    status, out, err = fcn_keras_cli(*arguments, *options, *splits)
+    assert status == 0, err
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["options"]["train_split"], config["options"]["val_split"]) == ("val", "train")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert np.sum(metrics["confusion"]) == 4 * 39 * 56  # The four images of train.
+
+
+@pytest.fixture
+def untrained(two_folders):
+    """A model of the three classes of `two_folders`."""
+    model = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4)
+    model.save(two_folders / "model.keras")
+    return two_folders / "model.keras"
+
+
+def test_predict_replaces_its_own_results_only(fcn_keras_cli, two_folders, untrained):
+    images, masks = two_folders / "val" / "images", two_folders / "val" / "masks"
+    before = {path: path.read_bytes() for path in masks.iterdir()}
+    status, _, err = fcn_keras_cli("predict", untrained, images, "--out", masks)
+    assert status == 2
+    assert "0.png: is there already, and predict did not write it. Choose another --out." in err
+    assert {path: path.read_bytes() for path in masks.iterdir()} == before
+    for _ in range(2):
+        status, _, err = fcn_keras_cli("predict", untrained, images, "--out", two_folders / "[b]")
+        assert status == 0, err
+    assert len(list((two_folders / "[b]").iterdir())) == 4
+
+
+def test_an_image_that_does_not_go_into_tiles_is_named_and_the_others_are_done(
+    fcn_keras_cli, two_folders, untrained
+):
+    images, out = two_folders / "val" / "images", two_folders / "out"
+    Image.new("RGB", (700, 9)).save(images / "wide.png")
+    status, printed, err = fcn_keras_cli("predict", untrained, images, "--out", out, "--tile", 99)
+    assert status == 2 and "2 of 3 images predicted" in printed
+    assert err.startswith(f"error: {images / 'wide.png'}: tile: must be at least ")
+    assert len(err.splitlines()) == 1 and len(list(out.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "link"), "link: is a link to what is not there. Choose another folder."),
+        (("--out", "/proc/fcn"), "/proc/fcn: cannot be made (No such file or directory)."),
+        (("--out", "m", "--tile", "none", "--overlap", 9), "--overlap 9: is of tiles"),
+    ],
+)
+def test_predict_says_what_is_wrong_with_its_options(
+    fcn_keras_cli, two_folders, untrained, options, message, monkeypatch
+):
+    if "/proc/fcn" in options and os.geteuid():
+        pytest.skip("only root is not refused earlier")
+    monkeypatch.chdir(two_folders)
+    (two_folders / "link").symlink_to("nowhere")
+    status, _, err = fcn_keras_cli("predict", untrained, two_folders / "val" / "images", *options)
+    assert status == 2 and err.startswith(f"error: {message}") and len(err.splitlines()) == 1
+
+
+def test_tta_is_counted_as_it_is_predicted(fcn_keras_cli, two_folders):
+    keras.utils.set_random_seed(0)
+    net = two_folders / "net.keras"
+    randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None)).save(net)
+    images, figures = two_folders / "val" / "images", two_folders / "figures.json"
+    counted = []
+    for tta in ((), ("--tta",)):
+        out = two_folders / f"masks{len(tta)}"
+        status, _, err = fcn_keras_cli("predict", net, images, "--out", out, *tta)
+        assert status == 0, err
+        data = ("--data", two_folders / "data.yaml", "--json", figures)
+        status, _, err = fcn_keras_cli("evaluate", net, *data, *tta)
+        assert status == 0, err
+        masks = np.stack([np.asarray(Image.open(out / f"{i}.png")) for i in range(2)])
+        truth = [Image.open(two_folders / "val" / "masks" / f"{i}.png") for i in range(2)]
+        truth = np.stack([np.asarray(mask) for mask in truth])
+        cells = (3 * truth.astype(int) + masks)[truth != 255]
+        confusion = np.bincount(cells, minlength=9).reshape(3, 3).tolist()
+        assert json.loads(figures.read_text())["confusion"] == confusion
+        counted.append(confusion)
+    assert counted[0] != counted[1]
+
+
+def test_a_calibrated_model_is_a_model(fcn_keras_cli, two_folders):
+    keras.utils.set_random_seed(0)
+    net, out = two_folders / "net.keras", two_folders / "new" / "calibrated.keras"
+    randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None)).save(net)
+    before, data = net.read_bytes(), ("--data", two_folders / "data.yaml")
+    status, printed, err = fcn_keras_cli("calibrate", net, *data, "--out", out)
+    assert status == 0, err
+    first, second = re.search(r"mean IU on .*: (\S+) -> (\S+)", printed).groups()
+    assert float(second) > float(first) and net.read_bytes() == before
+    figures = two_folders / "figures.json"
+    status, _, err = fcn_keras_cli("evaluate", out, *data, "--split", "train", "--json", figures)
+    assert status == 0, err
+    assert json.loads(figures.read_text())["mean_iou"] == pytest.approx(float(second), abs=2e-3)
+    status, _, err = fcn_keras_cli("calibrate", net, *data, "--out", out)
+    assert status == 2 and "is there already" in err
+
+
+def test_files_that_cannot_be_written_are_named_before_the_work(
+    fcn_keras_cli, two_folders, untrained
+):
+    data = ("--data", two_folders / "data.yaml")
+    for json_file, message in (
+        (two_folders / "data.yaml", "must be a file whose name ends in .json"),
+        (two_folders / "nowhere" / "f.json", "there is no folder"),
+    ):
+        status, out, err = fcn_keras_cli("evaluate", untrained, *data, "--json", json_file)
+        assert status == 2 and message in err and "mean IU" not in out
+    assert "classes" in (two_folders / "data.yaml").read_text()
+    own = two_folders / "own"
+    own.mkdir()
+    (own / "history.csv").write_text("mine")
+    status, _, err = fcn_keras_cli("train", *data, "--out", own, *TINY)
+    assert status == 2 and "holds a run already, or part of one (history.csv)" in err
+    status, _, err = fcn_keras_cli("train", *data, "--out", two_folders / "data.yaml" / "run")
+    assert status == 2 and "data.yaml is a file, not a folder" in err
+
+
+def test_a_failed_start_leaves_nothing_behind(fcn_keras_cli, two_folders):
+    run = two_folders / "run"
+    status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)
+    assert status == 2 and not run.exists()
+
+
+def test_classes_of_other_names_are_pointed_out(fcn_keras_cli, two_folders):
+    data = two_folders / "data.yaml"
+    status, _, err = fcn_keras_cli(
+        "train", "--data", data, "--out", two_folders / "run", *TINY,
+        *("--epochs", 1, "--batch-size", 2, "--crop", "32x32"),
+    )  # fmt: skip
+    assert status == 0, err
+    data.write_text(data.read_text().replace("car]", "'[/cat]']"))
+    status, out, err = fcn_keras_cli("evaluate", two_folders / "run", "--data", data)
+    assert status == 0 and "[/cat]" in out
+    assert "the model's classes are ground, road, car, the data set's ground, road, [/cat]" in err
+
+
+def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two_folders):
+    streams = {"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()}
+    late = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4, inputs=streams)
+    late.save(two_folders / "late.keras")
+    status, _, err = fcn_keras_cli(
+        "predict", two_folders / "late.keras", two_folders / "val" / "images", "--out", "x"
+    )
+    assert status == 2 and "the model has 2 images (color, hha); the commands know one." in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_a_word(two_folders):
+    command = [sys.executable, "-m", "fcn_keras", "train", "--data", "data.yaml", "--out", "run"]
+    command += [*TINY, "--batch-size", "2", "--crop", "32x32", "--epochs", "100000"]
+    command += ["--validate-every", "100000"]
+    process = subprocess.Popen(
+        command,
+        cwd=two_folders,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores SIGINT, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    line = process.stdout.readline()
+    while not line.startswith("epoch 2"):
+        assert line, process.stderr.read()
+        line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped." and "Traceback" not in err
+
+
+def test_a_process_of_its_own_opens_a_model(two_folders, untrained):
+    # In this process Keras was there before the command; there the command imports it.
+    command = [sys.executable, "-m", "fcn_keras", "evaluate", "model.keras", "--data", "data.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=two_folders)
+    assert done.returncode == 0, done.stderr
+    assert "mean IU" in done.stdout
+    assert done.stderr.splitlines() == [
+        "warning: every pixel is predicted as 'ground': the model is untrained, its backbone was "
+        "never initialised, or it was trained on other classes."
+    ]
+
+
+COMMANDS = (
+    ("data", "init", "train", "--out", "own.yaml"),
+    ("data", "check", "data.yaml"),
+    ("train", "--data", "data.yaml", "--out", "run", *TINY, "--epochs", "1", "--crop", "32x32"),
+    ("evaluate", "run", "--data", "data.yaml"),
+    ("predict", "run", "val/images", "--out", "masks"),
+    ("calibrate", "run", "--data", "data.yaml", "--out", "calibrated.keras"),
+    ("export", "run", "--out", "saved"),
+    ("report", "run"),
+    ("experiment", "iu-bounds", "--data", "data.yaml"),
+)
+
+
+@pytest.mark.slow
+def test_each_command_runs_as_it_is_installed(two_folders):
+    program = Path(sys.executable).with_name("fcn-keras")
+    for command in COMMANDS:
+        done = subprocess.run([program, *command], capture_output=True, text=True, cwd=two_folders)
+        assert done.returncode == 0, (command, done.stderr)
+        assert all(line.startswith("warning: ") for line in done.stderr.splitlines()), done.stderr
+
+
+def test_help_names_the_defaults(fcn_keras_cli):
+    status, out, _ = fcn_keras_cli("train", "--help")
+    assert status == 0
+    assert "[default: fcn8s]" in out and "[default: on]" in out
+
+
+def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
+    losses = {}
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        status, _, err = fcn_keras_cli(
+            "train", "--data", two_folders / "data.yaml", "--out", two_folders / name, *TINY,
+            *("--epochs", 1, "--batch-size", 2, "--crop", "32x32", "--seed", seed),
+            *("--precision", "float32", "--learning-rate", 0.01, "--warmup-steps", 0),
+        )  # fmt: skip
+        assert status == 0, err
+        text = (two_folders / name / "history.csv").read_text()
+        rows = list(csv.DictReader(text.splitlines()))
+        losses[name] = [float(row[key]) for row in rows for key in ("loss", "val_loss")]
+    # Threads sum up in an order of their own: equal to rounding, not to the bit.
+    assert losses["a"] == pytest.approx(losses["b"], rel=1e-4)
+    assert losses["a"] != pytest.approx(losses["c"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "camvd"), "data='camvd': unknown; choose one of camvid"),
+        (("--data", "/"), "data='/': is a folder. Of your own images make a YAML file with"),
+        (("--data", "camvid", "--data-dir", "/nowhere"), "data_dir='/nowhere': no such folder"),
+        (("--data", "camvid"), "data_dir (--data-dir): is needed for camvid"),
+        (("--data", "no.yaml"), "no.yaml: no such file"),
+        (("--recipe", "best"), "recipe='best': unknown"),
+        (("--crop", "32"), "--crop: must be two numbers, such as 320x480"),
+        (("--scale", "a,b"), "--scale: must be two numbers"),
+        (("--batch-size", "0"), "batch_size=0"),
+        (("--batch-size", "500"), "do not fill one batch of 500"),
+        (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
+        (("--weights", "no.h5"), "weights='no.h5': no such file"),
+        (("--freeze", "blok"), "no layer of"),
+        (("--geometry", "reference"), "geometry='reference': the backbone 'tiny' has no such"),
+        (("--mean", "vok"), "mean='vok': unknown; choose one of imagenet, voc"),
+        (("--model", "fcn4s"), "fcn4s"),
+        (("--stages", "8,16"), "stages=fcn8s,fcn16s: must be some of fcn32s,fcn16s,fcn8s"),
+        (("--stages", "32,64"), "--stages 32,16,8), from coarse to fine"),
+        (("--stages", "32,16", "--model", "fcn8s"), "says already which nets are trained"),
+        (("--init-from", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--momentum", "0.9"), "Choose optimizer: sgd (--optimizer sgd)"),
+        (("--optimizer", "adam"), "adam"),
+        (("--skip-scales", "1"), "--skip-scales: must be two numbers, such as 0.01,0.0001"),
+        (("--stage-rates", "1,b"), "--stage-rates: must be two numbers"),
+        (("--keep", "0"), "keep=0"),
+        (("--epochs", "1", "--iterations", "1"), "both say when to stop"),
+        (("--epoch", "3"), "--epoch"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(fcn_keras_cli, two_folders, arguments, message):
+    base = ("--data", two_folders / "data.yaml", "--out", two_folders / "run", "--batch-size", 2)
+    options = ("--backbone", "mobilenet_v2") if "--weights" in arguments else TINY
+    status, _, err = fcn_keras_cli("train", *base, *options, *arguments)
+    assert status == 2
+    assert message in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_the_papers_stages_and_one_more_by_hand(fcn_keras_cli, two_folders):
+    data, run = ("--data", two_folders / "data.yaml"), two_folders / "run"
+    base = ("train", *data, *TINY, "--recipe", "heavy", "--iterations", 3)
+    status, out, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
+    assert status == 0, err
+    assert [line for line in out.splitlines() if line.startswith("training")] == [
+        "training fcn32s_tiny",
+        "training fcn16s_tiny",
+    ]
+    assert re.search(r"epoch 1/1  loss \d,\d{3}  ", out)  # Summed over 2,184 pixels.
+    for folder in (run, run / "32s", run / "16s"):
+        assert {"model.keras", "config.yaml", "metrics.json"} <= set(os.listdir(folder))
+
+    figures = two_folders / "figures.json"
+    status, out, err = fcn_keras_cli("evaluate", run, *data, "--json", figures)
+    assert status == 0, err
+    written = json.loads((run / "16s" / "metrics.json").read_text())
+    assert json.loads(figures.read_text())["confusion"] == written["confusion"]
+
+    third = ("--out", two_folders / "8s", "--model", "fcn8s", "--init-from", run)
+    status, out, err = fcn_keras_cli(*base, *third)
+    assert status == 0, err
+    row = next(csv.DictReader((two_folders / "8s" / "history.csv").read_text().splitlines()))
+    assert float(row["learning_rate"]) == pytest.approx(1e-14)
+
+    status, _, err = fcn_keras_cli(
+        *base, *third, "--head-width", 8, "--out", two_folders / "narrow"
+    )
+    assert status == 2
+    assert "fcn8s_tiny cannot start from fcn16s_tiny: a weight of 'fc6' has" in err
+    status, _, err = fcn_keras_cli(*base, "--out", run, "--stages", "32,16")
+    assert status == 2 and "holds a run already" in err
+
+    anew = ("--reset-scores", "--out", two_folders / "anew")
+    status, _, err = fcn_keras_cli(*base, *third, *anew)
+    assert status == 0, err
+    row = next(csv.DictReader((two_folders / "anew" / "history.csv").read_text().splitlines()))
+    assert float(row["learning_rate"]) == pytest.approx(1e-10)
+    status, _, err = fcn_keras_cli(*base, *anew, "--model", "fcn8s")
+    assert status == 2 and "give init_from too" in err
+
+
+def test_faults_in_the_data_stop_the_run_before_it_begins(fcn_keras_cli, two_folders):
+    for number in (0, 1):
+        path = two_folders / "train" / "masks" / f"{number}.png"
+        Image.fromarray(np.full((40, 56), 77, "uint8")).save(path)
+    status, _, err = fcn_keras_cli(
+        "train", "--data", two_folders / "data.yaml", "--out", two_folders / "run", *TINY
+    )
+    assert status == 2
+    assert err.count("label value 77") == 2 and "Traceback" not in err
+    assert not (two_folders / "run" / "model.keras").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(fcn_keras_cli, two_folders):
+    status, _, err = fcn_keras_cli(
+        "train", "--data", two_folders / "data.yaml", "--out", two_folders / "run", *TINY,
+        *("--batch-size", 2, "--crop", "32x32", "--learning-rate", 1e30),
+    )  # fmt: skip
+    assert status == 2
+    assert "the loss became" in err and "a lower learning rate (--learning-rate)" in err
+
+
+def test_the_quickstart_learns_and_shows_where_all_is(fcn_keras_cli, tmp_path, monkeypatch):
+    short = {"epochs": 2, "validate_every": 2}
+    monkeypatch.setitem(RECIPES, "quickstart", {**RECIPES["quickstart"], **short})
+    status, out, err = fcn_keras_cli("quickstart", "--out", tmp_path / "run")
+    assert status == 0, err
+    # Whoever predicts the background everywhere gets 0.16.
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] > 0.2
+    for name in ("report.html", "saved_model/1"):
+        assert str(tmp_path / "run" / name) in out and (tmp_path / "run" / name).exists()
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 8
+
+
+@pytest.mark.soak
+def test_quickstart_reaches_what_it_promises(fcn_keras_cli, tmp_path):
+    status, out, err = fcn_keras_cli("quickstart", "--out", tmp_path / "run")
+    assert status == 0, err
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] > 0.85
+    assert str(tmp_path / "run" / "saved_model" / "1") in out
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 8
+
+
+@pytest.mark.extra("openvino")
+def test_exports_for_other_engines_and_what_they_cost(fcn_keras_cli, two_folders, untrained):
+    data = ("--data", two_folders / "data.yaml")
+    out = two_folders / "m.xml"
+    arguments = ("export", untrained, "--out", out, "--format", "openvino", "--precision", "int8")
+    status, printed, err = fcn_keras_cli(*arguments, *data)
+    assert status == 0, err
+    assert f"openvino int8: {out}" in printed and "pixels of the model's class: " in printed
+    assert "mean IU on" in printed and "difference" in printed
+    status, _, err = fcn_keras_cli(*arguments, *data)
+    assert status == 2 and f"{out}: is there already" in err
+    status, printed, err = fcn_keras_cli("export", untrained, "--out", two_folders / "m", *data)
+    assert status == 0, err
+    assert "mean IU on" in printed and "0.0000" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--precision", "int8"), "--precision int8: a SavedModel is float32 or bfloat16"),
+        (("--format", "litert", "--precision", "int8"), "--precision int8: needs training images"),
+        (("--format", "onnx", "--no-freeze"), "--no-freeze: is for SavedModels, not for onnx"),
+        (("--format", "onnx", "--max-pixels", "9"), "--max-pixels: is for SavedModels"),
+        (("--format", "onnx", "--precision", "bfloat16"), "onnx is written as float32"),
+        (("--format", "onnx"), "must end in .onnx"),
+        (("--out", "street.xml"), "--out street.xml: is a file for openvino. Give --format openv"),
+    ],
+)
+def test_exports_that_do_not_fit_together(fcn_keras_cli, untrained, tmp_path, arguments, message):
+    status, _, err = fcn_keras_cli("export", untrained, "--out", tmp_path / "m", *arguments)
+    assert status == 2 and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,351 @@
+"""One's own folders, as a YAML file describes them."""
+
+import shutil
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipelines
+from pipelines import DataError
+from pipelines.datasets.yaml_folders import in_val
+from pipelines.examples import read_example
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_ones_own_folders(two_folders):
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    assert split.class_names == ("ground", "road", "car")
+    assert tuple(split.palette[1]) == (128, 64, 128)
+    assert [example.id for example in split.examples] == ["0", "1", "2", "3"]
+    _, mask = read_example(split, 2)
+    raw = pixels(two_folders / "train" / "masks" / "2.png")
+    np.testing.assert_array_equal(mask, raw)
+
+
+def test_mask_values_can_be_mapped_and_ignored(two_folders):
+    (two_folders / "data.yaml").write_text(
+        "train: {images: train/images, masks: train/masks}\n"
+        "classes: [{name: car, value: 2}, {name: ground, value: 0}]\nignore: [1, 255]\n"
+    )
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    _, mask = read_example(split, 0)
+    raw = pixels(two_folders / "train" / "masks" / "0.png")
+    np.testing.assert_array_equal(mask, np.choose(np.minimum(raw, 3), [1, 255, 0, 255]))
+
+
+def append(text):
+    return lambda root: overwrite((root / "data.yaml").read_text() + text)(root)
+
+
+def overwrite(text):
+    return lambda root: (root / "data.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (append("clases: [a, b]\n"), "unknown key `clases`; did you mean `classes`?"),
+        (append("ignore: [300]\n"), "`ignore.0`: Input should be less than or equal to 255"),
+        (append("ignore: [1]\n"), "the mask value 1 of class 'road' is ignored"),
+        (overwrite("train: [\n"), "not readable as YAML"),
+        (overwrite("just words\n"), "must hold the keys"),
+        (overwrite("classes: [a, b]\n"), "no split 'train'"),
+        (overwrite("train: {images: x, masks: y}\n"), "the key `classes` is missing"),
+        (overwrite("train: {images: x, masks: y}\nclasses: [a, b]\n"), "no such folder"),
+        (lambda r: (r / "train" / "masks" / "1.png").unlink(), "1.jpg has no mask"),
+        (lambda r: (r / "train" / "images" / "1.jpg").unlink(), "1.png has no image"),
+        (
+            lambda r: shutil.copy(r / "train/images/1.jpg", r / "train/images/1.png"),
+            "two files of one name",
+        ),
+        (lambda r: (r / "data.yaml").unlink(), "no such file"),
+    ],
+)
+def test_a_wrong_description_is_explained(two_folders, change, message):
+    change(two_folders)
+    with pytest.raises(DataError) as error:
+        pipelines.read(two_folders / "data.yaml", "train")
+    assert message in str(error.value) and str(two_folders) in str(error.value)
+
+
+def test_binary_masks_of_0_and_255_need_a_word(two_folders):
+    for path in two_folders.glob("*/masks/*.png"):
+        mask = np.zeros((40, 56), "uint8")
+        mask[10:20] = 255
+        Image.fromarray(mask).save(path)
+    data = two_folders / "data.yaml"
+    text = data.read_text().split("classes:")[0]
+    data.write_text(text + "classes: [background, object]\n")
+    with pytest.raises(DataError) as error:
+        pipelines.check(pipelines.read(data, "train"))
+    assert "all labelled pixels are 'background'; the others are ignored (values [255])" in str(
+        error.value
+    )
+    data.write_text(text + "classes: [background, {name: object, value: 255}]\n")
+    pixels = pipelines.check(pipelines.read(data, "train"))
+    assert pixels.tolist() == [4 * 30 * 56, 4 * 10 * 56]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[ground,", "[yes,", "must be a name; put yes, no and numbers in quotes, found True"),
+        ("[128, 64, 128]", "red", 'must be [red, green, blue], each 0..255, or "#rrggbb"'),
+        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", "least 2"),
+        ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
+    ],
+)
+def test_slips_in_the_yaml_are_explained(two_folders, old, new, message):
+    data = two_folders / "data.yaml"
+    assert old in data.read_text()
+    data.write_text(data.read_text().replace(old, new))
+    with pytest.raises(DataError) as error:
+        pipelines.read(data, "train")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_colours_may_be_hexadecimal_and_one_ignored_value_stand_alone(two_folders):
+    data = two_folders / "data.yaml"
+    text = data.read_text().replace("[128, 64, 128]", "'#804080'") + "ignore: 7\n"
+    data.write_text(text)
+    split = pipelines.read(data, "val")
+    assert split.palette[1].tolist() == [128, 64, 128]
+    assert split.mask_values == {0: 0, 1: 1, 2: 2, 7: 255}
+    with pytest.raises(DataError, match="split='classes': must be one of train, val, test"):
+        pipelines.read(data, "classes")
+
+
+CLASSES = "classes: [ground, road, car]\n"
+FOLDERS = "images: train/images, masks: train/masks"
+
+
+def described(root, text):
+    (root / "data.yaml").write_text(text, "utf-8")
+    return root / "data.yaml"
+
+
+def ids(split):
+    return [example.id for example in split.examples]
+
+
+def kinds(split):
+    return sorted(fault.kind for fault in split.faults)
+
+
+def test_all_faults_of_files_are_kept_together(two_folders):
+    images, masks = two_folders / "train/images", two_folders / "train/masks"
+    (masks / "0.png").unlink()
+    shutil.copy(masks / "1.png", masks / "9.png")
+    shutil.copy(masks / "2.png", images / "2.png")
+    (images / ".hidden.jpg").write_bytes(b"")
+    split = pipelines.read(two_folders / "data.yaml", "train", keep_faults=True)
+    assert ids(split) == ["1", "3"]
+    assert kinds(split) == ["same name", "unpaired", "unpaired"]
+    assert {fault.file.name for fault in split.faults} == {"0.jpg", "9.png", "2.png"}
+    with pytest.raises(DataError) as error:
+        pipelines.read(two_folders / "data.yaml", "train")
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_an_empty_folder_is_an_empty_split(two_folders):
+    shutil.rmtree(two_folders / "val/images")
+    (two_folders / "val/images/below").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no images") as error:
+        pipelines.read(two_folders / "data.yaml", "val")
+    assert error.value.kind == "empty split"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_list_says_which_images_and_in_what_order(two_folders, ending):
+    for folder, end in (("images", "jpg"), ("masks", "png")):
+        (two_folders / "train" / folder / "below").mkdir()
+        for name in ("with space", "日本", unicodedata.normalize("NFD", "café")):
+            source = two_folders / "train" / folder / f"0.{end}"
+            shutil.copy(source, two_folders / "train" / folder / "below" / f"{name}.{end}")
+    lines = ["3", " 1.jpg ", "", "below/with space.jpg", "below/日本", "below/café.jpg"]
+    (two_folders / "list.txt").write_text("\ufeff" + ending.join(lines), "utf-8", newline="")
+    data = described(two_folders, f"train: {{{FOLDERS}, list: list.txt}}\n{CLASSES}")
+    split = pipelines.read(data, "train")
+    assert ids(split) == ["3", "1", "below/with space", "below/日本", "below/café"]
+    assert read_example(split, 4)[0].shape == (40, 56, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "message"),
+    [
+        ("../../secret", "outside the folder", "lists '../../secret', but lines are paths below"),
+        ("../images/1", "outside the folder", "nor a link leads out of it"),
+        ("/etc/passwd", "outside the folder", "nor a link leads out of it"),
+        ("link", "outside the folder", "a link out of"),
+        ("linked/secret", "outside the folder", "nor a link leads out of it"),
+        ("0.jpg", "listed twice", "lists '0.jpg', a second time"),
+        ("7", "missing file", "has no such image"),
+        ("1", "unpaired", "1.jpg has no mask"),
+    ],
+)
+def test_a_list_is_confined_to_its_folder(two_folders, line, kind, message):
+    images, outside = two_folders / "train/images", two_folders / "elsewhere"
+    outside.mkdir()
+    shutil.copy(images / "0.jpg", outside / "secret.jpg")
+    (images / "link.jpg").symlink_to(outside / "secret.jpg")
+    (images / "linked").symlink_to(outside)
+    shutil.copy(two_folders / "train/masks/0.png", two_folders / "train/masks/link.png")
+    (two_folders / "train/masks/1.png").unlink()
+    (two_folders / "list.txt").write_text(f"0\n{line}")
+    data = described(two_folders, f"train: {{{FOLDERS}, list: list.txt}}\n{CLASSES}")
+    split = pipelines.read(data, "train", keep_faults=True)
+    assert ids(split) == ["0"] and kinds(split) == [kind]
+    assert message in str(split.faults[0])
+
+
+def test_masks_may_lie_beside_their_images(two_folders):
+    both = two_folders / "both"
+    both.mkdir()
+    for i in range(3):
+        shutil.copy(two_folders / f"train/images/{i}.jpg", both / f"{i}.jpg")
+        shutil.copy(two_folders / f"train/masks/{i}.png", both / f"{i}_mask.png")
+    data = described(two_folders, f"train: {{images: both, masks: both}}\n{CLASSES}")
+    with pytest.raises(DataError, match="in one folder.* `mask_suffix: _mask`"):
+        pipelines.read(data, "train")
+    data = described(
+        two_folders, f"train: {{images: both, masks: both, mask_suffix: _mask}}\n{CLASSES}"
+    )
+    split = pipelines.read(data, "train")
+    assert [(e.image.name, e.mask.name) for e in split.examples] == [
+        (f"{i}.jpg", f"{i}_mask.png") for i in range(3)
+    ]
+
+
+def test_val_can_be_a_share_of_train_that_more_files_do_not_change(two_folders):
+    images, masks = two_folders / "train/images", two_folders / "train/masks"
+    data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")
+
+    def add(names):
+        for name in names:
+            shutil.copy(images / "0.jpg", images / f"{name}.jpg")
+            shutil.copy(masks / "0.png", masks / f"{name}.png")
+        return [set(ids(pipelines.read(data, split))) for split in ("train", "val")]
+
+    train, val = add(f"few_{i}" for i in range(10))
+    more_train, more_val = add(f"many_{i}" for i in range(60))
+    assert train < more_train and val < more_val
+    assert not more_train & more_val and len(more_train | more_val) == 74
+    assert 0.2 < len(more_val) / 74 < 0.6
+    assert all(in_val(name, 0.4) for name in val)
+    described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
+    with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):
+        pipelines.read(data, "val")
+
+
+def test_values_may_start_at_an_offset(two_folders):
+    data = described(
+        two_folders,
+        f"train: {{{FOLDERS}}}\noffset: 1\nclasses: [a, {{name: b, value: 9}}, c]\n",
+    )
+    assert pipelines.read(data, "train").mask_values == {1: 0, 9: 1, 3: 2, 255: 255}
+
+
+def test_declared_colours_are_what_masks_in_colours_hold(two_folders):
+    data = described(
+        two_folders,
+        f"train: {{{FOLDERS}}}\nignore: ['#ffffff', [9, 8, 7], 200]\n"
+        "classes: [{name: a, colour: [1, 2, 3]}, b, {name: c, colour: '#ff0000'}]\n",
+    )
+    split = pipelines.read(data, "train")
+    void = dict.fromkeys([(255, 255, 255), (9, 8, 7)], 255)
+    assert split.mask_colours == {(1, 2, 3): 0, (255, 0, 0): 2, **void}
+    assert split.mask_values == {0: 0, 1: 1, 2: 2, 200: 255}
+    data = described(two_folders, f"train: {{{FOLDERS}}}\nignore: ['#ffffff']\n{CLASSES}")
+    assert pipelines.read(data, "train").mask_colours == {}
+
+
+def test_colours_in_masks_are_read_as_classes(two_folders):
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 255]], "uint8")
+    for path in two_folders.glob("train/masks/*.png"):
+        ids = np.arange(40 * 56).reshape(40, 56) % 4
+        Image.fromarray(colours[ids]).save(path)
+    data = described(
+        two_folders,
+        f"train: {{{FOLDERS}}}\nignore: [[255, 255, 255]]\nclasses: [{{name: a, colour: '#000000'}}"
+        ", {name: b, colour: '#ff0000'}, {name: c, colour: '#0000ff'}]\n",
+    )
+    _, mask = read_example(pipelines.read(data, "train"), 0)
+    np.testing.assert_array_equal(mask.ravel()[:8], [0, 1, 2, 255, 0, 1, 2, 255])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("num_classes: 4", "`num_classes` is 4, but `classes` lists 3: ground, road, car."),
+        ("val_share: 1.5", "`val_share`: Input should be less than 1, found 1.5"),
+        ("ofset: 1", "unknown key `ofset`; did you mean `offset`?"),
+        ("ignore: [yes]", "`ignore.0`: Input should be a valid integer, found True"),
+        ("ignore: ['#12']", '`ignore.0`: must be [red, green, blue], each 0..255, or "#rrggbb"'),
+        ("ignore: [[0, 0, 300]]", "`ignore.0.2`: Input should be less than or equal to 255"),
+        ("tfds: voc", "`tfds` and `train`: give one of the two."),
+        ("data_dir: x", "`data_dir` belongs to `tfds`"),
+        ("val_share: 0.2\nval: {images: a, masks: b}", "`val_share` is a part of `train`"),
+        ("offset: 250\nignore: [251]", "the mask value 251 of class 'road' is ignored"),
+    ],
+)
+def test_keys_that_do_not_agree_are_explained(two_folders, text, message):
+    data = described(two_folders, f"train: {{{FOLDERS}}}\n{CLASSES}{text}\n")
+    with pytest.raises(DataError) as error:
+        pipelines.read(data, "train")
+    assert message in str(error.value) and str(data) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("[a, b, a]", "two classes are called 'a'"),
+        ("[{name: a, value: 1}, b]", "the mask value 1 of class 'b' is ignored, or another"),
+        (
+            "[{name: a, colour: [1, 2, 3]}, {name: b, colour: '#010203'}]",
+            "the mask colour (1, 2, 3) of class 'b' is ignored, or another class's",
+        ),
+        ("\n  - name: a\n    colour: #ff0000\n  - b", 'or "#rrggbb" in quotes, found None'),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_are_explained(two_folders, classes, message):
+    data = described(two_folders, f"train: {{{FOLDERS}}}\nclasses: {classes}\n")
+    with pytest.raises(DataError) as error:
+        pipelines.read(data, "train")
+    assert message in str(error.value)
+
+
+def mask_of(value, mode="L"):
+    return lambda path: Image.new(mode, (56, 40), value).save(path)
+
+
+def text_file(path):
+    path.write_text("<html>not found")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (mask_of(7), "label value 7 (2240 pixels)"),  # A value that is no class.
+        (mask_of(300, "I;16"), "label value 300"),  # 16 bits never wrap.
+        (mask_of((9, 9, 200), "RGB"), "Give each class its `colour: [red, green, blue]`"),
+        (mask_of(255, "1"), "of one bit, which is read as 0 and 255. Map 255 to 1?"),
+        (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 30 x 40, its image"),
+        (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "Export the masks as PNG"),
+        (text_file, "it starts with '<html"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_is_named(two_folders, spoil, message):
+    path = two_folders / "train/masks/0.png"
+    spoil(path)
+    split = pipelines.read(two_folders / "data.yaml", "train")
+    data = described(two_folders, f"train: {{{FOLDERS}}}\n{CLASSES}")
+    split = pipelines.read(data, "train")
+    with pytest.raises(DataError) as error:
+        read_example(split, 0)
+    assert message in str(error.value) and str(path) in str(error.value)

@@ -1,0 +1,292 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+import fcn_keras
+from fcn_keras import receptive_field
+from fcn_keras.errors import ModelError
+from fcn_keras.layers.fcn import BilinearUpsampling, CropLike, DilatedPooling2D, PadToMultiple
+from fcn_keras.models.classifiers.alexnet import AlexNet
+from fcn_keras.models.classifiers.googlenet import GoogLeNet
+
+
+def measured(model, height, width):
+    """First and last pixel that changes each output cell, by row and by column; -1 for none.
+
+    Weights and pixels are positive, so that a bright line changes every cell that sees it.
+    """
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+    bounds = []
+    for axis, size in ((1, height), (2, width)):
+        images = np.ones((size + 1, height, width, model.input_shape[-1]), "float32")
+        for line in range(size):
+            images[(line, *[slice(None)] * (axis - 1), line)] = 1e3
+        cells = np.asarray(model(images, training=False), "float64").sum(axis=-1)
+        cells = np.moveaxis(cells, axis, 1)[:, :, cells.shape[3 - axis] // 2]
+        seen = abs(cells[:-1] - cells[-1:]) > 1e-4 * abs(cells[-1:])  # [pixel, cell]
+        first, last = seen.argmax(axis=0), size - 1 - seen[::-1].argmax(axis=0)
+        bounds.append(
+            [pair if hit else (-1, -1) for *pair, hit in zip(first, last, seen.any(0), strict=True)]
+        )
+    return [np.array(pairs) for pairs in bounds]
+
+
+def assert_field_is_measured(model, height, width):
+    """Exactly, for every cell whose field lies on the image; gives the number of such cells."""
+    field = receptive_field(model)
+    pairs = [x if isinstance(x, tuple) else (x, x) for x in field]
+    count = 0
+    for axis, bounds in enumerate(measured(model, height, width)):
+        size, stride, offset = (pair[axis] for pair in pairs)
+        for cell, (first, last) in enumerate(bounds):
+            expected = offset + stride * cell, offset + stride * cell + size - 1
+            if expected[0] >= 0 and expected[1] < (height, width)[axis]:
+                assert (first, last) == expected, (field, axis, cell)
+                count += 1
+    return count
+
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+paddings = st.sampled_from(["valid", "same"])
+
+
+def kind(layer, *args, **options):
+    """A strategy for functions that make the layer, since hypothesis itself must not."""
+    return st.fixed_dictionaries(options).map(lambda drawn: lambda: layer(*args, **drawn))
+
+
+LAYERS = st.one_of(
+    kind(layers.Conv2D, 2, kernel_size=pairs, strides=st.integers(1, 2), padding=paddings),
+    kind(layers.Conv2D, 2, kernel_size=pairs, dilation_rate=pairs, padding=paddings),
+    kind(layers.DepthwiseConv2D, kernel_size=pairs, strides=st.integers(1, 2), padding=paddings),
+    kind(layers.SeparableConv2D, 2, kernel_size=pairs, padding=paddings),
+    kind(layers.MaxPooling2D, pool_size=pairs, strides=pairs, padding=paddings),
+    kind(layers.AveragePooling2D, pool_size=pairs, strides=pairs, padding=paddings),
+    kind(
+        DilatedPooling2D,
+        pool_size=st.just((2, 3)),
+        strides=pairs,
+        dilation_rate=pairs,
+        average=st.booleans(),
+        padding=st.just(((1, 0), (0, 1))),
+    ),
+    kind(layers.ZeroPadding2D, padding=st.tuples(pairs, pairs)),
+    kind(layers.ReLU),
+    kind(layers.BatchNormalization),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(stack=st.lists(LAYERS, min_size=1, max_size=4), more=pairs)
+def test_the_field_is_what_a_measurement_finds(stack, more):
+    # Last, since padding behind it would hide what lies on the image.
+    stack = [*stack, lambda: layers.Cropping2D(((1, 2), (2, 0)))]
+    coarse = receptive_field(
+        keras.Sequential([keras.Input((None, None, 2)), *(f() for f in stack)])
+    )
+    size, stride, _ = (x if isinstance(x, tuple) else (x, x) for x in coarse)
+    assume(max(size) < 40)
+    shape = [s + 3 * t + 24 + extra for s, t, extra in zip(size, stride, more, strict=True)]
+    model = keras.Sequential([keras.Input((*shape, 2)), *(f() for f in stack)])
+    assert assert_field_is_measured(model, *shape) > 0
+
+
+def test_an_image_of_open_size_is_taken_to_fit_the_strides():
+    stack = [
+        layers.Conv2D(2, 3, 2, "same"),
+        layers.MaxPooling2D(5, 3, "same"),
+        layers.Conv2D(2, 4, 1, "same"),
+    ]
+    model = keras.Sequential([keras.Input((None, None, 2)), *stack])
+    assert assert_field_is_measured(model, 60, 72) > 3
+
+
+def branches():
+    """Three branches of one stride with other fields, one of them a nested model."""
+    image = keras.Input((50, 60, 2))
+    x = layers.Conv2D(2, 3, strides=2)(image)
+    nested = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(2, 5, padding="same")])
+    wide = layers.MaxPooling2D((1, 7), 1, padding="same")(x)
+    x = layers.Concatenate()([layers.Add()([x, nested(x)]), wide]) * 2.0
+    return keras.Model(image, layers.Conv2D(2, 3, strides=3)(x))
+
+
+def test_joined_branches_see_what_any_of_them_sees():
+    assert assert_field_is_measured(branches(), 50, 60) > 3
+    assert receptive_field(branches()) == ((15, 19), (6, 6), (-4, -6))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        BilinearUpsampling(2),
+        BilinearUpsampling(4),
+        BilinearUpsampling(4, learn=True),
+        layers.UpSampling2D((2, 3)),
+        layers.UpSampling2D(3, interpolation="bilinear"),
+        layers.UpSampling2D(4, interpolation="bilinear"),
+        layers.Conv2DTranspose(2, 5, strides=3),
+        layers.Conv2DTranspose(2, (4, 3), strides=2, padding="same"),
+    ],
+)
+def test_behind_an_upsampling_the_field_is_the_smallest_for_all_cells(layer):
+    model = keras.Sequential(
+        [
+            keras.Input((36, 42, 2)),
+            layers.AveragePooling2D(2),
+            layers.Conv2D(2, 3, padding="same"),
+            layer,
+            layers.AveragePooling2D(3, strides=1, padding="same"),
+        ]
+    )
+    pairs = [x if isinstance(x, tuple) else (x, x) for x in receptive_field(model)]
+    for axis, bounds in enumerate(measured(model, 36, 42)):
+        size, stride, offset = (pair[axis] for pair in pairs)
+        cells = np.arange(len(bounds))[12:-12]
+        before = bounds[cells, 0] - stride * cells
+        behind = bounds[cells, 1] - stride * cells
+        expected = pytest.approx((offset, offset + size - 1))
+        assert (before.min(), behind.max()) == expected
+
+
+def test_padding_to_a_multiple_and_cropping_back_are_seen_where_the_size_is_known():
+    image = keras.Input((21, 26, 2))
+    x = layers.AveragePooling2D(8)(PadToMultiple(8)(image))
+    assert assert_field_is_measured(keras.Model(image, x), 21, 26) > 1
+    x = BilinearUpsampling(8)(x)
+    model = keras.Model(image, CropLike()(x, image))
+    assert receptive_field(model) == (23, 1, -11)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("VGG16", 212), ("MobileNet", 315), ("ResNet50", 483), ("InceptionV3", 1311)]
+)
+def test_published_fields_come_out(weightless, name, size):
+    # Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019.
+    trunk = getattr(keras.applications, name)(weights=None, include_top=False)
+    assert receptive_field(trunk)[:2] == (size, 32)
+
+
+@pytest.mark.parametrize("build", fcn_keras.MODELS.values())
+def test_the_paper_s_field_of_vgg16_is_that_of_the_coarsest_scores(weightless, build):
+    model = build(21, weights=None, head_width=8)
+    field = receptive_field(model)
+    assert (field.size, field.stride) == (404, 32)  # Table 1
+    # Centred on the 32 pixels that the cell stands for.
+    assert field.offset == 16 - 404 // 2
+    assert receptive_field(model, "score_fr") == field
+    assert receptive_field(model, "block3_pool") == (44, 8, -18)
+    assert receptive_field(model, "logits").stride == 1
+
+
+def test_flattening_and_global_pooling_see_the_whole_map():
+    image = keras.Input((12, 16, 3))
+    x = layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(image))
+    flat = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+    assert receptive_field(flat) == ((12, 16), (2, 2), (0, 0))
+    pooled = keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
+    assert receptive_field(pooled) == receptive_field(flat)
+
+
+class Blur(layers.Layer):
+    def call(self, x):
+        return x
+
+
+def strides_that_disagree():
+    image = keras.Input((16, 16, 3))
+    x = layers.AveragePooling2D(2)(image)
+    y = layers.AveragePooling2D(4)(layers.UpSampling2D(2)(image))
+    z = layers.AveragePooling2D(4)(layers.ZeroPadding2D(8)(image))
+    return keras.Model(image, layers.Add(name="joint")([x, layers.Add()([y, y]), z]))
+
+
+@pytest.mark.parametrize(
+    ("build", "layer", "message"),
+    [
+        (strides_that_disagree, None, "layer 'joint' (Add) joins branches of strides 2 and 4"),
+        (
+            strides_that_disagree,
+            "pool9",
+            "layer='pool9': the layers of 'net' are up_sampling2d, zero_padding2d,",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((None, None, 3)), Blur(name="blur")]),
+            None,
+            "layer 'blur' (Blur): its receptive field is not known. If each output cell",
+        ),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((None, None, 3)), layers.GlobalAveragePooling2D(name="pool")]
+            ),
+            None,
+            "layer 'pool' (GlobalAveragePooling2D) sees the whole image, whatever its size",
+        ),
+        (
+            lambda: keras.Sequential(
+                [
+                    keras.Input((9, 9, 3)),
+                    layers.UpSampling2D(interpolation="bicubic", name="up"),
+                ]
+            ),
+            None,
+            "layer 'up' (UpSampling2D): its receptive field is only known for interpolation",
+        ),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((9, 9, 3)), layers.BatchNormalization(axis=2, name="norm")]
+            ),
+            None,
+            "layer 'norm' (BatchNormalization) works along axis 2",
+        ),
+    ],
+)
+def test_what_has_no_field_is_named(build, layer, message):
+    keras.utils.clear_session()
+    model = build()
+    model.name = "net"
+    with pytest.raises(ModelError) as error:
+        receptive_field(model, layer)
+    assert message in str(error.value)
+
+
+def test_a_layer_of_one_s_own_can_be_declared_pointwise(monkeypatch):
+    model = keras.Sequential(
+        [keras.Input((None, None, 3)), layers.Conv2D(2, 3), Blur(name="blur"), layers.Conv2D(2, 3)]
+    )
+    with pytest.raises(ModelError, match="blur"):
+        receptive_field(model)
+    assert receptive_field(model, model.layers[0].name) == (3, 1, 0)
+    monkeypatch.setitem(fcn_keras.geometry.STEPS, Blur, fcn_keras.geometry.pointwise)
+    assert receptive_field(model) == (5, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("build", "size"), [pytest.param(AlexNet, 355, marks=pytest.mark.slow), (GoogLeNet, 907)]
+)
+def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
+    # Table 1. GoogLeNet's 907 counts its average pooling, 6 * 32 pixels, which its FCN leaves out.
+    assert receptive_field(fcn_keras.convolutionalize(build()))[:2] == (size, 32)
+    fcn = fcn_keras.FCN32s(21, backbone=build.__name__.lower(), weights=None, head_width=8)
+    assert receptive_field(fcn)[:2] == (min(size, 715), 32)
+
+
+@pytest.mark.parametrize(
+    ("build", "backbone"),
+    [
+        (fcn_keras.FCN32s, "vgg16"),
+        (fcn_keras.FCN16s, "vgg16"),
+        (fcn_keras.FCN8s, "vgg16"),
+        (fcn_keras.FCN32s, "alexnet"),
+    ],
+)
+def test_the_references_crops_put_each_logit_over_its_pixel(build, backbone):
+    # The published offsets and this arithmetic know nothing of each other.
+    options = {"backbone": backbone, "weights": None, "head_width": 2, "geometry": "reference"}
+    size, stride, offset = fcn_keras.receptive_field(build(2, **options), "logits")
+    assert stride == 1
+    assert offset + (size - 1) / 2 == 0

@@ -1,0 +1,148 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcn_keras.layers.fcn import (
+    BilinearUpsampling,
+    CaffePreprocessing,
+    CropLike,
+    PadToMultiple,
+    PatchConv2D,
+    bilinear_filter,
+)
+
+
+def transposed_convolution(x, kernel, stride):
+    """Stamps the kernel, weighted by each cell: float64, cut to `stride` times the size."""
+    height, width, size = *x.shape, len(kernel)
+    out = np.zeros(((height - 1) * stride + size, (width - 1) * stride + size))
+    for i, j in np.ndindex(height, width):
+        out[i * stride : i * stride + size, j * stride : j * stride + size] += x[i, j] * kernel
+    return out
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("factor", [2, 8, 16, 32])
+@settings(max_examples=8, deadline=None)
+@given(height=st.integers(1, 5), width=st.integers(1, 5))
+def test_upsampling_is_the_papers_transposed_convolution(factor, learn, height, width):
+    x = np.random.default_rng(height * 10 + width).normal(size=(height, width))
+    stamped = transposed_convolution(np.pad(x, 1, "edge"), bilinear_filter(2 * factor), factor)
+    edge = factor + factor // 2
+    expected = stamped[edge:-edge, edge:-edge]
+    layer = BilinearUpsampling(factor, learn)
+    actual = np.asarray(layer(np.stack([x, -x], axis=-1)[None].astype("float32")))[0]
+    np.testing.assert_allclose(actual[..., 0], expected, atol=1e-5)
+    np.testing.assert_allclose(actual[..., 1], -expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize(("factor", "size"), [(2, 4), (8, 16), (16, 32), (32, 64), (32, 63)])
+def test_with_fade_it_is_the_references_transposed_convolution(factor, size, learn, rng):
+    for height, width in ((1, 1), (3, 4)):
+        x = rng.normal(size=(height, width))
+        expected = transposed_convolution(x, bilinear_filter(size), factor)
+        layer = BilinearUpsampling(factor, learn, fade=True, kernel_size=size)
+        maps = np.stack([x, -x], axis=-1)[None].astype("float32")
+        actual = np.asarray(layer(maps))[0]
+        np.testing.assert_allclose(actual[..., 0], expected, atol=1e-5)
+        np.testing.assert_allclose(actual[..., 1], -expected, atol=1e-5)
+        assert layer.compute_output_shape(maps.shape) == (1, *actual.shape)
+
+
+def test_bilinear_filters_are_the_references():
+    # Odd and even sizes as the reference's upsample_filt gives them, worked out by hand.
+    np.testing.assert_allclose(bilinear_filter(3)[1], [0.5, 1, 0.5])
+    np.testing.assert_allclose(bilinear_filter(4)[0], np.array([1, 3, 3, 1]) / 16)
+    for size in (4, 16, 32, 64, 63):
+        kernel, factor = bilinear_filter(size), (size + 1) // 2
+        centre = factor - 1 if size % 2 else factor - 0.5
+        i, j = np.ogrid[:size, :size]
+        formula = (1 - abs(i - centre) / factor) * (1 - abs(j - centre) / factor)
+        np.testing.assert_allclose(kernel, formula)
+
+
+def test_padding_and_cropping_undo_each_other(rng):
+    for height, width in ((1, 1), (31, 33), (32, 64), (50, 95)):
+        x = rng.normal(size=(2, height, width, 3)).astype("float32")
+        padded = PadToMultiple(32)(x)
+        assert padded.shape[1] % 32 == 0 and padded.shape[2] % 32 == 0
+        np.testing.assert_array_equal(CropLike()(padded, x), x)
+
+
+def test_shapes_are_known_before_any_image_is():
+    image = keras.Input((None, 50, 3))
+    padded = PadToMultiple(32)(image)
+    assert padded.shape == (None, None, 64, 3)
+    up = BilinearUpsampling(8)(padded)
+    assert up.shape == (None, None, 512, 3)
+    assert CropLike()(up, image).shape == (None, None, 50, 3)
+
+
+def test_preprocessing_is_that_of_keras_applications(rng):
+    image = rng.uniform(0, 255, (1, 4, 5, 3)).astype("float32")
+    expected = keras.applications.vgg16.preprocess_input(image.copy())
+    np.testing.assert_allclose(CaffePreprocessing()(image), expected, atol=1e-4)
+    as_it_is = CaffePreprocessing((1, 2, 3), swap=False)
+    again = CaffePreprocessing.from_config(as_it_is.get_config())
+    np.testing.assert_allclose(again(image), image - np.array([1, 2, 3]), atol=1e-4)
+
+
+def gradients(call, weights, x):
+    """Output, and the gradients of weights and input, as float64; without known sizes."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)])
+    def compute(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call(x)
+            loss = tf.reduce_sum(tf.cast(y, "float32") ** 2)
+        return y, *tape.gradient(loss, [*weights, x])
+
+    return [np.asarray(tensor, "float64") for tensor in compute(x)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 7, "padding": "same", "activation": "relu"},
+        {"kernel_size": (3, 2), "padding": "valid", "use_bias": False},
+        {"kernel_size": 1},
+        {"kernel_size": 3, "padding": "same", "strides": 2},
+        {"kernel_size": 3, "dilation_rate": 2},
+        {"kernel_size": 3, "groups": 2},
+    ],
+)
+def test_patches_times_kernel_is_the_convolution(options, rng):
+    layer = PatchConv2D(6, bias_initializer="random_normal", **options)
+    x = tf.constant(rng.normal(size=(2, 9, 8, 4)), "float32")
+    plain = layer(x)
+    np.testing.assert_array_equal(plain, keras.layers.Conv2D.call(layer, x))
+    one = gradients(lambda x: layer(x, training=False), layer.trainable_weights, x)
+    other = gradients(lambda x: layer(x, training=True), layer.trainable_weights, x)
+    assert layer(x, training=True).shape == plain.shape == layer.compute_output_shape(x.shape)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
+
+
+def test_patches_in_bfloat16_are_as_exact_as_the_convolution(rng):
+    layer = PatchConv2D(16, 7, padding="same", use_bias=False, dtype="mixed_bfloat16")
+    x = tf.constant(rng.normal(size=(1, 9, 8, 32)), "bfloat16")
+    layer.build(x.shape)
+    kernel = layer.kernel
+    kernel.assign(tf.cast(tf.cast(kernel, "bfloat16"), "float32"))  # A value in either precision.
+    exact = gradients(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME"), [kernel], tf.cast(x, "float32"))
+    plain, patches, again = (
+        gradients(lambda x, t=training: layer(x, training=t), [kernel], x)
+        for training in (False, True, True)
+    )
+    for truth, *ways in zip(exact, plain, patches, strict=True):
+        ways.append(tf.cast(tf.cast(truth, "bfloat16"), "float64"))
+        by_convolution, by_patches, rounded = (np.std(way - truth) for way in ways)
+        # A processor without bfloat16 rounds the product twice, and the convolution once.
+        assert 0 < by_patches < 1.2 * max(by_convolution, 2 * rounded)
+    for first, second in zip(patches, again, strict=True):
+        np.testing.assert_array_equal(first, second)

@@ -1,0 +1,74 @@
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fcn_keras
+from fcn_keras.errors import ModelError
+from fcn_keras.models.saving import save_model
+
+
+def test_a_model_file_loads_without_a_run(tmp_path):
+    model = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
+    save_model(model, tmp_path / "mine.keras")
+    loaded = fcn_keras.load(tmp_path / "mine.keras")
+    assert loaded.num_classes == 3 and loaded.class_names is None and loaded.palette is None
+    image = np.zeros((1, 20, 20, 3), "uint8")
+    np.testing.assert_array_equal(loaded.model(image), model(image))
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.keras"]
+
+
+def test_what_is_no_model_is_said(tmp_path):
+    model = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
+    save_model(model, tmp_path / "model.keras")
+    whole = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty").mkdir()
+    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    flat.save(tmp_path / "flat.keras")
+    for name, message in (
+        ("nothing.keras", "no such file or folder"),
+        ("empty", "a run's folder holds model.keras"),
+        ("cut.keras", "corrupt"),
+        ("flat.keras", "not a segmenter"),
+    ):
+        with pytest.raises(ModelError) as error:
+            fcn_keras.load(tmp_path / name)
+        assert name in str(error.value) and message in str(error.value)
+
+
+def test_code_in_a_model_file_is_not_run(tmp_path):
+    image = keras.Input((None, None, 3))
+    trap = keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image))
+    trap.save(tmp_path / "trap.keras")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        fcn_keras.load(tmp_path / "trap.keras")
+
+
+def test_a_model_file_that_names_another_is_refused(tmp_path):
+    (tmp_path / "saved").mkdir()
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
+    net = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    net.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    layer = config["config"]["layers"][1]
+    layer["class_name"], layer["module"], layer["registered_name"] = (
+        "TFSMLayer",
+        "keras.layers",
+        None,
+    )
+    layer["config"] = {
+        "name": layer["config"]["name"],
+        "filepath": str(tmp_path / "saved"),
+        "call_endpoint": "serve",
+    }
+    with zipfile.ZipFile(tmp_path / "trap.keras", "w") as archive:
+        for name, content in {**parts, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=r"trap\.keras: cannot be loaded .*TFSMLayer"):
+        fcn_keras.load(tmp_path / "trap.keras")

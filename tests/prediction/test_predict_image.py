@@ -1,0 +1,126 @@
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from nets import randomise_scores
+from PIL import Image
+
+import fcn_keras
+from fcn_keras.errors import ConfigError
+from fcn_keras.prediction.predict_image import (
+    colour_mask,
+    error_picture,
+    overlay,
+    palette_png,
+    plan,
+    side_by_side,
+)
+
+PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
+
+
+def test_predict_is_the_argmax_at_the_images_size(rng):
+    model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+    for size in ((1, 1), (31, 31), (3, 400), (77, 101)):
+        image = rng.integers(0, 256, (*size, 3), "uint8")
+        mask = fcn_keras.predict(model, image)
+        assert mask.dtype == np.uint8 and mask.shape == size
+        np.testing.assert_array_equal(mask, np.argmax(model(image[None])[0], axis=-1))
+        np.testing.assert_array_equal(fcn_keras.predict(model, image.astype("float64")), mask)
+
+
+def test_a_model_that_has_predicted_can_go():
+    model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
+    there = weakref.ref(model)
+    del model
+    gc.collect()
+    assert there() is None
+
+
+def test_more_than_255_classes_need_16_bits():
+    model = fcn_keras.FCN32s(300, backbone="tiny", weights=None)
+    model.get_layer("score_fr").bias.assign(np.arange(300))
+    mask = fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
+    assert mask.dtype == np.uint16 and (mask == 299).all()
+
+
+def test_pictures_show_the_palettes_colours(rng):
+    mask = np.array([[0, 1], [2, 255]], "uint8")
+    np.testing.assert_array_equal(
+        colour_mask(mask, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], [255] * 3]]
+    )
+    image = np.full((2, 2, 3), 100, "uint8")
+    np.testing.assert_array_equal(overlay(image, mask, PALETTE, opacity=0), image)
+    np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
+
+
+def test_the_error_panel_tells_right_wrong_and_void_apart():
+    image = np.full((2, 3, 3), 100, "uint8")
+    truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")
+    prediction = np.array([[0, 2, 0], [2, 1, 1]], "uint8")
+    error = error_picture(image, truth, prediction).astype(int)
+    right, wrong, void = error[0, 0], error[0, 1], error[0, 2]
+    np.testing.assert_array_equal(error, [[right, wrong, void], [right, wrong, void]])
+    assert right.min() == right.max() > 150 and void.min() == void.max() < 50
+    assert wrong[0] > 150 and wrong[1:].max() < 80
+
+    parts = [image, colour_mask(truth, PALETTE), colour_mask(prediction, PALETTE), error]
+    row = side_by_side(image, truth, prediction, PALETTE)
+    for number, part in enumerate(parts):
+        np.testing.assert_array_equal(row[:, 7 * number : 7 * number + 3], part)
+    assert row.shape == (2, 24, 3) and (row[:, 3:7] == 255).all()
+    square = side_by_side(image, truth, prediction, PALETTE, gap=1, columns=2)
+    np.testing.assert_array_equal(square[3:, 4:], error)
+    assert square.shape == (5, 7, 3) and (square[2] == 255).all()
+
+
+def test_a_mask_png_holds_ids_and_shows_colours(tmp_path):
+    mask = np.array([[0, 1], [2, 255]], "uint8")
+    palette_png(mask, PALETTE).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), mask)
+        np.testing.assert_array_equal(
+            np.asarray(picture.convert("RGB")), colour_mask(mask, PALETTE)
+        )
+
+
+def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "in" / name).touch()
+    jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
+    assert [job[0].name for job in jobs] == ["a.png", "b.jpg"]
+    assert jobs[1][1:] == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
+    with pytest.raises(ConfigError, match="a.png: is there already, and predict did not write it"):
+        plan([tmp_path / "in"], tmp_path / "in")
+    (tmp_path / "a.jpg").touch()
+    jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
+    assert [job[1].name for job in jobs] == ["a.png.png", "a.jpg.png"]
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ConfigError, match="a.png.png: would be the result of"):
+        plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        plan([tmp_path / "nothing.png"], tmp_path / "out")
+    with pytest.raises(ConfigError, match="holds no images"):
+        plan([tmp_path / "out"], tmp_path / "other")
+
+
+def test_wrong_arrays_are_named():
+    model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
+    for image, found in (
+        (np.zeros((5, 7)), r"the shape \(5, 7\)"),
+        (np.zeros((5, 7, 4)), r"the shape \(5, 7, 4\)"),
+        ("photo.jpg", "str"),
+    ):
+        with pytest.raises(ConfigError, match=f"image: must be an array .* found {found}"):
+            fcn_keras.predict(model, image)
+    late = fcn_keras.FCN32s(
+        2,
+        backbone="tiny",
+        weights=None,
+        inputs={"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()},
+    )
+    with pytest.raises(ConfigError, match="takes a dict of the images color, hha"):
+        fcn_keras.predict(late, np.zeros((5, 7, 3)))

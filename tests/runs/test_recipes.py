@@ -1,0 +1,139 @@
+import pytest
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs.recipes import RECIPES, STAGES, resolve
+from pipelines import DATASETS
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_complete(recipe):
+    assert resolve(recipe, {"data": "camvid"}).epochs > 0
+
+
+def test_an_option_beats_the_recipe_and_the_recipe_the_default():
+    config = resolve("camvid", {"data": "camvid", "epochs": 3})
+    assert (config.epochs, config.head_width, config.mirror) == (3, 1024, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs=0: Input should be greater than or equal to 1."),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0: Input should be greater than 0."),
+        ({"epoch": 3}, "epoch=3: unknown; did you mean `epochs`?"),
+        ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
+        ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
+        ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
+        ({"zoom": 0.01}, "zoom=0.01: Input should be greater than or equal to 0.1."),
+        ({"keep": 0.0}, "keep=0.0: Input should be greater than 0."),
+        ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
+        ({"momentum": 0.9}, "momentum=0.9: the optimizer is adamw, which has none."),
+        ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer is adamw"),
+        ({"epochs": 3, "iterations": 5}, "epochs=3, iterations=5: both say when to stop."),
+    ],
+)
+def test_wrong_values_are_named(options, message):
+    with pytest.raises(ConfigError) as error:
+        resolve("default", {"data": "camvid", **options})
+    assert message in str(error.value)
+
+
+def test_unknown_recipes_are_answered_with_the_known_ones():
+    with pytest.raises(ConfigError, match="choose one of default, camvid, camvid-fine, "):
+        resolve("camvd", {"data": "camvid"})
+
+
+def paper(recipe, **options):
+    return resolve(recipe, {"data": "voc", **options})
+
+
+def test_the_papers_recipes_are_those_of_the_paper():
+    for name in ("accumulated", "heavy", "online", "at-once"):
+        config = paper(name)
+        assert (config.optimizer, config.weight_decay, config.bias_rate) == ("sgd", 5e-4, 2.0)
+        assert (config.schedule, config.warmup_steps) == ("constant", 0)
+        assert (config.crop, config.batch_size, config.scale) == (None, 1, (1.0, 1.0))
+        assert (config.mirror, config.colour, config.keep) == (False, 0, 1)
+        assert (config.precision, config.head_width, config.dropout) == ("float32", 4096, 0.5)
+
+    accumulated, heavy = paper("accumulated"), paper("heavy")
+    assert (accumulated.momentum, accumulated.accumulate) == (0.9, 20)
+    assert (accumulated.loss_reduction, accumulated.epochs) == ("mean", 175)
+    assert (heavy.momentum, heavy.accumulate, heavy.loss_reduction) == (0.99, 1, "sum")
+    at_once = paper("at-once")
+    assert (at_once.model, at_once.skip_scales) == ("fcn8s", (0.01, 0.0001))
+    assert (at_once.rate, at_once.iterations) == (1e-10, 300_000)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "rates"),
+    [
+        ("accumulated", {}, (1e-4, 1e-6, 1e-8)),
+        ("accumulated", {"backbone": "alexnet"}, (1e-3,)),
+        ("accumulated", {"backbone": "googlenet"}, (5e-5,)),
+        ("heavy", {}, (1e-10, 1e-12, 1e-14)),
+        ("heavy", {"data": "nyudv2"}, (1e-10,)),
+        ("heavy", {"data": "siftflow"}, (1e-10, 1e-12, 1e-12)),
+        ("heavy", {"data": "siftflow-geometric"}, (1e-10, 1e-12, 1e-12)),
+        ("heavy", {"data": "pascal_context"}, (1e-10, 1e-12, 1e-14)),
+        ("heavy", {"backbone": "alexnet"}, (1e-4,)),
+        ("heavy", {"learning_rate": 1e-9}, (1e-9, 1e-11, 1e-13)),
+    ],
+)
+def test_each_stage_has_the_published_rate(recipe, options, rates):
+    for model, rate in zip(STAGES, rates, strict=False):
+        source = {} if model == "fcn32s" else {"init_from": "coarser"}
+        config = paper(recipe, **options, model=model, **source)
+        assert config.rate == pytest.approx(rate, rel=1e-12)
+
+
+def test_a_data_set_or_backbone_has_its_own_row():
+    assert paper("heavy").iterations == 100_000
+    assert paper("heavy", data="pascal_context").iterations == 400_000
+    assert paper("heavy", data="pascal_context", iterations=7).iterations == 7
+    alexnet = paper("heavy", backbone="alexnet")
+    assert (alexnet.loss_reduction, alexnet.momentum, alexnet.accumulate) == ("mean", 0.9, 20)
+    assert paper("heavy", backbone="alexnet", momentum=0.5).momentum == 0.5
+
+
+def test_epochs_or_iterations_end_a_run():
+    assert (paper("default").steps(30), paper("default").passes(30)) == (600, 20)
+    config = paper("accumulated", iterations=4)  # 80 steps
+    assert (config.steps(30), config.passes(30)) == (80, 3)
+    assert (config.steps(100), config.passes(100)) == (80, 1)
+    assert paper("heavy", epochs=2).steps(30) == 60  # The user's beat the recipe's iterations.
+
+
+def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
+    for recipe in ("accumulated", "heavy", "online", "at-once"):
+        config = resolve(recipe, {"data": "data.yaml"})
+        assert (config.geometry, config.mean) == ("reference", "voc")
+        config = resolve(recipe, {"data": "data.yaml", "backbone": "tiny"})
+        assert (config.geometry, config.mean) == ("same", None)
+        config = resolve(recipe, {"data": "data.yaml", "geometry": "same", "mean": "imagenet"})
+        assert (config.geometry, config.mean) == ("same", "imagenet")
+    assert resolve("camvid", {"data": "camvid"}).geometry == "same"
+
+
+@pytest.mark.parametrize(
+    ("data", "mean"),
+    [
+        ("voc2011", "voc"),
+        ("pascal_context", "voc"),
+        ("nyudv2", "nyudv2"),
+        ("nyudv2-hha", "nyudv2_hha"),
+        ("siftflow", "siftflow"),
+        ("siftflow-geometric", "siftflow"),
+    ],
+)
+def test_each_data_set_of_the_paper_has_its_mean(data, mean):
+    assert data in DATASETS
+    assert resolve("heavy", {"data": data}).mean == mean
+    assert resolve("heavy", {"data": data, "mean": "imagenet"}).mean == "imagenet"
+
+
+def test_the_splits_are_train_and_val_unless_others_are_named():
+    config = resolve("heavy", {"data": "voc2011"})
+    assert (config.train_split, config.val_split) == ("train", "val")
+    config = resolve("heavy", {"data": "voc2011", "train_split": "sbd", "val_split": "seg11valid"})
+    assert (config.train_split, config.val_split) == ("sbd", "seg11valid")

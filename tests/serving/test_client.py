@@ -1,0 +1,438 @@
+"""A served model: through the client, TensorFlow Serving's interfaces, and its C++ loader."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+import yaml
+from google.protobuf import text_format
+from nets import randomise_scores
+from PIL import Image
+
+import fcn_keras
+from fcn_keras.errors import ConfigError, ServingError
+from fcn_keras.serving import client, messages
+
+pytestmark = pytest.mark.extra("test-all")
+MISSING = "extra 'test-all' is not installed"
+grpc = pytest.importorskip("grpc", reason=MISSING)
+pytest.importorskip("tensorflow_serving", reason=MISSING)
+
+import model_server  # noqa: E402
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # noqa: E402
+from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
+
+HELPERS = Path(__file__).parents[1] / "helpers"
+SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    net = fcn_keras.FCN8s(3, backbone="tiny", head_width=16, weights=None)
+    return randomise_scores(net)
+
+
+@pytest.fixture(scope="module")
+def version(model, tmp_path_factory):
+    return Path(fcn_keras.export(model, tmp_path_factory.mktemp("models") / "street"))
+
+
+@pytest.fixture(scope="module")
+def server(version):
+    with model_server.Server(version.parent) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def address(server, way):
+    if way == "grpc":
+        return f"grpc://127.0.0.1:{server.grpc_port}/street"
+    return f"http://127.0.0.1:{server.rest_port}/v1/models/street"
+
+
+def encode(image, kind="png"):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind)
+    return file.getvalue()
+
+
+def decode(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def bomb(side=8000):
+    """A PNG of a few KB that says it is `side` pixels high and wide, and is."""
+
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data)
+        return len(data).to_bytes(4) + kind + data + checksum.to_bytes(4)
+
+    header = side.to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])  # One bit a pixel, grey.
+    pixels = zlib.compress(bytes((1 + side // 8) * side), 9)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*part) for part in [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
+    )
+
+
+def post(server, body):
+    url = f"{address(server, 'http')}:predict"
+    return requests.post(url, data=body if isinstance(body, str) else json.dumps(body), timeout=60)
+
+
+def instance(data):
+    return {"image_bytes": {"b64": base64.b64encode(data).decode()}}
+
+
+# The client
+
+
+@pytest.mark.parametrize("way", ["http", "grpc"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_client_gives_the_masks_of_predict(model, server, rng, tmp_path, way, size):
+    image = rng.integers(0, 256, (*size, 3), "uint8")
+    expected = fcn_keras.predict(model, image)
+    path = tmp_path / "image.png"
+    path.write_bytes(encode(image))
+    for sent in (image, path, str(path), path.read_bytes()):
+        mask = client.segment(address(server, way), sent)
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, expected)
+
+
+def test_the_model_and_a_version_can_be_named(server, rng):
+    image = rng.integers(0, 256, (20, 30, 3), "uint8")
+    mask = client.segment(address(server, "http"), image)
+    for url in (address(server, "http"), address(server, "grpc")):
+        np.testing.assert_array_equal(client.segment(f"{url}/versions/1", image), mask)
+        with pytest.raises(ServingError, match="Servable not found"):
+            client.segment(f"{url}/versions/2", image)
+    for root in (f"http://127.0.0.1:{server.rest_port}", f"grpc://127.0.0.1:{server.grpc_port}"):
+        np.testing.assert_array_equal(client.segment(root, image, model="street"), mask)
+        with pytest.raises(ServingError, match="Servable not found"):
+            client.segment(root, image, model="road")
+
+
+@pytest.mark.parametrize(
+    ("url", "image", "message"),
+    [
+        ("localhost:8501", b"", "must be like http://"),
+        ("http://[::1/v1/models/street", b"", "must be like http://"),
+        ("http://localhost:99999/v1/models/street", b"", "must be like http://"),
+        ("grpc://local host:8500/street", b"", "must be like http://"),
+        ("http://localhost:8501", b"", "names no model"),
+        ("grpc://localhost:8500/street/versions/new", b"", "must be a number"),
+        ("http://h/v1/models/m", "nowhere.png", "'nowhere.png': cannot be read"),
+        ("http://h/v1/models/m", "", "image='': cannot be read"),
+        ("http://h/v1/models/m", np.zeros((3, 4, 3)), r"found float64 \[3, 4, 3\]"),
+        ("http://h/v1/models/m", None, "found NoneType"),
+    ],
+)
+def test_a_slip_is_named_before_anything_is_sent(url, image, message):
+    with pytest.raises(ConfigError, match=message):
+        client.segment(url, image)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/v1/models/street", "grpc://127.0.0.1:9/street"]
+)
+def test_a_server_that_is_not_there_is_said_in_a_line(url):
+    with pytest.raises(ServingError) as error:
+        client.segment(url, b"")
+    assert str(error.value).startswith(f"{url}: no answer (")
+    assert "refused" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("way", ["http", "grpc"])
+def test_a_server_that_is_slow_is_said_to_be(way):
+    with model_server.ThreadingHTTPServer(("127.0.0.1", 0), None) as silent:  # Never accepts.
+        url = f"{way}://127.0.0.1:{silent.server_port}/v1"
+        with pytest.raises(ServingError, match=r"no answer within 0\.5 s.*timeout="):
+            client.segment(url, b"", timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ((200, b"<html>Welcome"), "holds no `mask_bytes`: <html>Welcome"),
+        ((200, b'{"predictions": [1]}'), "holds no `mask_bytes`"),
+        ((200, b'{"predictions": [{"b64": "AAAA"}]}'), "is no PNG"),
+        ((502, b"<h1>Bad\nGateway</h1>"), "HTTP 502: <h1>Bad Gateway"),
+        ((503, b""), "HTTP 503: Service Unavailable"),
+        ((404, b'{"error": "Not\\nthere"}'), "HTTP 404: Not there"),
+    ],
+)
+def test_a_reply_of_something_else_is_quoted(reply, message):
+    class Other(model_server.BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(reply[0])
+            self.end_headers()
+            self.wfile.write(reply[1])
+
+        def log_message(self, *arguments):
+            pass
+
+    with model_server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(ServingError, match=message) as error:
+                client.segment(f"http://127.0.0.1:{other.server_port}/v1/models/street", b"")
+        finally:
+            other.shutdown()
+            thread.join()
+    assert "\n" not in str(error.value)
+
+
+def test_the_client_needs_no_tensorflow(server, tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(encode(np.zeros((9, 9, 3), "uint8")))
+    code = (
+        "import sys\n"
+        "from fcn_keras import client\n"
+        "for url in sys.argv[2:]:\n"
+        "    assert client.segment(url, sys.argv[1]).shape == (9, 9)\n"
+        "assert not {'tensorflow', 'keras', 'tensorflow_serving'} & sys.modules.keys()\n"
+    )
+    urls = [address(server, way) for way in ("http", "grpc")]
+    done = subprocess.run([sys.executable, "-c", code, str(path), *urls], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_clients_messages_are_those_of_tensorflow_serving():
+    ours = messages.predict_request("street", [b"\xff\0"], version=3)
+    ours.output_filter.append("mask_bytes")
+    real = predict_pb2.PredictRequest()
+    real.model_spec.name, real.model_spec.signature_name = "street", "encoded"
+    real.model_spec.version.value = 3
+    real.output_filter.append("mask_bytes")
+    real.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"\xff\0"]))
+    read = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
+    assert read.inputs["image_bytes"].dtype == tf.string
+    assert read == real
+    assert type(ours).FromString(real.SerializeToString()) == ours
+    answer = predict_pb2.PredictResponse()
+    answer.outputs["mask_bytes"].CopyFrom(tf.make_tensor_proto([b"\xff\0"]))
+    reply = messages.message_class("Response").FromString(answer.SerializeToString())
+    assert reply.outputs["mask_bytes"].string_val == [b"\xff\0"]
+
+
+# Requests
+
+
+def test_images_of_one_request_do_not_change_each_others_mask(model, server, rng):
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for size in SIZES]
+    body = {"signature_name": "encoded", "instances": [instance(encode(i)) for i in images]}
+    for mask, image in zip(post(server, body).json()["predictions"], images, strict=True):
+        mask = decode(base64.b64decode(mask["b64"]))
+        np.testing.assert_array_equal(mask, fcn_keras.predict(model, image))
+
+
+def test_a_jpeg_is_decoded_as_training_decodes_it(model, server, rng, tmp_path):
+    from pipelines import read_image
+
+    small = rng.integers(0, 256, (9, 13, 3), "uint8")
+    path = tmp_path / "image.jpg"
+    Image.fromarray(small).resize((130, 90)).save(path, quality=90)
+    expected = fcn_keras.predict(model, read_image(path))
+    np.testing.assert_array_equal(client.segment(address(server, "grpc"), path), expected)
+
+
+def test_columns_and_pixels_in_json(model, server, rng):
+    images = rng.integers(0, 256, (2, 5, 7, 3), "uint8")
+    expected = [fcn_keras.predict(model, image).tolist() for image in images]
+    assert post(server, {"instances": images.tolist()}).json() == {"predictions": expected}
+    assert post(server, {"inputs": {"image": images.tolist()}}).json() == {"outputs": expected}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"instances": [{"image_bytes": {"b64": "?"}}]},
+        {"instances": [{"image_bytes": {"b64": ""}}]},
+        {"instances": [{"image_bytes": {"base64": ""}}]},
+        {"instances": [{"picture": {"b64": ""}}]},
+        {"instances": [instance(encode(np.zeros((4, 4, 3), "uint8"))), instance(b"\xff\xd8\xff")]},
+        {"inputs": {"picture": [{"b64": ""}]}},
+    ],
+)
+def test_a_bad_request_is_refused_by_the_name_of_its_key(server, given):
+    reply = post(server, {"signature_name": "encoded", **given})
+    assert reply.status_code == 400
+    assert "image_bytes" in reply.json()["error"]
+    if "picture" not in str(given) and len(given["instances"]) == 2:
+        assert "image_bytes[1]" in reply.json()["error"]
+
+
+def test_requests_that_are_none_are_refused(server):
+    assert post(server, "{").status_code == 400
+    assert post(server, {}).status_code == 400
+    assert post(server, {"instances": [[[[1, 2, 999]]]]}).status_code == 400
+    assert post(server, {"signature_name": "other", "instances": []}).status_code == 412
+
+
+@pytest.mark.parametrize("way", ["http", "grpc"])
+def test_what_is_no_jpeg_or_png_is_refused(server, rng, way, tmp_path):
+    gif = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(gif, "gif")
+    for data in (b"", b"\x89PNG", b"\xff\xd8\xff", b"GIF89a", gif.getvalue()):
+        with pytest.raises(ServingError, match="refused image: [0-9]+ bytes that are no JPEG"):
+            client.segment(address(server, way), data)
+    (tmp_path / "a.jpg").write_bytes(encode(np.zeros((9, 9, 3), "uint8"), "jpeg")[:-2])
+    with pytest.raises(ServingError) as error:
+        client.segment(address(server, way), tmp_path / "a.jpg")
+    told = f"refused {tmp_path}/a.jpg: truncated: its end is missing."
+    assert str(error.value) == f"{address(server, way)}: {told}"
+    noise = rng.integers(0, 256, (90, 90, 3), "uint8")
+    for kind in ("png", "jpeg"):  # Cut short, which the header does not tell.
+        with pytest.raises(ServingError, match="refused image: truncated: its end is missing"):
+            client.segment(address(server, way), encode(noise, kind)[:1000])
+
+
+@pytest.mark.slow
+def test_bombs_are_refused_before_they_are_decoded(version):
+    def peak():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is read from /proc")
+    gif = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(gif, "gif")
+    command = [sys.executable, str(HELPERS / "model_server.py"), str(version.parent)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        port = json.loads(process.stdout.readline())["grpc"]
+        url = f"grpc://127.0.0.1:{port}/street"
+        client.segment(url, np.zeros((64, 64, 3), "uint8"))
+        before = peak()
+        for data in (bomb(), gif.getvalue()):
+            for _ in range(5):
+                with pytest.raises(ServingError, match="refused image: "):
+                    client.segment(url, data)
+        assert peak() - before < 50  # MB
+        process.stdin.close()
+
+
+def test_a_new_version_takes_over_and_no_request_fails(model, tmp_path, rng):
+    image = rng.integers(0, 256, (20, 30, 3), "uint8")
+    folder = tmp_path / "street"
+    fcn_keras.export(model, folder)
+    other = randomise_scores(fcn_keras.FCN32s(3, backbone="tiny", head_width=16, weights=None))
+    expected = [fcn_keras.predict(net, image) for net in (model, other)]
+    assert (expected[0] != expected[1]).any()
+    with model_server.Server(folder, poll=0.02) as server:
+        seen = []
+        publishing = threading.Thread(target=fcn_keras.export, args=(other, folder))
+        publishing.start()
+        end = time.monotonic() + 60
+        while 1 not in seen and time.monotonic() < end:
+            mask = client.segment(address(server, "grpc"), image)
+            seen.append([np.array_equal(mask, one) for one in expected].index(True))
+        publishing.join()
+    assert seen[0] == 0 and seen[-1] == 1 and sorted(seen) == seen
+
+
+# The file
+
+
+def test_the_warm_up_requests_run(version, server):
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+    assert logs
+    for log in logs:
+        request = log.predict_log.request
+        feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        assert server.version.run(request.model_spec.signature_name, feeds)
+
+
+@pytest.fixture(scope="module")
+def pictures(model, tmp_path_factory):
+    """A file of two images, and their masks."""
+    path = tmp_path_factory.mktemp("pictures") / "images.npy"
+    images = np.random.default_rng(1).integers(0, 256, (2, 45, 67, 3), "uint8")
+    np.save(path, images)
+    return path, np.stack([fcn_keras.predict(model, image) for image in images])
+
+
+def run(*command, cwd):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensorflows_cpp_loader_gives_the_same_masks(version, server, pictures, tmp_path):
+    signature = server.version.signatures["serving_default"]
+    names = signature.inputs["image"].name, signature.outputs["mask"].name
+    out = tmp_path / "masks.npy"
+    run(HELPERS / "c_loader.py", version, *names, pictures[0], out, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(out), pictures[1])
+
+
+@pytest.mark.slow
+def test_saved_model_cli_gives_the_same_masks(version, pictures, tmp_path):
+    run(
+        *("-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", version),
+        *("--tag_set", "serve", "--signature_def", "serving_default"),
+        *("--inputs", f"image={pictures[0]}", "--outdir", tmp_path),
+        cwd=tmp_path,
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "mask.npy"), pictures[1])
+
+
+@pytest.mark.slow
+def test_a_session_of_tensorflow_1_gives_the_same_masks(version, pictures, tmp_path):
+    code = (
+        "import sys, numpy as np, tensorflow.compat.v1 as tf\n"
+        "with tf.Session(graph=tf.Graph()) as session:\n"
+        "    loaded = tf.saved_model.loader.load(session, ['serve'], sys.argv[1])\n"
+        "    signature = loaded.signature_def['serving_default']\n"
+        "    feed = {signature.inputs['image'].name: np.load(sys.argv[2])}\n"
+        "    np.save('masks.npy', session.run(signature.outputs['mask'].name, feed))\n"
+        "assert 'fcn_keras' not in sys.modules\n"
+    )
+    run("-c", code, version, pictures[0], cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "masks.npy"), pictures[1])
+
+
+def test_a_real_server(rng):
+    host = os.environ.get("FCN_KERAS_TF_SERVING")
+    if not host:
+        pytest.skip("no TensorFlow Serving (set FCN_KERAS_TF_SERVING=host:port, gRPC)")
+    for size in SIZES:
+        mask = client.segment(f"grpc://{host}/street", rng.integers(0, 256, (*size, 3), "uint8"))
+        assert mask.shape == size
+
+
+def test_the_examples_for_a_server_are_read():
+    folder = HELPERS.parents[1] / "examples" / "serving"
+    service = yaml.safe_load((folder / "compose.yaml").read_text("utf-8"))["services"]["serving"]
+    for option in service["command"]:
+        name, value = option.split("=")
+        if value.startswith("/config/"):
+            assert (folder / Path(value).name).is_file(), option
+    config = text_format.Parse(
+        (folder / "models.config").read_text("utf-8"), model_server_config_pb2.ModelServerConfig()
+    )
+    (street,) = config.model_config_list.config
+    assert street.base_path == f"/models/{street.name}"

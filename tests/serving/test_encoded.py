@@ -1,0 +1,148 @@
+"""Decoding in the graph: the pixels that training reads, and what it cannot read by name."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from png import png
+
+from fcn_keras.serving.encoded import decode
+from pipelines import DataError, read_image
+
+NAME = "image_bytes[7]"
+
+
+@pytest.fixture(scope="module")
+def decoded():
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def function(data):
+        return decode(data, NAME, max_pixels=500 * 500)
+
+    return lambda data: function(data).numpy()
+
+
+class File:
+    def __init__(self, data):
+        self.data = data
+
+    def read_bytes(self):
+        return self.data
+
+
+def encode(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def noise(mode="RGB", size=(23, 17)):
+    rng = np.random.default_rng(1)
+    return Image.fromarray(rng.integers(0, 256, (*size[::-1], 4), "uint8"), "RGBA").convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("quality", [5, 75, 100])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpegs(decoded, mode, quality, subsampling, progressive):
+    picture = noise(mode).resize((131, 93))
+    data = encode(
+        picture, "jpeg", quality=quality, subsampling=subsampling, progressive=progressive
+    )
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+def test_a_jpeg_with_filling_restarts_and_an_orientation(decoded):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(noise(), "jpeg", exif=exif, restart_marker_rows=1, comment=b"\xff\xd9 no end")
+    data = data[:2] + b"\xff\xff\xff" + data[2:]
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA"])
+def test_pngs(decoded, mode):
+    data = encode(noise(mode), "png")
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("transparency", [None, 1, b"\x10\x80"])
+def test_palettes(decoded, bits, transparency):
+    options = {} if transparency is None else {"transparency": transparency}
+    data = encode(noise().quantize(2**bits), "png", bits=bits, **options)
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparency"), [("L", 100), ("RGB", (128, 128, 0)), ("RGB", (1, 2, 3))]
+)
+def test_one_transparent_colour(decoded, mode, transparency):
+    levels = np.asarray(noise(mode)) // 4 * 4
+    levels.flat[:3] = transparency
+    data = encode(Image.fromarray(levels), "png", transparency=transparency)
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bits(decoded, rng, colour_type, channels):
+    values = rng.integers(0, 65536, (9, 11 * channels)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    data = png(11, 9, rows, bits=16, colour_type=colour_type)
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+def test_every_real_file_is_read_or_refused_as_training_does(shared, decoded):
+    paths = [*(shared / "data" / "ugly").iterdir(), *(shared / "data").rglob("VOC*/**/*.jpg")]
+    read = 0
+    for path in paths:
+        data = path.read_bytes()
+        try:
+            expected = read_image(path) if data.startswith((b"\xff\xd8\xff", b"\x89PNG")) else None
+        except DataError:
+            expected = None
+        if expected is None:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
+                decoded(data)
+            continue
+        difference = abs(decoded(data).astype(int) - expected).max()
+        assert difference <= ("cmyk" in path.name), path  # There one grey level.
+        read += 1
+    assert read >= 10
+
+
+JPEG, PNG = encode(noise(), "jpeg"), encode(noise(), "png")
+SCANS = JPEG[:-2] + b"\xff\xda\0\2" * 101 + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "0 bytes that are no JPEG and no PNG file"),
+        (JPEG[:3], "3 bytes that are no JPEG and no PNG file"),
+        (encode(noise(), "gif"), "bytes that are no JPEG and no PNG file"),
+        (encode(noise(), "webp"), "bytes that are no JPEG and no PNG file"),
+        (b"<html>" * 9, "54 bytes that are no JPEG and no PNG file"),
+        (JPEG[:100], "damaged: its header gives no size"),
+        (JPEG[:3] + bytes(99), "damaged: its header gives no size"),
+        (png(0, 5, b""), "damaged: its header gives no size"),
+        (JPEG[: len(JPEG) // 2], "truncated: its end is missing"),
+        (PNG[: len(PNG) // 2], "truncated: its end is missing"),
+        (SCANS, "102 scans; at most 100 are read"),
+        (encode(Image.new("L", (501, 500)), "png"), "500 x 501 pixels; at most 250000 in all"),
+        (encode(Image.new("L", (500, 501)), "jpeg"), "501 x 500 pixels; at most 250000 in all"),
+        (png(2**31 - 1, 2**31 - 1, b""), "2147483647 x 2147483647 pixels; at most 250000"),
+        (PNG + bytes(2_048_576), "bytes; at most 2048576 are taken"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused_by_name(decoded, data, message):
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        decoded(data)
+    assert f"{NAME}: " in error.value.message and message in error.value.message
+
+
+def test_damage_inside_is_refused_by_the_decoder(decoded):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
+        decoded(PNG[:60] + b"?" + PNG[61:])

@@ -1,0 +1,224 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from nets import randomise_scores
+
+import fcn_keras
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.prediction import frozen
+
+
+@pytest.fixture(scope="module")
+def model():
+    return randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """Exports the model, once for each set of options."""
+    done = {}
+
+    def get(**options):
+        key = tuple(options.items())
+        if key not in done:
+            done[key] = fcn_keras.export(model, tmp_path_factory.mktemp("models") / "m", **options)
+        return done[key]
+
+    return get
+
+
+def test_versions_are_counted_and_never_replaced(model, tmp_path):
+    (tmp_path / "street" / "7").mkdir(parents=True)
+    (tmp_path / "street" / "7" / "keep").touch()
+    assert fcn_keras.export(model, tmp_path / "street") == tmp_path / "street" / "8"
+    assert fcn_keras.export(model, tmp_path / "street") == tmp_path / "street" / "9"
+    assert sorted(p.name for p in (tmp_path / "street").iterdir()) == ["7", "8", "9"]
+    assert (tmp_path / "street" / "7" / "keep").exists()
+
+
+def test_the_signature_is_what_a_client_is_told(exported):
+    signature = load(exported())["serving_default"]
+    (image,) = signature.structured_input_signature[1].values()
+    assert (image.name, image.dtype, image.shape.as_list()) == (
+        "image",
+        tf.uint8,
+        [None, None, None, 3],
+    )
+    assert signature.structured_outputs["mask"].dtype == tf.uint8
+    assert signature.structured_outputs["mask"].shape.as_list() == [None, None, None]
+
+
+@pytest.mark.slow
+def test_a_process_without_this_package_gives_the_same_masks(model, exported, tmp_path, rng):
+    version = exported()
+    images = rng.integers(0, 256, (2, 45, 67, 3), "uint8")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        f"serve = tf.saved_model.load({str(version)!r}).signatures['serving_default']\n"
+        f"images = tf.constant(np.load({str(tmp_path / 'images.npy')!r}))\n"
+        f"np.save({str(tmp_path / 'masks.npy')!r}, serve(image=images)['mask'].numpy())\n"
+        "assert 'fcn_keras' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    expected = [fcn_keras.predict(model, image) for image in images]
+    np.testing.assert_array_equal(np.load(tmp_path / "masks.npy"), expected)
+
+
+def test_a_folder_that_cannot_be_made_is_named(model, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file, not a folder"):
+        fcn_keras.export(model, tmp_path / "file" / "m")
+    (tmp_path / "link").symlink_to("nowhere/m")
+    with pytest.raises(ConfigError, match="link: is a link to what is not there"):
+        fcn_keras.export(model, tmp_path / "link")
+
+
+def load(version):
+    return tf.saved_model.load(str(version)).signatures
+
+
+def decode(masks):
+    kind = tf.uint16 if masks[0].numpy()[24] == 16 else tf.uint8
+    return [tf.io.decode_png(mask, 1, kind).numpy()[..., 0] for mask in masks]
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": False}, {"precision": "bfloat16"}])
+def test_all_signatures_speak_of_the_same_masks(model, exported, rng, options):
+    served = load(exported(**options))
+    assert set(served) == {"serving_default", "encoded", "logits", "confidence"}
+    images = tf.constant(rng.integers(0, 256, (2, 45, 67, 3), "uint8"))
+    mask = served["serving_default"](image=images)["mask"]
+    logits = served["logits"](image=images)["logits"]
+    assert logits.dtype == tf.float32
+    np.testing.assert_array_equal(mask, np.argmax(logits, axis=-1))
+    both = served["confidence"](image=images)
+    np.testing.assert_array_equal(both["mask"], mask)
+    highest = np.exp(logits).max(axis=-1) / np.exp(logits).sum(axis=-1)
+    assert both["confidence"].dtype == tf.uint8
+    assert abs(both["confidence"].numpy() / 255 - highest).max() < 0.51 / 255
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    np.testing.assert_array_equal(decode(served["encoded"](image_bytes=files)["mask_bytes"]), mask)
+    reference = frozen.in_precision(model, options.get("precision", "float32"))
+    expected = [fcn_keras.predict(reference, image) for image in images.numpy()]
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_frozen_version_has_no_variables(model, exported):
+    for options, count in (({}, 0), ({"freeze": False}, len(model.variables))):
+        loaded = tf.saved_model.load(str(exported(**options)))
+        assert len(getattr(loaded, "variables_of_the_model", ())) == count
+        assert bool(loaded.signatures["serving_default"].variables) == bool(count)
+
+
+def test_images_of_one_request_may_differ_in_size(model, exported, rng):
+    encoded = load(exported())["encoded"]
+    images = [rng.integers(0, 256, (*size, 3), "uint8") for size in ((1, 1), (31, 31), (3, 200))]
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    for mask, image in zip(decode(encoded(image_bytes=files)["mask_bytes"]), images, strict=True):
+        np.testing.assert_array_equal(mask, fcn_keras.predict(model, image))
+    assert encoded(image_bytes=tf.constant([], tf.string))["mask_bytes"].shape == (0,)
+
+
+def test_an_image_without_pixels_and_one_with_too_many_are_refused(model, tmp_path):
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=100))
+    for shape in ((0, 3, 4, 3), (1, 0, 4, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="image: its shape .* no pixel"):
+            served["logits"](image=tf.zeros(shape, tf.uint8))
+    files = tf.stack([tf.io.encode_png(tf.zeros((10, n, 3), tf.uint8)) for n in (10, 11)])
+    assert len(served["encoded"](image_bytes=files[:1])["mask_bytes"]) == 1
+    message = r"image_bytes\[1\]: 10 x 11 pixels; at most 100"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served["encoded"](image_bytes=files)
+
+
+def test_masks_of_many_classes_are_of_16_bits(tmp_path, rng):
+    net = randomise_scores(fcn_keras.FCN32s(300, backbone="tiny", head_width=8, weights=None))
+    net.get_layer("score_fr").bias.assign(np.arange(300) == 280)
+    served = load(fcn_keras.export(net, tmp_path / "m"))
+    image = rng.integers(0, 256, (40, 50, 3), "uint8")
+    (mask,) = decode(served["encoded"](image_bytes=[tf.io.encode_png(image)])["mask_bytes"])
+    assert mask.dtype == np.uint16 and mask.max() > 255
+    np.testing.assert_array_equal(mask, fcn_keras.predict(net, image))
+
+
+def test_what_lies_beside_the_model(model, tmp_path):
+    palette = [[0, 0, 0], [128, 64, 128], [1, 2, 3]]
+    names = ("ground", "Straße", "car")
+    version = fcn_keras.export(model, tmp_path / "street", class_names=names, palette=palette)
+    labels = json.loads((version / "assets" / "labels.json").read_text("utf-8"))
+    assert labels["classes"][1] == {"id": 1, "name": "Straße", "colour": [128, 64, 128]}
+    lines = (version / "SHA256SUMS").read_text().splitlines()
+    listed = {line.split("  ")[1]: line.split("  ")[0] for line in lines}
+    files = {p.relative_to(version).as_posix(): p for p in version.rglob("*") if p.is_file()}
+    assert listed.keys() == files.keys() - {"SHA256SUMS"}
+    assert {"saved_model.pb", "model_card.md", "assets/labels.json"} <= listed.keys()
+    for name, digest in listed.items():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
+    card = (version / "model_card.md").read_text("utf-8")
+    for said in ("# street", "float32", "ground, Straße, car", "| `image_bytes` string [n] |"):
+        assert said in card
+
+
+def test_the_card_tells_of_the_run(fcn_keras_cli, two_folders):
+    run, options = two_folders / "run", ("--backbone", "tiny", "--weights", "none")
+    arguments = ("--data", two_folders / "data.yaml", "--out", run, "--crop", "32x32")
+    status, _, err = fcn_keras_cli("train", *arguments, *options, "--epochs", 1)
+    assert status == 0, err
+    status, out, err = fcn_keras_cli("export", run, "--out", two_folders / "m")
+    assert status == 0, err
+    card = (two_folders / "m" / "1" / "model_card.md").read_text("utf-8")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert f"| {metrics['mean_iou']:.3f} |" in card
+    for said in ("| train | ", "| 4 |", "| road |", "head_width: ", "Trained with `"):
+        assert said in card
+    assert "Not known" not in card
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, "precision='int8': must be one of float32, bfloat16"),
+        ({"max_pixels": 0}, "max_pixels=0: must be a whole number of 1 to 500000000"),
+        ({"max_pixels": 10**14}, "max_pixels=100000000000000: must be a whole number of 1 to"),
+        ({"class_names": ("a", "b")}, "class_names: 2 entries, and the model has 3 classes"),
+        ({"palette": [[0, 0, 0]]}, "palette: 1 entries, and the model has 3 classes"),
+    ],
+)
+def test_wrong_options_are_named_and_leave_nothing(model, tmp_path, options, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
+        fcn_keras.export(model, tmp_path / "m", **options)
+    assert not list(tmp_path.rglob("*.pb"))
+
+
+def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["fcn_keras.serving.export"], "LARGEST_GRAPH", 1000)
+    with pytest.raises(ModelError, match="Use --no-freeze"):
+        fcn_keras.export(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    fcn_keras.export(model, tmp_path / "m", freeze=False)
+
+
+def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
+    other, fill = keras.models.clone_model(model), frozen.fill
+    other.set_weights([1.1 * weight for weight in model.get_weights()])
+    monkeypatch.setattr(frozen, "fill", lambda graph, model: fill(graph, other))
+    with pytest.raises(ModelError, match="not written: its logits differ"):
+        fcn_keras.export(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_largest_images_that_can_be_allowed_can_be_served(model, tmp_path):
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=500_000_000))
+    png = tf.io.encode_png(np.zeros((5, 7, 3), "uint8"))
+    (mask,) = served["encoded"](image_bytes=tf.stack([png]))["mask_bytes"].numpy()
+    assert tf.io.decode_png(mask).shape == (5, 7, 1)

@@ -1,0 +1,267 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from nets import randomise_scores
+
+import fcn_keras
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.evaluation.evaluate import evaluate
+from fcn_keras.layers import fcn as layers
+from fcn_keras.serving.writers import engines
+from fcn_keras.serving.writers.engines import evaluate_engine, open_engine, write_engine
+
+NAMES = ("road", "wall", "sky", "a car")
+PALETTE = np.arange(12, dtype="uint8").reshape(4, 3)
+FORMATS = [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.FORMATS]
+INT8 = FORMATS[1:]  # All but ONNX.
+SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return randomise_scores(fcn_keras.FCN8s(4, backbone="tiny", weights=None, head_width=16))
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Pictures of sizes of their own, smooth as photographs are."""
+    rng, found = np.random.default_rng(1), []
+    for height, width in [(60, 80), (80, 61), (75, 75), (64, 97)] * 5:
+        coarse = rng.integers(0, 256, (5, 5, 3)).astype("float32")
+        found.append(tf.image.resize(coarse, (height, width)).numpy().astype("uint8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(model, images, tmp_path_factory):
+    """Writes each file once, whatever number of tests look at it."""
+    done = {}
+
+    def get(format, precision="float32"):
+        if (format, precision) not in done:
+            out = tmp_path_factory.mktemp(format) / f"m{engines.FORMATS[format].ending}"
+            done[format, precision] = write_engine(
+                model,
+                out,
+                format,
+                precision=precision,
+                calibration=images,
+                class_names=NAMES,
+                palette=PALETTE,
+            )
+        return done[format, precision]
+
+    return get
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_masks_are_the_models_at_any_size(format, model, written, rng):
+    done = written(format)
+    assert done.error < 1e-5
+    assert done.agreement > 0.9999
+    run = open_engine(done.path, precision="f32" if format == "openvino" else None)
+    for size in SIZES:
+        image = rng.integers(0, 256, (*size, 3), "uint8")
+        mask = run(image[None])
+        assert mask.dtype == np.uint8
+        assert mask.shape == (1, *size)
+        assert (mask[0] == fcn_keras.predict(model, image)).mean() > 0.9999
+    pair = rng.integers(0, 256, (2, 31, 45, 3), "uint8")
+    np.testing.assert_array_equal(run(pair), np.concatenate([run(pair[:1]), run(pair[1:])]))
+
+
+LOADERS = {
+    "onnx": (
+        "import onnxruntime\n"
+        "session = onnxruntime.InferenceSession({path!r})\n"
+        "assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == "
+        "[('image', 'tensor(uint8)', ['n', 'h', 'w', 3])]\n"
+        "assert [(o.name, o.type, o.shape) for o in session.get_outputs()] == "
+        "[('mask', 'tensor(uint8)', ['n', 'h', 'w'])]\n"
+        "mask = session.run(['mask'], {{'image': image}})[0]\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    ),
+    "openvino": (
+        "import openvino\n"
+        "options = {{'INFERENCE_PRECISION_HINT': 'f32'}}\n"
+        "net = openvino.Core().compile_model({path!r}, 'CPU', options)\n"
+        "assert net.input('image').partial_shape.to_string() == '[?,?,?,3]'\n"
+        "assert len(net.outputs) == 1\n"
+        "mask = net({{'image': image}})['mask']\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    ),
+    "litert": (
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        "net = Interpreter({path!r})\n"
+        "assert list(net.get_signature_list().values()) == "
+        "[{{'inputs': ['image'], 'outputs': ['mask']}}]\n"
+        "mask = net.get_signature_runner()(image=image)['mask']\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_process_without_this_package_gives_the_same_masks(format, model, written, rng, tmp_path):
+    path = written(format).path
+    image = rng.integers(0, 256, (1, 45, 67, 3), "uint8")
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys, numpy as np\n"
+        "image = np.load('image.npy')\n"
+        + LOADERS[format].format(path=str(path))
+        + "np.save('mask.npy', mask)\n"
+        "assert 'fcn_keras' not in sys.modules and 'keras' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    mask = np.load(tmp_path / "mask.npy")[0]
+    assert (mask == fcn_keras.predict(model, image[0])).mean() > 0.999
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_class_names_and_colours_go_along(format, written):
+    path = written(format).path
+    if format == "onnx":
+        import onnx
+
+        found = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        found = {key: json.loads(value) for key, value in found.items()}
+    elif format == "openvino":
+        import openvino
+
+        info = openvino.Core().read_model(path).get_rt_info()["fcn_keras"]
+        found = {key: json.loads(info[key].astype(str)) for key in ("class_names", "palette")}
+    else:
+        found = json.loads(path.with_suffix(".labels.json").read_text("utf-8"))
+    assert found == {"class_names": list(NAMES), "palette": PALETTE.tolist()}
+
+
+@pytest.mark.parametrize("format", INT8)
+def test_int8_is_nearly_the_model(format, model, written, images):
+    done = written(format, "int8")
+    assert done.error is None
+    assert done.agreement > 0.9
+    run = open_engine(done.path)
+    same = [(run(image[None])[0] == fcn_keras.predict(model, image)).mean() for image in images]
+    assert np.mean(same) > 0.9
+
+
+@pytest.mark.extra("openvino")
+def test_float16_weights_are_smaller(written):
+    done, full = written("openvino", "float16"), written("openvino")
+    sizes = [w.path.with_suffix(".bin").stat().st_size for w in (done, full)]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert done.agreement > 0.99
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_but_the_files_is_left(format, written):
+    path = written(format).path
+    beside = engines.FORMATS[format].beside
+    assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
+        "m" + ending for ending in beside
+    }
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_converters_leave_the_terminal_alone(format, model, tmp_path, capfd):
+    write_engine(model, tmp_path / f"m{engines.FORMATS[format].ending}", format)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_reference_geometry_is_kept(format, tmp_path):
+    # A constant padding of the image, and resizes whose edges fade: OpenVINO merged the first with
+    # the convolution behind it, two pixels short.
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.ZeroPadding2D(10)(x)
+    x = keras.layers.Conv2D(4, 3, padding="same")(x)
+    x = keras.layers.MaxPooling2D(padding="same")(x)
+    x = layers.BilinearUpsampling(2, fade=True)(x)
+    small = keras.Model(image, layers.CropLike(7)(x, image), name="padded")
+    done = write_engine(small, tmp_path / f"m{engines.FORMATS[format].ending}", format)
+    assert done.error < 1e-5
+
+
+@pytest.mark.extra("onnx")
+def test_an_engine_is_scored_as_the_model_is(model, written, images, rng):
+    batches = [
+        (image[None], rng.choice([0, 1, 2, 3, 255], (1, *image.shape[:2])).astype("uint8"))
+        for image in images[:3]
+    ]
+    run = open_engine(written("onnx").path)
+    found, expected = evaluate_engine(run, batches, 4), evaluate(model, batches, 4)
+    assert found.sum() == expected.sum()
+    assert abs(found - expected).sum() <= 1e-3 * expected.sum()
+
+
+def test_what_is_refused(model, tmp_path, images):
+    taken = tmp_path / "taken.onnx"
+    taken.touch()
+    two = fcn_keras.FCN32s(heads={"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
+    wrong = [images[0].astype("float32")]
+    for error, text, arguments, options in [
+        (ConfigError, "must be one of onnx, openvino, litert", (model, taken, "torch"), {}),
+        (ConfigError, "must end in .onnx", (model, tmp_path / "m.xml", "onnx"), {}),
+        (ConfigError, "there is no folder", (model, tmp_path / "no" / "m.onnx", "onnx"), {}),
+        (ConfigError, "is there already", (model, taken, "onnx"), {}),
+        (
+            ConfigError,
+            "onnx is written as float32. int8 is for openvino and litert",
+            (model, tmp_path / "m.onnx", "onnx"),
+            {"precision": "int8"},
+        ),
+        (
+            ConfigError,
+            "int8 needs images",
+            (model, tmp_path / "m.xml", "openvino"),
+            {"precision": "int8"},
+        ),
+        (
+            ConfigError,
+            "image 0 must be uint8",
+            (model, tmp_path / "m.tflite", "litert"),
+            {"precision": "int8", "calibration": wrong},
+        ),
+        (ModelError, "one map of logits", (two, tmp_path / "m.onnx", "onnx"), {}),
+    ]:
+        with pytest.raises(error, match=text):
+            write_engine(*arguments, **options)
+    assert [p.name for p in tmp_path.iterdir()] == ["taken.onnx"]
+    assert taken.stat().st_size == 0
+
+
+def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'fcn_keras\[litert\]'"):
+        write_engine(model, tmp_path / "m.tflite", "litert")
+
+
+@pytest.mark.extra("openvino")
+def test_logits_beyond_the_bound_are_not_published(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(engines.BOUNDS, "float32", 0.0)
+    with pytest.raises(ModelError, match="by .* of their largest magnitude; 0 is"):
+        write_engine(model, tmp_path / "m.xml", "openvino")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="must be an existing file"):
+        open_engine(tmp_path / "no.onnx")
+
+
+@pytest.mark.extra("onnx")
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "bad.onnx").write_text("no model")
+    with pytest.raises(ModelError, match="bad.onnx: cannot be opened"):
+        open_engine(tmp_path / "bad.onnx")

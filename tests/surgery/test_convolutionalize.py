@@ -1,0 +1,466 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+from fcn_keras import convolutionalize, receptive_field, shift_and_stitch
+from fcn_keras.errors import ModelError
+from fcn_keras.layers.fcn import DilatedPooling2D
+from fcn_keras.models.classifiers.alexnet import AlexNet
+from fcn_keras.models.classifiers.googlenet import GoogLeNet
+
+
+def slide(classifier, images, stride):
+    """The classifier on every window, one by one."""
+    height, width = classifier.input_shape[1:3]
+    rows, columns = ((images.shape[i] - size) // stride for i, size in ((1, height), (2, width)))
+    windows = [
+        images[:, i * stride : i * stride + height, j * stride : j * stride + width]
+        for i, j in np.ndindex(rows + 1, columns + 1)
+    ]
+    scores = np.asarray(classifier(np.concatenate(windows), training=False))
+    return np.moveaxis(scores.reshape(rows + 1, columns + 1, len(images), -1), 2, 0)
+
+
+def assert_close(actual, expected):
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def the_25_x_25_classifier():
+    return keras.Sequential(
+        [
+            keras.Input((25, 25, 3)),
+            layers.Conv2D(6, 3, strides=2, activation="relu"),
+            layers.MaxPooling2D(3, strides=2),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(12, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
+def test_the_25_x_25_classifier_becomes_a_filter_of_size_23_and_stride_4(rng):
+    classifier = the_25_x_25_classifier()
+    net = convolutionalize(classifier)
+    image = rng.normal(size=(2, 50, 50, 3)).astype("float32")
+    grid = np.asarray(net(image))
+    assert grid.shape == (2, 7, 7, 10)
+    assert receptive_field(net) == receptive_field(classifier) == (23, 4, 0)
+    assert_close(grid, slide(classifier, image, 4))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_dilation_and_shift_and_stitch_equal_sliding_the_classifier(stride, rng):
+    classifier = the_25_x_25_classifier()
+    image = rng.normal(size=(2, 50, 45, 3)).astype("float32")
+    dense = np.asarray(convolutionalize(classifier, stride)(image))
+    assert dense.shape == (2, 27 // stride + 1, 22 // stride + 1, 10)
+    assert_close(shift_and_stitch(classifier, image, stride), dense)
+    # The filter sees 23 of a window's 25 pixels: windows that end outside the image still count.
+    expected = slide(classifier, np.pad(image, [(0, 0), (0, 2), (0, 2), (0, 0)]), stride)
+    assert_close(dense, expected)
+
+
+def residual_classifier():
+    """Branches, joints of three kinds, a nested model, grouped and separable convolutions."""
+    nested = keras.Sequential(
+        [
+            keras.Input((None, None, 8)),
+            layers.SeparableConv2D(8, 3, activation="relu"),
+            layers.BatchNormalization(),
+        ],
+        name="nested",
+    )
+    image = keras.Input((33, 29, 4))
+    x = layers.Conv2D(8, 3, groups=2, name="stem")(layers.Rescaling(0.5)(image))
+    shortcut = layers.Cropping2D(((1, 1), (1, 1)))(x)
+    x = layers.Add()([nested(x, training=False), shortcut])
+    x = layers.Concatenate()(
+        [layers.MaxPooling2D(3, strides=2)(x), layers.AveragePooling2D(3, strides=2)(x)]
+    )
+    x = layers.DepthwiseConv2D(3, dilation_rate=2)(x)
+    x = layers.LayerNormalization()(x) - 0.25
+    x = layers.Conv2D(9, 2, strides=2)(layers.PReLU(shared_axes=[1, 2])(x))
+    x = keras.ops.relu(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.LayerNormalization(axis=1)(layers.Dense(6, activation="tanh")(x))
+    return keras.Model(image, layers.Softmax()(layers.Dense(3)(layers.Dropout(0.1)(x))))
+
+
+def flattening_classifier():
+    """Strides 3 and 2, one of a convolution that overlaps; two Dense layers on one flattening."""
+    image = keras.Input((26, 23, 1))
+    x = layers.Conv2D(4, 4, strides=3, activation="elu")(image)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Activation("tanh")(layers.Flatten()(x))
+    x = layers.Multiply()([layers.Dense(5)(x), layers.Dense(5, activation="sigmoid")(x)])
+    return keras.Model(image, layers.Dense(2)(x))
+
+
+def randomise(model, rng):
+    model.set_weights([rng.uniform(0.1, 0.6, w.shape) * rng.choice([1, -1]) for w in model.weights])
+    return model
+
+
+@pytest.mark.parametrize("build", [residual_classifier, flattening_classifier])
+def test_any_graph_without_padding_equals_sliding_the_classifier_at_any_stride(build, rng):
+    classifier = randomise(build(), rng)
+    native, _ = receptive_field(classifier).stride
+    image = rng.normal(size=(2, 44, 41, classifier.input_shape[-1])).astype("float32")
+    for stride in (s for s in range(1, native + 1) if native % s == 0):
+        grid = np.asarray(convolutionalize(classifier, stride)(image))
+        expected = slide(classifier, image, stride)
+        assert_close(grid[:, : expected.shape[1], : expected.shape[2]], expected)
+        assert_close(shift_and_stitch(classifier, image, stride), grid)
+
+
+def test_a_converted_net_gives_the_classifiers_scores_on_its_own_size(rng):
+    for build in (residual_classifier, flattening_classifier):
+        classifier = randomise(build(), rng)
+        image = rng.normal(size=(2, *classifier.input_shape[1:])).astype("float32")
+        assert_close(convolutionalize(classifier)(image)[:, 0, 0], classifier(image))
+
+
+@pytest.fixture(scope="module")
+def padded():
+    """Subsampling with padding "same" and with ZeroPadding2D, as in a residual net."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((31, 32, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    y = layers.Conv2D(4, 3, padding="same")(x)
+    x = layers.AveragePooling2D(3, strides=1, padding="same")(layers.Add()([x, y]))
+    x = layers.ZeroPadding2D(((0, 1), (1, 0)))(x)
+    x = layers.Conv2D(6, 3, strides=2)(x)
+    return keras.Model(image, layers.Dense(5)(layers.GlobalMaxPooling2D()(x)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_with_padding_the_grid_equals_the_classifier_and_inside_the_image_shift_and_stitch(
+    padded, stride, rng
+):
+    image = rng.normal(size=(1, 31, 32, 3)).astype("float32")
+    dense = convolutionalize(padded, stride)
+    assert_close(dense(image)[:, 0, 0], padded(image))
+    image = rng.normal(size=(1, 104, 99, 3)).astype("float32")
+    grid, shifted = np.asarray(dense(image)), shift_and_stitch(padded, image, stride)
+    # Cells that see no padding, neither of the image nor behind 8 pixels that are cut off.
+    size, _, offset = receptive_field(dense)
+    inside = [
+        slice((16 - offset[i]) // stride, (image.shape[i + 1] - size[i] - offset[i]) // stride)
+        for i in (0, 1)
+    ]
+    assert grid[:, *inside].size
+    assert_close(grid[:, *inside], shifted[:, *inside])
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(20, 60), width=st.integers(20, 60), stride=st.sampled_from([1, 2, 4]))
+def test_both_grids_have_a_cell_for_every_place_of_the_filter(height, width, stride):
+    classifier, nets = cached_nets()
+    image = np.zeros((1, height, width, 3), "float32")
+    if min(height, width) < 23:
+        with pytest.raises(ModelError, match=f"{height} x {width} pixels are too small"):
+            shift_and_stitch(classifier, image, stride)
+        return
+    expected = (1, (height - 23) // stride + 1, (width - 23) // stride + 1, 10)
+    assert shift_and_stitch(nets[4], image, stride).shape == expected
+    assert nets[stride](image).shape == expected
+
+
+def cached_nets(made=[]):  # noqa: B006 (made once for all of hypothesis' examples)
+    if not made:
+        classifier = the_25_x_25_classifier()
+        made.append((classifier, {s: convolutionalize(classifier, s) for s in (1, 2, 4)}))
+    return made[0]
+
+
+@pytest.mark.slow
+def test_vgg16_gives_its_own_scores(rng):
+    classifier = keras.applications.VGG16(weights=None)
+    net = convolutionalize(classifier)
+    image = rng.uniform(-124, 151, (1, 224, 224, 3)).astype("float32")
+    np.testing.assert_allclose(net(image)[:, 0, 0], classifier(image), rtol=1e-4)
+    assert net(np.zeros((1, 256, 320, 3), "float32")).shape == (1, 2, 4, 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["ResNet50", "MobileNet", "MobileNetV2", "DenseNet121", "ConvNeXtTiny"]
+)
+def test_classifiers_of_keras_applications_give_their_own_scores(name, rng):
+    classifier = getattr(keras.applications, name)(weights=None)
+    image = rng.uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
+    assert_close(convolutionalize(classifier)(image)[:, 0, 0], classifier(image))
+    assert_close(convolutionalize(classifier, stride=8)(image)[:, 0, 0], classifier(image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [AlexNet, GoogLeNet])
+@pytest.mark.parametrize("stride", [None, 8])
+def test_the_paper_s_classifiers_give_their_own_scores(build, stride, rng):
+    classifier = build(classes=20)
+    image = rng.normal(size=(1, *classifier.input_shape[1:])).astype("float32") * 50
+    net = convolutionalize(classifier, stride)
+    assert_close(net(image)[:, 0, 0], classifier(image))
+
+
+def own_activation(x):
+    return keras.ops.sin(x)
+
+
+def test_what_is_inside_a_users_classifier_is_kept(rng):
+    classifier = keras.Sequential(
+        [
+            keras.Input((12, 12, 2)),
+            layers.RandomFlip(),
+            layers.Normalization(mean=[0.5, 1.0], variance=[2.0, 3.0]),
+            layers.Conv2D(4, 3, activation=own_activation, trainable=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.SpatialDropout2D(0.25),
+            layers.Flatten(),
+            layers.Dropout(0.5, name="drop"),
+            layers.Dense(3, activation="softmax", kernel_regularizer="l2", name="scores"),
+        ]
+    )
+    classifier.compile("adam", loss=lambda truth, scores: scores)  # No matter for the conversion.
+    net = convolutionalize(classifier)
+    assert not any(isinstance(layer, layers.RandomFlip) for layer in net.layers)
+    assert net.get_layer("drop").rate == 0.5
+    assert not net.get_layer("conv").trainable
+    assert net.get_layer("scores").kernel_regularizer is not None
+    assert net.get_layer("scores").kernel.shape == (10, 10, 4, 3)
+    image = rng.normal(size=(1, 15, 15, 2)).astype("float32")
+    assert_close(net(image), slide(classifier, image, 1))
+    np.testing.assert_allclose(np.sum(net(image), axis=-1), 1, rtol=1e-5)
+
+
+def test_statistics_that_were_adapted_are_kept(rng):
+    normalise = layers.Normalization()
+    normalise.adapt(rng.normal(3, 2, size=(50, 6, 6, 2)))
+    classifier = keras.Sequential(
+        [keras.Input((6, 6, 2)), normalise, layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    )
+    image = rng.normal(3, 2, size=(1, 9, 9, 2)).astype("float32")
+    assert_close(convolutionalize(classifier)(image), slide(classifier, image, 1))
+
+
+def test_preprocessing_written_as_arithmetic_is_kept(rng):
+    image = keras.Input((8, 8, 3))
+    x = keras.applications.vgg16.preprocess_input(image)[..., ::-1] / 127.5 - 1
+    x = layers.Flatten()(layers.Conv2D(2, 3)(x))
+    classifier = keras.Model(image, layers.Dense(2)(x))
+    pixels = rng.uniform(0, 255, (1, 11, 10, 3)).astype("float32")
+    assert_close(convolutionalize(classifier)(pixels), slide(classifier, pixels, 1))
+
+
+def test_the_classifier_is_left_as_it_was():
+    classifier = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
+    before = classifier.get_weights()
+    net = convolutionalize(classifier)
+    net.set_weights([w + 1 for w in net.get_weights()])
+    assert [layer.name for layer in classifier.layers][-1].startswith("dense")
+    for old, new in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_dilated_net_survives_saving_and_learns(padded, tmp_path, rng):
+    net = convolutionalize(padded, 2)
+    net.save(tmp_path / "net.keras")
+    image = rng.normal(size=(1, 40, 50, 3)).astype("float32")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(again(image), net(image))
+    again.compile("sgd", loss="mse")
+    again.train_on_batch(image, np.zeros(again(image).shape))
+    assert not np.array_equal(again(image), net(image))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    rate=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pads=st.tuples(*[st.integers(0, 1)] * 4),
+    average=st.booleans(),
+)
+def test_dilated_pooling_is_that_of_numpy(size, strides, rate, pads, average):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 9, 8, 3))
+    padding = (pads[:2], pads[2:])
+    canvas = np.pad(x, [(0, 0), *padding, (0, 0)], constant_values=np.nan)
+    span = [(k - 1) * r + 1 for k, r in zip(size, rate, strict=True)]
+    counts = [(canvas.shape[i + 1] - span[i]) // strides[i] + 1 for i in (0, 1)]
+    expected = np.empty((2, *counts, 3))
+    for i, j in np.ndindex(*counts):
+        top, left = i * strides[0], j * strides[1]
+        cells = canvas[:, top : top + span[0] : rate[0], left : left + span[1] : rate[1]]
+        assume(not np.isnan(cells).all(axis=(1, 2)).any())
+        expected[:, i, j] = (np.nanmean if average else np.nanmax)(cells, axis=(1, 2))
+    layer = DilatedPooling2D(
+        size, strides=strides, padding=padding, dilation_rate=rate, average=average
+    )
+    x = x.astype("float32")
+    assert layer.compute_output_shape((None, 9, 8, 3)) == (None, *counts, 3)
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    np.testing.assert_allclose(graph(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_the_gradient_of_dilated_pooling_is_that_of_pooling(average, rng):
+    # Over every second cell, dilated pooling is ordinary pooling.
+    x = tf.constant(rng.normal(size=(1, 10, 12, 2)).astype("float32"))
+    plain = (layers.AveragePooling2D if average else layers.MaxPooling2D)(3, strides=1)
+    dilated = DilatedPooling2D(3, strides=2, dilation_rate=2, average=average)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        expected = tf.reduce_sum(plain(x[:, ::2, ::2]) ** 2)
+        actual = tf.reduce_sum(dilated(x) ** 2)
+    np.testing.assert_allclose(tape.gradient(actual, x), tape.gradient(expected, x), atol=1e-5)
+
+
+def sequential(*stack, size=(8, 8, 2)):
+    return keras.Sequential([keras.Input(size), *stack])
+
+
+def squeeze_and_excite():
+    image = keras.Input((8, 8, 3))
+    scale = layers.GlobalAveragePooling2D(keepdims=True)(image)
+    x = layers.Multiply(name="excite")([image, layers.Dense(3)(scale)])
+    return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def shared_at_two_strides():
+    image, conv = keras.Input((16, 16, 3)), layers.Conv2D(3, 3, name="shared")
+    x = conv(layers.AveragePooling2D(2)(conv(image)))
+    return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def mean_image():
+    image = keras.Input((8, 8, 3))
+    x = keras.ops.subtract(image, np.ones((8, 8, 3), "float32"))
+    return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def two_inputs():
+    one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    return keras.Model([one, two], layers.Add()([one, two]))
+
+
+class Unconfigured(layers.ReLU):
+    def __init__(self, steepness, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: sequential(layers.Dense(2, name="head"), size=(9,)),
+            "layer 'head' (Dense) is on the input",
+        ),
+        (
+            lambda: sequential(
+                layers.Flatten(), layers.BatchNormalization(name="norm"), layers.Dense(2)
+            ),
+            "layer 'norm' (BatchNormalization) stands between Flatten and Dense",
+        ),
+        (
+            lambda: sequential(layers.Flatten(), layers.Softmax(name="soft"), layers.Dense(2)),
+            "layer 'soft' (Softmax) stands between Flatten and Dense",
+        ),
+        (
+            lambda: sequential(layers.Reshape((8, 16)), layers.LSTM(3, name="lstm")),
+            "layer 'reshape' (Reshape) makes (8, 16) of (8, 8, 2)",
+        ),
+        (
+            lambda: sequential(layers.LSTM(3, name="lstm"), size=(8, 16)),
+            "layer 'lstm' (LSTM) cannot be made convolutional",
+        ),
+        (
+            lambda: sequential(layers.Permute((2, 1, 3), name="turn"), layers.Flatten()),
+            "layer 'turn' (Permute) cannot be made convolutional",
+        ),
+        (
+            lambda: sequential(layers.UpSampling2D(name="up"), layers.Flatten(), layers.Dense(2)),
+            "layer 'up' (UpSampling2D) cannot be made convolutional",
+        ),
+        (
+            lambda: sequential(
+                layers.Flatten(data_format="channels_first", name="flat"), layers.Dense(2)
+            ),
+            "layer 'flat' (Flatten) has data_format='channels_first'",
+        ),
+        (
+            lambda: sequential(
+                layers.BatchNormalization(axis=1, name="norm"), layers.Flatten(), layers.Dense(2)
+            ),
+            "layer 'norm' (BatchNormalization) works along axis 1",
+        ),
+        (
+            lambda: sequential(layers.PReLU(name="prelu"), layers.Flatten(), layers.Dense(2)),
+            "layer 'prelu' (PReLU) has weights of its own for each place",
+        ),
+        (
+            lambda: sequential(Unconfigured(2, name="own"), layers.Flatten(), layers.Dense(2)),
+            "layer 'own' (Unconfigured) cannot be copied from its configuration",
+        ),
+        (
+            lambda: sequential(layers.GlobalMaxPooling2D(name="pool"), size=(None, None, 3)),
+            "layer 'pool' (GlobalMaxPooling2D) takes a map of unknown size (None, None, 3)",
+        ),
+        (lambda: sequential(layers.Flatten()), "ends with a flattened map (8, 8, 2)"),
+        (lambda: sequential(layers.Dropout(0.5), size=(8, 3)), "not images [b, h, w, c]"),
+        (squeeze_and_excite, "layer 'excite' (Multiply) joins maps of (8, 8, 3) and (1, 1, 3)"),
+        (mean_image, "layer 'subtract' (Subtract) cannot be made convolutional"),
+        (two_inputs, "has 2 inputs and 1 outputs, must have one of each"),
+        (lambda: keras.Sequential([layers.Dense(2)]), "needs keras.Input as its first layer"),
+        (Subclassed, "a subclass of keras.Model cannot be taken apart"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(build, message):
+    keras.utils.clear_session()
+    with pytest.raises(ModelError) as error:
+        convolutionalize(build())
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("stride", "message"),
+    [
+        (3, "stride=3: the stride of 'net' is 4; choose a divisor"),
+        (8, "stride=8: the stride of 'net' is 4"),
+        (0, "stride=0: must be an integer of at least 1"),
+        (2.0, "stride=2.0: must be an integer"),
+    ],
+)
+def test_a_stride_that_cannot_be_had_is_refused(stride, message):
+    classifier = the_25_x_25_classifier()
+    classifier.name = "net"
+    with pytest.raises(ModelError) as error:
+        convolutionalize(classifier, stride)
+    assert message in str(error.value)
+    with pytest.raises(ModelError, match="must be a divisor of the net's own stride, 4 x 4"):
+        shift_and_stitch(classifier, np.zeros((1, 30, 30, 3)), stride)
+
+
+def test_a_layer_that_would_need_two_dilations_is_named():
+    assert convolutionalize(shared_at_two_strides()).output_shape == (None, None, None, 2)
+    with pytest.raises(ModelError, match="layer 'shared' .* is used at several places"):
+        convolutionalize(shared_at_two_strides(), stride=1)
+
+
+def test_images_that_do_not_fit_are_named():
+    with pytest.raises(ModelError, match=r"images of shape \(30, 30, 3\): must be \[b, h, w, 3\]"):
+        shift_and_stitch(the_25_x_25_classifier(), np.zeros((30, 30, 3)), 4)

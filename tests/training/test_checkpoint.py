@@ -1,0 +1,242 @@
+import os
+import resource
+import signal
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+
+import fcn_keras
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.training import checkpoint_file
+from fcn_keras.training.checkpoint import parse_every
+
+ARRAYS = {
+    "kernel": np.arange(6, dtype="float32").reshape(2, 3),
+    "step": np.array(7, "int64"),
+    "seed": np.array([1, 2], "uint32"),
+    "none": np.zeros((0, 3), "float32"),
+}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[k], other[k]) and one[k].dtype == other[k].dtype for k in one
+    )
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "step-0000000001.ckpt"
+    checkpoint_file.write(path, ARRAYS, {"position": (3, 4)})
+    arrays, state = checkpoint_file.read(path)
+    assert same(arrays, ARRAYS)
+    assert state == checkpoint_file.read_state(path) == {"position": [3, 4]}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damage_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "step-0000000001.ckpt"
+    checkpoint_file.write(path, ARRAYS, {})
+    whole = path.read_bytes()
+    for place in (*range(0, len(whole), 41), len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match="damaged or incomplete"):
+            checkpoint_file.read(path)
+    for length in (0, 10, 60, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelError, match="damaged or incomplete"):
+            checkpoint_file.read_state(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        checkpoint_file.read(tmp_path / "gone.ckpt")
+
+
+def test_a_disk_that_is_full_leaves_the_file_that_was_there(tmp_path):
+    path = tmp_path / "step-0000000001.ckpt"
+    checkpoint_file.write(path, ARRAYS, {"number": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            checkpoint_file.write(path, {"large": np.ones(50_000)}, {"number": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    arrays, state = checkpoint_file.read(path)
+    assert same(arrays, ARRAYS) and state == {"number": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a disk can only be made by root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "every, expected",
+    [(500, (500, None)), ("12 steps", (12, None)), ("30s", (None, 30)), ("10 min", (None, 600))]
+    + [("2h", (None, 7200))],
+)
+def test_checkpoints_come_by_steps_or_by_the_clock(every, expected):
+    assert parse_every(every) == expected
+
+
+@pytest.mark.parametrize("every", ["", "0", "0 min", "-3", "often", "2 days"])
+def test_what_is_neither_steps_nor_a_time_is_refused(every):
+    with pytest.raises(ConfigError, match="a number of steps, such as 500, or a time"):
+        parse_every(every)
+
+
+# A script of a user's own: any Keras model, `fit`, and data that knows its position.
+STEPS, EPOCHS = 5, 3
+
+
+def user_model(keep=1.0):
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(x))
+    model.compile(
+        keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(1e-2, STEPS * EPOCHS), use_ema=True
+        ),
+        loss=fcn_keras.MaskedCrossentropy(keep=keep),
+        metrics=[fcn_keras.ConfusionMatrix(3)],
+    )
+    return model
+
+
+def user_data(start):
+    import tensorflow as tf
+
+    def batches():
+        for number in range(start[0] * STEPS + start[1], 10**6):
+            rng = np.random.default_rng(number)
+            yield rng.normal(size=(2, 8, 8, 3)), rng.integers(0, 3, (2, 8, 8))
+
+    signature = (tf.TensorSpec((2, 8, 8, 3), tf.float32), tf.TensorSpec((2, 8, 8), tf.int32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def user_script(folder, *callbacks, keep=1.0, every=1):
+    model = user_model(keep)
+    checkpoint = fcn_keras.Checkpoint(folder, every=every)
+    logs = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, log: logs.append(dict(log)))
+    model.fit(
+        user_data(checkpoint.position),
+        steps_per_epoch=STEPS,
+        shuffle=False,
+        initial_epoch=checkpoint.position.epoch,
+        epochs=EPOCHS,
+        callbacks=[checkpoint, watch, *callbacks],
+        verbose=0,
+    )
+    return model, logs
+
+
+class Lightning(keras.callbacks.Callback):
+    """Ends the training where the process might be killed, or sends a signal."""
+
+    def __init__(self, step, signal=None):
+        super().__init__()
+        self.left, self.signal = step, signal
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left and self.signal:
+            os.kill(os.getpid(), self.signal)
+        elif not self.left:
+            raise RuntimeError("lightning")
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_a_script_that_is_broken_off_goes_on_exactly(tmp_path, keep):
+    whole, logs = user_script(tmp_path / "whole", keep=keep)
+    folder = tmp_path / "broken"
+    for steps in (2, 5, 4):  # In epoch 1, at the first of epoch 2, at the end of an epoch.
+        with pytest.raises(RuntimeError, match="lightning"):
+            user_script(folder, Lightning(steps), keep=keep)
+    resumed, later = user_script(folder, keep=keep)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(whole.optimizer.variables, resumed.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert later == logs[-len(later) :]  # Loss and figures of whole epochs, these too.
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, capfd, signal_stack, number, status):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stop:
+        user_script(tmp_path, Lightning(3, number), every="2 h")
+    assert stop.value.code == status
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err.splitlines() == [
+        "stopping: finishing the step and saving ...",
+        "stopped after step 4 of epoch 1, and saved. To go on: run the same script again",
+    ]
+    assert fcn_keras.Checkpoint(tmp_path).position == (0, 4)
+
+
+def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capfd):
+    with pytest.raises(RuntimeError, match="lightning"):
+        user_script(tmp_path, Lightning(4))
+    newest, older = checkpoint_file.in_order(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert fcn_keras.Checkpoint(tmp_path).position == (0, 3)
+    err = capfd.readouterr().err
+    assert err.startswith(f"warning: {newest}: damaged or incomplete")
+    older.write_bytes(b"")
+    with pytest.raises(ModelError, match="There is no older one. Remove"):
+        fcn_keras.Checkpoint(tmp_path)
+
+
+def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
+    (tmp_path / ".step-0000000009.ckpt.tmp").write_bytes(b"half")
+    with pytest.raises(RuntimeError, match="lightning"):
+        user_script(tmp_path, Lightning(2))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_warns_and_training_goes_on(small_disk, capfd):
+    with pytest.raises(RuntimeError, match="lightning"):
+        user_script(small_disk, Lightning(2))
+    kept = checkpoint_file.in_order(small_disk)
+    free = os.statvfs(small_disk)
+    (small_disk / "other").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 4096))
+    user_script(small_disk)
+    err = capfd.readouterr().err
+    assert "no checkpoint could be saved (No space left on device)" in err
+    assert checkpoint_file.in_order(small_disk) == kept
+    assert fcn_keras.Checkpoint(small_disk).position == (0, 2)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    with pytest.raises(RuntimeError, match="lightning"):
+        user_script(tmp_path, Lightning(1))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ConfigError, match="of another model or optimizer"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), callbacks=[fcn_keras.Checkpoint(tmp_path)])
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 2:
+                weight = self.model.trainable_variables[0]
+                weight.assign(weight * np.nan)
+
+    with pytest.raises(ConfigError, match="infinite or no numbers after step 3 of epoch 1"):
+        user_script(tmp_path, Spoil())
+    assert fcn_keras.Checkpoint(tmp_path).position == (0, 2)
