@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fcn_keras.errors import FcnKerasError
     from fcn_keras.evaluation.evaluate import evaluate, report
     from fcn_keras.geometry.receptive_field import receptive_field
-    from fcn_keras.layers.fcn import BilinearUpsampling
+    from fcn_keras.layers.upsampling import BilinearUpsampling
     from fcn_keras.losses import MaskedCrossentropy
     from fcn_keras.metrics import ConfusionMatrix, figures
     from fcn_keras.models.backbones import BACKBONES, MEANS
@@ -36,7 +36,7 @@ _HOMES = {
     "AdamW": "optimizers",
     "AlexNet": "models.classifiers.alexnet",
     "BACKBONES": "models.backbones",
-    "BilinearUpsampling": "layers.fcn",
+    "BilinearUpsampling": "layers.upsampling",
     "CaffeSGD": "optimizers",
     "Checkpoint": "training.checkpoint",
     "ConfusionMatrix": "metrics",

@@ -6,14 +6,15 @@ must not cost.
 """
 
 import importlib
+import pkgutil
 
 from wrapt import when_imported
-
-REGISTERED = ("layers.fcn", "layers.zoom", "losses", "metrics", "optimizers")
 
 
 @when_imported("keras")
 def register(keras):
-    """Imports the modules of `REGISTERED`; each registers its classes."""
-    for module in REGISTERED:
-        importlib.import_module(f"fcn_keras.{module}")
+    """Imports all modules that register classes with Keras."""
+    layers = importlib.import_module("fcn_keras.layers")
+    names = [f"layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)]
+    for name in (*names, "losses", "metrics", "optimizers"):
+        importlib.import_module(f"fcn_keras.{name}")

@@ -13,7 +13,8 @@ import keras
 from keras import layers
 
 from fcn_keras.errors import ModelError
-from fcn_keras.layers.fcn import CaffePreprocessing, PadToMultiple
+from fcn_keras.layers.alignment import PadToMultiple
+from fcn_keras.layers.caffe import CaffePreprocessing
 from fcn_keras.models.imagenet import fill_trunk
 
 

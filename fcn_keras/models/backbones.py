@@ -14,14 +14,15 @@ import keras
 from keras import layers
 
 from fcn_keras.errors import WeightsError
-from fcn_keras.layers.fcn import CAFFE_MEAN_BGR, CaffePreprocessing, PadToMultiple, PatchConv2D
+from fcn_keras.layers.alignment import PadToMultiple
+from fcn_keras.layers.caffe import CAFFE_MEAN_BGR, CaffePreprocessing
+from fcn_keras.layers.dense_as_convolution import PatchConv2D, conv_weights
 from fcn_keras.models.applications import APPLICATIONS, application, refuse
 from fcn_keras.models.classifiers import alexnet as caffenet
 from fcn_keras.models.classifiers import googlenet as inception
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
 from fcn_keras.models.imagenet import fill_trunk
-from fcn_keras.surgery.convolutionalize import conv_weights
 
 VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
 TOP_WIDTH = 4096  # Of AlexNet and of VGG16.

@@ -9,7 +9,8 @@ import keras
 from keras import layers
 
 from fcn_keras.errors import ModelError
-from fcn_keras.layers.fcn import BilinearUpsampling, CropLike
+from fcn_keras.layers.alignment import CropLike
+from fcn_keras.layers.upsampling import BilinearUpsampling
 from fcn_keras.layers.zoom import ResizeLike, Zoom
 from fcn_keras.models.backbones import BACKBONES, MEANS
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.geometry.receptive_field import output_field, pair, total_stride
-from fcn_keras.layers.fcn import PadToMultiple
+from fcn_keras.geometry.receptive_field import output_field, total_stride
+from fcn_keras.geometry.windows import pair
+from fcn_keras.layers.alignment import PadToMultiple
 
 AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 of them: 2.25 times the work, in 1.3 GB.
 AUTO_PIXELS = 8_000_000  # Whole images above it are cut by the command line.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from fcn_keras.errors import ModelError, WeightsError
-from fcn_keras.layers.fcn import bilinear_filter
+from fcn_keras.layers.upsampling import bilinear_filter
 from fcn_keras.models.decoder import Stream
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.surgery.caffemodel import read_caffemodel

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from fcn_keras.errors import ModelError
-from fcn_keras.geometry.receptive_field import output_field, pair
+from fcn_keras.geometry.receptive_field import output_field
+from fcn_keras.geometry.windows import pair
 from fcn_keras.surgery.convolutionalize import convolutionalize
 
 

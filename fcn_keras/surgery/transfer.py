@@ -11,7 +11,7 @@ from typing import NamedTuple
 from keras import layers
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.layers.fcn import CropLike
+from fcn_keras.layers.alignment import CropLike
 from fcn_keras.models.saving import load
 
 

@@ -5,7 +5,7 @@ from numpy_caffe import Caffe
 
 import fcn_keras
 from fcn_keras.errors import ModelError, WeightsError
-from fcn_keras.layers.fcn import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
+from fcn_keras.layers.caffe import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
 

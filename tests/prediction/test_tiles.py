@@ -15,7 +15,7 @@ from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.layers.fcn import CropLike
+from fcn_keras.layers.alignment import CropLike
 from fcn_keras.prediction import tiles
 
 

@@ -11,7 +11,7 @@ from nets import randomise_scores
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.evaluation.evaluate import evaluate
-from fcn_keras.layers import fcn as layers
+from fcn_keras.layers import alignment, upsampling
 from fcn_keras.serving.writers import engines
 from fcn_keras.serving.writers.engines import evaluate_engine, open_engine, write_engine
 
@@ -187,8 +187,8 @@ def test_the_reference_geometry_is_kept(format, tmp_path):
     x = keras.layers.ZeroPadding2D(10)(x)
     x = keras.layers.Conv2D(4, 3, padding="same")(x)
     x = keras.layers.MaxPooling2D(padding="same")(x)
-    x = layers.BilinearUpsampling(2, fade=True)(x)
-    small = keras.Model(image, layers.CropLike(7)(x, image), name="padded")
+    x = upsampling.BilinearUpsampling(2, fade=True)(x)
+    small = keras.Model(image, alignment.CropLike(7)(x, image), name="padded")
     done = write_engine(small, tmp_path / f"m{engines.FORMATS[format].ending}", format)
     assert done.error < 1e-5
 

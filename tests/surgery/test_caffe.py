@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 import fcn_keras
 from fcn_keras.errors import ModelError, WeightsError
-from fcn_keras.layers.fcn import bilinear_filter
+from fcn_keras.layers.upsampling import bilinear_filter
 from fcn_keras.surgery.caffe import convert, load_weights
 
 CLASSES, WIDTH = 4, 8

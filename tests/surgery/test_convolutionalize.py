@@ -8,7 +8,7 @@ from keras import layers
 
 from fcn_keras import convolutionalize, receptive_field, shift_and_stitch
 from fcn_keras.errors import ModelError
-from fcn_keras.layers.fcn import DilatedPooling2D
+from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
 

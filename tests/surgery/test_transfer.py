@@ -6,7 +6,7 @@ import pytest
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.layers.fcn import BilinearUpsampling
+from fcn_keras.layers.upsampling import BilinearUpsampling
 from fcn_keras.models.saving import save_model
 from fcn_keras.surgery.transfer import start_from
 

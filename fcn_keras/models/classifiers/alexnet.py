@@ -5,7 +5,7 @@ It differs from the original in that the normalisation comes after the pooling.
 
 from keras import layers
 
-from fcn_keras.layers.fcn import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
+from fcn_keras.layers.caffe import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
 from fcn_keras.models.classifiers.conventions import finish, image_input
 
 
@@ -22,7 +22,7 @@ def AlexNet(
     """AlexNet (CaffeNet), for images of 227 x 227, BGR minus the mean.
 
     Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour
-    (`fcn_keras.layers.fcn.CaffePreprocessing` does so).
+    (`fcn_keras.layers.caffe.CaffePreprocessing` does so).
 
     Args:
         include_top: whether to have fc6, fc7 and fc8; without them the output is pool5.

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from fcn_keras.layers.fcn import CeilMaxPooling2D, LocalResponseNormalization
+from fcn_keras.layers.caffe import CeilMaxPooling2D, LocalResponseNormalization
 from fcn_keras.models.classifiers.conventions import finish, image_input
 
 # 1x1; 3x3 after its reduction; 5x5 after its reduction; projection of the pooled map.
@@ -32,7 +32,7 @@ def GoogLeNet(
     """GoogLeNet (Inception v1) with its final loss only, for images of 224 x 224, BGR minus mean.
 
     Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour
-    (`fcn_keras.layers.fcn.CaffePreprocessing` does so).
+    (`fcn_keras.layers.caffe.CaffePreprocessing` does so).
 
     Args:
         include_top: whether to have the average pooling and the classifier; without them the

@@ -23,7 +23,8 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
-from fcn_keras.layers.fcn import CeilMaxPooling2D, PadToMultiple
+from fcn_keras.layers.alignment import PadToMultiple
+from fcn_keras.layers.caffe import CeilMaxPooling2D
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction.frozen import check_functional, in_precision
 from fcn_keras.prediction.predict_image import class_ids, input_signature

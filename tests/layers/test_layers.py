@@ -5,14 +5,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_keras.layers.fcn import (
-    BilinearUpsampling,
-    CaffePreprocessing,
-    CropLike,
-    PadToMultiple,
-    PatchConv2D,
-    bilinear_filter,
-)
+from fcn_keras.layers.alignment import CropLike, PadToMultiple
+from fcn_keras.layers.caffe import CaffePreprocessing
+from fcn_keras.layers.dense_as_convolution import PatchConv2D
+from fcn_keras.layers.upsampling import BilinearUpsampling, bilinear_filter
 
 
 def transposed_convolution(x, kernel, stride):

@@ -1,0 +1,232 @@
+"""The rule of each layer: what it does to what its inputs' cells see.
+
+A rule is `step(layer, *inputs) -> (rows, columns)`. A layer that is not in `STEPS` takes the rule
+of its base class, or has none.
+"""
+
+import keras
+from keras import layers
+
+from fcn_keras.errors import ModelError
+from fcn_keras.geometry.axis import Axis
+from fcn_keras.geometry.graph import by_type, describe
+from fcn_keras.geometry.windows import padding, windows
+from fcn_keras.layers.alignment import CropLike, PadToMultiple
+from fcn_keras.layers.caffe import CaffePreprocessing, LocalResponseNormalization
+from fcn_keras.layers.dilated_pooling import DilatedPooling2D
+from fcn_keras.layers.upsampling import BilinearUpsampling
+
+
+def step_of(layer, *args):
+    """The rule in `STEPS` for a layer or operation called with `args`; None if there is none.
+
+    Raises:
+        ModelError: the layer's channels come first.
+    """
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise ModelError(
+            f"{describe(layer)} has data_format='channels_first': only 'channels_last' is known."
+        )
+    if isinstance(layer, layers.Layer) and type(layer).__name__ not in UNEXPORTED_LAYERS:
+        return by_type(STEPS, layer)
+    if type(layer).__name__ == "GetItem":  # Such as x[..., ::-1]: it may pick channels only.
+        key = args[1]
+        return pointwise if isinstance(key, tuple) and len(key) == 2 and key[0] is ... else None
+    constants = [leaf for leaf in keras.tree.flatten(args) if hasattr(leaf, "dtype")]
+    varies = any(size != 1 for constant in constants for size in constant.shape[-3:-1])
+    known = type(layer).__name__ in UNEXPORTED_LAYERS | OPERATIONS
+    return pointwise if known and not varies and _is_of_keras(layer) else None
+
+
+def pointwise(layer, *inputs):
+    """Each output cell depends on the cells at its own place only; branches are joined."""
+    check_channelwise(layer, len(inputs[0].shape))
+    return [_union(layer, axes) for axes in zip(*(seen.axes for seen in inputs), strict=True)]
+
+
+def check_channelwise(layer, rank):
+    """Raises ModelError if a layer on feature maps of that rank mixes cells along an axis."""
+    axis = getattr(layer, "axis", None)
+    axes = axis if isinstance(axis, list | tuple) else [-1 if axis is None else axis]
+    if any(axis not in (-1, rank) for axis in axes):
+        raise ModelError(
+            f"{describe(layer)} works along axis {axis}; only the last one, the channels, leaves "
+            "every cell to itself."
+        )
+
+
+def _union(layer, axes):
+    strides = {axis.stride for axis in axes}
+    if len(strides) > 1:
+        raise ModelError(
+            f"{describe(layer)} joins branches of strides "
+            f"{' and '.join(str(stride) for stride in sorted(strides))}: their cells do not lie on "
+            "one grid."
+        )
+    first = min(axis.offset for axis in axes)
+    return Axis(max(axis.offset + axis.size for axis in axes) - first, *strides, first)
+
+
+def _window(layer, x):
+    return [
+        axis.window(span, stride, padding(layer, size, span, stride)[0])
+        for axis, size, (span, stride) in zip(x.axes, x.shape, windows(layer), strict=False)
+    ]
+
+
+def _dilated_pooling(layer, x):
+    return [
+        axis.window(span, stride, before)
+        for axis, (before, _), (span, stride) in zip(
+            x.axes, layer.padding, windows(layer), strict=True
+        )
+    ]
+
+
+def _whole(layer, x):
+    if len(x.shape) < 3:
+        return x.axes
+    if None in x.shape:
+        raise ModelError(f"{describe(layer)} sees the whole image, whatever its size.")
+    return [axis.window(size) for axis, size in zip(x.axes, x.shape, strict=False)]
+
+
+def _zero_padding(layer, x):
+    return [
+        axis.window(1, before=before)
+        for axis, (before, _) in zip(x.axes, layer.padding, strict=True)
+    ]
+
+
+def _cropping(layer, x):
+    return [
+        axis.window(1, before=-before)
+        for axis, (before, _) in zip(x.axes, layer.cropping, strict=True)
+    ]
+
+
+def _pad_to_multiple(layer, x):
+    return [
+        axis.window(1, before=0 if size is None else -size % layer.multiple // 2)
+        for axis, size in zip(x.axes, x.shape, strict=False)
+    ]
+
+
+def _crop_like(layer, x, reference):
+    if layer.offset is not None:
+        return [axis.window(1, before=-layer.offset) for axis in x.axes]
+    return [
+        axis.window(1, before=0 if None in sizes else -((sizes[0] - sizes[1]) // 2))
+        for axis, *sizes in zip(x.axes, x.shape, reference.shape, strict=False)
+    ]
+
+
+def _transposed(layer, x):
+    return [
+        axis.upsampled(stride, span, padding(layer, None, span, stride)[0])
+        for axis, (span, stride) in zip(x.axes, windows(layer), strict=True)
+    ]
+
+
+def _upsampling(layer, x):
+    if layer.interpolation not in ("nearest", "bilinear"):
+        raise ModelError(
+            f"{describe(layer)}: its receptive field is only known for interpolation nearest and "
+            f"bilinear, not {layer.interpolation}."
+        )
+    kernels = [(f, f if layer.interpolation == "nearest" else 2 * f - f % 2) for f in layer.size]
+    return [
+        axis.upsampled(factor, kernel, (kernel - factor) // 2)
+        for axis, (factor, kernel) in zip(x.axes, kernels, strict=True)
+    ]
+
+
+def _bilinear_upsampling(layer, x):
+    crop = 0 if layer.fade else layer.factor // 2
+    return [axis.upsampled(layer.factor, layer.kernel_size, crop) for axis in x.axes]
+
+
+def _is_of_keras(layer):
+    return type(layer).__module__.partition(".")[0] == "keras"
+
+
+# Left out when a classifier is made convolutional: they do nothing but in training, where they
+# would move or recolour an image without its mask.
+AUGMENTATION = (
+    layers.RandomBrightness,
+    layers.RandomContrast,
+    layers.RandomFlip,
+    layers.RandomHue,
+    layers.RandomRotation,
+    layers.RandomSaturation,
+    layers.RandomShear,
+    layers.RandomTranslation,
+    layers.RandomZoom,
+)
+
+STEPS = {
+    **dict.fromkeys(
+        [
+            *AUGMENTATION,
+            layers.Activation,
+            layers.ActivityRegularization,
+            layers.Add,
+            layers.AlphaDropout,
+            layers.Average,
+            layers.BatchNormalization,
+            layers.Concatenate,
+            layers.Dense,
+            layers.Dropout,
+            layers.ELU,
+            layers.GaussianDropout,
+            layers.GaussianNoise,
+            layers.Identity,
+            layers.LayerNormalization,
+            layers.LeakyReLU,
+            layers.Maximum,
+            layers.Minimum,
+            layers.Multiply,
+            layers.Normalization,
+            layers.PReLU,
+            layers.ReLU,
+            layers.Rescaling,
+            layers.Softmax,
+            layers.SpatialDropout2D,
+            layers.Subtract,
+            layers.UnitNormalization,
+            CaffePreprocessing,
+            LocalResponseNormalization,
+        ],
+        pointwise,
+    ),
+    **dict.fromkeys(
+        [
+            layers.Conv2D,
+            layers.DepthwiseConv2D,
+            layers.SeparableConv2D,
+            layers.MaxPooling2D,
+            layers.AveragePooling2D,
+        ],
+        _window,
+    ),
+    **dict.fromkeys(
+        [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D], _whole
+    ),
+    layers.ZeroPadding2D: _zero_padding,
+    layers.Cropping2D: _cropping,
+    layers.Conv2DTranspose: _transposed,
+    layers.UpSampling2D: _upsampling,
+    BilinearUpsampling: _bilinear_upsampling,
+    CropLike: _crop_like,
+    DilatedPooling2D: _dilated_pooling,
+    PadToMultiple: _pad_to_multiple,
+}
+
+# Operations of `keras.ops`, and layers of ConvNeXt, that act as `pointwise` layers do. They go by
+# name, since Keras exports no types for them.
+UNEXPORTED_LAYERS = frozenset({"LayerScale", "StochasticDepth"})
+OPERATIONS = frozenset(
+    "Absolute Add Cast Clip Concatenate Divide Elu Exp Gelu HardSigmoid HardSilu LeakyRelu Log "
+    "LogSoftmax Maximum Minimum Multiply Negative Power Relu Relu6 Selu Sigmoid Silu Softmax "
+    "Softplus Softsign Sqrt Square Stack Subtract Tanh TrueDivide".split()
+)

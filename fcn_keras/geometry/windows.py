@@ -1,0 +1,32 @@
+"""The arithmetic of windows: which cells a convolution or pooling covers, and its padding."""
+
+from fcn_keras.layers.caffe import CeilMaxPooling2D, missing
+
+
+def padding(layer, size, span, stride):
+    """Cells that a convolution or pooling lays (before, behind) a map of `size` cells.
+
+    A `size` of None is taken to be a multiple of the stride.
+    """
+    if isinstance(layer, CeilMaxPooling2D):
+        cells = max(missing(size, span, stride)) if size else span % stride
+        return (0, cells) if layer.incomplete == "last" else (cells, 0)
+    if layer.padding != "same":
+        return 0, 0
+    total = max(span - (stride if size is None or size % stride == 0 else size % stride), 0)
+    return total // 2, total - total // 2
+
+
+def windows(layer):
+    """(cells spanned, stride) of a convolution or pooling, for rows and for columns."""
+    kernel = getattr(layer, "kernel_size", None) or layer.pool_size
+    rates = pair(getattr(layer, "dilation_rate", 1))
+    return [
+        ((size - 1) * rate + 1, stride)
+        for size, rate, stride in zip(pair(kernel), rates, pair(layer.strides), strict=True)
+    ]
+
+
+def pair(value):
+    """A number, or a pair (rows, columns), as a pair."""
+    return (value, value) if isinstance(value, int) else tuple(value)

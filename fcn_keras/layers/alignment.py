@@ -1,0 +1,70 @@
+"""Padding and cropping: the logits lie on the pixels of the image.
+
+Feature maps are `[b, h, w, c]`, channels last, of any height and width.
+"""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class PadToMultiple(keras.layers.Layer):
+    """Pads height and width with zeros to the next multiple of `multiple`, half on each side.
+
+    The odd pixel goes to the bottom and the right. After mean subtraction zero is the mean colour.
+    """
+
+    def __init__(self, multiple, **kwargs):
+        """Pads to multiples of `multiple` pixels."""
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, H, W, c]`."""
+        pads = [_split(-size % self.multiple) for size in tf.unstack(tf.shape(x)[1:3])]
+        return tf.pad(x, [(0, 0), *pads, (0, 0)])
+
+    def compute_output_shape(self, shape):
+        """Rounds the known sizes up."""
+        up = [s and s + -s % self.multiple for s in shape[1:3]]
+        return (shape[0], *up, shape[3])
+
+    def get_config(self):
+        """The multiple."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+def _split(total):
+    return total // 2, total - total // 2
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class CropLike(keras.layers.Layer):
+    """Takes a window of the reference's size out of `x`."""
+
+    def __init__(self, offset=None, **kwargs):
+        """float32 whatever the policy, since scores and logits are cropped.
+
+        Args:
+            offset: the window's top and left; None for where `PadToMultiple` had laid the image.
+            **kwargs: as of any layer.
+        """
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.offset = offset
+
+    def call(self, x, reference):
+        """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]`, H >= h, W >= w -> `[b, h, w, c]`."""
+        tall, wide = tf.unstack(tf.shape(x)[1:3])
+        height, width = tf.unstack(tf.shape(reference)[1:3])
+        top, left = (tall - height) // 2, (wide - width) // 2
+        if self.offset is not None:
+            top = left = self.offset
+        return x[:, top : top + height, left : left + width]
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        """Height and width of the reference, channels of `x`."""
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+    def get_config(self):
+        """The offset."""
+        return {**super().get_config(), "offset": self.offset}

@@ -1,0 +1,41 @@
+"""Dense layers as convolutions (section 3.1): their weights, and fast training on CPUs."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class PatchConv2D(keras.layers.Conv2D):
+    """A convolution that trains fast on a CPU although its kernel is larger than the map: fc6, fc7.
+
+    There a training step multiplies the map's patches by the kernel as it is stored. The plain
+    convolution lays the kernel out anew for the forward pass and for both gradients, which for the
+    103 million weights of fc6 takes longer than the multiplication. Otherwise, and wherever there
+    is a GPU, it is the plain convolution.
+    """
+
+    def call(self, inputs, training=False):
+        """`[b, h, w, c]` -> `[b, rows, columns, filters]`."""
+        if not training or self.groups != 1 or tf.config.list_logical_devices("GPU"):
+            return super().call(inputs)
+        patches = tf.image.extract_patches(
+            # Not in bfloat16: the gradient adds up all patches that a cell is in.
+            tf.cast(inputs, self.variable_dtype),
+            (1, *self.kernel_size, 1),
+            (1, *self.strides, 1),
+            (1, *self.dilation_rate, 1),
+            self.padding.upper(),
+        )
+        rows = tf.reshape(tf.cast(patches, inputs.dtype), (-1, patches.shape[-1]))
+        x = tf.matmul(rows, tf.reshape(self.kernel, (-1, self.filters)))
+        x = tf.reshape(x, (*tf.unstack(tf.shape(patches)[:3]), self.filters))
+        return self.activation(x + self.bias if self.use_bias else x)
+
+
+def conv_weights(dense, kernel_shape):
+    """Weights of a Dense layer in the shape `[rows, columns, channels, units]` of a convolution.
+
+    `Flatten` runs over rows, then columns, then channels, so that the kernel needs no transposing.
+    """
+    kernel, *bias = dense.get_weights()
+    return [kernel.reshape(kernel_shape), *bias]

@@ -1,0 +1,89 @@
+"""Pooling over cells that lie apart, for strides made finer after training (section 3.2)."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="fcn_keras")
+class DilatedPooling2D(keras.layers.Layer):
+    """Max or average pooling over cells that lie `dilation_rate` apart, which Keras' cannot.
+
+    Padding counts for nothing: it is below every maximum and in no average. So no window may lie in
+    the padding alone.
+    """
+
+    def __init__(
+        self,
+        pool_size,
+        *,
+        strides=1,
+        padding=((0, 0), (0, 0)),
+        dilation_rate=1,
+        average=False,
+        **kwargs,
+    ):
+        """Sizes are numbers or pairs (rows, columns), `padding` is as in `ZeroPadding2D`."""
+        super().__init__(**kwargs)
+        self.pool_size, self.strides, self.dilation_rate = (
+            (value, value) if isinstance(value, int) else tuple(value)
+            for value in (pool_size, strides, dilation_rate)
+        )
+        self.padding = tuple(tuple(pads) for pads in padding)
+        self.average = average
+
+    def call(self, x):
+        """`[b, h, w, c]` -> `[b, rows, columns, c]`."""
+        if not self.average:
+            lowest = np.array(-np.inf, "float32")
+            return self._windows(self._padded(x, lowest), ops.maximum)
+        sums = self._windows(self._padded(x, 0), ops.add)
+        if not any(sum(self.padding, ())):
+            return sums / float(np.prod(self.pool_size))
+        return sums / self._windows(self._padded(ops.ones_like(x[:1, ..., :1]), 0), ops.add)
+
+    def compute_output_shape(self, shape):
+        """Sizes as of a valid window over the padded map."""
+        sizes = [
+            size and (size + sum(pads) - (window - 1) * rate - 1) // stride + 1
+            for size, pads, window, rate, stride in zip(
+                shape[1:3],
+                self.padding,
+                self.pool_size,
+                self.dilation_rate,
+                self.strides,
+                strict=True,
+            )
+        ]
+        return (shape[0], *sizes, shape[3])
+
+    def get_config(self):
+        """All that the constructor takes."""
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "average": self.average,
+        }
+
+    def _padded(self, x, value):
+        pads = [(0, 0), *self.padding, (0, 0)]
+        return ops.pad(x, pads, constant_values=value) if any(sum(self.padding, ())) else x
+
+    def _windows(self, x, combine):
+        """Combines the cells of each window, along the columns and then along the rows."""
+        for axis in (2, 1):
+            window, stride = self.pool_size[axis - 1], self.strides[axis - 1]
+            rate = self.dilation_rate[axis - 1]
+            # The last window starts where its last cell still lies on the map.
+            starts = ops.shape(x)[axis] - (window - 1) * rate
+            before = (slice(None),) * axis
+            parts = [
+                x[(*before, slice(i * rate, i * rate + starts, stride))] for i in range(window)
+            ]
+            x = functools.reduce(combine, parts)
+        return x

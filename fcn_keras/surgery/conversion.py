@@ -1,0 +1,288 @@
+"""A classifier's layers, one by one, as layers of a fully convolutional net."""
+
+import itertools
+import math
+import operator
+from dataclasses import dataclass, replace
+
+import keras
+from keras import layers
+
+from fcn_keras.errors import ModelError
+from fcn_keras.geometry import rules
+from fcn_keras.geometry.graph import by_type, describe
+from fcn_keras.geometry.windows import padding, pair, windows
+from fcn_keras.layers.dilated_pooling import DilatedPooling2D
+
+
+@dataclass(frozen=True)
+class Map:
+    """A tensor of the new net, and what it stands for in the classifier."""
+
+    tensor: keras.KerasTensor  # [b, rows, columns, channels]
+    shape: tuple  # In the classifier, batch left out: (rows, columns, channels) or (channels,).
+    stride: tuple[int, int]  # In the classifier: pixels from cell to cell.
+    flattened: tuple | None = None  # (rows, columns, channels) that Flatten made a vector of.
+
+
+class Conversion:
+    """Builds the new net layer by layer: a method for each kind of layer, then their tools."""
+
+    def __init__(self, stride):
+        """`stride` is that of the new net, in pixels; None for the classifier's own."""
+        self.stride = stride
+        self.copies = {}  # Of layers, which may be used several times.
+        self.names = {"image"}
+
+    def convert(self, layer, shape, *args, **kwargs):
+        """The new net's map for a layer whose output has that shape in the classifier."""
+        maps = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Map)]
+        step = rules.step_of(layer, *args)
+        special = by_type(SPECIAL, layer)
+        if special is not None:
+            result = special(self, layer, *maps, shape)
+        elif step is rules.pointwise:
+            result = self.pointwise(layer, maps, args, kwargs)
+        else:
+            raise ModelError(
+                f"{describe(layer)} cannot be made convolutional: no layer over a larger image "
+                "gives what it gives on each window."
+            )
+        return replace(result, shape=tuple(shape))
+
+    def pointwise(self, layer, maps, args, kwargs):
+        """A copy of a layer that leaves every cell to itself."""
+        x = maps[0]
+        if any((y.shape[:-1], y.stride) != (x.shape[:-1], x.stride) for y in maps):
+            raise ModelError(
+                f"{describe(layer)} joins maps of {' and '.join(str(y.shape) for y in maps)}: what "
+                "is one value for a whole window differs from window to window of an image."
+            )
+        if any(y.flattened for y in maps) and not _is_elementwise(layer, maps):
+            raise ModelError(
+                f"{describe(layer)} stands between Flatten and Dense and does not treat all "
+                "numbers alike: it cannot be turned into a convolution."
+            )
+        rules.check_channelwise(layer, len(x.shape))
+        changes = {}
+        if getattr(layer, "axis", None) is not None:
+            changes["axis"] = -1  # The channels are axis 1 of a vector, axis 3 of a map.
+        if hasattr(layer, "shared_axes"):
+            changes["shared_axes"] = [1, 2]
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: leaf.tensor if isinstance(leaf, Map) else leaf, (args, kwargs)
+        )
+        return replace(x, tensor=self.use(layer, changes, *args, **kwargs))
+
+    def augmentation(self, layer, x, shape):
+        """Left out."""
+        return x
+
+    def window(self, layer, x, shape):
+        """A convolution or pooling, dilated where subsampling in front of it was left out."""
+        spans, strides = zip(*windows(layer), strict=True)
+        result = replace(x, stride=_times(x.stride, strides))
+        rates = self.rates(x)
+        steps = tuple(map(operator.floordiv, _times(strides, rates), self.rates(result)))
+        sizes = zip(x.shape, spans, strides, strict=False)
+        pads = [padding(layer, *size) for size in sizes]
+        moves = False
+        if layer.padding == "same":
+            # What stands before the map depends on the map's size where there are strides, and
+            # would move the windows on another image: it stays as it is in the classifier.
+            moves = any(
+                max(span - stride, 0) // 2 != (span - 1) // 2
+                for span, stride in zip(spans, strides, strict=True)
+            )
+            pads = [(first, span - 1 - first) for (first, _), span in zip(pads, spans, strict=True)]
+        pads = tuple(map(_times, pads, [(rate, rate) for rate in rates]))
+        if rates == (1, 1) and steps == strides and not moves:
+            tensor = self.use(layer, {}, x.tensor)
+        elif hasattr(layer, "pool_size"):
+            tensor = self.pooling(layer, x.tensor, layer.pool_size, steps, pads, rates)
+        else:
+            tensor = self.convolution(layer, x.tensor, steps, pads, rates)
+        return replace(result, tensor=tensor)
+
+    def padding(self, layer, x, shape):
+        """Zero padding or cropping, of as many pixels of the image as in the classifier."""
+        option = "cropping" if isinstance(layer, layers.Cropping2D) else "padding"
+        pads = [
+            (rate * first, rate * last)
+            for rate, (first, last) in zip(self.rates(x), getattr(layer, option), strict=True)
+        ]
+        return replace(x, tensor=self.use(layer, {option: pads}, x.tensor))
+
+    def global_pooling(self, layer, x, shape):
+        """Pooling over windows as large as the classifier's map."""
+        _check_size(layer, x)
+        tensor = self.pooling(layer, x.tensor, x.shape[:2], (1, 1), UNPADDED, self.rates(x))
+        return replace(x, tensor=tensor)
+
+    def flatten(self, layer, x, shape):
+        """Only noted: the Dense layers behind it become convolutions over the whole map."""
+        _check_size(layer, x)
+        return replace(x, flattened=x.shape) if _has_cells(x) else x
+
+    def dense(self, layer, x, shape):
+        """A convolution over the map that was flattened, or else over single cells."""
+        if len(x.tensor.shape) != 4:
+            raise ModelError(
+                f"{describe(layer)} is on the input, not on an image's features: there is nothing "
+                "to convolve."
+            )
+        changes = {
+            "kernel_size": x.flattened[:2] if x.flattened else (1, 1),
+            "dilation_rate": self.rates(x) if x.flattened else (1, 1),
+        }
+        return replace(x, tensor=self.use(layer, changes, x.tensor), flattened=None)
+
+    def reshape(self, layer, x, shape):
+        """Nothing, where it only adds or removes axes of size 1 around the channels."""
+        if _has_cells(x) or x.flattened or math.prod(shape) != shape[-1]:
+            raise ModelError(
+                f"{describe(layer)} makes {tuple(shape)} of {x.shape}: that moves cells between "
+                "axes, and cannot be made convolutional."
+            )
+        return x
+
+    def convolution(self, layer, tensor, steps, pads, rates):
+        """The layer's copy with explicit padding, and dilated by `rates`."""
+        if pads != UNPADDED:
+            name = self.name(f"{layer.name}_pad")
+            tensor = layers.ZeroPadding2D(pads, dtype=layer.dtype_policy, name=name)(tensor)
+        if rates == (1, 1):
+            return self.use(layer, {"padding": "valid", "strides": steps}, tensor)
+        rates = _times(rates, pair(layer.dilation_rate))
+        changes = {"padding": "valid", "strides": 1, "dilation_rate": rates}
+        tensor = self.use(layer, changes, tensor)
+        if steps != (1, 1):  # Keras has no convolution with strides and dilation.
+            name = self.name(f"{layer.name}_subsampling")
+            tensor = layers.MaxPooling2D(1, steps, dtype=layer.dtype_policy, name=name)(tensor)
+        return tensor
+
+    def pooling(self, layer, tensor, size, steps, pads, rates):
+        """A max or average pooling over `size` cells, dilated by `rates`."""
+        average = isinstance(layer, layers.AveragePooling2D | layers.GlobalAveragePooling2D)
+        options = {"dtype": layer.dtype_policy, "name": self.name(layer.name)}
+        if rates == (1, 1) and pads == UNPADDED:
+            kind = layers.AveragePooling2D if average else layers.MaxPooling2D
+            return kind(size, steps, **options)(tensor)
+        return DilatedPooling2D(
+            size, strides=steps, padding=pads, dilation_rate=rates, average=average, **options
+        )(tensor)
+
+    def rates(self, x):
+        """How many cells of the new net lie from one of the classifier's cells to the next."""
+        if self.stride is None:
+            return (1, 1)
+        return tuple(native // math.gcd(native, self.stride) for native in x.stride)
+
+    def use(self, layer, changes, *args, **kwargs):
+        """Calls the layer's copy, which has its options but for the changes, and its weights."""
+        first = layer not in self.copies
+        if first:
+            self.copies[layer] = changes, self.copy(layer, changes)
+        made_with, copy = self.copies[layer]
+        if made_with != changes:
+            raise ModelError(
+                f"{describe(layer)} is used at several places, which need it with different "
+                f"options: {made_with} and {changes}."
+            )
+        tensor = copy(*args, **kwargs)
+        if first and isinstance(layer, layers.Layer):
+            _set_weights(copy, layer)
+        return tensor
+
+    def copy(self, layer, changes):
+        """A new layer with the options of `layer` but for the changes; Dense as Conv2D."""
+        if isinstance(layer, layers.Dense):
+            return layers.Conv2D(
+                layer.units,
+                activation=layer.activation,
+                use_bias=layer.use_bias,
+                kernel_regularizer=layer.kernel_regularizer,
+                bias_regularizer=layer.bias_regularizer,
+                dtype=layer.dtype_policy,
+                trainable=layer.trainable,
+                name=self.name(layer.name),
+                **changes,
+            )
+        changes = {**changes, "name": self.name(layer.name)}
+        if hasattr(layer, "activation"):
+            changes["activation"] = layer.activation  # May be a function that no name leads to.
+        try:
+            return type(layer).from_config({**layer.get_config(), **changes})
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise ModelError(
+                f"{describe(layer)} cannot be copied from its configuration ({error})."
+            ) from None
+
+    def name(self, wanted):
+        """That name, or with a number where another nested model has a layer of that name."""
+        names = itertools.chain([wanted], (f"{wanted}_{i}" for i in itertools.count(1)))
+        name = next(name for name in names if name not in self.names)
+        self.names.add(name)
+        return name
+
+
+UNPADDED = ((0, 0), (0, 0))
+
+# Layers that do more than to act on each cell: `method(conversion, layer, input, output shape)`.
+SPECIAL = {
+    **dict.fromkeys(rules.AUGMENTATION, Conversion.augmentation),
+    layers.Conv2D: Conversion.window,
+    layers.DepthwiseConv2D: Conversion.window,
+    layers.SeparableConv2D: Conversion.window,
+    layers.MaxPooling2D: Conversion.window,
+    layers.AveragePooling2D: Conversion.window,
+    layers.ZeroPadding2D: Conversion.padding,
+    layers.Cropping2D: Conversion.padding,
+    layers.GlobalAveragePooling2D: Conversion.global_pooling,
+    layers.GlobalMaxPooling2D: Conversion.global_pooling,
+    layers.Flatten: Conversion.flatten,
+    layers.Dense: Conversion.dense,
+    layers.Reshape: Conversion.reshape,
+}
+
+
+def _set_weights(copy, layer):
+    weights, variables = layer.get_weights(), copy.weights
+    if any(w.size != math.prod(v.shape) for w, v in zip(weights, variables, strict=True)):
+        raise ModelError(
+            f"{describe(layer)} has weights of its own for each place in the window: it cannot be "
+            "turned into a convolution."
+        )
+    # Flatten runs over rows, columns, channels: Dense kernels need no transposing.
+    copy.set_weights([w.reshape(v.shape) for w, v in zip(weights, variables, strict=True)])
+    if isinstance(copy, layers.Normalization):
+        copy.finalize_state()  # It computes with constants that Keras makes of the weights.
+
+
+def _check_size(layer, x):
+    if None in x.shape:
+        raise ModelError(
+            f"{describe(layer)} takes a map of unknown size {x.shape}. Build the classifier with a "
+            "fixed input_shape."
+        )
+
+
+def _has_cells(x):
+    """Whether the map has more than one cell in the classifier."""
+    return any(size != 1 for size in x.shape[:-1])
+
+
+def _is_elementwise(layer, maps):
+    """Whether a layer behind Flatten would do the same in front of it."""
+    softmax = (keras.activations.softmax, keras.activations.log_softmax)
+    return (
+        isinstance(layer, layers.Layer)
+        and len(maps) == 1
+        and not layer.weights
+        and getattr(layer, "axis", None) is None
+        and getattr(layer, "activation", None) not in softmax
+    )
+
+
+def _times(a, b):
+    return a[0] * b[0], a[1] * b[1]
