@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from fcn_keras.runs.recipes import resolve
+from fcn_keras.runs.resolve import resolve
 
 NETS = {"head4096": ("default", 21), "camvid": ("camvid", 11)}  # Recipe, number of classes.
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # Width and convolutions of a block.

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fcn_keras.models.saving import load
     from fcn_keras.optimizers import AdamW, CaffeSGD
     from fcn_keras.prediction.predict_image import overlay, predict
-    from fcn_keras.runs.recipes import RECIPES, TrainConfig
+    from fcn_keras.runs.config import TrainConfig
+    from fcn_keras.runs.recipes import RECIPES
     from fcn_keras.serving.export import export
     from fcn_keras.surgery.convolutionalize import convolutionalize
     from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
@@ -50,7 +51,7 @@ _HOMES = {
     "MaskedCrossentropy": "losses",
     "RECIPES": "runs.recipes",
     "Stream": "models.decoder",
-    "TrainConfig": "runs.recipes",
+    "TrainConfig": "runs.config",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
     "export": "serving.export",

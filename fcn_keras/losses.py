@@ -7,6 +7,7 @@ from keras import ops
 
 from fcn_keras import replicas
 from fcn_keras.errors import ConfigError
+from fcn_keras.labels import VOID
 
 REDUCTIONS = ("mean", "sum")
 
@@ -38,7 +39,7 @@ class MaskedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        ignore_class=255,
+        ignore_class=VOID,
         class_weights=None,
         reduction="mean",
         keep=1.0,

@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras import ops
 
 from fcn_keras import replicas
-
-FIGURES = ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou")
+from fcn_keras.labels import VOID
+from fcn_keras.text import FIGURES
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -26,7 +26,7 @@ class ConfusionMatrix(keras.metrics.Metric):
     replicas together, within a step too.
     """
 
-    def __init__(self, num_classes, ignore_class=255, prefix="", name="confusion"):
+    def __init__(self, num_classes, ignore_class=VOID, prefix="", name="confusion"):
         """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions.
 
         Args:
@@ -108,7 +108,7 @@ def figures(confusion):
         confusion: pixel counts `[classes, classes]`, rows the truth, columns the prediction.
 
     Returns:
-        A dict with the keys of `FIGURES` (0..1, or NaN where there is nothing to count) and
+        A dict with the keys of `text.FIGURES` (0..1, or NaN where there is nothing to count) and
         "iou", an array `[classes]` with NaN for the classes that are absent everywhere.
     """
     confusion = np.asarray(confusion, "float64")
@@ -127,6 +127,22 @@ def figures(confusion):
         "frequency_weighted_iou": (truth[present] * iou[present]).sum() / labelled,
         "iou": iou,
     }
+
+
+def count_pixels(truth, prediction, num_classes):
+    """The confusion matrix of two masks.
+
+    Args:
+        truth: class ids, of any shape; void pixels are left out.
+        prediction: class ids, of the same shape.
+        num_classes: how many classes there are.
+
+    Returns:
+        int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
+    """
+    labelled = truth != VOID
+    cells = num_classes * truth[labelled].astype("int64") + prediction[labelled]
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _mean_where(condition, values):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 import filelock
@@ -68,6 +69,8 @@ def check_space(folder, needed, what):
 def locked(folder):
     """Holds a folder for one process; whatever ends the process gives it free.
 
+    Removes the files that a killed process left half written.
+
     Raises:
         ConfigError: another process holds it.
     """
@@ -80,6 +83,7 @@ def locked(folder):
             "folder (--out)."
         ) from None
     try:
+        remove_unfinished(folder)
         yield
     finally:
         lock.release()
@@ -110,6 +114,29 @@ def check_file(option, path, ending):
     check_folder(path.parent)
 
 
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`; once the block is done, the file takes that name.
+
+    So `path` never holds half a file. The temporary name is new each time, for two processes may
+    write the same file, and has the ending of `path`, for libraries go by it. If the block raises,
+    the temporary file is removed; after a kill `remove_unfinished` does that.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder):
+    """Removes what `replacing` of a killed process left in a folder that nobody else writes to."""
+    for unfinished in Path(folder).glob(".*.????????.tmp*"):
+        unfinished.unlink(missing_ok=True)
+
+
 def write_json(path, content):
     """Writes a dict as JSON by way of a temporary file, so that it is never half written."""
     content = {"written_by": WRITTEN_BY, **content}
@@ -118,10 +145,8 @@ def write_json(path, content):
 
 def write_text(path, text):
     """Writes a UTF-8 file by way of a temporary one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _nearest(folder):

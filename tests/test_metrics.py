@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from fcn_keras.metrics import FIGURES, ConfusionMatrix, figures
+from fcn_keras.metrics import ConfusionMatrix, figures
+from fcn_keras.text import FIGURES
 
 
 def one_hot(classes, count):

@@ -14,7 +14,7 @@ def test_help_does_not_load_tensorflow():
     code = (
         "import sys, fcn_keras.cli.main\n"
         "sys.argv = ['fcn-keras', '--help']\n"
-        "try: fcn_keras.cli.main()\n"
+        "try: fcn_keras.cli.main.main()\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code\n"
         "assert not {'tensorflow', 'keras', 'numpy'} & sys.modules.keys()\n"
     )

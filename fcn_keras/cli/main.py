@@ -21,7 +21,6 @@ from fcn_keras.cli.commands import report as cli_report
 from fcn_keras.cli.options import DATA_HELP, Data, DataDir, RunOrModel, Tta
 from fcn_keras.cli.terminal import (
     console,
-    duration,
     import_tensorflow,
     print_warnings,
     progress_bar,
@@ -542,7 +541,7 @@ def iu_bounds(
 
 def _config(options):
     """A `TrainConfig` from a recipe and what was given on the command line."""
-    from fcn_keras.runs.recipes import read_recipe, resolve
+    from fcn_keras.runs.resolve import read_recipe, resolve
 
     options = dict(options)
     options.pop("out", None)
@@ -685,8 +684,10 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
     if not is_chief:
         return
     _show(best, f"validation, best epoch {best['epoch']}")
-    folders = [out / model.removeprefix("fcn") for model in stages] if stages else [out]
+    folders = [run_folder.stage_folder(out, model) for model in stages] if stages else [out]
     cli_report.after_training(out, folders, splits["val"])
+    from fcn_keras.text import duration
+
     took = duration(time.perf_counter() - started)
     console.print(f"{took}; the run is in {out}", soft_wrap=True)
 
@@ -770,19 +771,19 @@ def _check_new_model(out):
 def _show(report, title):
     """The four figures and the IU of each class as tables."""
     from fcn_keras.evaluation.evaluate import warnings_of
-    from fcn_keras.metrics import FIGURES
+    from fcn_keras.text import FIGURES, figure
 
     table = Table(title=title, title_justify="left")
-    for name in FIGURES:
-        table.add_column(name.replace("_", " ").replace("iou", "IU"), justify="right")
-    table.add_row(*(_percent(report[name]) for name in FIGURES))
+    for name in FIGURES.values():
+        table.add_column(name, justify="right")
+    table.add_row(*(figure(report[name]) for name in FIGURES))
     console.print(table)
     table = Table("class", "IU", "accuracy", "pixels")
     for entry in report["per_class"]:
         table.add_row(
             entry["name"],
-            _percent(entry["iou"]),
-            _percent(entry["accuracy"]),
+            figure(entry["iou"]),
+            figure(entry["accuracy"]),
             f"{entry['pixels']:,}",
         )
     for column in table.columns[1:]:
@@ -790,10 +791,6 @@ def _show(report, title):
     console.print(table)
     for line in warnings_of(report):
         print(f"warning: {line}", file=sys.stderr)
-
-
-def _percent(share):
-    return "n/a" if share is None else f"{share:.3f}"
 
 
 def _free_folder(folder):

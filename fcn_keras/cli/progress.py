@@ -5,7 +5,7 @@ import time
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fcn_keras.cli.terminal import duration
+from fcn_keras.text import duration
 
 
 class TrainingProgress(keras.callbacks.Callback):

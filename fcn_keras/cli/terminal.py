@@ -20,15 +20,6 @@ def progress_bar(description, total):
         yield lambda: progress.advance(task)
 
 
-def duration(seconds):
-    """Seconds as `1 h 05 min`, `3 min 20 s` or `15 s`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
-
-
 def print_warnings(errors):
     """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
     from pipelines.checking.examine import grouped

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.labels import VOID
 
 
 def count(devices, batch_size):
@@ -95,7 +96,7 @@ def validation(data, strategy):
         added = [0, others * (images.shape[0] or tf.shape(images)[0])]
         return (
             tf.pad(images, [added, *[[0, 0]] * 3]),
-            tf.pad(masks, [added, *[[0, 0]] * 2], constant_values=255),
+            tf.pad(masks, [added, *[[0, 0]] * 2], constant_values=VOID),
         )
 
     return data.map(with_void, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

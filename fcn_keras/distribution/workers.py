@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from fcn_keras import replicas
 from fcn_keras.errors import ConfigError, WorkerLost
+from fcn_keras.labels import VOID
 
-VOID = 255
 # The longest wait for another worker within a step: long enough for a chief that writes pictures, a
 # model and a checkpoint meanwhile. A worker that has died is noticed in seconds.
 STEP_LIMIT = 1800.0

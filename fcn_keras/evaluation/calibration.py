@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ModelError
-from fcn_keras.metrics import figures
+from fcn_keras.labels import VOID
+from fcn_keras.metrics import count_pixels, figures
 
 PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
 STEPS = (1.0, 0.5, 0.25)  # Of the search, in logits, one after the other.
@@ -27,7 +28,7 @@ class Calibration(NamedTuple):
     after: float
 
 
-def calibrate(model, dataset, *, ignore_class=255, seed=0, progress=None):
+def calibrate(model, dataset, *, ignore_class=VOID, seed=0, progress=None):
     """Adds to each class's scores the constant that is best for the mean IU on a data set.
 
     The data should be that of the training, without random changes: to choose the constants by the
@@ -83,9 +84,7 @@ def best_offsets(logits, labels):
 def _mean_iou(logits, labels):
     if not len(labels):
         return 0.0
-    count = logits.shape[1]
-    cells = count * labels + np.argmax(logits, axis=1)
-    return figures(np.bincount(cells, minlength=count**2).reshape(count, count))["mean_iou"]
+    return figures(count_pixels(labels, logits.argmax(axis=1), logits.shape[1]))["mean_iou"]
 
 
 def _sample(model, dataset, ignore_class, rng, progress):

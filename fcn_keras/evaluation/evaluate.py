@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.metrics import FIGURES, ConfusionMatrix, figures
+from fcn_keras.metrics import ConfusionMatrix, figures
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
+from fcn_keras.text import FIGURES
 
 
 def evaluate(model, dataset, num_classes, progress=None, *, tta=False):

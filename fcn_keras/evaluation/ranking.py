@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_keras import outputs
-from fcn_keras.metrics import figures
+from fcn_keras.metrics import count_pixels, figures
 from fcn_keras.prediction.predict_image import palette_png, predict
 
 LIMIT = 500  # Images that are measured: 2000 take minutes on a GPU, hours on a CPU.
@@ -48,7 +48,7 @@ def rank(model, dataset, names, palette, out, progress=None):
     for name, (images, masks) in zip(names, dataset, strict=True):
         image, truth = images[0].numpy(), masks[0].numpy()
         prediction = predict(model, image)
-        confusion = _confusion(truth, prediction, len(palette))
+        confusion = count_pixels(truth, prediction, len(palette))
         own = figures(confusion)
         rows.append(
             {
@@ -114,12 +114,6 @@ def _bytes(picture, kind, **options):
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _confusion(truth, prediction, count):
-    valid = truth != 255
-    pairs = truth[valid].astype("int64") * count + prediction[valid]
-    return np.bincount(pairs, minlength=count**2).reshape(count, count)
 
 
 def _text(figure):

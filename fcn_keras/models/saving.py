@@ -11,6 +11,7 @@ import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ModelError
+from fcn_keras.outputs import replacing
 
 
 class Loaded(NamedTuple):
@@ -84,10 +85,8 @@ def save_model(model, path):
 
     It is the same file whatever the devices that the model was trained on.
     """
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    with as_on_one_device(model):
+    with replacing(path) as temporary, as_on_one_device(model):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
-    os.replace(temporary, path)
 
 
 def _classes(path, count):

@@ -3,7 +3,6 @@
 Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of the image's size.
 """
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import check_folder, make_folder
+from fcn_keras.labels import VOID
+from fcn_keras.outputs import check_folder, make_folder, replacing
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 
@@ -184,7 +184,7 @@ def error_picture(image, truth, prediction):
     """
     grey = image.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     picture = 128 + 0.5 * grey
-    void = truth == 255
+    void = truth == VOID
     picture[void] = 0.25 * grey[void]
     wrong = (prediction != truth) & ~void
     picture[wrong] = 0.15 * grey[wrong] + 0.85 * np.array(WRONG_COLOUR)
@@ -281,22 +281,15 @@ def plan(sources, out):
 
 
 def write(image, mask, palette, mask_path, overlay_path):
-    """Writes a mask as a palette PNG, and the image under it; both say who wrote them.
-
-    By way of temporary files, so that none is half written.
-    """
+    """Writes a mask as a palette PNG, and the image under it; both say who wrote them."""
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
     for make, path in (
         (lambda: palette_png(mask, palette), mask_path),
         (lambda: Image.fromarray(overlay(image, mask, palette)), overlay_path),
     ):
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with replacing(path) as temporary:
             make().save(temporary, "PNG", pnginfo=mark)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _is_ours(path):

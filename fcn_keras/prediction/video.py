@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import make_folder
+from fcn_keras.outputs import make_folder, replacing
 from fcn_keras.prediction.predict_image import colour_mask, overlay, predict
 
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
@@ -53,37 +53,33 @@ def predict_video(
     """
     source, out = str(source), Path(out)
     check_output(out)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix.lower()}")
-    try:
-        with (
-            _quiet(),
-            _opened(source) as (film, first, rate, announced),
-            _writer() as write,
-        ):
-            count, frame = 0, first
-            try:
-                while frame is not None and (frames is None or count < frames):
-                    if frame.shape != first.shape:
-                        raise ConfigError(
-                            f"{source}: frame {count} is {_size(frame)} pixels, those before are "
-                            f"{_size(first)}. Convert it to one size."
-                        )
-                    image = np.ascontiguousarray(frame[..., ::-1])  # BGR
-                    mask = predict(model, image, tile=tile_of(image) if tile_of else None)
-                    seen = colour_mask(mask, palette)
-                    if picture == "overlay":
-                        seen = overlay(image, mask, palette)
-                    write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
-                    count += 1
-                    if advance is not None:
-                        advance()
-                    frame = _next(film)
-            except KeyboardInterrupt:
-                if not CAMERA.fullmatch(source) or not count:
-                    raise
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(out) as temporary,
+        _quiet(),
+        _opened(source) as (film, first, rate, announced),
+        _writer() as write,
+    ):
+        count, frame = 0, first
+        try:
+            while frame is not None and (frames is None or count < frames):
+                if frame.shape != first.shape:
+                    raise ConfigError(
+                        f"{source}: frame {count} is {_size(frame)} pixels, those before are "
+                        f"{_size(first)}. Convert it to one size."
+                    )
+                image = np.ascontiguousarray(frame[..., ::-1])  # BGR
+                mask = predict(model, image, tile=tile_of(image) if tile_of else None)
+                seen = colour_mask(mask, palette)
+                if picture == "overlay":
+                    seen = overlay(image, mask, palette)
+                write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
+                count += 1
+                if advance is not None:
+                    advance()
+                frame = _next(film)
+        except KeyboardInterrupt:
+            if not CAMERA.fullmatch(source) or not count:
+                raise
     return count, announced
 
 
@@ -140,7 +136,7 @@ def _writer():
     def write(path, rate, frame, out):
         nonlocal film
         if film is None:
-            codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix])
+            codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
             film = cv2.VideoWriter(str(path), codec, rate, frame.shape[1::-1])
             if not film.isOpened():
                 raise ConfigError(

@@ -29,7 +29,7 @@ import yaml
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs.recipes import TrainConfig
+from fcn_keras.runs.config import TrainConfig
 
 CHECKPOINTS = "checkpoints"
 WRITTEN = (
@@ -76,6 +76,11 @@ def is_begun(out):
 def is_finished(out):
     """Whether there is a run that has come to its end."""
     return (Path(out) / "finished.json").exists()
+
+
+def stage_folder(out, model):
+    """The folder of a net's stage in that of a staged training: `out/32s` of "fcn32s"."""
+    return Path(out) / model.removeprefix("fcn")
 
 
 def checkpoints(out):

@@ -5,8 +5,9 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from fcn_keras.reporting import run_report
+from fcn_keras.runs.reading import read
 from fcn_keras.runs.run_folder import FREE
+from fcn_keras.text import FIGURES, figure
 from fcn_keras.training import environment
 
 UNKNOWN = "n/a"
@@ -43,7 +44,7 @@ def write(path, model, name, facts, signatures, class_names=None, run=None):
         facts=facts,
         signatures=[_signature(name, signatures[name]) for name in ORDER if name in signatures],
         class_names=class_names,
-        **(_of_run(run_report.read(Path(run))) if run else {}),
+        **(_of_run(read(Path(run))) if run else {}),
     )
     Path(path).write_text(text, encoding="utf-8")
 
@@ -69,21 +70,17 @@ def _of_run(run):
     }
     if run.metrics is None:
         return found
-    figures = [(said, _share(run.metrics[key])) for key, said in run_report.FIGURES.items()]
+    figures = [(said, figure(run.metrics[key])) for key, said in FIGURES.items()]
     classes = [
         {
             "name": entry["name"],
-            "iou": _share(entry["iou"]),
-            "accuracy": _share(entry["accuracy"]),
+            "iou": figure(entry["iou"]),
+            "accuracy": figure(entry["accuracy"]),
             "pixels": f"{entry['pixels']:,}",
         }
         for entry in run.metrics["per_class"]
     ]
     return {**found, "figures": figures, "classes": classes}
-
-
-def _share(value):
-    return UNKNOWN if value is None else f"{value:.3f}"
 
 
 def _signature(name, ends):

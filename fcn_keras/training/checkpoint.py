@@ -20,6 +20,7 @@ import numpy as np
 from fcn_keras import replicas
 from fcn_keras.distribution import workers
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.outputs import remove_unfinished
 from fcn_keras.training import checkpoint_file
 from fcn_keras.training.interruption import Stopped, StopSignals
 
@@ -195,8 +196,7 @@ class Checkpoint(keras.callbacks.Callback):
         number = self.position.epoch * self.params["steps"] + self.position.step
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for unfinished in self.folder.glob(f".*{checkpoint_file.ENDING}.tmp"):
-                unfinished.unlink()  # Of a process that was killed while it saved.
+            remove_unfinished(self.folder)
             path = self.folder / f"step-{number:010d}{checkpoint_file.ENDING}"
             checkpoint_file.write(path, arrays, state)
         except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_keras.errors import ModelError
+from fcn_keras.outputs import replacing
 
 MAGIC = b"fcn_keras checkpoint "
 ENDING = ".ckpt"
@@ -29,22 +30,16 @@ def write(path, arrays, state):
         OSError: it cannot be written, such as on a full disk; what `path` held is still there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_first_line("0" * 64))
-            hashed = _Hashed(file)
-            hashed.write(json.dumps({"names": list(arrays), "state": state}).encode() + b"\n")
-            for array in arrays.values():
-                np.save(hashed, np.asarray(array), allow_pickle=False)
-            file.seek(0)
-            file.write(_first_line(hashed.sha.hexdigest()))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(_first_line("0" * 64))
+        hashed = _Hashed(file)
+        hashed.write(json.dumps({"names": list(arrays), "state": state}).encode() + b"\n")
+        for array in arrays.values():
+            np.save(hashed, np.asarray(array), allow_pickle=False)
+        file.seek(0)
+        file.write(_first_line(hashed.sha.hexdigest()))
+        file.flush()
+        os.fsync(file.fileno())
     _sync_folder(path.parent)  # The new name is on the disk too.
 
 

@@ -1,7 +1,6 @@
 """One training run, or several from coarse to fine; what they write is in `run_folder`."""
 
 import contextlib
-import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from fcn_keras.models.decoder import Stream
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.optimizers import AdamW, CaffeSGD, LossScaling
 from fcn_keras.runs import run_folder
-from fcn_keras.runs.recipes import STAGES
+from fcn_keras.runs.config import STAGES
 from fcn_keras.surgery.transfer import start_from
 from fcn_keras.training.checkpoint import KEPT, Checkpoint, Position, size_of
 from fcn_keras.training.environment import note_start
@@ -196,7 +195,7 @@ def train_stages(
 
     Args:
         config: a `TrainConfig`; its `model` has no say, and its `init_from` only for the first.
-        models: names of nets from coarse to fine, such as `recipes.STAGES`.
+        models: names of nets from coarse to fine, such as `config.STAGES`.
         train_data: as in `train`.
         val_data: as in `train`.
         out: the folder of all stages.
@@ -241,9 +240,8 @@ def train_stages(
             source = str(folder)
         written = ("model.keras", "metrics.json", "finished.json")
         for name in written if is_chief else ():
-            temporary = out / f".{name}.tmp"
-            shutil.copy(folder / name, temporary)
-            os.replace(temporary, out / name)
+            with outputs.replacing(out / name) as temporary:
+                shutil.copy(folder / name, temporary)
     return best
 
 
@@ -260,7 +258,7 @@ def check_stages(models, out, *, is_new=True):
             f"stages={','.join(models)}: must be some of {','.join(STAGES)} (command line: "
             "--stages 32,16,8), from coarse to fine."
         )
-    folders = [Path(out) / model.removeprefix("fcn") for model in models]
+    folders = [run_folder.stage_folder(out, model) for model in models]
     if is_new:
         for folder in (out, *folders):
             run_folder.check_new(folder)

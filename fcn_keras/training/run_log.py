@@ -22,10 +22,11 @@ from PIL import Image
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.evaluate import confusion_picture, report
-from fcn_keras.metrics import FIGURES, ConfusionMatrix
+from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models.saving import save_model
 from fcn_keras.prediction.predict_image import predict, side_by_side
 from fcn_keras.runs import run_folder
+from fcn_keras.text import FIGURES
 from fcn_keras.training.checkpoint import check_finite, step_in_words
 from fcn_keras.training.tensorboard import write_layers, write_options, write_picture
 

@@ -24,7 +24,7 @@ import pipelines
 from fcn_keras import MaskedCrossentropy
 from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import ConfusionMatrix, figures
-from fcn_keras.runs.recipes import resolve
+from fcn_keras.runs.resolve import resolve
 from pipelines import DataError, Example, Split, read_example, read_image, read_mask
 from pipelines.checking.examine import examine, overlaps
 from pipelines.examples import class_counts

@@ -17,8 +17,8 @@ from nets import randomise_scores
 from PIL import Image
 
 import fcn_keras
-from fcn_keras.metrics import FIGURES
 from fcn_keras.runs.recipes import RECIPES
+from fcn_keras.text import FIGURES
 
 TINY = ("--backbone", "tiny", "--weights", "none", "--head-width", "16")
 

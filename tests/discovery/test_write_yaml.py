@@ -324,7 +324,7 @@ def test_the_command_does_not_import_tensorflow(root):
     fill(root, names=range(4))
     out = root.parent / "out.yaml"
     code = (
-        "import sys; from fcn_keras import cli\n"
+        "import sys; from fcn_keras.cli import main as cli\n"
         "try: cli.main()\n"
         "except SystemExit as stop: assert not stop.code\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"

@@ -9,7 +9,8 @@ import tensorflow as tf
 from fcn_keras.distribution.devices import count, strategy_for
 from fcn_keras.errors import ConfigError
 from fcn_keras.optimizers import LossScaling
-from fcn_keras.runs.recipes import TrainConfig, resolve
+from fcn_keras.runs.config import TrainConfig
+from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import run as training
 
 

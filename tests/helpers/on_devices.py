@@ -22,7 +22,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.optimizers import AdamW, CaffeSGD, LossScaling
-from fcn_keras.runs.recipes import resolve
+from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import run as training
 
 COUNT = int(os.environ.get("LOGICAL_CPUS", "2"))

@@ -23,8 +23,8 @@ from fcn_keras.cli.commands import report
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.ranking import chosen
 from fcn_keras.metrics import FIGURES
-from fcn_keras.reporting import run_report
-from fcn_keras.runs.recipes import resolve
+from fcn_keras.reporting import run_report, tables
+from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import environment, run_log
 from fcn_keras.training import run as training
 
@@ -313,7 +313,7 @@ def test_a_report_that_fails_fails_no_training(run, data, capsys):
 
 def test_many_classes_get_a_list_instead_of_a_matrix(run):
     (read,) = run_report.find([run])
-    count = run_report.MATRIX + 1
+    count = tables.MATRIX + 1
     read.classes = [{"name": f"c{i}", "colour": "#000000"} for i in range(count)]
     confusion = np.zeros((count, count), int)
     confusion[3, 7] = 5

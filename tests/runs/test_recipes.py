@@ -1,7 +1,9 @@
 import pytest
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs.recipes import RECIPES, STAGES, resolve
+from fcn_keras.runs.config import STAGES
+from fcn_keras.runs.recipes import RECIPES
+from fcn_keras.runs.resolve import resolve
 from pipelines import DATASETS
 
 

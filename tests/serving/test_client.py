@@ -206,7 +206,7 @@ def test_the_client_needs_no_tensorflow(server, tmp_path):
     path.write_bytes(encode(np.zeros((9, 9, 3), "uint8")))
     code = (
         "import sys\n"
-        "from fcn_keras import client\n"
+        "from fcn_keras.serving import client\n"
         "for url in sys.argv[2:]:\n"
         "    assert client.segment(url, sys.argv[1]).shape == (9, 9)\n"
         "assert not {'tensorflow', 'keras', 'tensorflow_serving'} & sys.modules.keys()\n"

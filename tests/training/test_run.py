@@ -9,7 +9,8 @@ import yaml
 import fcn_keras
 from fcn_keras.errors import ConfigError
 from fcn_keras.optimizers import CaffeSGD
-from fcn_keras.runs.recipes import STAGES, TrainConfig, resolve
+from fcn_keras.runs.config import STAGES, TrainConfig
+from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import run as training
 
 CLASSES = {

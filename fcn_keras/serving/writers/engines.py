@@ -25,6 +25,7 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.layers.alignment import PadToMultiple
 from fcn_keras.layers.caffe import CeilMaxPooling2D
+from fcn_keras.metrics import count_pixels
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction.frozen import check_functional, in_precision
 from fcn_keras.prediction.predict_image import class_ids, input_signature
@@ -38,7 +39,6 @@ BOUNDS = {"float32": 1e-3, "float16": 1e-2}
 
 COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
 LARGE = 1 << 13  # Bytes of a weight, above which converters are not given it.
-VOID = 255
 
 
 class Written(NamedTuple):
@@ -160,15 +160,12 @@ def evaluate_engine(run, dataset, num_classes, progress=None):
     Returns:
         int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
     """
-    confusion = np.zeros(num_classes * num_classes, "int64")
+    confusion = np.zeros((num_classes, num_classes), "int64")
     for images, masks in dataset:
-        truth, found = np.asarray(masks), run(np.asarray(images))
-        counted = truth != VOID
-        pairs = num_classes * truth[counted].astype("int64") + found[counted]
-        confusion += np.bincount(pairs, minlength=len(confusion))
+        confusion += count_pixels(np.asarray(masks), run(np.asarray(images)), num_classes)
         if progress:
             progress()
-    return confusion.reshape(num_classes, num_classes)
+    return confusion
 
 
 # ONNX

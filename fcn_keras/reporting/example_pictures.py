@@ -1,0 +1,61 @@
+"""Example images of a run as layers that a page lays over each other."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcn_keras.labels import VOID
+
+WRONG = (213, 45, 30)
+
+
+def example_pictures(run, each=None):
+    """Of each kind its examples, all or `each`: name, mean IU, and four layers as data URIs."""
+    kinds = {"worst": [], "median": [], "best": []}
+    for image in sorted(run.images, key=lambda image: image.get("picture") or ""):
+        picture = image.get("picture") or ""
+        kind = picture.split("-")[0]
+        if kind not in kinds or (each and len(kinds[kind]) >= each):
+            continue
+        base = run.folder / "examples" / Path(picture).name
+        try:
+            layers = _layers(base)
+        except (OSError, ValueError):
+            run.notes.append(f"examples/{base.name} cannot be read.")
+            continue
+        kinds[kind].append({"name": image["image"], "mean_iou": image["mean_iou"], **layers})
+    return {kind: pictures for kind, pictures in kinds.items() if pictures}
+
+
+def _layers(base):
+    """An example's layers, to be laid over each other."""
+    photo = base.with_name(f"{base.name}.jpg").read_bytes()
+    masks = {
+        name: base.with_name(f"{base.name}-{name}.png").read_bytes()
+        for name in ("truth", "prediction")
+    }
+    truth, prediction = (np.asarray(Image.open(io.BytesIO(mask))) for mask in masks.values())
+    return {
+        "width": truth.shape[1],
+        "height": truth.shape[0],
+        "image": _uri("jpeg", photo),
+        **{name: _uri("png", mask) for name, mask in masks.items()},
+        "error": _uri("png", _error_layer(truth, prediction)),
+    }
+
+
+def _error_layer(truth, prediction):
+    """A PNG that is clear where the prediction is right, red where wrong and dark where void."""
+    kinds = np.where(truth == VOID, 2, (truth != prediction).astype("uint8")).astype("uint8")
+    picture = Image.fromarray(kinds, "P")
+    picture.putpalette([0, 0, 0, *WRONG, 0, 0, 0])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=bytes([0, 220, 190]), optimize=True)
+    return buffer.getvalue()
+
+
+def _uri(kind, content):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

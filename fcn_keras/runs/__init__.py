@@ -1,0 +1,4 @@
+"""What a run is: its options as data, and its folder on disk.
+
+Imports no TensorFlow.
+"""

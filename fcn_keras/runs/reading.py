@@ -1,0 +1,193 @@
+"""Reads what a run left in its folder; what is missing or damaged becomes a note."""
+
+import csv
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.text import FIGURES
+
+ENTRY = {"name", "iou", "accuracy", "pixels"}  # Of a class, in `metrics.json`.
+
+
+@dataclass
+class Run:
+    """What the folder of a run holds.
+
+    Attributes:
+        name: how the page calls it.
+        folder: where it is.
+        options: the configuration, by option.
+        classes: of each its name and colour.
+        starts: what `environment.json` says of each start.
+        data: of each split the fingerprint in `data.json`.
+        history: a dict for each epoch that ended: numbers, None where there is none.
+        metrics: as in `metrics.json`, or None.
+        images: of each validation image that was measured name, mean IU and picture.
+        notes: what is missing or cannot be read, in words.
+    """
+
+    name: str
+    folder: Path
+    options: dict
+    classes: list
+    starts: list = field(default_factory=list)
+    data: dict = field(default_factory=dict)
+    history: list = field(default_factory=list)
+    metrics: dict | None = None
+    images: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    @property
+    def epochs(self):
+        """The epochs that the run was to have; None if unknown."""
+        planned = self.starts[-1].get("epochs") if self.starts else None
+        if planned is None and self.options.get("iterations") is None:
+            planned = self.options.get("epochs")
+        return planned
+
+    @property
+    def is_finished(self):
+        """Whether it has come to its end, or nobody knows."""
+        is_marked = (self.folder / "finished.json").exists()
+        return is_marked or self.epochs is None or self.done >= self.epochs
+
+    @property
+    def done(self):
+        """The number of the last epoch that ended."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    @property
+    def validated_on(self):
+        """A hash of the validation split; None if unknown."""
+        return digest(self.data["val"]) if "val" in self.data else None
+
+
+def read(folder):
+    """The run in a folder."""
+    options, classes = _config(folder)
+    name = str(folder if folder.name else folder.absolute())
+    run = Run(name, folder, options, classes)
+    if (environment := _json(run, "environment.json")) is not None:
+        starts = environment.get("starts")
+        run.starts = [s for s in starts if isinstance(s, dict)] if isinstance(starts, list) else []
+    data = _json(run, "data.json") or {}
+    run.data = {split: held for split, held in data.items() if isinstance(held, dict)}
+    run.history = _history(folder / "history.csv")
+    if not run.history:
+        run.notes.append("no epoch has ended yet: there are no curves.")
+    elif not run.is_finished:
+        run.notes.append(
+            f"not finished: {run.done} of {run.epochs} epochs have ended. To go on: "
+            f"fcn-keras train --resume {folder}"
+        )
+    run.metrics = _metrics(run)
+    if run.metrics is None:
+        run.notes.append("not validated yet: there are no figures.")
+    run.images = [
+        {**row, "mean_iou": _number(row.get("mean_iou"))} for row in _csv(folder / "validation.csv")
+    ]
+    if not run.images:
+        run.notes.append(
+            "no pictures: the images are measured when a training ends, or by `fcn-keras report "
+            "--pictures` where the data is at hand."
+        )
+    return run
+
+
+def _config(folder):
+    path = folder / "config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        classes = [
+            {"name": str(entry["name"]), "colour": "#{:02x}{:02x}{:02x}".format(*entry["colour"])}
+            for entry in content["classes"]
+        ]
+        return dict(content["options"]), classes
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"{folder}: no run there: a run's folder holds config.yaml. Give a folder that "
+            "`fcn-keras train` made."
+        ) from None
+    except (
+        OSError,
+        UnicodeDecodeError,
+        yaml.YAMLError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{path}: not the configuration of a run ({type(error).__name__}: {reason}). Give a "
+            "folder that `fcn-keras train` made."
+        ) from None
+
+
+def _json(run, name):
+    """A dict from a JSON file, or None; notes a file that cannot be read."""
+    try:
+        content = json.loads((run.folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        run.notes.append(f"{name} cannot be read: {error}")
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _metrics(run):
+    metrics = _json(run, "metrics.json")
+    if metrics is None:
+        return None
+    count = len(run.classes)
+    try:
+        fits = (
+            FIGURES.keys() <= metrics.keys()
+            and np.array(metrics["confusion"], "float64").shape == (count, count)
+            and len(metrics["per_class"]) == count
+            and all(ENTRY <= entry.keys() for entry in metrics["per_class"])
+        )
+    except (LookupError, TypeError, ValueError, AttributeError):
+        fits = False
+    if not fits:
+        run.notes.append(f"metrics.json has no figures of {count} classes.")
+    return metrics if fits else None
+
+
+def _history(path):
+    """The epochs' numbers; of an epoch that was done again after a restart the later ones."""
+    epochs = {}
+    for row in _csv(path):
+        numbers = {name: _number(text) for name, text in row.items() if name is not None}
+        if numbers.get("epoch"):  # A last line may be cut off.
+            epochs[numbers["epoch"]] = numbers
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def _csv(path):
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error):
+        return []
+
+
+def _number(text):
+    """A finite number, or None."""
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def digest(fingerprint):
+    """A hash of a split's content, the same wherever it lies."""
+    return hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()

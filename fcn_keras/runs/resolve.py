@@ -1,0 +1,101 @@
+"""A recipe and options become a `TrainConfig`."""
+
+import difflib
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs.config import TrainConfig
+from fcn_keras.runs.recipes import RECIPES, VARIANTS
+
+# Backbones that the reference implementation has, and that so have its geometry and its means.
+OF_THE_REFERENCE = ("vgg16", "alexnet")
+
+
+def resolve(recipe, options):
+    """The configuration of a recipe with some of its options set otherwise.
+
+    Args:
+        recipe: a key of `RECIPES`, or a dict of options.
+        options: values by the names of `TrainConfig`'s fields.
+
+    Returns:
+        A `TrainConfig`.
+
+    Raises:
+        ConfigError: the recipe or an option is unknown, or a value is out of its range.
+    """
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise ConfigError(f"recipe={recipe!r}: unknown; choose one of {', '.join(RECIPES)}.")
+    if options.get("epochs") and options.get("iterations"):
+        raise ConfigError(
+            f"epochs={options['epochs']}, iterations={options['iterations']}: both say when to "
+            "stop. Give one."
+        )
+    settings = _settings(recipe, options) if isinstance(recipe, str) else dict(recipe)
+    if "epochs" in options:
+        settings["iterations"] = None
+    try:
+        config = TrainConfig(**{**settings, **options})
+    except ValidationError as error:
+        # A misspelt option explains the missing one.
+        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_meant(name)}") from None
+        where = f"{name}={fault['input']!r}: " if name else ""
+        raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
+    for name in ("momentum", "bias_rate"):
+        if name in options and config.optimizer != "sgd":
+            raise ConfigError(
+                f"{name}={options[name]!r}: the optimizer is {config.optimizer}, which has none. "
+                "Choose optimizer: sgd (--optimizer sgd)."
+            )
+    return config
+
+
+def read_recipe(path):
+    """The options of a YAML file: by the names of `TrainConfig`'s fields, or a `RUN/config.yaml`.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no options.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"recipe={str(path)!r}: no such file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
+    options = content.get("options", content) if isinstance(content, dict) else None
+    if not isinstance(options, dict):
+        raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
+    return {name: None if value == "none" else value for name, value in options.items()}
+
+
+def _meant(name):
+    """What a misspelt option may have been."""
+    close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"choose one of {', '.join(TrainConfig.model_fields)}."
+
+
+def _settings(recipe, options):
+    """A recipe's options with the rows of `VARIANTS` that apply."""
+    settings = dict(RECIPES[recipe])
+    defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
+    chosen = {**defaults, **settings, **options}
+    for condition, changes in VARIANTS.get(recipe, ()):
+        if all(chosen[name] == value for name, value in condition.items()):
+            settings |= changes
+    if chosen["backbone"] not in OF_THE_REFERENCE:
+        settings |= {"geometry": "same", "mean": None}
+    if chosen["backbone"] == "tiny":
+        settings["weights"] = None
+    if recipe.startswith("camvid") and chosen["backbone"] != "vgg16":
+        for name in ("freeze", "skip_scales"):  # Both speak of VGG16's blocks.
+            del settings[name]
+    return settings
