@@ -36,11 +36,12 @@ import numpy as np
 import tensorflow as tf
 
 import fcn_keras
+from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction.frozen import freeze, in_precision
 from fcn_keras.prediction.predict_image import class_ids
 from fcn_keras.serving.writers import engines
-from fcn_keras.training.run import resolve_precision
+from fcn_keras.training.compiling import resolve_precision
 from pipelines import read_image
 
 WIDTH = 4096
@@ -109,7 +110,7 @@ def main():
                 ms = f"    {size[0]} x {size[1]}: {measured[0]:.0f} ms"
                 print(ms, file=sys.stderr, flush=True)
     peaks = {precision: max(value, peak(precision)) for precision, value in peaks.items()}
-    print(f"{len(os.sched_getaffinity(0))} cores, {processor()}")
+    print(f"{len(os.sched_getaffinity(0))} cores, {machine()}")
     for size in sizes:
         show(size, rows[size], work[size], peaks)
 
@@ -436,16 +437,11 @@ def calibration(image):
     return [image[0, top:, left:] for top, left in tops]
 
 
-def processor():
-    """Its name, and which arithmetic of low precision it has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "an unknown processor"
-    name = text.split("model name")[1].split(":")[1].split("\n")[0].strip()
-    flags = set(text.split("flags")[1].split("\n")[0].split())
+def machine():
+    """The processor's name, and which arithmetic of low precision it has."""
     wanted = ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-    return f"{name} ({', '.join(flag for flag in wanted if flag in flags)})"
+    found = ", ".join(flag for flag in wanted if flag in processor.flags())
+    return f"{processor.name()} ({found})"
 
 
 if __name__ == "__main__":

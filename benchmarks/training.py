@@ -159,7 +159,7 @@ class Ours:
         import keras
         import tensorflow as tf
 
-        from fcn_keras.training.run import build_model, compile_model, resolve_precision
+        from fcn_keras.training.compiling import build_model, compile_model, resolve_precision
 
         self.used = resolve_precision(config.precision)
         keras.config.set_dtype_policy(self.used)

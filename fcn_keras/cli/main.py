@@ -618,6 +618,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
     from fcn_keras.distribution import devices, workers
     from fcn_keras.runs import run_folder
     from fcn_keras.training import run as training
+    from fcn_keras.training import stages
     from fcn_keras.training.checkpoint import parse_every
     from pipelines.checking.examine import overlaps
 
@@ -630,7 +631,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
         run_folder.check_stages(out, stages)
     is_new = is_chief and not is_begun
     if stages:
-        training.check_stages(stages, out, is_new=is_new)
+        stages.check_stages(stages, out, is_new=is_new)
     elif is_new:
         run_folder.check_new(out)
     number = 1 if team else devices.count(config.devices, config.batch_size)
@@ -678,7 +679,7 @@ def _train(config, out, stages=None, *, resume=False, checkpoint_every="10min", 
     with TrainingProgress(console, config.steps(size), config.passes(size)) as progress:
         options["callbacks"] = [progress] if is_chief else []
         if stages:
-            best = training.train_stages(config, stages, *arguments, **options)
+            best = stages.train_stages(config, stages, *arguments, **options)
         else:
             best = training.train(config, *arguments, **options)
     if not is_chief:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fcn_keras import outputs
 from fcn_keras._version import __version__
+from fcn_keras.distribution import processor
 
 FILE = "environment.json"
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
@@ -44,10 +45,8 @@ def describe():
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": _versions(),
         "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "processor": processor.name(),
+        "cores": _cores(),
         "gpus": [_gpu_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
     }
 
@@ -66,15 +65,6 @@ def _versions():
         except PackageNotFoundError:
             continue
     return found
-
-
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _cores():

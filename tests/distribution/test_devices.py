@@ -11,7 +11,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.optimizers import LossScaling
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.resolve import resolve
-from fcn_keras.training import run as training
+from fcn_keras.training import compiling
 
 
 def run_on(devices, *arguments):
@@ -67,8 +67,8 @@ def test_other_devices_are_refused(given):
 def test_float16_scales_the_loss():
     tiny = {"data": "none", "backbone": "tiny", "head_width": 16, "precision": "mixed_float16"}
     config = resolve("heavy", {**tiny, "accumulate": 2})
-    model = training.build_model(config, 3)
-    training.compile_model(model, config, steps_per_epoch=10)
+    model = compiling.build_model(config, 3)
+    compiling.compile_model(model, config, steps_per_epoch=10)
     assert isinstance(model.optimizer, LossScaling)
     assert model.optimizer.inner_optimizer.accumulate == 2
     assert not model.jit_compile

@@ -24,8 +24,7 @@ from PIL import Image
 import pipelines
 from fcn_keras import outputs
 from fcn_keras.surgery import transfer
-from fcn_keras.training import checkpoint_file
-from fcn_keras.training import run as training
+from fcn_keras.training import checkpoint_file, compiling
 
 EPOCHS, STEPS = 6, 7
 OPTIONS = (
@@ -321,7 +320,7 @@ def test_stages_go_on_in_the_stage_that_was_broken_off(
             shutil.copytree(run, broken)
         return transfer.start_from(model, *args, **kwargs)
 
-    monkeypatch.setattr(training, "start_from", start_from)
+    monkeypatch.setattr(compiling, "start_from", start_from)
     status, _, err = fcn_keras_cli("train", *options, "--out", run)
     assert status == 0, err
     assert {path.parent.name for path in broken.glob("*/finished.json")} == {"32s"}

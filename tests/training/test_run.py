@@ -11,6 +11,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.optimizers import CaffeSGD
 from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.runs.resolve import resolve
+from fcn_keras.training import compiling, stages
 from fcn_keras.training import run as training
 
 CLASSES = {
@@ -92,8 +93,8 @@ def test_iterations_end_the_run_after_so_many_updates(tmp_path):
 def test_the_optimizer_is_what_the_configuration_says():
     def optimizer(recipe, **options):
         config = resolve(recipe, {**TINY, **options})
-        model = training.build_model(config, 3)
-        training.compile_model(model, config, steps_per_epoch=100)
+        model = compiling.build_model(config, 3)
+        compiling.compile_model(model, config, steps_per_epoch=100)
         return model.optimizer
 
     heavy = optimizer("heavy")
@@ -113,8 +114,8 @@ def test_the_optimizer_is_what_the_configuration_says():
 
 def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
     config = resolve("camvid", {"data": "none", "weights": None, "head_width": 8})
-    model = training.build_model(config, 3)
-    training.compile_model(model, config, 10, np.ones(3))
+    model = compiling.build_model(config, 3)
+    compiling.compile_model(model, config, 10, np.ones(3))
     images = tf.TensorSpec((1, 64, 64, 3), tf.uint8)
     masks = tf.TensorSpec((1, 64, 64), tf.uint8)
     step = tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(images, masks)
@@ -158,7 +159,7 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
         on_train_begin=lambda logs: started.append(watch.model.get_weights())
     )
     data = (stream(SIZES), images(SIZES[:1]))
-    best = training.train_stages(config, STAGES, *data, tmp_path, **CLASSES, callbacks=[watch])
+    best = stages.train_stages(config, STAGES, *data, tmp_path, **CLASSES, callbacks=[watch])
 
     for folder, before, first in zip(("16s", "8s"), ("32s", "16s"), started[1:], strict=True):
         run = tmp_path / folder
@@ -184,13 +185,13 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
     assert best["epoch"] == 1
 
     with pytest.raises(ConfigError, match="holds a run already"):
-        training.train_stages(config, STAGES, *data, tmp_path, **CLASSES)
+        stages.train_stages(config, STAGES, *data, tmp_path, **CLASSES)
 
 
 @pytest.mark.parametrize("models", [[], ["fcn8s", "fcn16s"], ["fcn32s", "fcn4s"], ["fcn8s"] * 2])
 def test_stages_go_from_coarse_to_fine(tmp_path, models):
     with pytest.raises(ConfigError, match="from coarse to fine"):
-        training.check_stages(models, tmp_path / "run")
+        stages.check_stages(models, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,96 @@
+"""A staged training: coarse nets first, each finer one from the best model before it."""
+
+import contextlib
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import tensorflow as tf
+
+from fcn_keras import outputs
+from fcn_keras.distribution import workers
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs import run_folder
+from fcn_keras.runs.config import STAGES
+from fcn_keras.training.compiling import resolve_precision
+from fcn_keras.training.run import train
+
+
+def train_stages(
+    config, models, train_data, val_data, out, *, resume=False, strategy=None, **options
+):
+    """Trains coarse nets first and each finer one from the best model of the one before.
+
+    Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
+    the last one's model, figures and configuration, so that it can be used as a run.
+
+    Args:
+        config: a `TrainConfig`; its `model` has no say, and its `init_from` only for the first.
+        models: names of nets from coarse to fine, such as `config.STAGES`.
+        train_data: as in `train`.
+        val_data: as in `train`.
+        out: the folder of all stages.
+        resume: as in `train`: finished stages stay as they are.
+        strategy: as in `train`.
+        **options: further arguments of `train`.
+
+    Returns:
+        The report of the last stage's best epoch on the validation split.
+
+    Raises:
+        ConfigError: as in `train`, or the models are not a sequence of nets from coarse to fine.
+        ModelError: as in `train`.
+    """
+    out = Path(out)
+    is_begun = resume and run_folder.is_begun(out)
+    is_chief = workers.is_chief(strategy or tf.distribute.get_strategy())
+    is_new = is_chief and not is_begun
+    folders, source = check_stages(models, out, is_new=is_new), config.init_from
+    if is_begun:
+        run_folder.check_stages(out, models)
+    out.mkdir(parents=True, exist_ok=True)
+    with outputs.locked(out) if is_chief else contextlib.nullcontext():
+        if is_new:
+            names, palette = options["class_names"], options["palette"]
+            last = {"model": models[-1], "precision": resolve_precision(config.precision)}
+            run_folder.begin(out, config.model_copy(update=last), names, palette, stages=models)
+        for model, folder in zip(models, folders, strict=True):
+            reset = config.reset_scores and model == models[0]
+            changed = {"model": model, "init_from": source, "reset_scores": reset}
+            stage = config.model_copy(update=changed)
+            best = train(
+                stage,
+                train_data,
+                val_data,
+                folder,
+                resume=is_begun,
+                strategy=strategy,
+                whole=out,
+                **options,
+            )
+            source = str(folder)
+        written = ("model.keras", "metrics.json", "finished.json")
+        for name in written if is_chief else ():
+            with outputs.replacing(out / name) as temporary:
+                shutil.copy(folder / name, temporary)
+    return best
+
+
+def check_stages(models, out, *, is_new=True):
+    """Checks the folders of a staged training and returns them in order: `out/32s` and so on.
+
+    Raises:
+        ConfigError: the models are not a sequence of nets from coarse to fine, or with `is_new` one
+            of the folders, or `out`, holds a run already or cannot be written.
+    """
+    order = [STAGES.index(model) if model in STAGES else -1 for model in models]
+    if not order or order[0] < 0 or any(a >= b for a, b in pairwise(order)):
+        raise ConfigError(
+            f"stages={','.join(models)}: must be some of {','.join(STAGES)} (command line: "
+            "--stages 32,16,8), from coarse to fine."
+        )
+    folders = [run_folder.stage_folder(out, model) for model in models]
+    if is_new:
+        for folder in (out, *folders):
+            run_folder.check_new(folder)
+    return folders
