@@ -38,9 +38,10 @@ import tensorflow as tf
 import fcn_keras
 from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
+from fcn_keras.prediction import engines
 from fcn_keras.prediction.frozen import freeze, in_precision
-from fcn_keras.prediction.predict_image import class_ids
-from fcn_keras.serving.writers import engines
+from fcn_keras.prediction.signature import class_ids
+from fcn_keras.serving.writers.write import write_engine
 from fcn_keras.training.compiling import resolve_precision
 from pipelines import read_image
 
@@ -124,7 +125,7 @@ def candidates(models, folder, image):
             path = folder / name
             if not path.exists():
                 crops = calibration(image) if precision == "int8" else None
-                engines.write_engine(model, path, format, precision=precision, calibration=crops)
+                write_engine(model, path, format, precision=precision, calibration=crops)
             return engines.open_engine(path, precision=opened)
 
         return make

@@ -80,7 +80,7 @@ def measure(arguments, shapes):
 
     import fcn_keras
     from fcn_keras.prediction.frozen import freeze
-    from fcn_keras.prediction.predict_image import class_ids
+    from fcn_keras.prediction.signature import class_ids
 
     tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
     model = fcn_keras.FCN8s(

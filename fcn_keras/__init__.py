@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
     from fcn_keras.models.saving import load
     from fcn_keras.optimizers import AdamW, CaffeSGD
-    from fcn_keras.prediction.predict_image import overlay, predict
+    from fcn_keras.prediction.pictures import overlay
+    from fcn_keras.prediction.predict_image import predict
     from fcn_keras.runs.config import TrainConfig
     from fcn_keras.runs.recipes import RECIPES
     from fcn_keras.serving.export import export
@@ -57,7 +58,7 @@ _HOMES = {
     "export": "serving.export",
     "figures": "metrics",
     "load": "models.saving",
-    "overlay": "prediction.predict_image",
+    "overlay": "prediction.pictures",
     "predict": "prediction.predict_image",
     "receptive_field": "geometry.receptive_field",
     "report": "evaluation.evaluate",

@@ -31,6 +31,18 @@ def check_folder(folder):
         )
 
 
+def check_new_model(out):
+    """Checks the name of a model file that a command is to write.
+
+    Raises:
+        ConfigError: it does not end in .keras, or the file is there.
+    """
+    if out.suffix != ".keras":
+        raise ConfigError(f"--out {out}: must end in .keras.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
+
+
 def make_folder(folder):
     """Makes a folder for results, unless it is there.
 

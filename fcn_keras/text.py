@@ -22,3 +22,9 @@ def duration(seconds):
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def first_line(error):
+    """The first line of an error's text, cut after 300 characters; its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -10,8 +10,9 @@ from nets import randomise_scores
 from PIL import Image
 
 import fcn_keras
+from fcn_keras.prediction import engines
 from fcn_keras.serving import saved_model
-from fcn_keras.serving.writers import engines
+from fcn_keras.serving.writers.write import write_engine
 from pipelines import read_image
 
 ODD_SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
@@ -52,11 +53,11 @@ def test_a_saved_model(model, images, masks, tmp_path, freeze):
 
 
 @pytest.mark.parametrize(
-    "format", [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.FORMATS]
+    "format", [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.ENGINES]
 )
 def test_other_engines(model, images, masks, tmp_path, format):
-    path = tmp_path / f"m{engines.FORMATS[format].ending}"
-    engines.write_engine(model, path, format)
+    path = tmp_path / f"m{engines.ENGINES[format].ending}"
+    write_engine(model, path, format)
     run = engines.open_engine(path, precision="f32" if format == "openvino" else None)
     for image, mask in zip(images, masks, strict=True):
         # Where two classes are equal to rounding, another order of sums may choose the other.

@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import typer
-
-from fcn_keras.cli import main as cli
+from fcn_keras.cli.main import COMMANDS, load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -17,13 +15,12 @@ def test_ci_runs_the_readmes_test_command():
 
 
 def test_every_command_and_option_exists():
-    app = typer.main.get_command(cli.app)
     seen = set()
     for line in re.findall(r"fcn-keras ([a-z][^`\n|]*)", README):
         words = line.split()
-        command = app.commands.get(words[0])
-        if command is None:  # "fcn-keras" in a sentence.
+        if words[0] not in COMMANDS:  # "fcn-keras" in a sentence.
             continue
+        command = load(words[0])
         if words[0] in ("data", "experiment"):
             command = command.commands[words[1]]
         seen.add(words[0])
@@ -31,7 +28,7 @@ def test_every_command_and_option_exists():
         for word in words:
             if word.startswith("--"):
                 assert word in known, f"{word} in `fcn-keras {line}`"
-    assert seen == set(app.commands)
+    assert seen == set(COMMANDS)
 
 
 def test_links_lead_to_files():

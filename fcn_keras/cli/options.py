@@ -14,6 +14,9 @@ DATA_HELP = (
 )
 Data = Annotated[str, typer.Option(help=DATA_HELP)]
 DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
+NewModel = Annotated[
+    Path, typer.Option("--out", metavar="FILE.keras", help="Must not be there yet.")
+]
 Tta = Annotated[
     bool,
     typer.Option(

@@ -12,7 +12,7 @@ def name():
 
 
 def flags():
-    """The names of its instruction sets, such as "avx512_bf16"; empty where the system is silent."""
+    """Its instruction sets, such as "avx512_bf16"; empty where the system is silent."""
     return frozenset(_cpuinfo().get("flags", "").split())
 
 

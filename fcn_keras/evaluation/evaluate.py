@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.metrics import ConfusionMatrix, figures
+from fcn_keras.metrics import ConfusionMatrix, count_pixels, figures
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 from fcn_keras.text import FIGURES
 
@@ -126,3 +126,23 @@ def confusion_picture(confusion, class_names):
 
 def _number(value):
     return None if np.isnan(value) else float(value)
+
+
+def evaluate_engine(run, dataset, num_classes, progress=None):
+    """The confusion matrix of an engine over a data set, as `evaluation.evaluate` gives a model's.
+
+    Args:
+        run: a function of `open_engine`.
+        dataset: batches of images uint8 `[b, h, w, 3]` and masks `[b, h, w]`; 255 is ignored.
+        num_classes: how many classes there are.
+        progress: called with no argument after each batch, or None.
+
+    Returns:
+        int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
+    """
+    confusion = np.zeros((num_classes, num_classes), "int64")
+    for images, masks in dataset:
+        confusion += count_pixels(np.asarray(masks), run(np.asarray(images)), num_classes)
+        if progress:
+            progress()
+    return confusion

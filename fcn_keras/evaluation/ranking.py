@@ -17,7 +17,8 @@ from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.metrics import count_pixels, figures
-from fcn_keras.prediction.predict_image import palette_png, predict
+from fcn_keras.prediction.pictures import palette_png
+from fcn_keras.prediction.predict_image import predict
 
 LIMIT = 500  # Images that are measured: 2000 take minutes on a GPU, hours on a CPU.
 EACH = 3  # Pictures of each kind.

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from fcn_keras.errors import WeightsError
+from fcn_keras.text import first_line
 
 
 def fill_trunk(trunk, build, weights, *, include_top=False, hashes=None):
@@ -71,7 +72,7 @@ def naming_the_file(path, owner):
             f"weights of {owner} ends in .h5 or .weights.h5."
         ) from None
     except (ValueError, KeyError, UserWarning) as error:
-        raise WeightsError(f"{path}: not the weights of {owner} ({_first_line(error)}).") from None
+        raise WeightsError(f"{path}: not the weights of {owner} ({first_line(error)}).") from None
 
 
 def _fitted(value, shape):
@@ -119,7 +120,3 @@ def _classes_in(path, trunk):
 def _owner(build):
     package = "keras.applications" if build.__module__.startswith("keras.") else "fcn_keras"
     return f"{package}' {build.__name__}"
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0]

@@ -12,6 +12,7 @@ import yaml
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ModelError
 from fcn_keras.outputs import replacing
+from fcn_keras.text import first_line
 
 
 class Loaded(NamedTuple):
@@ -59,10 +60,10 @@ def load(path):
     try:
         model = keras.models.load_model(file, compile=False)
     except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        line = first_line(error)
         if isinstance(error, zipfile.BadZipFile):
             raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
-        raise ModelError(f"{file}: cannot be loaded ({line[:300]}).") from None
+        raise ModelError(f"{file}: cannot be loaded ({line}).") from None
     if not hasattr(model, "output"):
         raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")
     for several, tensors in (("images", model.input), ("maps of logits", model.output)):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction.predict_image import as_input, input_signature
+from fcn_keras.prediction.signature import as_input, input_signature
 
 HALF = tf.bfloat16
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -93,7 +93,7 @@ def fill(graph, model):
         graph: a `GraphDef`, the functions of which are changed.
         model: what the outline is of.
     """
-    weights = dict(_named_weights(model))
+    weights = dict(named_weights(model))
     for function in graph.library.function:
         for node in function.node_def:
             if node.op == "Const" and node.name in weights:
@@ -103,21 +103,32 @@ def fill(graph, model):
 
 def _traced(model, constant):
     """The logits as a graph; `constant` makes a tensor of a weight's array and its name."""
-    weights, trainable = _named_weights(model), len(model.trainable_variables)
+    weights = named_weights(model)
 
     @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
     def logits(*images):
-        tensors = [constant(array, name=name) for name, array in weights]
-        outputs, _ = model.stateless_call(
-            tensors[:trainable], tensors[trainable:], as_input(model, images), training=False
-        )
-        return keras.tree.flatten(outputs)
+        return logits_with(model, [constant(array, name=name) for name, array in weights], images)
 
     return logits.get_concrete_function()
 
 
-def _named_weights(model):
-    """(name in the graph, array) of each weight, in the order of `stateless_call`."""
+def logits_with(model, weights, images):
+    """The flat outputs of a model, computed with other tensors in the place of its weights.
+
+    Args:
+        model: a functional `keras.Model`.
+        weights: tensors, in the order of `named_weights`.
+        images: one tensor for each of its inputs.
+    """
+    trainable = len(model.trainable_variables)
+    outputs, _ = model.stateless_call(
+        weights[:trainable], weights[trainable:], as_input(model, images), training=False
+    )
+    return keras.tree.flatten(outputs)
+
+
+def named_weights(model):
+    """(name in a graph, array) of each weight, in the order that `logits_with` takes."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
 

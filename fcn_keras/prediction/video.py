@@ -13,7 +13,8 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import make_folder, replacing
-from fcn_keras.prediction.predict_image import colour_mask, overlay, predict
+from fcn_keras.prediction.pictures import colour_mask, overlay
+from fcn_keras.prediction.predict_image import predict
 
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Those that every build of OpenCV writes.

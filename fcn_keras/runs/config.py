@@ -1,11 +1,18 @@
-"""The options of a training run, with their defaults and ranges."""
+"""The options of a training run: their meaning, defaults and ranges. `train --help` shows them."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-STAGES = ("fcn32s", "fcn16s", "fcn8s")  # From coarse to fine: each starts from the one before.
+Net = Literal["fcn32s", "fcn16s", "fcn8s"]
+Geometry = Literal["same", "reference"]
+STAGES = get_args(Net)  # From coarse to fine: each starts from the one before.
+
+
+def option(default, description, **rules):
+    """A field of `TrainConfig`; the command line's help is its description."""
+    return Field(default, description=description, **rules)
 
 
 class TrainConfig(BaseModel):
@@ -16,55 +23,96 @@ class TrainConfig(BaseModel):
     # Data
     data: str
     data_dir: str | None = None
-    train_split: str = "train"
-    val_split: str = "val"
-
-    on_bad_file: Literal["stop", "skip"] = "stop"
-    cache: bool = False  # Decoded images in memory; changes no result.
+    train_split: str = option("train", "What is trained on; trainval, sbd, ... where there is.")
+    val_split: str = option("val", "What chooses the best epoch.")
+    on_bad_file: Literal["stop", "skip"] = option(
+        "stop", "skip: leave such examples out, and list them."
+    )
+    cache: bool = option(False, "Keep decoded images in memory.")  # Changes no result.
 
     # Model
-    model: Literal["fcn32s", "fcn16s", "fcn8s"] = "fcn8s"
-    backbone: str = "vgg16"
-    weights: str | None = "imagenet"
-    head_width: int = Field(4096, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
-    skip_scales: tuple[float, float] = (1.0, 1.0)  # On pool4 and pool3; FCN-32s uses neither.
-    geometry: Literal["same", "reference"] = "same"
-    mean: str | None = None  # A key of `fcn_keras.MEANS`; None for the backbone's own.
-    zoom: float = Field(1.0, ge=0.1, le=10)  # The net sees its image enlarged by this.
-    freeze: tuple[str, ...] = ()  # Layers whose names start so are not trained.
-    init_from: str | None = None  # A coarser net's run or file; `weights` then has no say.
-    reset_scores: bool = False  # Of `init_from` all but the scores, which may be of other classes.
+    model: Net = option("fcn8s", "Which of the paper's three nets.")
+    backbone: str = option(
+        "vgg16",
+        "vgg16, alexnet, googlenet, resnet50, mobilenet_v2, efficientnet_v2_b0, convnext_tiny or "
+        "tiny.",
+    )
+    weights: str | None = option(
+        "imagenet", "imagenet, a keras.applications weights file with or without top, or none."
+    )
+    head_width: int = option(4096, "Channels of fc6 and fc7.", ge=1)
+    dropout: float = option(0.5, "After fc6 and fc7.", ge=0, lt=1)
+    skip_scales: tuple[float, float] = option(  # FCN-32s uses neither, FCN-16s the first.
+        (1.0, 1.0), "Factors on pool4 and pool3 before their scores."
+    )
+    geometry: Geometry = option("same", "reference: the authors' padding and crops.")
+    mean: str | None = option(
+        None,
+        "Subtracted from the image: imagenet, voc, nyudv2, nyudv2_hha, siftflow; by default the "
+        "backbone's own.",
+    )
+    zoom: float = option(
+        1.0,
+        "The net sees its image enlarged by this: finer strides, time grows by its square.",
+        ge=0.1,
+        le=10,
+    )
+    freeze: tuple[str, ...] = option(
+        (), "Layers whose names start so keep their weights; may be repeated."
+    )
+    init_from: str | None = option(
+        None,
+        "Start from a trained coarser net: a run's folder or a .keras file. --weights is then not "
+        "used.",
+    )
+    reset_scores: bool = option(
+        False, "With --init-from: start the scores anew, for other classes than RUN's."
+    )
 
     # Samples
-    batch_size: int = Field(4, ge=1)
-    crop: tuple[int, int] | None = (320, 320)  # (height, width); None: whole images.
-    scale: tuple[float, float] = (0.75, 1.5)
-    mirror: bool = True
-    colour: float = Field(0.5, ge=0, le=1)
+    batch_size: int = option(4, "Images in a step.", ge=1)
+    crop: tuple[int, int] | None = option(  # (height, width)
+        (320, 320), "Size of the crops; none: whole images, padded to the batch."
+    )
+    scale: tuple[float, float] = option((0.75, 1.5), "Images are resized at random.")
+    mirror: bool = option(True, "Half of the images are mirrored.")
+    colour: float = option(0.5, "Colour changes, 0 (none) to 1.", ge=0, le=1)
 
-    # Optimisation. A step is a batch; an iteration is an update of the weights, after `accumulate`
+    # Optimization. A step is a batch; an iteration is an update of the weights, after `accumulate`
     # steps. AdamW's decay is decoupled, SGD's is L2 inside the momentum and on kernels only.
-    epochs: int = Field(20, ge=1)
-    iterations: int | None = Field(None, ge=1)  # If given they end the run, and not the epochs.
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(1e-4, gt=0)
-    stage_rates: tuple[float, float] = (1.0, 1.0)  # Factors for a 16s and an 8s with `init_from`.
-    schedule: Literal["cosine", "constant"] = "cosine"  # After the warm-up: to zero, or level.
-    warmup_steps: int = Field(50, ge=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)  # Of SGD, and so is the next.
-    bias_rate: float = Field(1.0, ge=0)  # Factor on the learning rate of biases.
-    accumulate: int = Field(1, ge=1)
-    loss_reduction: Literal["mean", "sum"] = "mean"
-    keep: float = Field(1.0, gt=0, le=1)  # Share of the pixels that enter the gradient.
-    class_balance: float = Field(0.0, ge=0, le=1)  # Exponent of `losses.balancing_weights`.
-    validate_every: int = Field(1, ge=1)
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    # A number, "all" GPUs, or "auto": as many GPUs as can share the batch. Without dropout and
-    # `keep`, whose draws differ, devices change a result by rounding only.
-    devices: int | Literal["auto", "all"] = "auto"
-    seed: int = Field(0, ge=0)
+    epochs: int = option(20, "Passes over the training data.", ge=1)
+    iterations: int | None = option(None, "Updates of the weights, instead of epochs.", ge=1)
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "sgd is Caffe's, with momentum.")
+    learning_rate: float = option(1e-4, "After the warm-up.", gt=0)
+    stage_rates: tuple[float, float] = option(
+        (1.0, 1.0),
+        "Factors on the learning rate of an FCN-16s and an FCN-8s that start from a coarser net.",
+    )
+    schedule: Literal["cosine", "constant"] = option(
+        "cosine", "The learning rate after the warm-up."
+    )
+    warmup_steps: int = option(50, "Batches until the full learning rate.", ge=0)
+    weight_decay: float = option(1e-4, "adamw: decoupled; sgd: L2, kernels only.", ge=0)
+    momentum: float = option(0.9, "Of sgd.", ge=0, lt=1)
+    bias_rate: float = option(1.0, "Factor on the learning rate of biases, with sgd.", ge=0)
+    accumulate: int = option(1, "Batches whose gradients make one update.", ge=1)
+    loss_reduction: Literal["mean", "sum"] = option("mean", "Over the labelled pixels of a batch.")
+    keep: float = option(
+        1.0, "Patch sampling: share of the pixels that enter the gradient.", gt=0, le=1
+    )
+    class_balance: float = option(  # Exponent of `losses.balancing_weights`.
+        0.0, "Weight of rare classes: 0 (as they are) to 1 (alike).", ge=0, le=1
+    )
+    validate_every: int = option(1, "Epochs from one validation to the next.", ge=1)
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "auto",
+        "auto: bfloat16 where GPU or processor compute in it; mixed_float16 is for GPUs.",
+    )
+    # Without dropout and `keep`, whose draws differ, devices change a result by rounding only.
+    devices: int | Literal["auto", "all"] = option(
+        "auto", "GPUs that share each batch; auto: as many as can share it evenly."
+    )
+    seed: int = option(0, "Of all random numbers.", ge=0)
 
     @field_validator("devices", mode="before")
     @classmethod

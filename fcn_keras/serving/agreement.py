@@ -3,7 +3,7 @@
 import numpy as np
 
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction.predict_image import class_ids
+from fcn_keras.prediction.signature import class_ids
 
 
 def compare(expected, found, bound):

@@ -25,7 +25,7 @@ from PIL import Image
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import make_folder
 from fcn_keras.prediction import frozen
-from fcn_keras.prediction.predict_image import as_input, input_signature
+from fcn_keras.prediction.signature import as_input, input_signature
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.encoded import LARGEST, MAX_PIXELS

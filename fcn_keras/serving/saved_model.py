@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from fcn_keras.prediction import frozen
-from fcn_keras.prediction.predict_image import as_input
+from fcn_keras.prediction.signature import as_input
 from fcn_keras.serving.signatures import signatures
 
 v1 = tf.compat.v1

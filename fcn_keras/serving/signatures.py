@@ -16,7 +16,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from fcn_keras.prediction.predict_image import class_ids, input_signature
+from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.encoded import decode
 from fcn_keras.serving.messages import ENCODED, IMAGE_BYTES, MASK_BYTES
 

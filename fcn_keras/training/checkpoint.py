@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from fcn_keras import replicas
 from fcn_keras.distribution import workers
@@ -23,6 +22,7 @@ from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import remove_unfinished
 from fcn_keras.training import checkpoint_file
 from fcn_keras.training.interruption import Stopped, StopSignals
+from fcn_keras.training.state import build_optimizer, check_finite, kept_variables, metric_variables
 
 KEPT = 2  # Should the newest be damaged, the one before it serves.
 SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -106,8 +106,8 @@ class Checkpoint(keras.callbacks.Callback):
         if self.source is None:
             return
         self._arrays, _ = checkpoint_file.read(self.source)
-        _build_optimizer(model)
-        self._assign(_kept_variables(model))
+        build_optimizer(model)
+        self._assign(kept_variables(model))
         for part, state in zip(self.also, self.state["also"], strict=True):
             part.set_state(state)
         self.source = None
@@ -126,7 +126,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.position = self._resumed if is_resumed else Position(epoch, 0)
         if is_resumed:
             self._metrics = {k: v for k, v in self._arrays.items() if k.startswith("metrics/")}
-            built = _metric_variables(self.model)
+            built = metric_variables(self.model)
             if built.keys() == self._metrics.keys():
                 self._assign(built, replicas.assign_total)
                 self._metrics = None
@@ -137,7 +137,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.position = Position(self.position.epoch, self.position.step + 1)
         self._logs = logs
         if self._metrics:
-            for name, variable in _metric_variables(self.model).items():
+            for name, variable in metric_variables(self.model).items():
                 replicas.assign_total(variable, variable.numpy() + self._metrics[name])
             self._metrics = None
         if self.position.step == self.params["steps"]:
@@ -176,9 +176,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save(self):
         """Saves the training as it is; on a full disk it warns, and the last checkpoint stays."""
-        variables = _kept_variables(self.model)
+        variables = kept_variables(self.model)
         if 0 < self.position.step < self.params["steps"]:
-            variables |= _metric_variables(self.model)
+            variables |= metric_variables(self.model)
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
         last = Position(self.position.epoch, self.position.step - 1)
         check_finite(
@@ -262,25 +262,6 @@ def parse_every(every):
     return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
 
 
-def check_finite(arrays, when):
-    """Checks weights, and other arrays of numbers.
-
-    Args:
-        arrays: pairs of a name and an array.
-        when: a function that says after what they are so; called for the message alone.
-
-    Raises:
-        ConfigError: some numbers are infinite, or none.
-    """
-    for name, array in arrays:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ConfigError(
-                f"{name} has values that are infinite or no numbers after {when()}. They are not "
-                "saved; the checkpoint before is kept. Train anew (--out) with a lower learning "
-                "rate (--learning-rate)."
-            )
-
-
 def step_in_words(position, batch_ids=None):
     """A batch as `step 3 of epoch 1 (images a, b)`, for a message."""
     epoch, step = position
@@ -288,18 +269,6 @@ def step_in_words(position, batch_ids=None):
     if step >= 0 and batch_ids:
         words += f" (images {', '.join(map(str, batch_ids(epoch=epoch, step=step)))})"
     return words
-
-
-def size_of(model):
-    """Bytes of a checkpoint of a compiled model, all but exactly; makes its optimizer variables."""
-    _build_optimizer(model)
-    variables = _kept_variables(model).values()
-    return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
-
-
-def _build_optimizer(model):
-    with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)
 
 
 def _newest(folder):
@@ -317,32 +286,3 @@ def _newest(folder):
     if faults:
         raise ModelError(f"{faults[0]} There is no older one. Remove {folder} to begin again.")
     return None, {"position": Position(), "train_logs": {}, "also": []}
-
-
-def _kept_variables(model):
-    """Weights, optimizer and random states, by number: Keras may name a second model otherwise."""
-    loss = [generator.state for generator in _generators(model.loss)]
-    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "loss": loss}
-    return _named(groups)
-
-
-def _metric_variables(model):
-    # `model.metrics_variables` lacks those of compiled metrics.
-    return _named({"metrics": [v for metric in model.metrics for v in metric.variables]})
-
-
-def _named(groups):
-    return {
-        f"{group}/{number}": variable
-        for group, variables in groups.items()
-        for number, variable in enumerate(variables)
-    }
-
-
-def _generators(loss):
-    """The random generators of a loss, or of several in a list or dict."""
-    losses = loss.values() if isinstance(loss, dict) else loss
-    if isinstance(losses, list | tuple) or isinstance(loss, dict):
-        return [generator for one in losses for generator in _generators(one)]
-    found = vars(loss).values() if hasattr(loss, "__dict__") else ()
-    return [value for value in found if isinstance(value, keras.random.SeedGenerator)]

@@ -7,10 +7,11 @@ from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
-from fcn_keras.training.checkpoint import KEPT, Checkpoint, Position, size_of
+from fcn_keras.training.checkpoint import KEPT, Checkpoint, Position
 from fcn_keras.training.compiling import compiled, resolve_precision
 from fcn_keras.training.environment import note_start
 from fcn_keras.training.run_log import RunLog
+from fcn_keras.training.state import size_of
 
 
 def train(

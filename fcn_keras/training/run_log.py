@@ -24,10 +24,12 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.evaluate import confusion_picture, report
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models.saving import save_model
-from fcn_keras.prediction.predict_image import predict, side_by_side
+from fcn_keras.prediction.pictures import side_by_side
+from fcn_keras.prediction.predict_image import predict
 from fcn_keras.runs import run_folder
 from fcn_keras.text import FIGURES
-from fcn_keras.training.checkpoint import check_finite, step_in_words
+from fcn_keras.training.checkpoint import step_in_words
+from fcn_keras.training.state import check_finite
 from fcn_keras.training.tensorboard import write_layers, write_options, write_picture
 
 SHOWN = 8  # Validation images that become pictures,

@@ -1,10 +1,8 @@
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from fcn_keras.cli import main as cli
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation import paper_experiments
 
@@ -68,13 +66,13 @@ def test_an_unknown_resampling_is_named():
         paper_experiments.iu_bounds([], 3, resample="cubic")
 
 
-def test_the_command_writes_the_bounds_by_factor(monkeypatch, capfd, tmp_path):
+def test_the_command_writes_the_bounds_by_factor(fcn_keras_cli, tmp_path):
     out = tmp_path / "bounds.json"
-    arguments = ["experiment", "iu-bounds", "--data", "synthetic", "--json", str(out)]
-    monkeypatch.setattr(sys, "argv", ["fcn-keras", *arguments])
-    cli.app(standalone_mode=False)
+    arguments = ("experiment", "iu-bounds", "--data", "synthetic", "--json", out)
+    status, shown, err = fcn_keras_cli(*arguments)
+    assert status == 0, err
     written = json.loads(out.read_text())
     bounds = [written["mean_iou"][str(factor)] for factor in (4, 8, 16, 32, 64, 128)]
     assert 0.9 < bounds[0] < 1 and bounds == sorted(bounds, reverse=True)
     assert written["resample"] == "subsample-bilinear" and "one-hot" in written["how"]
-    assert "subsample-bilinear: one-hot labels" in capfd.readouterr().out
+    assert "subsample-bilinear: one-hot labels" in shown

@@ -8,12 +8,12 @@ from PIL import Image
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
-from fcn_keras.prediction.predict_image import (
+from fcn_keras.prediction.image_files import plan
+from fcn_keras.prediction.pictures import (
     colour_mask,
     error_picture,
     overlay,
     palette_png,
-    plan,
     side_by_side,
 )
 

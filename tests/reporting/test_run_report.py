@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import fcn_keras
 import pipelines
-from fcn_keras.cli.commands import report
+from fcn_keras.cli.run_reports import after_training
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.ranking import chosen
 from fcn_keras.metrics import FIGURES
@@ -307,7 +307,7 @@ def test_a_report_that_fails_fails_no_training(run, data, capsys):
     (run / "model.keras").write_bytes(b"")
     for name in ("report.html", "validation.csv"):
         (run / name).unlink()
-    report.after_training(run, [run], pipelines.read(data, "val"))
+    after_training(run, [run], pipelines.read(data, "val"))
     assert capsys.readouterr().err.startswith("warning: no report: ")
 
 

@@ -10,14 +10,16 @@ from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.evaluation.evaluate import evaluate
+from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.layers import alignment, upsampling
-from fcn_keras.serving.writers import engines
-from fcn_keras.serving.writers.engines import evaluate_engine, open_engine, write_engine
+from fcn_keras.prediction import engines
+from fcn_keras.prediction.engines import ENGINES, open_engine
+from fcn_keras.serving.writers import write
+from fcn_keras.serving.writers.write import write_engine
 
 NAMES = ("road", "wall", "sky", "a car")
 PALETTE = np.arange(12, dtype="uint8").reshape(4, 3)
-FORMATS = [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.FORMATS]
+FORMATS = [pytest.param(name, marks=pytest.mark.extra(name)) for name in ENGINES]
 INT8 = FORMATS[1:]  # All but ONNX.
 SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
 
@@ -45,7 +47,7 @@ def written(model, images, tmp_path_factory):
 
     def get(format, precision="float32"):
         if (format, precision) not in done:
-            out = tmp_path_factory.mktemp(format) / f"m{engines.FORMATS[format].ending}"
+            out = tmp_path_factory.mktemp(format) / f"m{ENGINES[format].ending}"
             done[format, precision] = write_engine(
                 model,
                 out,
@@ -166,7 +168,7 @@ def test_float16_weights_are_smaller(written):
 @pytest.mark.parametrize("format", FORMATS)
 def test_nothing_but_the_files_is_left(format, written):
     path = written(format).path
-    beside = engines.FORMATS[format].beside
+    beside = write.FORMATS[format].beside
     assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
         "m" + ending for ending in beside
     }
@@ -174,7 +176,7 @@ def test_nothing_but_the_files_is_left(format, written):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_converters_leave_the_terminal_alone(format, model, tmp_path, capfd):
-    write_engine(model, tmp_path / f"m{engines.FORMATS[format].ending}", format)
+    write_engine(model, tmp_path / f"m{ENGINES[format].ending}", format)
     assert capfd.readouterr() == ("", "")
 
 
@@ -189,7 +191,7 @@ def test_the_reference_geometry_is_kept(format, tmp_path):
     x = keras.layers.MaxPooling2D(padding="same")(x)
     x = upsampling.BilinearUpsampling(2, fade=True)(x)
     small = keras.Model(image, alignment.CropLike(7)(x, image), name="padded")
-    done = write_engine(small, tmp_path / f"m{engines.FORMATS[format].ending}", format)
+    done = write_engine(small, tmp_path / f"m{ENGINES[format].ending}", format)
     assert done.error < 1e-5
 
 
@@ -249,7 +251,7 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
 
 @pytest.mark.extra("openvino")
 def test_logits_beyond_the_bound_are_not_published(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(engines.BOUNDS, "float32", 0.0)
+    monkeypatch.setitem(write.BOUNDS, "float32", 0.0)
     with pytest.raises(ModelError, match="by .* of their largest magnitude; 0 is"):
         write_engine(model, tmp_path / "m.xml", "openvino")
     assert not list(tmp_path.iterdir())

@@ -2,9 +2,8 @@
 
 import sys
 from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -19,25 +18,6 @@ LOSS = 0.005  # Of the mean IU, which is warned of.
 CALIBRATION_IMAGES = 100  # Of the training images, at equal distances.
 
 
-class Format(StrEnum):
-    """What is written."""
-
-    savedmodel = "savedmodel"
-    onnx = "onnx"
-    openvino = "openvino"
-    litert = "litert"
-
-
-class Precision(StrEnum):
-    """What it computes in."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    int8 = "int8"
-
-
 def export(
     model: RunOrModel,
     out: Annotated[
@@ -48,15 +28,16 @@ def export(
         ),
     ],
     format: Annotated[
-        Format, typer.Option(help="For TensorFlow Serving, or another engine.")
-    ] = Format.savedmodel,
+        Literal["savedmodel", "onnx", "openvino", "litert"],
+        typer.Option(help="For TensorFlow Serving, or another engine."),
+    ] = "savedmodel",
     precision: Annotated[
-        Precision,
+        Literal["auto", "float32", "bfloat16", "float16", "int8"],
         typer.Option(
             help="savedmodel: float32, bfloat16, auto: as it was trained; onnx: float32; "
             "openvino: float32, float16, int8; litert: float32, int8. int8 needs --data."
         ),
-    ] = Precision.auto,
+    ] = "auto",
     freeze: Annotated[
         bool,
         typer.Option(
@@ -86,8 +67,8 @@ def export(
 
     What is written is run beside the Keras model before it gets its name.
     """
-    is_saved_model = format is Format.savedmodel
-    if is_saved_model and precision in (Precision.float16, Precision.int8):
+    is_saved_model = format == "savedmodel"
+    if is_saved_model and precision in ("float16", "int8"):
         raise ConfigError(
             f"--precision {precision}: a SavedModel is float32 or bfloat16; --format openvino "
             f"takes {precision}."
@@ -100,7 +81,7 @@ def export(
             f"--out {out}: is a file for {format}. Give --format {format}, or for a SavedModel the "
             "folder of its versions."
         )
-    if precision is Precision.int8 and data is None:
+    if precision == "int8" and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
     import_tensorflow()
     from fcn_keras.models import saving
@@ -109,14 +90,14 @@ def export(
     if data is not None:
         examples = examples_for(opened, model, data, split, data_dir)
     if is_saved_model:
-        chosen = None if precision is Precision.auto else precision.value
+        chosen = None if precision == "auto" else precision
         limit = {} if max_pixels is None else {"max_pixels": max_pixels}
         path = export_saved_model(
             model, out, opened=opened, precision=chosen, freeze=freeze, **limit
         )
         console.print(f"SavedModel: {path}", soft_wrap=True)
     else:
-        path = _export_for(opened, out, format.value, precision, data, data_dir)
+        path = _export_for(opened, out, format, precision, data, data_dir)
     if examples is not None:
         _show_loss(opened.model, path, examples, is_saved_model)
 
@@ -139,9 +120,9 @@ def export_saved_model(model, out, opened=None, **options):
 
 
 def _export_for(opened, out, format, precision, data, data_dir):
-    from fcn_keras.serving.writers.engines import write_engine
+    from fcn_keras.serving.writers.write import write_engine
 
-    chosen = "float32" if precision is Precision.auto else precision.value
+    chosen = "float32" if precision == "auto" else precision
     images = _training_images(data, data_dir) if chosen == "int8" else None
     written = write_engine(
         opened.model,
@@ -171,17 +152,18 @@ def _training_images(data, data_dir):
 def _show_loss(model, path, examples, is_saved_model):
     """Prints the mean IU of the Keras model and of what was written."""
     import pipelines
+    from fcn_keras.evaluation import evaluate
     from fcn_keras.evaluation import evaluate as evaluation
     from fcn_keras.metrics import figures
-    from fcn_keras.serving.writers import engines
+    from fcn_keras.prediction.engines import open_engine
 
     batches = pipelines.eval_dataset(examples)
     steps, classes = int(batches.cardinality()), examples.num_classes
     with progress_bar("measuring the model", steps) as advance:
         before = evaluation.evaluate(model, batches, classes, advance)
-    written = _saved_model(path) if is_saved_model else nullcontext(engines.open_engine(path))
+    written = _saved_model(path) if is_saved_model else nullcontext(open_engine(path))
     with written as run, progress_bar("measuring what was written", steps) as advance:
-        after = engines.evaluate_engine(run, batches, classes, advance)
+        after = evaluate.evaluate_engine(run, batches, classes, advance)
     before, after = (float(figures(confusion)["mean_iou"]) for confusion in (before, after))
     table = Table(title=f"mean IU on {examples.name}", title_justify="left")
     for name in ("the model", "what was written", "difference"):

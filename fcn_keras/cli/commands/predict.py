@@ -3,9 +3,8 @@
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,13 +15,6 @@ from fcn_keras.errors import ConfigError
 MAX_PIXELS = 500_000_000  # Tiles bound what the net takes; the image itself is 3 bytes a pixel.
 AHEAD = 2  # Images that are read, and written, while another one is predicted.
 BIG_FILE = 32_000_000  # Bytes; of such files one at a time is in memory.
-
-
-class Picture(StrEnum):
-    """What a film shows."""
-
-    overlay = "overlay"
-    mask = "mask"
 
 
 def predict(
@@ -55,8 +47,9 @@ def predict(
     ] = None,
     tta: Tta = False,
     video: Annotated[
-        Picture, typer.Option(help="What the frames of a film show: the overlay, or colours alone.")
-    ] = Picture.overlay,
+        Literal["overlay", "mask"],
+        typer.Option(help="What the frames of a film show: the overlay, or colours alone."),
+    ] = "overlay",
     frames: Annotated[
         int | None,
         typer.Option(
@@ -73,6 +66,7 @@ def predict(
         raise ConfigError(f"--overlap {overlap}: is of tiles, and there are none with --tile none.")
     import_tensorflow()
     from fcn_keras.models import saving
+    from fcn_keras.prediction import image_files
     from fcn_keras.prediction import predict_image as prediction
     from fcn_keras.prediction.video import is_video
     from pipelines import distinct_palette
@@ -88,7 +82,7 @@ def predict(
     if films:
         _predict_film(opened.model, films[0], out, palette, tile, video, frames)
         return
-    jobs = prediction.plan(images, out)
+    jobs = image_files.plan(images, out)
 
     def mask_of(image):
         edge = _edge(tile, opened.model, image)
@@ -115,7 +109,7 @@ def _predict_images(jobs, mask_of, palette, notes):
     Other images are read and written meanwhile. However it ends, what is being written is written
     to its end.
     """
-    from fcn_keras.prediction import predict_image as prediction
+    from fcn_keras.prediction import image_files
     from pipelines import DataError, read_image
 
     def read(path):
@@ -142,7 +136,7 @@ def _predict_images(jobs, mask_of, palette, notes):
                 continue
             del future
             notes += found
-            writing.append(writer.submit(prediction.write, image, mask, palette, *results))
+            writing.append(writer.submit(image_files.write, image, mask, palette, *results))
             del image, mask
             while len(writing) > (0 if big else AHEAD):
                 writing.popleft().result()
@@ -163,7 +157,7 @@ def _predict_film(model, source, out, palette, tile, picture, frames):
             source,
             out,
             palette,
-            picture=picture.value,
+            picture=picture,
             frames=frames,
             tile_of=lambda image: _edge(tile, model, image),
             advance=advance,

@@ -1,0 +1,40 @@
+"""The command `fcn-keras quickstart`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fcn_keras.cli.commands.evaluate import measure
+from fcn_keras.cli.commands.export import export_saved_model
+from fcn_keras.cli.terminal import console
+from fcn_keras.cli.training import run_training
+
+
+def quickstart(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's folder. [default: runs/quickstart, or -2, -3 ...]"),
+    ] = None,
+):
+    """Trains, evaluates, predicts and exports on built-in data, in one to four minutes."""
+    out = out or _free_folder(Path("runs/quickstart"))
+    from fcn_keras.runs.resolve import resolve
+
+    config = resolve("quickstart", {"data": "synthetic", "devices": 1})  # A tiny net.
+    run_training(config, out)
+    console.print("\nThe best model on images that nobody has trained on:")
+    measure(out, "synthetic", split="test")
+    version = export_saved_model(out, out / "saved_model")
+    console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
+    console.print(f"SavedModel: {version}", soft_wrap=True)
+    console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
+
+
+def _free_folder(folder):
+    """`folder`, or the first of `folder-2`, `folder-3`, ... that is not there."""
+    choice, number = folder, 1
+    while choice.exists():
+        number += 1
+        choice = folder.with_name(f"{folder.name}-{number}")
+    return choice

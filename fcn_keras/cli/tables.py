@@ -1,0 +1,32 @@
+"""The tables of figures that commands print."""
+
+import sys
+
+from rich.table import Table
+
+from fcn_keras.cli.terminal import console
+from fcn_keras.text import FIGURES, figure
+
+
+def show_report(report, title):
+    """The four figures and the IU of each class as tables."""
+    from fcn_keras.evaluation.evaluate import warnings_of
+
+    table = Table(title=title, title_justify="left")
+    for name in FIGURES.values():
+        table.add_column(name, justify="right")
+    table.add_row(*(figure(report[name]) for name in FIGURES))
+    console.print(table)
+    table = Table("class", "IU", "accuracy", "pixels")
+    for entry in report["per_class"]:
+        table.add_row(
+            entry["name"],
+            figure(entry["iou"]),
+            figure(entry["accuracy"]),
+            f"{entry['pixels']:,}",
+        )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    for line in warnings_of(report):
+        print(f"warning: {line}", file=sys.stderr)

@@ -1,0 +1,151 @@
+"""The options of `fcn-keras train`: what starts a run, and every field of `TrainConfig`.
+
+Types, choices, defaults and help of the fields come from `TrainConfig` itself.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+import typer
+
+from fcn_keras.cli.options import DATA_HELP, DataDir
+from fcn_keras.runs.config import TrainConfig
+
+# What is no field of `TrainConfig`, or is given in another form.
+OWN = {
+    "data": (Annotated[str | None, typer.Option(help=DATA_HELP)], None),
+    "out": (
+        Annotated[Path | None, typer.Option(help="The run's folder; must not hold a run yet.")],
+        None,
+    ),
+    "data_dir": (DataDir, None),
+    "resume": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                metavar="RUN",
+                help="Instead of --out: go on with a run that was broken off, exactly; its "
+                "options are in its folder. Given with options it begins the run if there is none.",
+            ),
+        ],
+        None,
+    ),
+    "checkpoint_every": (
+        Annotated[
+            str, typer.Option(metavar="TIME", help="Such as 30s, 10min, 2h, or a number of steps.")
+        ],
+        "10min",
+    ),
+    "recipe": (
+        Annotated[
+            str,
+            typer.Option(
+                help="Named set of options: default, camvid (then camvid-fine, camvid-large), "
+                "camvid-full, quickstart; as in the paper: accumulated, heavy, online, at-once. "
+                "Or a YAML file of options, such as RUN/config.yaml."
+            ),
+        ],
+        "default",
+    ),
+    "stages": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="32,16,8",
+                help="Train these nets in turn, each from the best model of the one before, into "
+                "OUT/32s, OUT/16s, OUT/8s.",
+            ),
+        ],
+        None,
+    ),
+    "data_service": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="grpc://HOST:PORT",
+                help="Let data serve make the batches there; several, with commas, make them in "
+                "turn.",
+            ),
+        ],
+        None,
+    ),
+}
+
+# The headings of `--help`, and what stands under each.
+PANELS = {
+    None: "data out data_dir resume checkpoint_every recipe",
+    "The model": "model stages init_from reset_scores backbone weights head_width dropout "
+    "skip_scales geometry mean zoom freeze",
+    "The samples": "train_split val_split on_bad_file cache data_service batch_size crop scale "
+    "mirror colour",
+    "Learning": "epochs iterations optimizer learning_rate stage_rates schedule warmup_steps "
+    "weight_decay momentum bias_rate accumulate loss_reduction keep class_balance validate_every "
+    "precision devices seed",
+}
+
+METAVARS = {
+    "init_from": "RUN",
+    "skip_scales": "A,B",
+    "crop": "HxW",
+    "scale": "LOW,HIGH",
+    "stage_rates": "R16,R8",
+    "devices": "all|N",
+}
+
+
+def with_options(function):
+    """Gives a function of keyword arguments the parameters that Typer makes the options of."""
+    parameters = [
+        _parameter(name, panel) for panel, names in PANELS.items() for name in names.split()
+    ]
+    function.__signature__ = inspect.Signature(parameters)
+    function.__annotations__ = {one.name: one.annotation for one in parameters}
+    return function
+
+
+def _parameter(name, panel):
+    if name in OWN:
+        annotation, default = OWN[name]
+        kind, option = get_args(annotation)
+        option.rich_help_panel = panel
+    else:
+        default, (kind, option) = None, _option(name, TrainConfig.model_fields[name])
+        option.rich_help_panel = panel
+        annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _option(name, field):
+    """The type and the option of a field; what the recipe and the user are silent on is None."""
+    declarations = ["--reset-scores"] if name == "reset_scores" else []
+    default = _default_in_words(field.default)
+    return _kind(field.annotation), typer.Option(
+        *declarations,
+        metavar=METAVARS.get(name),
+        help=field.description + (f" [default: {default}]" if default else ""),
+    )
+
+
+def _kind(annotation):
+    """The type of an option: that of the field, or text where the field has several parts."""
+    if get_origin(annotation) is tuple:
+        return list[str] if get_args(annotation)[-1] is ... else str
+    if get_origin(annotation) in (None, Literal):
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return _kind(kinds[0]) if len(kinds) == 1 else str
+
+
+def _default_in_words(default):
+    """A default as it is typed; "" where there is none, and its description says more."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        is_size = all(isinstance(part, int) for part in default)
+        return ("x" if is_size else ",").join(f"{part:g}" for part in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

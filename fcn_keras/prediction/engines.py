@@ -1,0 +1,135 @@
+"""Opens the files that `serving.writers` wrote, with the engine each is for."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.text import first_line
+
+
+def open_engine(path, *, precision=None):
+    """Opens a file of `serving.writers` with the engine it is for, on the CPU.
+
+    Args:
+        path: a file that ends in .onnx, .xml or .tflite.
+        precision: for OpenVINO, what it computes in: "f32", "bf16" or "f16"; None leaves the
+            choice to it, which is bf16 where the CPU has instructions for that.
+
+    Returns:
+        A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`.
+
+    Raises:
+        ConfigError: there is no such file, or the engine is not installed.
+        ModelError: the file cannot be opened.
+    """
+    path = Path(path)
+    format = next((name for name in ENGINES if path.suffix == ENGINES[name].ending), None)
+    if format is None or not path.is_file():
+        endings = ", ".join(engine.ending for engine in ENGINES.values())
+        raise ConfigError(f"{path}: must be an existing file that ends in one of {endings}.")
+    if precision is not None and format != "openvino":
+        raise ConfigError(f"precision={precision!r}: only OpenVINO (.xml) takes one, not {path}.")
+    engine = ENGINES[format]
+    check_installed(format, engine.modules)
+    try:
+        with quiet():
+            run = engine.open(path, precision)
+    except Exception as error:  # Each engine has errors of its own.
+        raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
+    return lambda images: run(images)["mask"]
+
+
+def _open_onnx(path, precision):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+
+def _open_openvino(path, precision):
+    import openvino
+
+    options = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
+    compiled = openvino.Core().compile_model(path, "CPU", options)
+    names = [output.get_any_name() for output in compiled.outputs]
+    return lambda images: dict(zip(names, compiled([images]).values(), strict=True))
+
+
+def _open_litert(path, precision):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()  # Says so on the terminal, here and not at the first image.
+    run = interpreter.get_signature_runner("serving_default")
+    return lambda images: run(image=images)
+
+
+class Engine(NamedTuple):
+    """What runs the files of one format."""
+
+    ending: str  # Of its files.
+    modules: tuple[str, ...]  # What it needs, of the extra of the format's name.
+    open: Callable  # File, precision -> a function: images -> a dict of the outputs.
+
+
+ENGINES = {
+    "onnx": Engine(".onnx", ("onnxruntime",), _open_onnx),
+    "openvino": Engine(".xml", ("openvino",), _open_openvino),
+    "litert": Engine(".tflite", ("ai_edge_litert",), _open_litert),
+}
+
+
+def check_installed(format, modules):
+    """Raises a `ConfigError` if modules of the extra of the format's name are not installed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"format={format!r}: needs {', '.join(missing)}, not installed. "
+            f"pip install 'fcn_keras[{format}]'"
+        )
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps converters from writing to the terminal, Python and C++ alike.
+
+    And from sending their makers a message about the use, as they do outside of CI.
+    """
+    loggers = [logging.getLogger(name) for name in ("nncf", "tensorflow", "tf2onnx", "absl")]
+    levels = [logger.level for logger in loggers]
+    before = {name: os.environ.get(name) for name in ("CI", "NNCF_CI")}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = [os.dup(1), os.dup(2)]
+        os.environ.update(dict.fromkeys(before, "true"))
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            with open(os.devnull, "w") as nowhere:
+                with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                    yield
+        finally:
+            for number, descriptor in enumerate(kept, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value

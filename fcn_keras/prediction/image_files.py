@@ -1,0 +1,86 @@
+"""Which images to predict and where to write: files and folders, never over a user's own file."""
+
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.outputs import check_folder, make_folder, replacing
+from fcn_keras.prediction.pictures import overlay, palette_png
+
+ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SOFTWARE = "fcn-keras predict"
+
+
+def plan(sources, out):
+    """What to read and where to write for a list of files and folders.
+
+    Args:
+        sources: image files, or folders whose images are taken (not those of folders in them).
+        out: the folder for the results; made here.
+
+    Returns:
+        A list of (image path, mask path, overlay path).
+
+    Raises:
+        ConfigError: a source is missing or empty, two images have one name and ending, or a result
+            cannot be written or would take the place of a file that is no earlier result.
+    """
+    images, out = [], Path(out)
+    for source in map(Path, sources):
+        if source.is_dir():
+            found = [p for p in sorted(source.iterdir()) if p.suffix.lower() in ENDINGS]
+            if not found:
+                raise ConfigError(f"{source}: the folder holds no images.")
+            images += found
+        elif source.is_file():
+            images.append(source)
+        else:
+            raise ConfigError(f"{source}: no such file or folder.")
+    images = list(dict.fromkeys(images))
+    stems = Counter(path.stem for path in images)
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in images]
+    jobs = [
+        (path, out / f"{name}.png", out / f"{name}_overlay.png")
+        for path, name in zip(images, names, strict=True)
+    ]
+    check_folder(out)
+    taken = {}
+    for image, *results in jobs:
+        for result in results:
+            if result in taken:
+                raise ConfigError(
+                    f"{result}: would be the result of {taken[result]} and of {image}. Predict "
+                    "them into folders of their own."
+                )
+            taken[result] = image
+            if result.exists() and not _is_ours(result):
+                raise ConfigError(
+                    f"{result}: is there already, and predict did not write it. Choose another "
+                    "--out."
+                )
+    make_folder(out)
+    return jobs
+
+
+def write(image, mask, palette, mask_path, overlay_path):
+    """Writes a mask as a palette PNG, and the image under it; both say who wrote them."""
+    mark = PngInfo()
+    mark.add_text("Software", SOFTWARE)
+    for make, path in (
+        (lambda: palette_png(mask, palette), mask_path),
+        (lambda: Image.fromarray(overlay(image, mask, palette)), overlay_path),
+    ):
+        with replacing(path) as temporary:
+            make().save(temporary, "PNG", pnginfo=mark)
+
+
+def _is_ours(path):
+    """Whether a file is a result of `write`."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == SOFTWARE
+    except OSError:
+        return False

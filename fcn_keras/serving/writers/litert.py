@@ -1,0 +1,30 @@
+"""LiteRT files, for phones and boards."""
+
+import json
+import tempfile
+
+import tensorflow as tf
+
+from fcn_keras.serving.writers.endpoint import endpoint_of
+
+
+def write(model, file, checked, precision, images, labels):
+    """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
+    _convert(endpoint_of(model, with_logits=False)[0], file, precision, images)
+    if precision != "int8":  # There the logits have no bound.
+        _convert(endpoint_of(model, with_logits=True)[0], checked, precision, images)
+    if labels:
+        content = {key: json.loads(value) for key, value in labels.items()}
+        file.with_suffix(".labels.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _convert(endpoint, file, precision, images):
+    # Only by way of a SavedModel do input and outputs keep their names.
+    with tempfile.TemporaryDirectory(dir=file.parent) as saved:
+        signatures = {"serving_default": endpoint.get_concrete_function()}
+        tf.saved_model.save(tf.Module(), saved, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if precision == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image[None]] for image in images)
+        file.write_bytes(converter.convert())

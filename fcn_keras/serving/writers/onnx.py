@@ -1,0 +1,57 @@
+"""ONNX files, for ONNX Runtime."""
+
+import numpy as np
+
+from fcn_keras.serving.writers.endpoint import LARGE, endpoint_of
+
+
+def write(model, file, checked, precision, images, labels):
+    """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
+    import onnx
+    import tf2onnx
+
+    endpoint, kernels = endpoint_of(model, with_logits=True, large=LARGE)
+    model, _ = tf2onnx.convert.from_function(
+        endpoint,
+        input_signature=endpoint.input_signature,
+        opset=18,
+        custom_op_handlers={"FloorMod": (_floor_mod, [])},
+    )
+    _fill(model.graph, kernels)
+    _name_sizes(model)
+    onnx.helper.set_model_props(model, labels)
+    onnx.save(model, checked)
+    for output in [output for output in model.graph.output if output.name != "mask"]:
+        model.graph.output.remove(output)
+    onnx.save(model, file)
+
+
+def _floor_mod(graph, node, name, arguments):
+    """TensorFlow's FloorMod as ONNX's Mod; tf2onnx 1.17 rounds -337 // 32 the wrong way."""
+    inputs, outputs = list(node.input), list(node.output)
+    shapes, kinds = node.output_shapes, node.output_dtypes
+    graph.remove_node(name)
+    graph.make_node("Mod", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=kinds)
+
+
+def _fill(graph, kernels):
+    """Makes inputs constants, in the order of axes that the graph brings them into."""
+    from onnx import helper, numpy_helper
+
+    for value in [value for value in graph.input if value.name in kernels]:
+        graph.input.remove(value)
+    for name, kernel in kernels.items():
+        users = [node for node in graph.node if name in node.input]
+        if [node.op_type for node in users] == ["Transpose"]:
+            (node,) = users
+            kernel = kernel.transpose(helper.get_node_attr_value(node, "perm"))
+            name = node.output[0]
+            graph.node.remove(node)
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(kernel), name))
+
+
+def _name_sizes(model):
+    """Calls the sizes n, h and w, which the converter numbers."""
+    for value in (*model.graph.input, *model.graph.output):
+        for name, size in zip("nhw", value.type.tensor_type.shape.dim, strict=False):
+            size.dim_param = name
