@@ -1,5 +1,7 @@
 """The error for data that cannot be used; its text names file, rule, value found and fix."""
 
+from collections import Counter
+
 SHOWN = 20  # Faults in one message.
 
 
@@ -47,3 +49,9 @@ def raise_all(faults):
     if faults:
         more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise DataError("\n".join([*map(str, faults[:SHOWN]), *more]))
+
+
+def grouped(errors):
+    """Errors by kind, the most frequent kind first: a dict of lists."""
+    order = Counter(error.kind for error in errors)
+    return {kind: [e for e in errors if e.kind == kind] for kind, _ in order.most_common()}

@@ -10,7 +10,8 @@ import numpy as np
 from pipelines.errors import DataError
 from pipelines.files.images import read_image, read_mask
 
-IGNORE = 255  # The label that counts nowhere, in every data set.
+IGNORE = 255  # The label that is ignored, in every data set.
+SPLITS = ("train", "val", "test")  # Those that data sets usually have.
 
 
 @dataclass(frozen=True)

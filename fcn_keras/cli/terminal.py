@@ -22,7 +22,7 @@ def progress_bar(description, total):
 
 def print_warnings(errors):
     """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
-    from pipelines.checking.examine import grouped
+    from pipelines.errors import grouped
 
     of_files = grouped([error for error in errors if error.file is not None])
     for alike in of_files.values():

@@ -92,7 +92,7 @@ def _read(config, out, data_service):
     All files are read once and checked.
     """
     import pipelines
-    from pipelines.checking.examine import overlaps
+    from pipelines.checking.overlaps import overlaps
 
     names = (config.train_split, config.val_split)
     found = checked(

@@ -21,8 +21,8 @@ import keras
 import tensorflow as tf
 
 from fcn_keras import replicas
+from fcn_keras.distribution.shares import share_of_batches, share_of_examples
 from fcn_keras.errors import ConfigError, WorkerLost
-from fcn_keras.labels import VOID
 
 # The longest wait for another worker within a step: long enough for a chief that writes pictures, a
 # model and a checkpoint meanwhile. A worker that has died is noticed in seconds.
@@ -93,7 +93,7 @@ def fit(
         model.optimizer.build(model.trainable_variables)
     train_step, test_step = _train_step(model), _test_step(model)
     try:
-        batches = iter(_share_of_batches(strategy, train_data, start))
+        batches = iter(share_of_batches(strategy, train_data, start))
         model.stop_training = False
         calls.on_train_begin()
         logs, epoch_logs = {}, None
@@ -196,7 +196,7 @@ def is_cluster(strategy):
 
 def _evaluate(model, data, calls, test_step):
     strategy = model.distribute_strategy
-    batches, steps, spare = _share_of_examples(strategy, data)
+    batches, steps, spare = share_of_examples(strategy, data)
     calls.on_test_begin()
     model.reset_metrics()
     logs, images = {}, 0
@@ -235,58 +235,6 @@ def _test_step(model):
         return model.get_metrics_result()
 
     return test_step
-
-
-def _share_of_batches(strategy, train_data, start):
-    """The batches of each replica on this worker."""
-
-    def share(context):
-        workers = context.num_input_pipelines
-        local = context.num_replicas_in_sync // workers
-        data = train_data(start=start, shard=(context.input_pipeline_id, workers))
-        size = tf.nest.flatten(data.element_spec)[0].shape[0]
-        if size % local:
-            raise ConfigError(
-                f"a batch of {size * workers} images cannot be split among "
-                f"{local * workers} devices. Use a multiple (--batch-size)."
-            )
-
-        def parts(*batch):
-            return tf.data.Dataset.from_tensor_slices(
-                tf.nest.map_structure(lambda t: tf.stack(tf.split(t, local)), batch)
-            )
-
-        return data if local == 1 else data.flat_map(parts).prefetch(local)
-
-    return strategy.distribute_datasets_from_function(share)
-
-
-def _share_of_examples(strategy, data):
-    """This worker's share of a data set, the steps that all workers make, and spare images.
-
-    Where the elements do not come out even these are added, with all pixels void: a replica without
-    a batch would break the step, and void counts nowhere.
-    """
-    count, replicas = int(data.cardinality()), strategy.num_replicas_in_sync
-    if count < 1:
-        raise ConfigError("validation_data: must have a known cardinality of at least 1.")
-    steps = -(-count // replicas)
-    spare = steps * replicas - count
-
-    def void(images, masks):
-        one = tf.nest.map_structure(lambda image: image[:1], images)
-        return one, tf.nest.map_structure(lambda m: tf.fill(tf.shape(m[:1]), _void(m)), masks)
-
-    def share(context):
-        padded = data.concatenate(data.take(1).map(void).repeat(spare))
-        # Without end: else TensorFlow asks all workers at each step whether there is more.
-        return padded.repeat().shard(context.num_input_pipelines, context.input_pipeline_id)
-
-    return strategy.distribute_datasets_from_function(share), steps, spare
-
-
-def _void(mask):
-    return tf.cast(VOID, mask.dtype)
 
 
 @functools.cache

@@ -87,7 +87,7 @@ def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", m
             "(command line: --suffix)."
         )
     if model != "fcn32s":
-        options["skip_scales"] = _skip_scales(blobs, suffix)[: 1 if model == "fcn16s" else 2]
+        options["skip_scales"] = _scales_in_file(blobs, suffix)[: 1 if model == "fcn16s" else 2]
     up = [arrays[0] for name, arrays in blobs.items() if name.startswith("upscore")]
     options["learn_upsampling"] = not all(_is_bilinear(kernel) for kernel in up)
     net = MODELS[model](
@@ -154,7 +154,7 @@ def _options(blobs, suffix):
     return {key: blobs[named[name]][-1].size for key, name in names.items() if name in named}
 
 
-def _skip_scales(blobs, suffix):
+def _scales_in_file(blobs, suffix):
     """Factors on pool4 and pool3: layers of the at-once FCN-8s, absent where they are 1."""
     named = _by_model_name(blobs, suffix)
     sources = [named.get(name) for name in ("scale_pool4", "scale_pool3")]

@@ -91,7 +91,7 @@ def _difference(coarse, fine, theirs, ours):
         return f"it has {_listed(left)}, {fine.name} has not"
     if strange:
         return f"it has no {_listed(strange)}"
-    scales, needed = _skip_scales(coarse), _skip_scales(fine)
+    scales, needed = _scales_by_score(coarse), _scales_by_score(fine)
     for name in [name for name in ours if name in theirs]:
         there, here = ([tuple(w.shape) for w in net[name].weights] for net in (theirs, ours))
         if there != here:
@@ -118,7 +118,7 @@ def _with_weights(model):
     return {layer.name: layer for layer in model.layers if layer.weights}
 
 
-def _skip_scales(model):
+def _scales_by_score(model):
     """The factors on the skips, by the name of the layer that scores them."""
     return {
         layer.name.replace("scale", "score"): layer.scale

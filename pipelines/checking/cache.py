@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.checking.examine import Findings, examine
+from pipelines.checking.examine import examine
+from pipelines.checking.findings import Findings
 from pipelines.errors import DataError
 
 LISTS = ("checksums", "present", "half_void", "bad")

@@ -5,11 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipelines.checking import cache
-from pipelines.checking.examine import overlaps
+from pipelines.checking.overlaps import overlaps
 from pipelines.errors import DataError
-from pipelines.split import IGNORE
-
-SPLITS = ("train", "val", "test")
+from pipelines.split import IGNORE, SPLITS
 
 
 @dataclass

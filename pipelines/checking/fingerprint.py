@@ -9,7 +9,7 @@ def fingerprint(findings):
     """A dict that JSON can hold.
 
     Args:
-        findings: `pipelines.checking.examine.Findings` of a split.
+        findings: `pipelines.checking.findings.Findings` of a split.
 
     Returns:
         The split's name, classes, pixels of each class, and examples: a dict by the examples' ids.

@@ -8,8 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from pipelines.checking.examine import grouped
-from pipelines.errors import DataError
+from pipelines.errors import DataError, grouped
 from pipelines.examples import read_example
 from pipelines.split import IGNORE
 

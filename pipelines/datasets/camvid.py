@@ -18,9 +18,8 @@ import numpy as np
 
 from pipelines.datasets.lists import data_root, existing, paired, read_lines
 from pipelines.errors import DataError
-from pipelines.split import IGNORE, Example, Split, plain_values
+from pipelines.split import IGNORE, SPLITS, Example, Split, plain_values
 
-SPLITS = ("train", "val", "test")
 CLASSES = {
     "Sky": (128, 128, 128),
     "Building": (128, 0, 0),

@@ -16,7 +16,6 @@ from pipelines.errors import DataError
 from pipelines.files.matlab import read_mat
 from pipelines.split import Example, Split, distinct_palette
 
-SPLITS = ("train", "val", "trainval")
 FOLDERS = ("", "pascal-context", "pascal_context", "PASCAL-Context")
 CLASSES = (
     *voc.CLASSES,
@@ -84,9 +83,9 @@ def read(data_dir, split):
     devkit = _first((root / "VOCdevkit" / "VOC2010", root / "VOC2010"), "JPEGImages", root)
     listings = (devkit / "ImageSets" / "Main" / f"{split}.txt", context / f"{split}.txt")
     listing = next((path for path in listings if path.is_file()), None)
-    if split not in SPLITS or listing is None:
+    if split not in voc.SPLITS or listing is None:
         raise DataError(
-            f"{listings[0]}: no such split; choose one of {', '.join(SPLITS)}, and see that the "
+            f"{listings[0]}: no such split; choose one of {', '.join(voc.SPLITS)}, and see that the "
             "list is there. The test split's masks are not published."
         )
     listed = [

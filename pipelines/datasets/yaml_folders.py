@@ -11,9 +11,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from pipelines.datasets.lists import is_inside, read_lines
-from pipelines.datasets.yaml_schema import SPLITS, load
+from pipelines.datasets.yaml_schema import load
 from pipelines.errors import DataError
-from pipelines.split import Example, Split
+from pipelines.split import SPLITS, Example, Split
 
 # TIFF and HEIC are not read, but named as what they are.
 ENDINGS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}

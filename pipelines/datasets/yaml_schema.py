@@ -30,9 +30,7 @@ from pydantic import (
 )
 
 from pipelines.errors import DataError
-from pipelines.split import IGNORE, distinct_palette
-
-SPLITS = ("train", "val", "test")
+from pipelines.split import IGNORE, SPLITS, distinct_palette
 
 
 def _as_class(entry):

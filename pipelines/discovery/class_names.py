@@ -12,7 +12,7 @@ FILES = re.compile(
     r"([-_ ]?(names?|colou?rs?|map|dict|list|palette))?\.(txt|csv|json)",
     re.IGNORECASE,
 )
-VOID = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
+VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
 
 _NUMBER, _GAP = r"(\d{1,3})", r"[\s,:;]+"
 _COLOUR = _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER
@@ -22,7 +22,7 @@ LINE = re.compile(
 
 
 @dataclass(frozen=True)
-class Entry:
+class ClassName:
     """A class as a file names it, with its mask value and its colour if they are there."""
 
     name: str
@@ -128,4 +128,4 @@ def _entry(name, value=None, colour=None):
     colour = None if colour is None else tuple(int(c) for c in colour)
     if not isinstance(name, str) or (colour is not None and len(colour) != 3):
         raise ValueError("not a class")
-    return Entry(name.strip(" \"'"), None if value is None else int(value), colour)
+    return ClassName(name.strip(" \"'"), None if value is None else int(value), colour)

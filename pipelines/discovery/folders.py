@@ -17,10 +17,9 @@ import numpy as np
 
 from pipelines.datasets.lists import read_lines
 from pipelines.datasets.yaml_folders import ENDINGS, files_of
-from pipelines.datasets.yaml_schema import SPLITS
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
-from pipelines.split import colour_codes
+from pipelines.split import SPLITS, colour_codes
 
 DEPTH = 4  # Of folders below the one that is given.
 FEW = 64  # Values or colours in one mask; photographs have more.

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.datasets.yaml_folders import in_val
-from pipelines.discovery.class_names import VOID, matching, tables
+from pipelines.discovery.class_names import VOID_NAMES, matching, tables
 from pipelines.discovery.mask_values import listed, read_contents
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
@@ -22,7 +22,7 @@ SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 0.75, 0.9)  # For val; the first that
 
 
 @dataclass(frozen=True)
-class Entry:
+class MaskValue:
     """A value or colour of the masks, and what it is taken for.
 
     Attributes:
@@ -43,7 +43,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Description:
+class YamlFile:
     """The YAML file's text, and what stands in it.
 
     Attributes:
@@ -56,8 +56,8 @@ class Description:
     """
 
     text: str
-    classes: tuple[Entry, ...]
-    ignored: tuple[Entry, ...]
+    classes: tuple[MaskValue, ...]
+    ignored: tuple[MaskValue, ...]
     train_images: int
     faults: tuple[DataError, ...]
     notes: tuple[str, ...]
@@ -96,7 +96,7 @@ def describe(layout, out, progress=None):
         progress: called with no argument after each mask, or None.
 
     Returns:
-        A `Description`.
+        A `YamlFile`.
 
     Raises:
         DataError: no mask can be read, or they hold no classes.
@@ -113,9 +113,9 @@ def describe(layout, out, progress=None):
         if names or (key == ground and key in (0, (0, 0, 0))):
             name, note = names[key] if names else "background", ""
         colour = key if held.in_colours else held.palette.get(key)
-        entry = Entry(name, key, colour, held.pixels[key], held.masks[key], note)
-        (ignored if name.lower() in VOID else classes).append(entry)
-    ignored += [Entry(None, key, None, held.pixels[key], held.masks[key], "") for key in void]
+        entry = MaskValue(name, key, colour, held.pixels[key], held.masks[key], note)
+        (ignored if name.lower() in VOID_NAMES else classes).append(entry)
+    ignored += [MaskValue(None, key, None, held.pixels[key], held.masks[key], "") for key in void]
     if len(classes) < 2:
         raise DataError(
             f"{layout.root}: the masks hold only {listed(held.pixels)}: at least two classes are "
@@ -133,7 +133,7 @@ def describe(layout, out, progress=None):
         notes.append(f"the classes' names are from {table}")
     text = _yaml(layout, out, classes, ignored, held, notes)
     train = layout.parts["train"].pairs
-    return Description(text, tuple(classes), tuple(ignored), len(train), held.faults, tuple(notes))
+    return YamlFile(text, tuple(classes), tuple(ignored), len(train), held.faults, tuple(notes))
 
 
 def _void(keys):

@@ -10,7 +10,8 @@ from PIL import Image
 
 import pipelines
 from pipelines.checking import cache, diagnosis
-from pipelines.checking.examine import examine, overlaps
+from pipelines.checking.examine import examine
+from pipelines.checking.overlaps import overlaps
 
 
 def tree(folder):

@@ -26,7 +26,8 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import ConfusionMatrix, figures
 from fcn_keras.runs.resolve import resolve
 from pipelines import DataError, Example, Split, read_example, read_image, read_mask
-from pipelines.checking.examine import examine, overlaps
+from pipelines.checking.examine import examine
+from pipelines.checking.overlaps import overlaps
 from pipelines.examples import class_counts
 
 READERS = (read_image, read_mask)

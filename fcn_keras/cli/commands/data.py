@@ -123,7 +123,7 @@ def serve(
 
 def _show_diagnosis(found):
     """Splits, classes, warnings and faults, the last being what is to be seen last."""
-    from pipelines.checking.examine import grouped
+    from pipelines.errors import grouped
 
     table = Table("split", "examples", "with faults", "sizes: height x width", "void")
     for one in found.findings:
