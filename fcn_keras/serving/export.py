@@ -105,20 +105,14 @@ def export(
             else:
                 saved_model.write_variables(model, saved, max_pixels)
             served = saved_model.describe(saved)
-            error, agreement = _compare(model, saved, served, max_pixels)
+            compared = _compare(model, saved, served, max_pixels)
         if labels:
             (saved / "assets").mkdir(exist_ok=True)
             (saved / "assets" / "labels.json").write_text(labels, encoding="utf-8")
         if ENCODED in served:
             requests = saved / "assets.extra" / "tf_serving_warmup_requests"
             _write_warm_up(requests, out.name, max_pixels)
-        facts = {
-            "Precision": precision_of(model),
-            "Weights": "constants (frozen)" if freeze else "variables",
-            "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
-            "Beside the Keras model": f"logits differ by {error:.1e} of the largest at most; "
-            f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
-        }
+        facts = _facts(model, freeze, max_pixels, *compared)
         card = saved / "model_card.md"
         model_card.write(card, model, out.name, facts, served, class_names, run)
         _write_hashes(saved)
@@ -134,6 +128,17 @@ def precision_of(model):
     """What most of a model computes in: "float32", "bfloat16" or "float16"."""
     kinds = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
+
+
+def _facts(model, freeze, max_pixels, error, agreement):
+    """What the model card says of the export."""
+    return {
+        "Precision": precision_of(model),
+        "Weights": "constants (frozen)" if freeze else "variables",
+        "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
+        "Beside the Keras model": f"logits differ by {error:.1e} of the largest at most; "
+        f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
+    }
 
 
 def _check_size(model):

@@ -85,8 +85,8 @@ def read(data_dir, split):
     listing = next((path for path in listings if path.is_file()), None)
     if split not in voc.SPLITS or listing is None:
         raise DataError(
-            f"{listings[0]}: no such split; choose one of {', '.join(voc.SPLITS)}, and see that the "
-            "list is there. The test split's masks are not published."
+            f"{listings[0]}: no such split; choose one of {', '.join(voc.SPLITS)}, and see that "
+            "the list is there. The test split's masks are not published."
         )
     listed = [
         Example(name, devkit / "JPEGImages" / f"{name}.jpg", context / "trainval" / f"{name}.mat")
