@@ -26,6 +26,7 @@ TEST = [
     "hypothesis>=6.100",
     "scikit-learn>=1.5",
     "ruff>=0.9",
+    "import-linter>=2.17",
     *TFDS,
 ]
 
@@ -36,10 +37,30 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/1605.06211",
+        "Reference implementation": "https://github.com/shelhamer/fcn.berkeleyvision.org",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["fcn_keras*", "pipelines*"]),
     package_data={
+        "fcn_keras": ["py.typed"],
         "fcn_keras.reporting": ["templates/*"],
         "fcn_keras.serving": ["templates/*"],
+        "pipelines": ["py.typed"],
         "pipelines.checking": ["templates/*"],
     },
     package_dir={"": "."},
@@ -55,11 +76,11 @@ setup(
         "filelock>=3.12",
         "requests>=2.32",
         "simplejpeg>=1.8",
-        "albumentations==2.0.8",  # The last MIT release; its successor is AGPL.
+        "albumentations>=2.0.8,<2.1",  # The MIT line has ended; its successor is AGPL.
         "opencv-python-headless>=4.9",
         "pydantic>=2.9",
         "pyyaml>=6.0",
-        "typer>=0.15",
+        "typer>=0.19",  # Choices are typing.Literal.
         "rich>=13.0",
         "wrapt>=1.15",  # TensorFlow needs it too.
         "matplotlib>=3.9",

@@ -1,0 +1,101 @@
+"""What version 0.1.0 wrote is still opened: a run's folder with all that it holds."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import fcn_keras
+from fcn_keras.prediction.pictures import colour_mask
+from fcn_keras.runs import run_folder
+from fcn_keras.serving import saved_model
+
+GAP = 4  # White pixels between the parts of a picture.
+
+
+@pytest.fixture(scope="module")
+def run(shared):
+    folder = shared / "data" / "compat" / "quickstart-0.1"
+    if not folder.is_dir():
+        pytest.skip(f"no run of 0.1.0 at {folder}")
+    return folder
+
+
+def shown(run):
+    """Image and coloured prediction of each picture, as 0.1.0 drew them."""
+    for path in sorted((run / "pictures").glob("*.png")):
+        picture = np.asarray(Image.open(path))
+        width = (picture.shape[1] - 3 * GAP) // 4
+        yield picture[:, :width], picture[:, 2 * (width + GAP) :][:, :width]
+
+
+def agreement(one, other):
+    """The share of equal pixels: another processor may round a score otherwise."""
+    return (one == other).all(axis=-1).mean()
+
+
+def test_a_model_predicts_what_its_pictures_show(run):
+    opened = fcn_keras.load(run)
+    assert opened.class_names[:2] == ("background", "disc")
+    pictures = list(shown(run))
+    assert len(pictures) == 8
+    for image, prediction in pictures:
+        mask = fcn_keras.predict(opened.model, image)
+        assert agreement(colour_mask(mask, opened.palette), prediction) > 0.999
+
+
+def test_keras_alone_opens_the_model(run):
+    alone, ours = keras.models.load_model(run / "model.keras"), fcn_keras.load(run).model
+    image, _ = next(shown(run))
+    assert np.array_equal(alone(image[None]), ours(image[None], training=False))
+
+
+def test_the_configuration_is_read(run):
+    config, stages = run_folder.read_begun(run)
+    assert (config.data, config.backbone, config.crop, stages) == (
+        "synthetic", "tiny", (128, 160), None,
+    )  # fmt: skip
+    assert config.epochs == 40 and config.learning_rate == 0.003
+
+
+def test_the_figures_come_out_again(run, tmp_path, fcn_keras_cli):
+    page = tmp_path / "figures.json"
+    status, _, err = fcn_keras_cli(
+        *("evaluate", run, "--data", "synthetic", "--split", "val", "--json", page)
+    )
+    assert status == 0, err
+    before = json.loads((run / "metrics.json").read_text())
+    assert json.loads(page.read_text())["mean_iou"] == pytest.approx(before["mean_iou"], abs=1e-3)
+
+
+def test_the_run_is_reported_again(run, tmp_path, fcn_keras_cli):
+    page = tmp_path / "report.html"
+    status, _, err = fcn_keras_cli("report", run, "--html", page)
+    assert status == 0 and not err
+    mean_iou = json.loads((run / "metrics.json").read_text())["mean_iou"]
+    assert f"{mean_iou:.3f}" in page.read_text()
+
+
+def test_a_finished_run_is_not_trained_again(run, tmp_path, fcn_keras_cli):
+    copy = shutil.copytree(run, tmp_path / "run")
+    status, out, err = fcn_keras_cli("train", "--resume", copy)
+    assert status == 0, err
+    assert f"{copy} is finished; its figures are:" in out
+    assert (copy / "model.keras").read_bytes() == (run / "model.keras").read_bytes()
+
+
+def test_its_saved_model_serves(run):
+    palette = fcn_keras.load(run).palette
+    with saved_model.opened(run / "saved_model" / "1", "serving_default") as serve:
+        for image, prediction in shown(run):
+            (mask,) = serve(image=image[None])["mask"]
+            assert agreement(colour_mask(mask, palette), prediction) > 0.999
+
+
+def test_it_is_exported_again(run, tmp_path, fcn_keras_cli):
+    status, _, err = fcn_keras_cli("export", run, "--out", tmp_path / "models")
+    assert status == 0, err
+    assert (tmp_path / "models" / "1" / "saved_model.pb").is_file()
