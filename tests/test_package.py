@@ -1,22 +1,30 @@
+import ast
+import importlib.metadata
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import pytest
+import yaml
 
 import fcn_keras
+import pipelines
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
-def test_help_does_not_load_tensorflow():
+def test_help_loads_neither_tensorflow_nor_pydantic():
     code = (
         "import sys, fcn_keras.cli.main\n"
         "sys.argv = ['fcn-keras', '--help']\n"
         "try: fcn_keras.cli.main.main()\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code\n"
-        "assert not {'tensorflow', 'keras', 'numpy'} & sys.modules.keys()\n"
+        "assert not {'tensorflow', 'keras', 'numpy', 'pydantic'} & sys.modules.keys()\n"
     )
     done = run(code)
     assert done.returncode == 0, done.stderr
@@ -37,17 +45,61 @@ def test_importing_the_package_registers_its_layers_with_keras(imports):
     assert run(code).returncode == 0
 
 
-def test_every_public_name_is_there():
-    for name in fcn_keras.__all__:
-        assert getattr(fcn_keras, name) is not None
-    assert set(fcn_keras.__all__) <= set(dir(fcn_keras))
+def test_every_class_that_a_model_file_may_name_is_registered():
+    named = [
+        node.name
+        for path in (ROOT / "fcn_keras").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any("register_keras_serializable" in ast.unparse(d) for d in node.decorator_list)
+    ]
+    done = run(
+        "import fcn_keras, keras\n"
+        "find = keras.saving.get_registered_object\n"
+        f"assert all(find(f'fcn_keras>{{name}}') for name in {named})"
+    )
+    assert len(named) > 10 and done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", [fcn_keras, pipelines])
+def test_every_public_name_is_there(package):
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match="no attribute 'FCN4s'"):
-        fcn_keras.FCN4s  # noqa: B018
+        package.FCN4s  # noqa: B018
 
 
-def test_a_function_is_not_hidden_by_the_module_of_its_name():
-    from fcn_keras.serving.export import export
-    from fcn_keras.surgery.convolutionalize import convolutionalize
+@pytest.mark.parametrize("package", [fcn_keras, pipelines])
+def test_a_type_checker_sees_the_names_where_they_are(package):
+    tree = ast.parse(Path(package.__file__).read_text("utf-8"))
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.name: node.module.removeprefix(f"{package.__name__}.")
+        for node in checked.body
+        for alias in node.names
+    }
+    assert seen == package._HOMES
+    assert set(package.__all__) - {"__version__"} == set(seen)
 
-    assert fcn_keras.convolutionalize is convolutionalize
-    assert fcn_keras.export is export
+
+def test_importing_a_module_gives_the_module():
+    import fcn_keras.evaluation.evaluate as module
+    from fcn_keras.evaluation.evaluate import evaluate
+
+    assert isinstance(module, types.ModuleType)
+    assert module.evaluate is evaluate is fcn_keras.evaluate
+
+
+def test_a_room_exports_nothing():
+    for package in (fcn_keras, pipelines):
+        for path in Path(package.__file__).parent.rglob("*/__init__.py"):
+            (docstring,) = ast.parse(path.read_text("utf-8")).body
+            assert isinstance(docstring, ast.Expr), path
+
+
+def test_the_version_is_the_same_everywhere():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"]
+    installed = importlib.metadata.version("fcn_keras")
+    assert fcn_keras.__version__ == installed == cited
+    assert f"## {cited}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
