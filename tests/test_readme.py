@@ -1,7 +1,10 @@
 """What the README tells a newcomer to type is what there is."""
 
+import pkgutil
 import re
 from pathlib import Path
+
+import pytest
 
 from fcn_keras.cli.main import COMMANDS, load
 
@@ -34,3 +37,16 @@ def test_every_command_and_option_exists():
 def test_links_lead_to_files():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "saved_models/README.md", "CONTRIBUTING.md"])
+def test_what_scripts_import_is_there(page):
+    text = (ROOT / page).read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for line in re.findall(r"^(?:import|from) .*", "\n".join(blocks), re.MULTILINE):
+        exec(line, {})
+    for path in re.findall(r"`(?:fcn_keras|pipelines|tests)/[\w/]+\.py`", text):
+        assert (ROOT / path.strip("`")).is_file(), path
+    for name in re.findall(r"\b((?:fcn_keras|pipelines)(?:\.[A-Za-z]\w*)+)", text):
+        found = pkgutil.resolve_name(name)
+        assert found is not None
