@@ -96,9 +96,9 @@ class MaskedCrossentropy(keras.losses.Loss):
             seed = replicas.own_seed(self._random.next())
             drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
             moving = self._reduced(each, weights * ops.cast(drawn < self.keep, "float32"))
-        context = replicas.several()
+        context = replicas.in_replica_context()
         if context is not None:
-            loss = replicas.total(ops.stop_gradient(loss)) / context.num_replicas_in_sync
+            loss = replicas.all_reduce_sum(ops.stop_gradient(loss)) / context.num_replicas_in_sync
         if moving is loss:
             return loss
         # The value of the whole batch, exactly, with the gradient of what is to move the weights.
@@ -120,7 +120,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         above = ops.sum(weights * each)
         if self.reduction == "sum":
             return above
-        return ops.divide_no_nan(above, replicas.total(ops.sum(weights)))
+        return ops.divide_no_nan(above, replicas.all_reduce_sum(ops.sum(weights)))
 
 
 def balancing_weights(class_pixels, exponent):

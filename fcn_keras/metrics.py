@@ -66,7 +66,7 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def result(self):
         """The four figures, float32 scalars by name."""
-        matrix = ops.cast(replicas.total(ops.convert_to_tensor(self.matrix)), "float32")
+        matrix = ops.cast(replicas.all_reduce_sum(ops.convert_to_tensor(self.matrix)), "float32")
         hits = ops.diagonal(matrix)
         truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
         union = truth + predicted - hits

@@ -209,4 +209,4 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     def check_finite(self, grads):
         """Whether all gradients of all replicas are finite numbers."""
         faults = ops.cast(ops.logical_not(super().check_finite(grads)), "float32")
-        return tf.equal(replicas.total(faults), 0)
+        return tf.equal(replicas.all_reduce_sum(faults), 0)

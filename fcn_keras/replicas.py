@@ -8,42 +8,42 @@ import contextlib
 
 import tensorflow as tf
 
-_is_apart = False  # Not of a thread: each replica has one of its own.
+_is_local = False  # Not of a thread: each replica has one of its own.
 
 
-def several():
+def in_replica_context():
     """The replica context, if this is one of several replicas; else None."""
     context = tf.distribute.get_replica_context()
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def total(value):
+def all_reduce_sum(value):
     """The sum of a tensor over all replicas, on each of them; its gradient is summed too."""
-    context = several()
-    if context is None or _is_apart:
+    context = in_replica_context()
+    if context is None or _is_local:
         return value
     # A tensor even of a variable: on several machines TensorFlow cannot place a variable's sum.
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
 
 
 @contextlib.contextmanager
-def apart():
-    """Within it (where a step is traced) `total` is of this replica alone.
+def local_only():
+    """Within it (where a step is traced) `all_reduce_sum` is of this replica alone.
 
     In validation each replica has a batch of its own, not its part of one: the mean of their losses
     is then that of one device, which takes one batch after the other.
     """
-    global _is_apart
-    _is_apart = True
+    global _is_local
+    _is_local = True
     try:
         yield
     finally:
-        _is_apart = False
+        _is_local = False
 
 
 def own_seed(seed):
     """A seed for stateless random numbers, `[2]`, that differs from replica to replica."""
-    context = several()
+    context = in_replica_context()
     if context is None:
         return seed
     return tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)

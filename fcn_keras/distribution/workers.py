@@ -230,7 +230,7 @@ def _test_step(model):
 
     @tf.function(reduce_retracing=True)
     def test_step(batch):
-        with replicas.apart():
+        with replicas.local_only():
             strategy.run(model.test_step, args=(batch,))
         return model.get_metrics_result()
 

@@ -15,7 +15,7 @@ from keras import layers
 from fcn_keras.errors import ModelError
 from fcn_keras.layers.alignment import PadToMultiple
 from fcn_keras.layers.caffe import CaffePreprocessing
-from fcn_keras.models.imagenet import fill_trunk
+from fcn_keras.models.imagenet import load_imagenet_weights
 
 
 class Application(NamedTuple):
@@ -59,7 +59,7 @@ def application(name, image, *, weights, head_width, dropout, **others):
     net = build(include_top=False, weights=None, **options)
     inputs, last = _rebuild(net, x)
     if weights is not None:
-        fill_trunk(keras.Model(image, last), build, weights, hashes=hashes)
+        load_imagenet_weights(keras.Model(image, last), build, weights, hashes=hashes)
     return {
         8: inputs[next_stages[0]],
         16: inputs[next_stages[1]],

@@ -22,7 +22,7 @@ from fcn_keras.models.classifiers import alexnet as caffenet
 from fcn_keras.models.classifiers import googlenet as inception
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
-from fcn_keras.models.imagenet import fill_trunk
+from fcn_keras.models.imagenet import load_imagenet_weights
 
 VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
 TOP_WIDTH = 4096  # Of AlexNet and of VGG16.
@@ -70,7 +70,7 @@ def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_ME
         taps[layer.name] = x
     fc7 = _top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
     if weights is not None:
-        classifier = fill_trunk(
+        classifier = load_imagenet_weights(
             keras.Model(image, x),
             keras.applications.VGG16,
             weights,
@@ -111,7 +111,7 @@ def alexnet(
         x = layers.ZeroPadding2D(((3, 2), (3, 2)), name="pad6")(pool5)
     fc7 = _top(x, 6, head_width, dropout, padding="valid")
     if weights is not None:
-        classifier = fill_trunk(keras.Model(image, pool5), AlexNet, weights)
+        classifier = load_imagenet_weights(keras.Model(image, pool5), AlexNet, weights)
         net = keras.Model(image, fc7)
         _fill_top(net, classifier, {"fc6": "fc6", "fc7": "fc7"}, weights, head_width)
     return {32: fc7}
@@ -140,7 +140,7 @@ def googlenet(image, *, weights, head_width, dropout, mean=CAFFE_MEAN_BGR, swap=
     # by 8, either way.
     x = inception.features(x, incomplete4="first")
     if weights is not None:
-        fill_trunk(keras.Model(image, x), GoogLeNet, weights)
+        load_imagenet_weights(keras.Model(image, x), GoogLeNet, weights)
     return {32: layers.Dropout(dropout, name="pool5_drop_7x7_s1")(x)}
 
 

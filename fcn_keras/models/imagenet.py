@@ -13,7 +13,7 @@ from fcn_keras.errors import WeightsError
 from fcn_keras.text import first_line
 
 
-def fill_trunk(trunk, build, weights, *, include_top=False, hashes=None):
+def load_imagenet_weights(trunk, build, weights, *, include_top=False, hashes=None):
     """Gives a trunk the weights of the classifier whose beginning it is.
 
     Args:
