@@ -9,6 +9,7 @@ from fcn_keras.cli.commands.evaluate import measure
 from fcn_keras.cli.commands.export import export_saved_model
 from fcn_keras.cli.terminal import console
 from fcn_keras.cli.training import run_training
+from fcn_keras.runs.resolve import resolve
 
 
 def quickstart(
@@ -19,8 +20,6 @@ def quickstart(
 ):
     """Trains, evaluates, predicts and exports on built-in data, in one to four minutes."""
     out = out or _free_folder(Path("runs/quickstart"))
-    from fcn_keras.runs.resolve import resolve
-
     config = resolve("quickstart", {"data": "synthetic", "devices": 1})  # A tiny net.
     run_training(config, out)
     console.print("\nThe best model on images that nobody has trained on:")
