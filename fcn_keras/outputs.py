@@ -145,7 +145,7 @@ def replacing(path):
 
 def remove_unfinished(folder):
     """Removes what `replacing` of a killed process left in a folder that nobody else writes to."""
-    for unfinished in Path(folder).glob(".*.????????.tmp*"):
+    for unfinished in Path(folder).glob(f".*.{'[0-9a-f]' * 8}.tmp*"):
         unfinished.unlink(missing_ok=True)
 
 

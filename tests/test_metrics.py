@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from fcn_keras.metrics import ConfusionMatrix, figures
+from fcn_keras.metrics import ConfusionMatrix, count_pixels, figures
 from fcn_keras.text import FIGURES
 
 
@@ -99,3 +99,11 @@ def test_fit_logs_each_figure(rng):
     y = rng.integers(0, 3, (2, 4, 4, 1))
     history = model.fit(x, y, validation_data=(x, y), verbose=0).history
     assert {*FIGURES, *(f"val_{name}" for name in FIGURES)} <= history.keys()
+
+
+def test_pixels_are_counted_by_truth_and_prediction():
+    truth = np.array([[0, 0, 1], [2, 255, 1]], "uint8")
+    prediction = np.array([[0, 2, 1], [2, 0, 0]], "uint8")
+    counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is left out.
+    assert count_pixels(truth, prediction, 3).tolist() == counted
+    assert count_pixels(np.full((2, 2), 255), np.zeros((2, 2), int), 2).tolist() == [[0, 0], [0, 0]]
