@@ -121,7 +121,7 @@ def slow_hha(depth, camera, missing):
             scatter += np.outer(normal, normal) * (
                 int(lean > 90 - threshold) - int(lean < threshold)
             )
-        values, vectors = np.linalg.eig(scatter)
+        values, vectors = map(np.real, np.linalg.eig(scatter))  # NumPy 2.5: complex, always.
         found = vectors[:, np.argmin(values)]
         gravity = found if found @ gravity > 0 else -found
     axis = np.cross((0, 1, 0), gravity)
