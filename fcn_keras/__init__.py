@@ -12,18 +12,19 @@ from fcn_keras._version import __version__
 
 if TYPE_CHECKING:
     from fcn_keras.errors import FcnKerasError
-    from fcn_keras.evaluation.evaluate import evaluate, report
+    from fcn_keras.evaluation.evaluate import evaluate
+    from fcn_keras.evaluation.results import Evaluation
     from fcn_keras.geometry.receptive_field import receptive_field
     from fcn_keras.layers.upsampling import BilinearUpsampling
     from fcn_keras.losses import MaskedCrossentropy
-    from fcn_keras.metrics import ConfusionMatrix, figures
+    from fcn_keras.metrics import ConfusionMatrix, segmentation_metrics
     from fcn_keras.models.backbones import BACKBONES, MEANS
     from fcn_keras.models.classifiers.alexnet import AlexNet
     from fcn_keras.models.classifiers.googlenet import GoogLeNet
-    from fcn_keras.models.decoder import Stream
+    from fcn_keras.models.decoder import Modality
     from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
     from fcn_keras.models.saving import load
-    from fcn_keras.optimizers import AdamW, CaffeSGD
+    from fcn_keras.optimizers import CaffeSGD, FusedAdamW
     from fcn_keras.prediction.pictures import overlay
     from fcn_keras.prediction.predict_image import predict
     from fcn_keras.runs.config import TrainConfig
@@ -31,17 +32,18 @@ if TYPE_CHECKING:
     from fcn_keras.serving.export import export
     from fcn_keras.surgery.convolutionalize import convolutionalize
     from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
-    from fcn_keras.training.checkpoint import Checkpoint
+    from fcn_keras.training.checkpoint import ResumableCheckpoint
     from fcn_keras.training.run import train
 
 _HOMES = {
-    "AdamW": "optimizers",
+    "FusedAdamW": "optimizers",
     "AlexNet": "models.classifiers.alexnet",
     "BACKBONES": "models.backbones",
     "BilinearUpsampling": "layers.upsampling",
     "CaffeSGD": "optimizers",
-    "Checkpoint": "training.checkpoint",
+    "ResumableCheckpoint": "training.checkpoint",
     "ConfusionMatrix": "metrics",
+    "Evaluation": "evaluation.results",
     "FCN8s": "models.fcn",
     "FCN16s": "models.fcn",
     "FCN32s": "models.fcn",
@@ -51,17 +53,16 @@ _HOMES = {
     "MODELS": "models.fcn",
     "MaskedCrossentropy": "losses",
     "RECIPES": "runs.recipes",
-    "Stream": "models.decoder",
+    "Modality": "models.decoder",
     "TrainConfig": "runs.config",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
     "export": "serving.export",
-    "figures": "metrics",
+    "segmentation_metrics": "metrics",
     "load": "models.saving",
     "overlay": "prediction.pictures",
     "predict": "prediction.predict_image",
     "receptive_field": "geometry.receptive_field",
-    "report": "evaluation.evaluate",
     "shift_and_stitch": "surgery.shift_and_stitch",
     "train": "training.run",
 }
@@ -71,30 +72,30 @@ __all__ = [
     "MEANS",
     "MODELS",
     "RECIPES",
-    "AdamW",
+    "FusedAdamW",
     "AlexNet",
     "BilinearUpsampling",
     "CaffeSGD",
-    "Checkpoint",
     "ConfusionMatrix",
+    "Evaluation",
     "FCN8s",
     "FCN16s",
     "FCN32s",
     "FcnKerasError",
     "GoogLeNet",
     "MaskedCrossentropy",
-    "Stream",
+    "Modality",
+    "ResumableCheckpoint",
     "TrainConfig",
     "__version__",
     "convolutionalize",
     "evaluate",
     "export",
-    "figures",
     "load",
     "overlay",
     "predict",
     "receptive_field",
-    "report",
+    "segmentation_metrics",
     "shift_and_stitch",
     "train",
 ]

@@ -22,19 +22,19 @@ class MaskedCrossentropy(keras.losses.Loss):
     numerator alone, as in the reference's "heavy" recipe: the larger the image and the batch, the
     larger the gradient, and the learning rate is about a hundred thousand times smaller.
 
-    With `keep` below 1 every pixel's term enters the *gradient* with that probability, drawn anew
-    for each batch (patch sampling, section 3.4; there it is the cells of the final layer that are
-    drawn, and here these are the pixels). The reduction then runs over the pixels that were kept;
-    to keep the number of terms of a step, make the batch `1 / keep` times as large. The loss's
-    *value* is that of all pixels nevertheless, so that training and validation losses mean the
-    same and nobody has to tell the loss which of the two it is in.
+    With `sample_rate` below 1 every pixel's term enters the *gradient* with that probability, drawn
+    anew for each batch (patch sampling, section 3.4; there the cells of the final layer are drawn,
+    here the pixels). The reduction then runs over the drawn pixels; to keep the number of terms of
+    a step, make the batch `1 / sample_rate` times as large. The loss's *value* is that of all
+    pixels nevertheless, so that training and validation losses mean the same, and nobody has to
+    tell the loss which of the two it is in.
 
     Under a `tf.distribute` strategy "the batch" is the global one, however the valid pixels are
     shared among the replicas: the gradients, which Keras adds up, are those of one device with that
     batch, and so is the loss that `fit` and `evaluate` report. What a replica gets from here is the
     global loss over the number of replicas, so that a loop of one's own adds up values too. With
-    `keep` below 1 each replica draws from its own numbers: the draws are decided by the seed and
-    the number of replicas, but are not those of one device.
+    `sample_rate` below 1 each replica draws from its own numbers: the seed and the number of
+    replicas decide the draws, but they are not those of one device.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         ignore_class=VOID,
         class_weights=None,
         reduction="mean",
-        keep=1.0,
+        sample_rate=1.0,
         seed=None,
         name="masked_crossentropy",
     ):
@@ -52,26 +52,37 @@ class MaskedCrossentropy(keras.losses.Loss):
             ignore_class: the label that counts nowhere.
             class_weights: a positive number for each class, or None.
             reduction: "mean" or "sum" over the valid pixels of the batch.
-            keep: the share of the pixels whose terms enter the gradient, 0 < keep <= 1.
+            sample_rate: the share of the pixels whose terms enter the gradient, 0..1, above 0.
             seed: of that choice; None takes one that `keras.utils.set_random_seed` decides.
             name: the loss's name.
 
         Raises:
-            ConfigError: the reduction is unknown, or `keep` out of its range.
+            ConfigError: the reduction is unknown, or `sample_rate` out of its range.
         """
         if reduction not in REDUCTIONS:
             raise ConfigError(f"reduction={reduction!r}: must be {' or '.join(REDUCTIONS)}.")
-        if not 0 < keep <= 1:
-            raise ConfigError(f"keep={keep!r}: must be above 0 and at most 1.")
+        if not 0 < sample_rate <= 1:
+            raise ConfigError(f"sample_rate={sample_rate!r}: must be above 0 and at most 1.")
         super().__init__(name=name, reduction=reduction)
         self.ignore_class = ignore_class
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
-        self.keep = keep
+        self.sample_rate = sample_rate
         self.seed = seed
-        self._random = keras.random.SeedGenerator(seed) if keep < 1 else None
+        self._random = keras.random.SeedGenerator(seed) if sample_rate < 1 else None
+
+    @classmethod
+    def from_config(cls, config):
+        """A loss from what `get_config` gave, of version 0.1 too."""
+        config = dict(config)
+        if "keep" in config:
+            config["sample_rate"] = config.pop("keep")
+        return cls(**config)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss of a batch.
+
+        Not `call`: Keras would reduce what that gives by the number of all pixels, and this is a
+        mean over the weights of those that are valid, in all replicas.
 
         Args:
             y_true: labels `[b, h, w]` or `[b, h, w, 1]`, any integer type.
@@ -95,7 +106,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         if self._random is not None:
             seed = replicas.own_seed(self._random.next())
             drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
-            moving = self._reduced(each, weights * ops.cast(drawn < self.keep, "float32"))
+            moving = self._reduced(each, weights * ops.cast(drawn < self.sample_rate, "float32"))
         context = replicas.in_replica_context()
         if context is not None:
             loss = replicas.all_reduce_sum(ops.stop_gradient(loss)) / context.num_replicas_in_sync
@@ -111,7 +122,7 @@ class MaskedCrossentropy(keras.losses.Loss):
             "ignore_class": self.ignore_class,
             "class_weights": self.class_weights,
             "reduction": self.reduction,
-            "keep": self.keep,
+            "sample_rate": self.sample_rate,
             "seed": self.seed,
         }
 

@@ -101,7 +101,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         }
 
 
-def figures(confusion):
+def segmentation_metrics(confusion):
     """The four figures and the IU of each class, in float64.
 
     Args:

@@ -1,4 +1,4 @@
-"""Optimizers, on one device or several: Caffe's SGD, which trained the paper's networks, and AdamW.
+"""Optimizers, on one device or several: Caffe's SGD, which trained the paper's nets, and AdamW.
 
 Both can add up the gradients of several steps. `LossScaling` around one of them is for float16.
 """
@@ -12,14 +12,22 @@ from fcn_keras.errors import ConfigError
 
 
 class _Accumulating:
-    """Updates once in `accumulate` steps, by the mean of their gradients.
+    """Updates once in `gradient_accumulation_steps` steps, by the mean of their gradients.
 
-    Keras has `gradient_accumulation_steps`, but it asks whether the weights are due before it sums
+    Keras' own asks whether the weights are due before it sums
     the gradients over the replicas, and TensorFlow refuses such a sum under a condition. Here each
     variable asks, after that sum, so that what is added up is the same on every replica.
     """
 
     accumulate = 1
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """An optimizer from what `get_config` gave, of version 0.1 too."""
+        config = dict(config)
+        if "accumulate" in config:
+            config["gradient_accumulation_steps"] = config.pop("accumulate")
+        return super().from_config(config, custom_objects)
 
     def build(self, variables):
         """Makes a place for the sums, if there are any."""
@@ -38,17 +46,15 @@ class _Accumulating:
 
     def get_config(self):
         """The rule's numbers."""
-        return {**super().get_config(), "accumulate": self.accumulate}
+        return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
 
     def _set_accumulate(self, steps):
-        if self.gradient_accumulation_steps:
+        if steps is not None and (not isinstance(steps, int) or steps < 1):
             raise ConfigError(
-                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: Keras' own does "
-                "not work on several devices. Use accumulate."
+                f"gradient_accumulation_steps={steps!r}: must be a whole number of at least 1, or "
+                "None."
             )
-        if steps < 1:
-            raise ConfigError(f"accumulate={steps!r}: must be at least 1.")
-        self.accumulate = steps
+        self.accumulate = steps or 1
 
     def _at_the_last(self, gradient, variable, update):
         """Calls `update` with the mean gradient, in the last of the steps that make one."""
@@ -71,8 +77,9 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
     A kernel w with gradient g moves by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a bias
     by `v = momentum * v - rate * bias_rate * g; w = w + v`; other variables, such as the scale and
-    offset of a batch normalisation, have neither decay nor a rate of their own. With `accumulate` g
-    is the mean of the gradients of so many steps, as with Caffe's `iter_size`.
+    offset of a batch normalisation, have neither decay nor a rate of their own. With
+    `gradient_accumulation_steps` g is the mean of the gradients of so many steps, as with Caffe's
+    `iter_size`.
 
     Keras's own `weight_decay` shrinks the weights outside the momentum: at 0.99 that is a hundredth
     of Caffe's. A kernel regulariser would be printed with the loss, and an averaged loss and a
@@ -80,7 +87,14 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     """
 
     def __init__(
-        self, learning_rate=0.01, momentum=0.9, *, l2=0.0, bias_rate=1.0, accumulate=1, **kwargs
+        self,
+        learning_rate=0.01,
+        momentum=0.9,
+        *,
+        l2=0.0,
+        bias_rate=1.0,
+        gradient_accumulation_steps=None,
+        **kwargs,
     ):
         """Sets the rule.
 
@@ -89,12 +103,11 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             momentum: 0 to 1.
             l2: Caffe's `weight_decay`: its share of a kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
-            accumulate: steps whose gradients make one update.
-            **kwargs: further arguments of `keras.optimizers.SGD`, but for `weight_decay` and
-                `gradient_accumulation_steps`.
+            gradient_accumulation_steps: steps whose gradients make one update; None for 1.
+            **kwargs: further arguments of `keras.optimizers.SGD`, but for `weight_decay`.
 
         Raises:
-            ConfigError: one of those two is given, or a number is out of its range.
+            ConfigError: that one is given, or a number is out of its range.
         """
         if kwargs.pop("weight_decay", None):
             raise ConfigError(
@@ -105,7 +118,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             if value < 0:
                 raise ConfigError(f"{name}={value!r}: must be at least 0.")
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
-        self._set_accumulate(accumulate)
+        self._set_accumulate(gradient_accumulation_steps)
         self.l2 = l2
         self.bias_rate = bias_rate
 
@@ -135,8 +148,8 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
 
 
-@keras.saving.register_keras_serializable(package="fcn_keras")
-class AdamW(_Accumulating, keras.optimizers.Adam):
+@keras.saving.register_keras_serializable(package="fcn_keras", name="AdamW")  # As in 0.1.
+class FusedAdamW(_Accumulating, keras.optimizers.Adam):
     """`keras.optimizers.AdamW`, faster, and accumulating gradients on several devices too.
 
     A variable is moved by one kernel of TensorFlow's, in one pass. Keras' dozen of operations take
@@ -146,25 +159,26 @@ class AdamW(_Accumulating, keras.optimizers.Adam):
     about 3e-8: that share of a weight is less than half of its last digit. Keras' do not either.
     """
 
-    def __init__(self, learning_rate=0.001, *, weight_decay=0.004, accumulate=1, **kwargs):
+    def __init__(
+        self, learning_rate=0.001, *, weight_decay=0.004, gradient_accumulation_steps=None, **kwargs
+    ):
         """Sets the rule.
 
         Args:
             learning_rate: a float or a `LearningRateSchedule`, of steps.
             weight_decay: the share of a weight that it loses in an update, times the learning rate.
-            accumulate: steps whose gradients make one update.
-            **kwargs: further arguments of `keras.optimizers.Adam`, but for `amsgrad` and
-                `gradient_accumulation_steps`.
+            gradient_accumulation_steps: steps whose gradients make one update; None for 1.
+            **kwargs: further arguments of `keras.optimizers.Adam`, but for `amsgrad`.
 
         Raises:
-            ConfigError: one of those two is given, or a number is out of its range.
+            ConfigError: that one is given, or a number is out of its range.
         """
         if kwargs.pop("amsgrad", False):
             raise ConfigError("amsgrad: is another rule. Use keras.optimizers.AdamW.")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
         super().__init__(learning_rate, **kwargs)  # Keras' own decay knows nothing of accumulation.
-        self._set_accumulate(accumulate)
+        self._set_accumulate(gradient_accumulation_steps)
         self.decay = weight_decay
 
     def update_step(self, gradient, variable, learning_rate):

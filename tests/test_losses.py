@@ -66,7 +66,7 @@ def test_fit_and_evaluate_report_the_formula(rng):
 
 
 def test_the_loss_survives_saving():
-    loss = MaskedCrossentropy(7, [1, 2.5], reduction="sum", keep=0.5, seed=4)
+    loss = MaskedCrossentropy(7, [1, 2.5], reduction="sum", sample_rate=0.5, seed=4)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
 
@@ -108,7 +108,7 @@ def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, r
     logits = rng.normal(size=(4, 60, 80, 3)).astype("float32")
     whole = MaskedCrossentropy(reduction=reduction)
     value, every = sampled_gradient(whole, labels, logits)
-    loss = MaskedCrossentropy(reduction=reduction, keep=0.25, seed=1)
+    loss = MaskedCrossentropy(reduction=reduction, sample_rate=0.25, seed=1)
     actual, some = sampled_gradient(loss, labels, logits)
     assert actual == value  # What fit and evaluate print is the loss of all pixels.
 
@@ -120,7 +120,7 @@ def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, r
 
     again = (sampled_gradient(loss, labels, logits)[1] != 0).any(axis=-1)
     assert (again != kept).any()  # Each batch is drawn anew,
-    twin = MaskedCrossentropy(reduction=reduction, keep=0.25, seed=1)
+    twin = MaskedCrossentropy(reduction=reduction, sample_rate=0.25, seed=1)
     np.testing.assert_array_equal(sampled_gradient(twin, labels, logits)[1], some)  # by the seed.
 
 
@@ -130,14 +130,14 @@ def test_patch_sampling_follows_the_seed_of_keras(rng):
     drawn = []
     for seed in (3, 3, 4):
         keras.utils.set_random_seed(seed)
-        drawn.append(sampled_gradient(MaskedCrossentropy(keep=0.5), labels, logits)[1])
+        drawn.append(sampled_gradient(MaskedCrossentropy(sample_rate=0.5), labels, logits)[1])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert (drawn[0] != drawn[2]).any()
 
 
 def test_patch_sampling_trains_in_a_graph_on_images_of_any_size(rng):
     model = keras.Sequential([keras.Input((None, None, 2)), keras.layers.Conv2D(3, 1)])
-    model.compile(keras.optimizers.SGD(0.5), loss=MaskedCrossentropy(keep=0.5))
+    model.compile(keras.optimizers.SGD(0.5), loss=MaskedCrossentropy(sample_rate=0.5))
     sizes = [(4, 6), (5, 3), (7, 8)]
     data = tf.data.Dataset.from_generator(
         lambda: ((np.ones((1, *s, 2), "float32"), np.ones((1, *s), "uint8")) for s in sizes),
@@ -155,8 +155,8 @@ def test_patch_sampling_trains_in_a_graph_on_images_of_any_size(rng):
     ("options", "message"),
     [
         ({"reduction": "average"}, "reduction='average': must be mean or sum"),
-        ({"keep": 0}, "keep=0: must be above 0 and at most 1"),
-        ({"keep": 1.5}, "keep=1.5"),
+        ({"sample_rate": 0}, "sample_rate=0: must be above 0 and at most 1"),
+        ({"sample_rate": 1.5}, "sample_rate=1.5"),
     ],
 )
 def test_options_out_of_range_are_named(options, message):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from fcn_keras.metrics import ConfusionMatrix, count_pixels, figures
+from fcn_keras.metrics import ConfusionMatrix, count_pixels, segmentation_metrics
 from fcn_keras.text import FIGURES
 
 
@@ -44,7 +44,7 @@ def test_matrix_and_figures_over_batches(seed, classes):
     expected = confusion_matrix(truth[valid], predicted[valid], labels=range(classes))
     np.testing.assert_array_equal(metric.confusion(), expected)
     for name, value in formulas(expected).items():
-        assert figures(expected)[name] == pytest.approx(value, rel=1e-12)
+        assert segmentation_metrics(expected)[name] == pytest.approx(value, rel=1e-12)
         assert float(metric.result()[name]) == pytest.approx(value, rel=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_batches_are_counted_in_compiled_graphs_too():
 def test_absent_classes_are_left_out():
     # Class 2 is nowhere; class 1 is predicted, but never true.
     confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 0]])
-    result = figures(confusion)
+    result = segmentation_metrics(confusion)
     np.testing.assert_allclose(result["iou"], [0.75, 0, np.nan])
     assert result["mean_iou"] == pytest.approx(0.375)
     assert result["mean_accuracy"] == pytest.approx(0.75)
@@ -82,7 +82,7 @@ def test_nothing_labelled_gives_no_figures():
     metric = ConfusionMatrix(3)
     metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
     assert metric.confusion().sum() == 0
-    assert all(np.isnan(figures(metric.confusion())[name]) for name in FIGURES)
+    assert all(np.isnan(segmentation_metrics(metric.confusion())[name]) for name in FIGURES)
 
 
 def test_pixels_of_zero_weight_are_left_out():

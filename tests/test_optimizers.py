@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
-from fcn_keras.optimizers import AdamW, CaffeSGD
+from fcn_keras.optimizers import CaffeSGD, FusedAdamW
 
 RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
 
@@ -80,7 +80,7 @@ def optimizer(iter_size=1):
         MOMENTUM,
         l2=DECAY,
         bias_rate=2.0,
-        accumulate=iter_size,
+        gradient_accumulation_steps=iter_size,
     )
 
 
@@ -127,7 +127,10 @@ def test_adamw_is_keras_own(batches, steps):
     theirs.compile(
         keras.optimizers.AdamW(schedule, weight_decay=0.1, **options), MaskedCrossentropy()
     )
-    ours.compile(AdamW(schedule, weight_decay=0.1, accumulate=steps), MaskedCrossentropy())
+    ours.compile(
+        FusedAdamW(schedule, weight_decay=0.1, gradient_accumulation_steps=steps),
+        MaskedCrossentropy(),
+    )
     again = keras.optimizers.deserialize(keras.optimizers.serialize(ours.optimizer))
     assert again.get_config() == ours.optimizer.get_config()
     for model in (theirs, ours):
@@ -141,9 +144,9 @@ def test_adamw_is_keras_own(batches, steps):
 def test_a_decay_that_float32_cannot_hold_changes_nothing(batches):
     nets = small_net(), small_net(), small_net()
     rules = (
-        AdamW(1e-4, weight_decay=1e-4),
-        AdamW(1e-4, weight_decay=0),
-        AdamW(1e-4, weight_decay=1),
+        FusedAdamW(1e-4, weight_decay=1e-4),
+        FusedAdamW(1e-4, weight_decay=0),
+        FusedAdamW(1e-4, weight_decay=1),
     )
     for model, rule in zip(nets, rules, strict=True):
         model.set_weights(nets[0].get_weights())
@@ -157,7 +160,7 @@ def test_a_decay_that_float32_cannot_hold_changes_nothing(batches):
 
 def test_adamw_has_no_amsgrad():
     with pytest.raises(ConfigError, match="Use keras.optimizers.AdamW"):
-        AdamW(amsgrad=True)
+        FusedAdamW(amsgrad=True)
 
 
 def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
@@ -190,8 +193,11 @@ def test_bfloat16_layers_keep_float32_weights_and_updates(batches):
         ({"weight_decay": 5e-4}, "Use l2"),
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
-        ({"accumulate": 0}, "accumulate=0: must be at least 1"),
-        ({"gradient_accumulation_steps": 2}, "Use accumulate"),
+        (
+            {"gradient_accumulation_steps": 0},
+            "gradient_accumulation_steps=0: must be a whole number",
+        ),
+        ({"gradient_accumulation_steps": 1.5}, "gradient_accumulation_steps=1.5: must be a whole"),
     ],
 )
 def test_what_is_not_caffes_rule_is_refused(options, message):

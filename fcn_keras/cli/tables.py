@@ -8,17 +8,16 @@ from fcn_keras.cli.terminal import console
 from fcn_keras.text import FIGURES, figure
 
 
-def show_report(report, title):
-    """The four figures and the IU of each class as tables."""
-    from fcn_keras.evaluation.evaluate import warnings_of
-
+def show_evaluation(evaluation, title):
+    """The four figures and the IU of each class as tables, and warnings."""
+    found = evaluation.to_dict()
     table = Table(title=title, title_justify="left")
     for name in FIGURES.values():
         table.add_column(name, justify="right")
-    table.add_row(*(figure(report[name]) for name in FIGURES))
+    table.add_row(*(figure(found[name]) for name in FIGURES))
     console.print(table)
     table = Table("class", "IU", "accuracy", "pixels")
-    for entry in report["per_class"]:
+    for entry in found["per_class"]:
         table.add_row(
             entry["name"],
             figure(entry["iou"]),
@@ -28,5 +27,5 @@ def show_report(report, title):
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
-    for line in warnings_of(report):
+    for line in evaluation.warnings():
         print(f"warning: {line}", file=sys.stderr)

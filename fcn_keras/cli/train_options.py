@@ -80,8 +80,8 @@ PANELS = {
     "The samples": "train_split val_split on_bad_file cache data_service batch_size crop scale "
     "mirror colour",
     "Learning": "epochs iterations optimizer learning_rate stage_rates schedule warmup_steps "
-    "weight_decay momentum bias_rate accumulate loss_reduction keep class_balance validate_every "
-    "precision devices seed",
+    "weight_decay momentum bias_rate accumulate loss_reduction sample_rate class_balance "
+    "validate_every precision devices seed",
 }
 
 METAVARS = {

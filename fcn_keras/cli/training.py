@@ -7,7 +7,7 @@ from functools import partial
 from fcn_keras.cli.checked import checked
 from fcn_keras.cli.machines import meet_others, served_dataset
 from fcn_keras.cli.run_reports import after_training
-from fcn_keras.cli.tables import show_report
+from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings
 from fcn_keras.runs import run_folder
 from fcn_keras.text import duration
@@ -31,6 +31,7 @@ def run_training(
     import_tensorflow()
     from fcn_keras.cli.progress import TrainingProgress
     from fcn_keras.distribution import workers
+    from fcn_keras.evaluation.results import Evaluation
     from fcn_keras.training.checkpoint import parse_every
     from fcn_keras.training.run import train
     from fcn_keras.training.stages import train_stages
@@ -53,7 +54,7 @@ def run_training(
             best = train(config, *arguments, **options)
     if not is_chief:
         return
-    show_report(best, f"validation, best epoch {best['epoch']}")
+    show_evaluation(Evaluation.from_dict(best), f"validation, best epoch {best['epoch']}")
     folders = [run_folder.stage_folder(out, net) for net in nets] if nets else [out]
     after_training(out, folders, val_split)
     took = duration(time.perf_counter() - started)

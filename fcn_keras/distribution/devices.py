@@ -2,7 +2,7 @@
 
 A batch is the global one: each of n devices takes an n-th of it, and the learning rate is that of
 the whole. Several devices then make the same steps as one but for rounding, apart from what is
-drawn at random in a step: dropout, and the pixels of `keep`.
+drawn at random in a step: dropout, and the pixels of `sample_rate`.
 """
 
 import contextlib

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from fcn_keras.errors import ModelError
 from fcn_keras.labels import VOID
-from fcn_keras.metrics import count_pixels, figures
+from fcn_keras.metrics import count_pixels, segmentation_metrics
 
 PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
 STEPS = (1.0, 0.5, 0.25)  # Of the search, in logits, one after the other.
@@ -84,7 +84,9 @@ def best_offsets(logits, labels):
 def _mean_iou(logits, labels):
     if not len(labels):
         return 0.0
-    return figures(count_pixels(labels, logits.argmax(axis=1), logits.shape[1]))["mean_iou"]
+    return segmentation_metrics(count_pixels(labels, logits.argmax(axis=1), logits.shape[1]))[
+        "mean_iou"
+    ]
 
 
 def _sample(model, dataset, ignore_class, rng, progress):

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_keras import outputs
-from fcn_keras.metrics import count_pixels, figures
+from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.prediction.pictures import palette_png
 from fcn_keras.prediction.predict_image import predict
 
@@ -50,7 +50,7 @@ def rank(model, dataset, names, palette, out, progress=None):
         image, truth = images[0].numpy(), masks[0].numpy()
         prediction = predict(model, image)
         confusion = count_pixels(truth, prediction, len(palette))
-        own = figures(confusion)
+        own = segmentation_metrics(confusion)
         rows.append(
             {
                 "image": name,

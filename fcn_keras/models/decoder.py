@@ -1,6 +1,6 @@
 """From feature maps to logits: scores, upsampling, fusion and cropping (section 4.2, Figure 3).
 
-A net looks at one image or several (`Stream`) and gives scores for one task or several (heads).
+A net looks at one image or several (`Modality`) and gives scores for one task or several (heads).
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from fcn_keras.models.backbones import BACKBONES, MEANS
 GEOMETRIES = ("same", "reference")
 
 
-class Stream(NamedTuple):
+class Modality(NamedTuple):
     """One image that a net looks at.
 
     Attributes:
@@ -57,7 +57,7 @@ class Decoder:
     ):
         """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
         _check(backbone, head_width, dropout, geometry, zoom)
-        inputs = {"image": Stream()} if inputs is None else _checked_streams(inputs)
+        inputs = {"image": Modality()} if inputs is None else _checked_streams(inputs)
         self.backbone, self.learn_upsampling = backbone, learn_upsampling
         self.is_reference = geometry == "reference"
         self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
@@ -197,11 +197,13 @@ def _checked_heads(heads):
 
 def _checked_streams(inputs):
     if not isinstance(inputs, dict) or not inputs:
-        raise ModelError(f"inputs={inputs!r}: must be a dict of name and Stream, with one or more.")
+        raise ModelError(
+            f"inputs={inputs!r}: must be a dict of name and Modality, with one or more."
+        )
     _check_names("inputs", inputs)
     for name, stream in inputs.items():
-        if not isinstance(stream, Stream):
-            raise ModelError(f"inputs[{name!r}]={stream!r}: must be a fcn_keras.Stream.")
+        if not isinstance(stream, Modality):
+            raise ModelError(f"inputs[{name!r}]={stream!r}: must be a fcn_keras.Modality.")
         if not isinstance(stream.channels, int) or stream.channels < 1:
             raise ModelError(f"inputs[{name!r}]: channels={stream.channels!r}: must be at least 1.")
     return inputs

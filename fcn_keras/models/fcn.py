@@ -45,7 +45,7 @@ def FCN32s(
         dropout: share of fc6's and fc7's outputs dropped in training, 0 <= dropout < 1.
         learn_upsampling: train the upsampling kernels too; they start bilinear either way.
         geometry: "same" or "reference".
-        inputs: a dict of name and `Stream`. None is one RGB image, `{"image": Stream()}`. With
+        inputs: a dict of name and `Modality`. None is one RGB image, `{"image": Modality()}`. With
             several, each has a backbone of its own, the scores are their mean (late fusion,
             section 5.2), and the model takes a dict of images of one size.
         zoom: the net looks at the image enlarged by this factor, and the logits are brought back

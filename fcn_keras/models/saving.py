@@ -28,6 +28,11 @@ class Loaded(NamedTuple):
         return self.model.output_shape[-1]
 
 
+def keras_model(model):
+    """The Keras model of what `load` gave; a Keras model as it is."""
+    return model.model if isinstance(model, Loaded) else model
+
+
 def load(path):
     """Loads a run's best model, or a model file.
 

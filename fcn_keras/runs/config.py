@@ -10,6 +10,14 @@ Geometry = Literal["same", "reference"]
 STAGES = get_args(Net)  # From coarse to fine: each starts from the one before.
 
 
+RENAMED = {"keep": "sample_rate"}  # Options of 0.1 by their names of today.
+
+
+def current_names(options):
+    """Options of a run of any version, by the names of `TrainConfig`'s fields."""
+    return {RENAMED.get(name, name): value for name, value in options.items()}
+
+
 def option(default, description, **rules):
     """A field of `TrainConfig`; the command line's help is its description."""
     return Field(default, description=description, **rules)
@@ -97,7 +105,7 @@ class TrainConfig(BaseModel):
     bias_rate: float = option(1.0, "Factor on the learning rate of biases, with sgd.", ge=0)
     accumulate: int = option(1, "Batches whose gradients make one update.", ge=1)
     loss_reduction: Literal["mean", "sum"] = option("mean", "Over the labelled pixels of a batch.")
-    keep: float = option(
+    sample_rate: float = option(
         1.0, "Patch sampling: share of the pixels that enter the gradient.", gt=0, le=1
     )
     class_balance: float = option(  # Exponent of `losses.balancing_weights`.
@@ -108,11 +116,16 @@ class TrainConfig(BaseModel):
         "auto",
         "auto: bfloat16 where GPU or processor compute in it; mixed_float16 is for GPUs.",
     )
-    # Without dropout and `keep`, whose draws differ, devices change a result by rounding only.
+    # Devices change a result by rounding only, but for the draws of dropout and `sample_rate`.
     devices: int | Literal["auto", "all"] = option(
         "auto", "GPUs that share each batch; auto: as many as can share it evenly."
     )
     seed: int = option(0, "Of all random numbers.", ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, options):
+        return current_names(options) if isinstance(options, dict) else options
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ import yaml
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs.config import TrainConfig
+from fcn_keras.runs.config import TrainConfig, current_names
 
 CHECKPOINTS = "checkpoints"
 WRITTEN = (
@@ -189,6 +189,7 @@ def check_options(out, before, now):
     Raises:
         ConfigError: some are others; all of these are named.
     """
+    before = current_names(before)
     changed = [
         f"{key} was {before.get(key)}, now {now[key]}" for key in now if before.get(key) != now[key]
     ]

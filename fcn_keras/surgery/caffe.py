@@ -13,7 +13,7 @@ import numpy as np
 
 from fcn_keras.errors import ModelError, WeightsError
 from fcn_keras.layers.upsampling import bilinear_filter
-from fcn_keras.models.decoder import Stream
+from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.surgery.caffemodel import read_caffemodel
 
@@ -77,7 +77,7 @@ def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", m
     """
     if model not in MODELS:
         raise ModelError(f"model={model!r}: unknown; choose one of {', '.join(MODELS)}.")
-    inputs = {"image": Stream.with_mean_of(mean)}
+    inputs = {"image": Modality.with_mean_of(mean)}
     blobs = read_caffemodel(path)
     options = _options(blobs, suffix)
     if "num_classes" not in options:

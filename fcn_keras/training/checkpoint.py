@@ -35,12 +35,12 @@ class Position(NamedTuple):
     step: int = 0
 
 
-class Checkpoint(keras.callbacks.Callback):
+class ResumableCheckpoint(keras.callbacks.Callback):
     """Saves a training so that it can be resumed exactly, and resumes it; for `model.fit`.
 
     Made before the data, since it knows where these go on:
 
-        checkpoint = fcn_keras.Checkpoint("runs/mine/checkpoints")
+        checkpoint = fcn_keras.ResumableCheckpoint("runs/mine/checkpoints")
         train = pipelines.train_dataset(split, ..., start=checkpoint.position)
         model.fit(train, steps_per_epoch=steps, epochs=30, shuffle=False, callbacks=[checkpoint],
                   initial_epoch=checkpoint.position.epoch)

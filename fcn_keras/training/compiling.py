@@ -7,9 +7,9 @@ from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
-from fcn_keras.models.decoder import Stream
+from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
-from fcn_keras.optimizers import AdamW, CaffeSGD, LossScaling
+from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.surgery.transfer import start_from
 
 
@@ -38,7 +38,7 @@ def build_model(config, num_classes):
         "dropout": config.dropout,
         "geometry": config.geometry,
         "zoom": config.zoom,
-        "inputs": {"image": Stream.with_mean_of(config.mean)} if config.mean else None,
+        "inputs": {"image": Modality.with_mean_of(config.mean)} if config.mean else None,
     }
     skips = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}[config.model]
     if skips:
@@ -69,7 +69,7 @@ def compile_model(model, config, steps_per_epoch, class_pixels=None):
     model.compile(
         LossScaling(optimizer) if config.precision == "mixed_float16" else optimizer,
         loss=MaskedCrossentropy(
-            class_weights=weights, reduction=config.loss_reduction, keep=config.keep
+            class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
         ),
         metrics=[ConfusionMatrix(num_classes)],
         jit_compile=False,  # On a GPU "auto" is XLA, which starts anew for each size of image.
@@ -90,13 +90,17 @@ def _schedule(config, steps):
 
 def _optimizer(config, rate):
     if config.optimizer == "adamw":
-        return AdamW(rate, weight_decay=config.weight_decay, accumulate=config.accumulate)
+        return FusedAdamW(
+            rate,
+            weight_decay=config.weight_decay,
+            gradient_accumulation_steps=config.accumulate,
+        )
     return CaffeSGD(
         rate,
         config.momentum,
         l2=config.weight_decay,
         bias_rate=config.bias_rate,
-        accumulate=config.accumulate,
+        gradient_accumulation_steps=config.accumulate,
     )
 
 

@@ -7,7 +7,7 @@ from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
-from fcn_keras.training.checkpoint import KEPT, Checkpoint, Position
+from fcn_keras.training.checkpoint import KEPT, Position, ResumableCheckpoint
 from fcn_keras.training.compiling import compiled, resolve_precision
 from fcn_keras.training.environment import note_start
 from fcn_keras.training.run_log import RunLog
@@ -87,7 +87,7 @@ def train(
         run_folder.check_new(out)
     out.mkdir(parents=True, exist_ok=True)
     with outputs.locked(out) if is_chief else contextlib.nullcontext():
-        checkpoint = Checkpoint(
+        checkpoint = ResumableCheckpoint(
             out / run_folder.CHECKPOINTS,
             every=checkpoint_every,
             batch_ids=batch_ids,

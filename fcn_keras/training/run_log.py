@@ -21,7 +21,8 @@ from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
-from fcn_keras.evaluation.evaluate import confusion_picture, report
+from fcn_keras.evaluation.confusion_picture import confusion_picture
+from fcn_keras.evaluation.results import Evaluation
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models.saving import save_model
 from fcn_keras.prediction.pictures import side_by_side
@@ -157,7 +158,7 @@ class RunLog(keras.callbacks.Callback):
             return
         # The metric still holds the validation pixels; it is reset when the next epoch begins.
         # Of several workers each holds a part of them, which all add up here.
-        current = report(self._metric().confusion(), self.class_names)
+        current = Evaluation(self._metric().confusion(), tuple(self.class_names)).to_dict()
         best = self.best_report
         is_best = best is None or (current["mean_iou"] or 0) > best["mean_iou"]
         if is_best:

@@ -128,7 +128,7 @@ def with_depth(split):
 
     Returns:
         A `Split` for `pipelines.joint_dataset`; its images are float32 `[h, w, 4]`. The stream
-        that takes them is `fcn_keras.Stream(4, mean=fcn_keras.MEANS["nyudv2"])`.
+        that takes them is `fcn_keras.Modality(4, mean=fcn_keras.MEANS["nyudv2"])`.
     """
     return replace(split, read_image=_read_colours_and_depth)
 

@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 import fcn_keras
 import pipelines
-from fcn_keras import FCN32s, Stream
+from fcn_keras import FCN32s, Modality
 from pipelines import DataError, joint_dataset
 from pipelines.datasets import nyudv2
 
@@ -115,7 +115,7 @@ def test_late_fusion_gets_both_images_and_one_mask(nyud):
         np.testing.assert_array_equal(images["color"][0], files["images"])
         np.testing.assert_array_equal(images["hha"][0], files["hha"])
         np.testing.assert_array_equal(masks[0], from_1(files["mask"].astype(int)))
-    model = FCN32s(40, inputs={"color": Stream(), "hha": Stream()}, **TINY)
+    model = FCN32s(40, inputs={"color": Modality(), "hha": Modality()}, **TINY)
     assert np.isfinite(fit(model, data)).all()
 
 
@@ -125,7 +125,7 @@ def test_early_fusion_gets_depth_as_the_fourth_channel(nyud):
     data = joint_dataset(split, split)
     assert data.element_spec[0] == tf.TensorSpec((1, None, None, 4), tf.float32)
     # What conv1_1 convolves: BGR minus the mean, and the log of the file's depth minus its mean.
-    stream = Stream(4, mean=fcn_keras.MEANS["nyudv2"])
+    stream = Modality(4, mean=fcn_keras.MEANS["nyudv2"])
     vgg16 = FCN32s(40, weights=None, head_width=2, inputs={"rgbd": stream})
     prepare = vgg16.get_layer("preprocessing")
     for (image, masks), files in zip(data, content, strict=True):
@@ -135,7 +135,7 @@ def test_early_fusion_gets_depth_as_the_fourth_channel(nyud):
         np.testing.assert_allclose(seen[3:, :, 3], np.log(depth[3:]) - 7.844, atol=1e-5)
         assert (seen[:3, :, 3] == 0).all()  # Not measured.
         np.testing.assert_array_equal(masks[0], from_1(files["mask"].astype(int)))
-    model = FCN32s(40, inputs={"rgbd": Stream(4)}, **TINY)
+    model = FCN32s(40, inputs={"rgbd": Modality(4)}, **TINY)
     assert np.isfinite(fit(model, data)).all()
 
 

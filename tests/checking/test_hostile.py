@@ -23,7 +23,7 @@ from png import chunk, png
 import pipelines
 from fcn_keras import MaskedCrossentropy
 from fcn_keras.errors import ConfigError
-from fcn_keras.metrics import ConfusionMatrix, figures
+from fcn_keras.metrics import ConfusionMatrix, segmentation_metrics
 from fcn_keras.runs.resolve import resolve
 from pipelines import DataError, Example, Split, read_example, read_image, read_mask
 from pipelines.checking.examine import examine
@@ -545,7 +545,7 @@ def test_row_33_an_absent_class_is_told_and_left_out_of_the_mean(two_folders, id
         path.write_bytes(encoded(ids % 2, "PNG"))
     (warning,) = examine(of_folders(two_folders)).of_the_split()[1]
     assert "no mask has car" in str(warning) and "IU n/a, left out of the mean" in str(warning)
-    result = figures(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+    result = segmentation_metrics(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
     assert np.isnan(result["iou"][2]) and result["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 

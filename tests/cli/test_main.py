@@ -236,7 +236,7 @@ def test_classes_of_other_names_are_pointed_out(fcn_keras_cli, two_folders):
 
 
 def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two_folders):
-    streams = {"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()}
+    streams = {"color": fcn_keras.Modality(), "hha": fcn_keras.Modality()}
     late = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4, inputs=streams)
     late.save(two_folders / "late.keras")
     status, _, err = fcn_keras_cli(
@@ -353,7 +353,7 @@ def test_the_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--optimizer", "adam"), "adam"),
         (("--skip-scales", "1"), "--skip-scales: must be two numbers, such as 0.01,0.0001"),
         (("--stage-rates", "1,b"), "--stage-rates: must be two numbers"),
-        (("--keep", "0"), "keep=0"),
+        (("--sample-rate", "0"), "sample_rate=0"),
         (("--epochs", "1", "--iterations", "1"), "both say when to stop"),
         (("--epoch", "3"), "--epoch"),
     ],

@@ -7,7 +7,7 @@ from nets import randomise_scores
 import fcn_keras
 from fcn_keras.errors import ModelError
 from fcn_keras.evaluation.calibration import STEPS, best_offsets, calibrate
-from fcn_keras.metrics import figures
+from fcn_keras.metrics import segmentation_metrics
 
 TINY = {"backbone": "tiny", "weights": None}
 
@@ -19,7 +19,7 @@ def confusion(logits, labels):
 
 
 def mean_iou(logits, labels):
-    return figures(confusion(logits, labels))["mean_iou"]
+    return segmentation_metrics(confusion(logits, labels))["mean_iou"]
 
 
 def test_a_class_that_is_never_the_most_likely_is_found(rng):
@@ -62,14 +62,14 @@ def test_the_logits_move_by_the_constants_and_the_figures_are_those_promised(rng
     keras.utils.set_random_seed(0)
     model = randomise_scores(build(3, zoom=zoom, **TINY))
     images = data(rng, [(40, 56), (64, 48)])
-    before, weights = fcn_keras.evaluate(model, images, 3), model.get_weights()
+    before, weights = fcn_keras.evaluate(model, images), model.get_weights()
     logits = [model(image, training=False).numpy() for image, _ in images]
     found = calibrate(model, images)
     for (image, _), old in zip(images, logits, strict=True):
         np.testing.assert_allclose(model(image, training=False), old + found.offsets, atol=1e-4)
     # Fewer pixels than are drawn: the figures are those of all.
-    assert found.before == pytest.approx(figures(before)["mean_iou"], abs=1e-6)
-    after = figures(fcn_keras.evaluate(model, images, 3))["mean_iou"]
+    assert found.before == pytest.approx(before.mean_iou, abs=1e-6)
+    after = fcn_keras.evaluate(model, images).mean_iou
     assert found.after == pytest.approx(after, abs=2e-3)
     assert found.after > found.before and found.offsets.any()
     changed = [(old != new).any() for old, new in zip(weights, model.get_weights(), strict=True)]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fcn_keras.evaluation.evaluate import confusion_picture
+from fcn_keras.evaluation.confusion_picture import confusion_picture
 
 
 def colours(picture):

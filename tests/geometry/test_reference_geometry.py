@@ -8,7 +8,7 @@ import fcn_keras
 from fcn_keras.errors import ModelError
 
 MEAN = np.array(fcn_keras.MEANS["voc"])
-VOC = {"image": fcn_keras.Stream(mean=fcn_keras.MEANS["voc"])}
+VOC = {"image": fcn_keras.Modality(mean=fcn_keras.MEANS["voc"])}
 
 
 class Reference(Caffe):

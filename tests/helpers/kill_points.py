@@ -16,7 +16,7 @@ from unittest import mock
 MOMENTS = {
     "a checkpoint is half saved": ("os.fsync", 19),  # Two calls for each: the tenth checkpoint's.
     "a checkpoint has no name yet": ("os.replace", "step-0000000012.ckpt"),
-    "a validation runs": ("fcn_keras.training.checkpoint.Checkpoint.on_test_batch_end", 5),
+    "a validation runs": ("fcn_keras.training.checkpoint.ResumableCheckpoint.on_test_batch_end", 5),
     "the best model has no name yet": ("os.replace", "model.keras"),
     "the run is not marked as finished": ("os.replace", "finished.json"),
 }

@@ -21,7 +21,7 @@ from fcn_keras.distribution.devices import count, strategy_for
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
 from fcn_keras.metrics import ConfusionMatrix
-from fcn_keras.optimizers import AdamW, CaffeSGD, LossScaling
+from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import run as training
 
@@ -127,7 +127,7 @@ def test_sample_weights_count_in_the_whole_batch():
 
 
 def test_replicas_draw_pixels_of_their_own_by_the_seed():
-    loss = MaskedCrossentropy(keep=0.5, seed=3)
+    loss = MaskedCrossentropy(sample_rate=0.5, seed=3)
     logits, labels = tf.zeros((2, 30, 40, 3)), tf.zeros((2, 30, 40), tf.uint8)
 
     @tf.function
@@ -146,7 +146,7 @@ def test_replicas_draw_pixels_of_their_own_by_the_seed():
     )
     for a, b in [(first[0], first[1]), (first[0], second[0])]:
         assert 0.4 < (a != b).mean() < 0.6
-    options = functools.partial(MaskedCrossentropy, keep=0.5, seed=3)
+    options = functools.partial(MaskedCrossentropy, sample_rate=0.5, seed=3)
     one, again = (trained(COUNT, options)[0].get_weights() for _ in range(2))
     for a, b in zip(one, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -166,10 +166,10 @@ def test_a_confusion_matrix_is_restored_and_emptied_exactly():
     assert not metric.confusion().any()
 
 
-@pytest.mark.parametrize("build", [AdamW, CaffeSGD])
+@pytest.mark.parametrize("build", [FusedAdamW, CaffeSGD])
 def test_gradients_of_several_steps_make_one_update_as_on_one_device(build):
-    options = {AdamW: {"weight_decay": 0.1}, CaffeSGD: {"l2": 0.1, "bias_rate": 2.0}}[build]
-    optimizer = functools.partial(build, 0.02, accumulate=3, **options)
+    options = {FusedAdamW: {"weight_decay": 0.1}, CaffeSGD: {"l2": 0.1, "bias_rate": 2.0}}[build]
+    optimizer = functools.partial(build, 0.02, gradient_accumulation_steps=3, **options)
     one, many = (trained(devices, optimizer=optimizer) for devices in (1, COUNT))
     assert_same_training(one, many, tolerance=5e-6)
     assert int(many[0].optimizer.iterations) == STEPS // 3
@@ -240,7 +240,7 @@ def test_a_run_is_that_of_one_device(tmp_path):
         np.testing.assert_allclose(y, x, rtol=1e-4, atol=5e-5, err_msg=x.path)
 
     best = json.loads((many / "metrics.json").read_text())
-    alone = fcn_keras.evaluate(b, dataset(shown(), tf.uint8), CLASSES)
+    alone = fcn_keras.evaluate(b, dataset(shown(), tf.uint8)).confusion
     np.testing.assert_array_equal(best["confusion"], alone)
     losses = [MaskedCrossentropy()(masks, b(images)) for images, masks in shown()]
     written = float(history(many)[best["epoch"] - 1]["val_loss"])

@@ -34,7 +34,7 @@ def test_it_goes_with_the_references_geometry_and_with_several_streams(rng):
     image = rng.integers(0, 256, (1, 40, 52, 3), "uint8")
     alexnet = {"backbone": "alexnet", "weights": None, "head_width": 8, "geometry": "reference"}
     assert fcn_keras.FCN32s(3, zoom=1.5, **alexnet)(image).shape == (1, 40, 52, 3)
-    streams = {"left": fcn_keras.Stream(), "right": fcn_keras.Stream()}
+    streams = {"left": fcn_keras.Modality(), "right": fcn_keras.Modality()}
     late = fcn_keras.FCN8s(3, zoom=1.5, inputs=streams, **TINY)
     assert late({"left": image, "right": image}).shape == (1, 40, 52, 3)
 

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 import fcn_keras
-from fcn_keras import FCN8s, FCN16s, FCN32s, Stream
+from fcn_keras import FCN8s, FCN16s, FCN32s, Modality
 from fcn_keras.errors import ModelError
 
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8}
-RGB_AND_HHA = {"color": Stream(), "hha": Stream()}
+RGB_AND_HHA = {"color": Modality(), "hha": Modality()}
 
 
 def randomise(model):
@@ -62,7 +62,7 @@ def test_filters_of_further_channels_start_as_the_mean_of_the_colours(tmp_path, 
             3,
             weights=tmp_path / "vgg16.weights.h5",
             head_width=4,
-            inputs={"image": Stream(channels)},
+            inputs={"image": Modality(channels)},
         )
         widened = model.get_layer("block1_conv1").get_weights()[0]
         np.testing.assert_array_equal(widened[:, :, :kept], kernel[:, :, :kept])
@@ -73,7 +73,9 @@ def test_filters_of_further_channels_start_as_the_mean_of_the_colours(tmp_path, 
 def test_a_stream_owns_its_scaling(rng):
     image = rng.uniform(0, 255, (1, 3, 4, 5)).astype("float32")
     mean = fcn_keras.MEANS["nyudv2_hha"]
-    model = FCN32s(2, weights=None, head_width=2, inputs={"hha": Stream(5, mean=mean, swap=False)})
+    model = FCN32s(
+        2, weights=None, head_width=2, inputs={"hha": Modality(5, mean=mean, swap=False)}
+    )
     scaled = np.asarray(model.get_layer("preprocessing")(image))
     np.testing.assert_allclose(scaled[..., :3], image[..., :3] - np.array(mean), rtol=1e-5)
     np.testing.assert_array_equal(scaled[..., 3:], image[..., 3:])
@@ -119,10 +121,10 @@ def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng
         ({"heads": {"the sky": 3}}, "the name 'the sky' must be letters"),
         ({"heads": {"sky": 3}, "num_classes": 3}, "num_classes and heads: give one"),
         ({}, "num_classes=None: must be an integer"),
-        ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Stream"),
+        ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Modality"),
         ({"num_classes": 3, "inputs": {}}, "inputs={}: must be a dict"),
-        ({"num_classes": 3, "inputs": {"rgb": Stream(0)}}, "channels=0: must be at least 1"),
-        ({"num_classes": 3, "inputs": {"rgb": Stream(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
+        ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be at least 1"),
+        ({"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

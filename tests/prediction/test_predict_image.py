@@ -120,7 +120,7 @@ def test_wrong_arrays_are_named():
         2,
         backbone="tiny",
         weights=None,
-        inputs={"color": fcn_keras.Stream(), "hha": fcn_keras.Stream()},
+        inputs={"color": fcn_keras.Modality(), "hha": fcn_keras.Modality()},
     )
     with pytest.raises(ConfigError, match="takes a dict of the images color, hha"):
         fcn_keras.predict(late, np.zeros((5, 7, 3)))

@@ -85,5 +85,5 @@ def test_evaluate_counts_what_predict_gives(rng):
     for tta in (False, True):
         mask = predict(model, image[0], tta=tta)
         counts = np.bincount(3 * truth.ravel().astype(int) + mask.ravel(), minlength=9)
-        found = evaluate(model, data, 3, tta=tta)
+        found = evaluate(model, data, tta=tta).confusion
         np.testing.assert_array_equal(found, counts.reshape(3, 3))

@@ -165,7 +165,7 @@ def test_images_are_ranked_by_their_own_mean_iu(finished, data):
         prediction = fcn_keras.predict(model, image)
         valid = truth != 255
         pairs = 4 * truth[valid].astype(int) + prediction[valid]
-        own = fcn_keras.figures(np.bincount(pairs, minlength=16).reshape(4, 4))
+        own = fcn_keras.segmentation_metrics(np.bincount(pairs, minlength=16).reshape(4, 4))
         assert int(row["labelled_pixels"]) == valid.sum()
         if not valid.any():
             assert row["mean_iou"] == row["picture"] == ""

@@ -27,7 +27,7 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
         ({"zoom": 0.01}, "zoom=0.01: Input should be greater than or equal to 0.1."),
-        ({"keep": 0.0}, "keep=0.0: Input should be greater than 0."),
+        ({"sample_rate": 0.0}, "sample_rate=0.0: Input should be greater than 0."),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
         ({"momentum": 0.9}, "momentum=0.9: the optimizer is adamw, which has none."),
         ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer is adamw"),
@@ -55,7 +55,7 @@ def test_the_papers_recipes_are_those_of_the_paper():
         assert (config.optimizer, config.weight_decay, config.bias_rate) == ("sgd", 5e-4, 2.0)
         assert (config.schedule, config.warmup_steps) == ("constant", 0)
         assert (config.crop, config.batch_size, config.scale) == (None, 1, (1.0, 1.0))
-        assert (config.mirror, config.colour, config.keep) == (False, 0, 1)
+        assert (config.mirror, config.colour, config.sample_rate) == (False, 0, 1)
         assert (config.precision, config.head_width, config.dropout) == ("float32", 4096, 0.5)
 
     accumulated, heavy = paper("accumulated"), paper("heavy")

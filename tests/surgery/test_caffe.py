@@ -294,7 +294,7 @@ def test_a_converted_file_predicts(fcn_keras_cli, blobs, caffe_file, tmp_path, r
         "predict", out, tmp_path / "image.png", "--out", tmp_path / "masks"
     )
     assert status == 0, err
-    voc = fcn_keras.Stream(mean=fcn_keras.MEANS["voc"])
+    voc = fcn_keras.Modality(mean=fcn_keras.MEANS["voc"])
     model = build(geometry="reference", inputs={"image": voc})
     load_weights(model, blobs)
     logits = np.asarray(model(image[None])[0])

@@ -109,7 +109,7 @@ def user_model(keep=1.0):
         keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(1e-2, STEPS * EPOCHS), use_ema=True
         ),
-        loss=fcn_keras.MaskedCrossentropy(keep=keep),
+        loss=fcn_keras.MaskedCrossentropy(sample_rate=keep),
         metrics=[fcn_keras.ConfusionMatrix(3)],
     )
     return model
@@ -129,7 +129,7 @@ def user_data(start):
 
 def user_script(folder, *callbacks, keep=1.0, every=1):
     model = user_model(keep)
-    checkpoint = fcn_keras.Checkpoint(folder, every=every)
+    checkpoint = fcn_keras.ResumableCheckpoint(folder, every=every)
     logs = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, log: logs.append(dict(log)))
     model.fit(
@@ -185,7 +185,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, capfd, signal_stack, num
         "stopping: finishing the step and saving ...",
         "stopped after step 4 of epoch 1, and saved. To go on: run the same script again",
     ]
-    assert fcn_keras.Checkpoint(tmp_path).position == (0, 4)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 4)
 
 
 def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capfd):
@@ -193,12 +193,12 @@ def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capf
         user_script(tmp_path, Lightning(4))
     newest, older = checkpoint_file.in_order(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-100])
-    assert fcn_keras.Checkpoint(tmp_path).position == (0, 3)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 3)
     err = capfd.readouterr().err
     assert err.startswith(f"warning: {newest}: damaged or incomplete")
     older.write_bytes(b"")
     with pytest.raises(ModelError, match="There is no older one. Remove"):
-        fcn_keras.Checkpoint(tmp_path)
+        fcn_keras.ResumableCheckpoint(tmp_path)
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
@@ -218,7 +218,7 @@ def test_a_full_disk_warns_and_training_goes_on(small_disk, capfd):
     err = capfd.readouterr().err
     assert "no checkpoint could be saved (No space left on device)" in err
     assert checkpoint_file.in_order(small_disk) == kept
-    assert fcn_keras.Checkpoint(small_disk).position == (0, 2)
+    assert fcn_keras.ResumableCheckpoint(small_disk).position == (0, 2)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -227,7 +227,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     with pytest.raises(ConfigError, match="of another model or optimizer"):
-        model.fit(np.ones((4, 3)), np.ones((4, 2)), callbacks=[fcn_keras.Checkpoint(tmp_path)])
+        model.fit(
+            np.ones((4, 3)), np.ones((4, 2)), callbacks=[fcn_keras.ResumableCheckpoint(tmp_path)]
+        )
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
@@ -239,4 +241,4 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
 
     with pytest.raises(ConfigError, match="infinite or no numbers after step 3 of epoch 1"):
         user_script(tmp_path, Spoil())
-    assert fcn_keras.Checkpoint(tmp_path).position == (0, 2)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 2)

@@ -8,7 +8,7 @@ import typer
 from fcn_keras import outputs
 from fcn_keras.cli.checked import examples_for
 from fcn_keras.cli.options import Data, DataDir, RunOrModel, Tta
-from fcn_keras.cli.tables import show_report
+from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import import_tensorflow, progress_bar
 
 
@@ -43,10 +43,9 @@ def measure(model, data, data_dir=None, split="val", json=None, batch_size=1, tt
     examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples, batch_size=batch_size)
     with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
-        confusion = evaluation.evaluate(
-            opened.model, batches, examples.num_classes, advance, tta=tta
+        found = evaluation.evaluate(
+            opened, batches, class_names=examples.class_names, tta=tta, progress=advance
         )
-    result = evaluation.report(confusion, examples.class_names)
-    show_report(result, examples.name)
+    show_evaluation(found, examples.name)
     if json is not None:
-        outputs.write_json(json, result)
+        outputs.write_json(json, found.to_dict())

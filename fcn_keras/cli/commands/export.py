@@ -152,19 +152,16 @@ def _training_images(data, data_dir):
 def _show_loss(model, path, examples, is_saved_model):
     """Prints the mean IU of the Keras model and of what was written."""
     import pipelines
-    from fcn_keras.evaluation import evaluate
-    from fcn_keras.evaluation import evaluate as evaluation
-    from fcn_keras.metrics import figures
+    from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
     from fcn_keras.prediction.engines import open_engine
 
     batches = pipelines.eval_dataset(examples)
-    steps, classes = int(batches.cardinality()), examples.num_classes
+    steps, names = int(batches.cardinality()), examples.class_names
     with progress_bar("measuring the model", steps) as advance:
-        before = evaluation.evaluate(model, batches, classes, advance)
+        before = evaluate(model, batches, progress=advance).mean_iou
     written = _saved_model(path) if is_saved_model else nullcontext(open_engine(path))
     with written as run, progress_bar("measuring what was written", steps) as advance:
-        after = evaluate.evaluate_engine(run, batches, classes, advance)
-    before, after = (float(figures(confusion)["mean_iou"]) for confusion in (before, after))
+        after = evaluate_engine(run, batches, names, advance).mean_iou
     table = Table(title=f"mean IU on {examples.name}", title_justify="left")
     for name in ("the model", "what was written", "difference"):
         table.add_column(name, justify="right")

@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, jaccard_score
+
+from fcn_keras import Evaluation
+
+CONFUSION = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 6]])
+NAMES = ("sky", "road", "car")
+
+
+def as_labels(confusion):
+    """The labels of each pixel, for a library that wants them one by one."""
+    cells = np.repeat(np.arange(confusion.size), confusion.ravel())
+    return np.divmod(cells, len(confusion))
+
+
+def test_the_figures_are_those_of_scikit_learn():
+    found, (truth, predicted) = Evaluation(CONFUSION, NAMES), as_labels(CONFUSION)
+    assert found.pixel_accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert found.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert found.mean_iou == pytest.approx(jaccard_score(truth, predicted, average="macro"))
+    weighted = jaccard_score(truth, predicted, average="weighted")
+    assert found.frequency_weighted_iou == pytest.approx(weighted)
+    ious = jaccard_score(truth, predicted, average=None)
+    assert [one.iou for one in found.per_class] == pytest.approx(ious)
+
+
+def test_each_class_has_its_name_and_pixels():
+    road = Evaluation(CONFUSION, NAMES).per_class[1]
+    assert (road.name, road.pixels, road.accuracy, road.iou) == ("road", 4, 0.75, 0.5)
+
+
+def test_it_prints_as_a_table():
+    lines = str(Evaluation(CONFUSION, NAMES)).splitlines()
+    assert lines[2] == "mean IU                0.742"  # (8/11 + 3/6 + 6/6) / 3
+    assert lines[-2].split() == ["road", "0.500", "0.750", "4"]
+
+
+def test_it_goes_through_json():
+    found = Evaluation(CONFUSION, NAMES)
+    again = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again.mean_iou == found.mean_iou and again.class_names == NAMES
+    assert (again.confusion == CONFUSION).all()
+
+
+def test_what_has_no_figure_is_nan_and_none_in_json():
+    empty = Evaluation(np.zeros((2, 2), "int64"), ("a", "b"))
+    assert np.isnan(empty.mean_iou) and np.isnan(empty.per_class[0].iou)
+    assert empty.to_dict()["mean_iou"] is None and "n/a" in str(empty)
+    assert "no labelled pixel" in empty.warnings()[0]
+
+
+@pytest.mark.parametrize(
+    ("confusion", "warning"),
+    [
+        ([[5, 1], [0, 0]], "not in these masks: b."),
+        ([[5, 0], [3, 0]], "every pixel is predicted as 'a'"),
+    ],
+)
+def test_what_is_suspicious_is_said(confusion, warning):
+    (found,) = Evaluation(np.array(confusion), ("a", "b")).warnings()
+    assert found.startswith(warning)
