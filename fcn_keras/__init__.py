@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from fcn_keras.models.classifiers.googlenet import GoogLeNet
     from fcn_keras.models.decoder import Modality
     from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
-    from fcn_keras.models.saving import load
-    from fcn_keras.optimizers import CaffeSGD, FusedAdamW
+        from fcn_keras.optimizers import CaffeSGD, FusedAdamW
     from fcn_keras.prediction.pictures import overlay
     from fcn_keras.prediction.predict_image import predict
+    from fcn_keras.prediction.segmenter import Segmenter, load
     from fcn_keras.runs.config import TrainConfig
     from fcn_keras.runs.recipes import RECIPES
     from fcn_keras.serving.export import export
@@ -54,12 +54,13 @@ _HOMES = {
     "MaskedCrossentropy": "losses",
     "RECIPES": "runs.recipes",
     "Modality": "models.decoder",
+    "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
     "export": "serving.export",
     "segmentation_metrics": "metrics",
-    "load": "models.saving",
+    "load": "prediction.segmenter",
     "overlay": "prediction.pictures",
     "predict": "prediction.predict_image",
     "receptive_field": "geometry.receptive_field",
@@ -86,6 +87,7 @@ __all__ = [
     "MaskedCrossentropy",
     "Modality",
     "ResumableCheckpoint",
+    "Segmenter",
     "TrainConfig",
     "__version__",
     "convolutionalize",

@@ -39,7 +39,7 @@ def agreement(one, other):
 
 def test_a_model_predicts_what_its_pictures_show(run):
     opened = fcn_keras.load(run)
-    assert opened.class_names[:2] == ("background", "disc")
+    assert opened.classes[:2] == ("background", "disc")
     pictures = list(shown(run))
     assert len(pictures) == 8
     for image, prediction in pictures:

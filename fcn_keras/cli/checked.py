@@ -16,9 +16,9 @@ def examples_for(opened, model, data, split, data_dir):
             f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
             f"{examples.num_classes}. Choose the data set it was trained on."
         )
-    if opened.class_names not in (None, examples.class_names):
+    if opened.classes not in (None, examples.class_names):
         print(
-            f"warning: the model's classes are {', '.join(opened.class_names)}, the data set's "
+            f"warning: the model's classes are {', '.join(opened.classes)}, the data set's "
             f"{', '.join(examples.class_names)}: they are compared by their order.",
             file=sys.stderr,
         )

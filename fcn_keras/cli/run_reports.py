@@ -42,7 +42,7 @@ def measure(folder, split):
     from fcn_keras.evaluation import ranking
     from fcn_keras.models import saving
 
-    opened = saving.load(folder)
+    opened = saving.load_single(folder)
     if split.num_classes != opened.num_classes:
         raise ConfigError(
             f"{folder}: the model has {opened.num_classes} classes, {split.name} has "

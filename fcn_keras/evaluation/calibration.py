@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from fcn_keras.errors import ModelError
 from fcn_keras.labels import VOID
+from fcn_keras.models.saving import keras_model
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 
 PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
@@ -47,6 +48,7 @@ def calibrate(model, dataset, *, ignore_class=VOID, seed=0, progress=None):
     Raises:
         ModelError: a constant in the score layer is none in the logits, or there is no such layer.
     """
+    model = keras_model(model)
     layer = _finest(model)
     _check_constant(model, layer)
     logits, labels = _sample(model, dataset, ignore_class, np.random.default_rng(seed), progress)

@@ -44,7 +44,7 @@ def evaluate(
         class_names = class_names or data.class_names
         data = eval_dataset(data, batch_size=batch_size)
     if isinstance(model, Loaded):
-        class_names = class_names or model.class_names
+        class_names = class_names or model.classes
     net = keras_model(model)
     num_classes = net.output_shape[-1]
     metric = ConfusionMatrix(num_classes)

@@ -3,7 +3,7 @@
 import os
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -15,33 +15,63 @@ from fcn_keras.outputs import replacing
 from fcn_keras.text import first_line
 
 
-class Loaded(NamedTuple):
-    """A model, and what its classes are called; names and palette are None if unknown."""
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A trained model, and what its classes are called.
+
+    Attributes:
+        model: the Keras model.
+        classes: a name for each class, or None if unknown.
+        palette: uint8 `[classes, 3]`, an RGB colour for each class, or None if unknown.
+    """
 
     model: keras.Model
-    class_names: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
     palette: np.ndarray | None
 
     @property
-    def num_classes(self):
-        """Channels of the logits."""
-        return self.model.output_shape[-1]
+    def num_classes(self) -> int | dict[str, int]:
+        """Channels of the logits; of a net with several heads a dict by their names."""
+        shape = self.model.output_shape
+        if isinstance(shape, dict):
+            return {head: one[-1] for head, one in shape.items()}
+        return shape[-1]
 
 
-def keras_model(model):
+def keras_model(model: keras.Model | Loaded) -> keras.Model:
     """The Keras model of what `load` gave; a Keras model as it is."""
     return model.model if isinstance(model, Loaded) else model
 
 
-def load(path):
-    """Loads a run's best model, or a model file.
+def load_single(path: str | Path) -> Loaded:
+    """As `load`, for what has no meaning with several images or heads.
+
+    Raises:
+        ModelError: the model has several, or as in `load`.
+    """
+    opened = load(path)
+    for several, tensors in (
+        ("images", opened.model.input),
+        ("maps of logits", opened.model.output),
+    ):
+        if isinstance(tensors, dict | list):
+            names = ", ".join(map(str, tensors))
+            raise ModelError(
+                f"{path}: the model has {len(tensors)} {several} ({names}); this command knows one. "
+                "In a script use fcn_keras.load, fcn_keras.predict and fcn_keras.evaluate."
+            )
+    return opened
+
+
+def load(path: str | Path) -> Loaded:
+    """Loads a run's best model, or a model file; also one of several images or heads.
 
     Args:
         path: a run's folder, or a .keras file; class names and palette come from the
             `config.yaml` beside the model.
 
     Returns:
-        A `Loaded`: model, class_names, palette (uint8 `[classes, 3]`).
+        A `Loaded`: model, classes, palette.
 
     Raises:
         ModelError: there is no such model, it is corrupt, it is refused, or it is no segmenter.
@@ -71,19 +101,15 @@ def load(path):
         raise ModelError(f"{file}: cannot be loaded ({line}).") from None
     if not hasattr(model, "output"):
         raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")
-    for several, tensors in (("images", model.input), ("maps of logits", model.output)):
-        if isinstance(tensors, dict | list):
-            names = ", ".join(map(str, tensors))
+    shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(model.output)]
+    for shape in shapes:
+        if len(shape) != 4 or not shape[-1]:
             raise ModelError(
-                f"{file}: the model has {len(tensors)} {several} ({names}); the commands know one. "
-                "In a script use keras.models.load_model, fcn_keras.predict and fcn_keras.export."
+                f"{file}: its output is {shape}, not logits [b, h, w, classes]: not a segmenter."
             )
-    shape = model.output_shape
-    if not (isinstance(shape, tuple) and len(shape) == 4 and shape[-1]):
-        raise ModelError(
-            f"{file}: its output is {shape}, not logits [b, h, w, classes]: not a segmenter."
-        )
-    return Loaded(model, *_classes(file.with_name("config.yaml"), shape[-1]))
+    if len(shapes) > 1:
+        return Loaded(model, None, None)
+    return Loaded(model, *_classes(file.with_name("config.yaml"), shapes[0][-1]))
 
 
 def save_model(model, path):

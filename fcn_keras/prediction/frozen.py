@@ -54,8 +54,8 @@ def check_functional(model):
     """Raises a `ModelError` unless it is a functional `keras.Model`."""
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
         raise ModelError(
-            f"model: must be a functional keras.Model, found {type(model).__name__}. Of what "
-            "fcn_keras.load gives take .model."
+            f"model: must be a functional keras.Model, or what fcn_keras.load gave, found "
+            f"{type(model).__name__}."
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.models.saving import keras_model
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
@@ -39,10 +40,11 @@ def predict(model, image, *, tile=None, overlap=None, tta=False):
             tiles are too small for the model.
         ModelError: the model's geometry is not known, so that it cannot be tiled.
     """
+    model = keras_model(model)
     if not hasattr(model, "input"):
         raise ConfigError(
-            f"model: must be a Keras model, found {type(model).__name__}. Of what fcn_keras.load "
-            "gives take .model."
+            f"model: must be a Keras model, or what fcn_keras.load gave, found "
+            f"{type(model).__name__}."
         )
     expected = model.input
     if tile is None and overlap is not None:

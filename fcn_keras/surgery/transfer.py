@@ -12,7 +12,7 @@ from keras import layers
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.layers.alignment import CropLike
-from fcn_keras.models.saving import load
+from fcn_keras.models.saving import keras_model, load
 
 
 class Start(NamedTuple):
@@ -42,7 +42,10 @@ def start_from(model, source, *, reset_scores=False):
             skip scales, geometry.
         ModelError: the source cannot be loaded.
     """
-    coarse = load(source).model
+    model = keras_model(model)
+    coarse = keras_model(source)
+    if isinstance(source, str | Path):
+        coarse = load(source).model
     theirs, ours = _with_weights(coarse), _with_weights(model)
     if reset_scores:
         theirs = {

@@ -15,7 +15,7 @@ def test_a_model_file_loads_without_a_run(tmp_path):
     model = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
     save_model(model, tmp_path / "mine.keras")
     loaded = fcn_keras.load(tmp_path / "mine.keras")
-    assert loaded.num_classes == 3 and loaded.class_names is None and loaded.palette is None
+    assert loaded.num_classes == 3 and loaded.classes is None and loaded.palette is None
     image = np.zeros((1, 20, 20, 3), "uint8")
     np.testing.assert_array_equal(loaded.model(image), model(image))
     assert [p.name for p in tmp_path.iterdir()] == ["mine.keras"]

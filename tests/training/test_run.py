@@ -178,7 +178,7 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
 
     # The folder of the stages is a run too: the last one's.
     last, whole = fcn_keras.load(tmp_path / "8s"), fcn_keras.load(tmp_path)
-    assert whole.class_names == CLASSES["class_names"]
+    assert whole.classes == CLASSES["class_names"]
     image, _ = next(iter(images(SIZES)))
     np.testing.assert_array_equal(whole.model(image), last.model(image))
     assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "8s/metrics.json").read_bytes()

@@ -30,7 +30,7 @@ def calibrate(
     from fcn_keras.evaluation import calibration
     from fcn_keras.models import saving
 
-    opened = saving.load(model)
+    opened = saving.load_single(model)
     examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples)
     with progress_bar(f"predicting {examples.name}", len(examples)) as advance:

@@ -39,7 +39,7 @@ def measure(model, data, data_dir=None, split="val", json=None, batch_size=1, tt
 
     if json is not None:
         outputs.check_file("--json", json, ".json")
-    opened = saving.load(model)
+    opened = saving.load_single(model)
     examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples, batch_size=batch_size)
     with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:

@@ -112,9 +112,9 @@ def export_saved_model(model, out, opened=None, **options):
     return write(
         opened.model,
         out,
-        class_names=opened.class_names,
+        class_names=opened.classes,
         palette=opened.palette,
-        run=run if opened.class_names is not None else None,
+        run=run if opened.classes is not None else None,
         **options,
     )
 
@@ -130,7 +130,7 @@ def _export_for(opened, out, format, precision, data, data_dir):
         format,
         precision=chosen,
         calibration=images,
-        class_names=opened.class_names,
+        class_names=opened.classes,
         palette=opened.palette,
     )
     console.print(f"{format} {chosen}: {written.path}", soft_wrap=True)

@@ -77,7 +77,7 @@ def predict(
             f"{films[0]}: a film or camera is predicted alone, without other files, --tta and "
             "--overlap."
         )
-    opened = saving.load(model)
+    opened = saving.load_single(model)
     palette = opened.palette if opened.palette is not None else distinct_palette(opened.num_classes)
     if films:
         _predict_film(opened.model, films[0], out, palette, tile, video, frames)
