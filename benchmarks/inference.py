@@ -41,7 +41,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.frozen import freeze, in_precision
 from fcn_keras.prediction.signature import class_ids
-from fcn_keras.serving.writers.write import write_engine
+from fcn_keras.serving.writers.engine_file import write_engine
 from fcn_keras.training.compiling import resolve_precision
 from pipelines import read_image
 

@@ -12,6 +12,7 @@ from fcn_keras._version import __version__
 
 if TYPE_CHECKING:
     from fcn_keras.errors import FcnKerasError
+    from fcn_keras.evaluation.calibration import calibrate
     from fcn_keras.evaluation.evaluate import evaluate
     from fcn_keras.evaluation.results import Evaluation
     from fcn_keras.geometry.receptive_field import receptive_field
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
     from fcn_keras.models.classifiers.googlenet import GoogLeNet
     from fcn_keras.models.decoder import Modality
     from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
-        from fcn_keras.optimizers import CaffeSGD, FusedAdamW
+    from fcn_keras.optimizers import CaffeSGD, FusedAdamW
     from fcn_keras.prediction.pictures import overlay
     from fcn_keras.prediction.predict_image import predict
     from fcn_keras.prediction.segmenter import Segmenter, load
     from fcn_keras.runs.config import TrainConfig
     from fcn_keras.runs.recipes import RECIPES
     from fcn_keras.serving.export import export
+    from fcn_keras.serving.exported import Exported
     from fcn_keras.surgery.convolutionalize import convolutionalize
     from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
+    from fcn_keras.surgery.transfer import start_from
     from fcn_keras.training.checkpoint import ResumableCheckpoint
     from fcn_keras.training.run import train
 
@@ -44,6 +47,7 @@ _HOMES = {
     "ResumableCheckpoint": "training.checkpoint",
     "ConfusionMatrix": "metrics",
     "Evaluation": "evaluation.results",
+    "Exported": "serving.exported",
     "FCN8s": "models.fcn",
     "FCN16s": "models.fcn",
     "FCN32s": "models.fcn",
@@ -56,6 +60,7 @@ _HOMES = {
     "Modality": "models.decoder",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
+    "calibrate": "evaluation.calibration",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
     "export": "serving.export",
@@ -65,6 +70,7 @@ _HOMES = {
     "predict": "prediction.predict_image",
     "receptive_field": "geometry.receptive_field",
     "shift_and_stitch": "surgery.shift_and_stitch",
+    "start_from": "surgery.transfer",
     "train": "training.run",
 }
 
@@ -79,6 +85,7 @@ __all__ = [
     "CaffeSGD",
     "ConfusionMatrix",
     "Evaluation",
+    "Exported",
     "FCN8s",
     "FCN16s",
     "FCN32s",
@@ -90,6 +97,7 @@ __all__ = [
     "Segmenter",
     "TrainConfig",
     "__version__",
+    "calibrate",
     "convolutionalize",
     "evaluate",
     "export",
@@ -99,6 +107,7 @@ __all__ = [
     "receptive_field",
     "segmentation_metrics",
     "shift_and_stitch",
+    "start_from",
     "train",
 ]
 

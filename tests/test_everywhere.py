@@ -12,7 +12,7 @@ from PIL import Image
 import fcn_keras
 from fcn_keras.prediction import engines
 from fcn_keras.serving import saved_model
-from fcn_keras.serving.writers.write import write_engine
+from fcn_keras.serving.writers.engine_file import write_engine
 from pipelines import read_image
 
 ODD_SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
@@ -41,7 +41,7 @@ def masks(model, images):
 
 @pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_saved_model(model, images, masks, tmp_path, freeze):
-    version = fcn_keras.export(model, tmp_path / "m", freeze=freeze)
+    version = fcn_keras.export(model, tmp_path / "m", freeze=freeze).path
     with saved_model.opened(version, "serving_default") as run:
         for image, mask in zip(images, masks, strict=True):
             np.testing.assert_array_equal(run(image=image[None])["mask"][0], mask)

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from fcn_keras.errors import ModelError
 from fcn_keras.labels import VOID
-from fcn_keras.models.saving import keras_model
 from fcn_keras.metrics import count_pixels, segmentation_metrics
+from fcn_keras.models.saving import keras_model
 
 PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
 STEPS = (1.0, 0.5, 0.25)  # Of the search, in logits, one after the other.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import ConfusionMatrix, count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.prediction.signature import input_signature
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 from pipelines.split import Split
 
@@ -19,24 +20,26 @@ def evaluate(
     model: keras.Model | Loaded,
     data: Split | tf.data.Dataset,
     *,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 1,
     tta: bool = False,
     progress: Callable[[], object] | None = None,
-) -> Evaluation:
+) -> Evaluation | dict[str, Evaluation]:
     """Measures a model on a data set.
 
     Args:
-        model: images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave.
+        model: images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave; with
+            several images or heads it takes and gives dicts by name.
         data: what `pipelines.read` gave, or batches of images and masks `[b, h, w]`; 255 is
-            ignored.
-        class_names: a name for each class; by default those of the split or the loaded model.
+            ignored. For a model of several images or heads, what `pipelines.joint_dataset` gives.
+        class_names: a name for each class; by default those of the split or the loaded model. Of
+            several heads a dict.
         batch_size: of a split, images of one size that go through the model together.
         tta: test-time augmentation, as in `predict`.
         progress: called with no argument after each batch.
 
     Returns:
-        An `Evaluation`.
+        An `Evaluation`; of a model with several heads a dict of them.
     """
     if isinstance(data, Split):
         from pipelines.batches.tf_datasets import eval_dataset
@@ -46,27 +49,32 @@ def evaluate(
     if isinstance(model, Loaded):
         class_names = class_names or model.classes
     net = keras_model(model)
-    num_classes = net.output_shape[-1]
-    metric = ConfusionMatrix(num_classes)
+    maps = net.output
+    metrics = keras.tree.map_structure(lambda x: ConfusionMatrix(x.shape[-1]), maps)
+    like_logits = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), maps)
+    like_masks = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape[:3], tf.uint8), maps)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    @tf.function(input_signature=[input_signature(net)])
     def logits(images):
-        return tf.cast(net(images, training=False), tf.float32)
+        return keras.tree.map_structure(
+            lambda x: tf.cast(x, tf.float32), net(images, training=False)
+        )
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None, None, num_classes), tf.float32),
-            tf.TensorSpec((None, None, None), tf.uint8),
-        ]
-    )
+    @tf.function(input_signature=[like_logits, like_masks])
     def count(scores, masks):
-        metric.update_state(masks, scores)
+        keras.tree.map_structure(lambda m, y, x: m.update_state(y, x), metrics, masks, scores)
 
     for images, masks in data:
         count(mean_probabilities(logits, images) if tta else logits(images), masks)
         if progress:
             progress()
-    return Evaluation(metric.confusion(), names_of(num_classes, class_names))
+    if not isinstance(maps, dict):
+        return Evaluation(metrics.confusion(), names_of(metrics.num_classes, class_names))
+    names = class_names or {}
+    return {
+        head: Evaluation(metric.confusion(), names_of(metric.num_classes, names.get(head)))
+        for head, metric in metrics.items()
+    }
 
 
 def evaluate_engine(

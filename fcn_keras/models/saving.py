@@ -2,8 +2,8 @@
 
 import os
 import zipfile
-from pathlib import Path
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -32,10 +32,7 @@ class Loaded:
     @property
     def num_classes(self) -> int | dict[str, int]:
         """Channels of the logits; of a net with several heads a dict by their names."""
-        shape = self.model.output_shape
-        if isinstance(shape, dict):
-            return {head: one[-1] for head, one in shape.items()}
-        return shape[-1]
+        return keras.tree.map_structure(lambda logits: logits.shape[-1], self.model.output)
 
 
 def keras_model(model: keras.Model | Loaded) -> keras.Model:
@@ -57,8 +54,8 @@ def load_single(path: str | Path) -> Loaded:
         if isinstance(tensors, dict | list):
             names = ", ".join(map(str, tensors))
             raise ModelError(
-                f"{path}: the model has {len(tensors)} {several} ({names}); this command knows one. "
-                "In a script use fcn_keras.load, fcn_keras.predict and fcn_keras.evaluate."
+                f"{path}: the model has {len(tensors)} {several} ({names}); this command knows "
+                "one. In a script use fcn_keras.load, fcn_keras.predict and fcn_keras.evaluate."
             )
     return opened
 

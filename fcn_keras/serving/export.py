@@ -1,252 +1,127 @@
-"""A trained model as a SavedModel that TensorFlow Serving takes as it is.
+"""One function that writes a trained model in any format."""
 
-VERSION/saved_model.pb, variables/                   what is served: `fcn_keras.serving.signatures`
-VERSION/assets/labels.json                           names and colours of the classes
-VERSION/assets.extra/tf_serving_warmup_requests      what a server runs before it answers
-VERSION/model_card.md                                what it is, and how it was made
-VERSION/SHA256SUMS                                   of all of these
-"""
+from __future__ import annotations
 
-import contextlib
-import gc
-import hashlib
-import io
-import json
-import os
-import shutil
-import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
-from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.outputs import make_folder
-from fcn_keras.prediction import frozen
-from fcn_keras.prediction.signature import as_input, input_signature
-from fcn_keras.serving import model_card, saved_model
-from fcn_keras.serving.agreement import compare
-from fcn_keras.serving.encoded import LARGEST, MAX_PIXELS
-from fcn_keras.serving.messages import (
-    ENCODED,
-    IMAGE_BYTES,
-    MASK_BYTES,
-    message_class,
-    predict_request,
-)
-from fcn_keras.serving.signatures import endings
+from fcn_keras.errors import ConfigError
+from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.serving.encoded import MAX_PIXELS
+from fcn_keras.serving.exported import Exported
+from fcn_keras.serving.writers.engine_file import FORMATS, write_engine
+from fcn_keras.serving.writers.savedmodel import write_savedmodel
 
-CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))  # Ascending.
-# Of the logits' largest magnitude. The same sums in another order, rounded to 8 bits at each layer.
-BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
-WARM_UP_SIZES = ((1, 1), (375, 500), (500, 375), (480, 640))
-LARGEST_GRAPH = 1_900_000_000  # Bytes; a protocol buffer ends at 2 GiB.
+ENDINGS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "litert"}
+SAVEDMODEL_PRECISIONS = ("float32", "bfloat16")
 
 
 def export(
-    model,
-    out,
+    model: keras.Model | Loaded,
+    out: str | Path,
+    format: Literal["savedmodel", "onnx", "openvino", "litert"] = "savedmodel",
     *,
-    precision=None,
-    freeze=True,
-    max_pixels=MAX_PIXELS,
-    class_names=None,
-    palette=None,
-    run=None,
-):
-    """Writes a SavedModel into the next free version folder under `out`.
+    precision: str | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
+    freeze: bool = True,
+    max_pixels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    palette: np.ndarray | None = None,
+    run: str | Path | None = None,
+) -> Exported:
+    """Writes a trained model for TensorFlow Serving or for another engine.
 
-    Its signatures are those of `fcn_keras.serving.signatures`: `serving_default` takes `image`,
-    uint8 `[n, h, w, 3]`, RGB, any height and width, and gives `mask`, uint8 `[n, h, w]` (uint16
-    above 255 classes); `encoded` takes and gives image files; `logits` and `confidence` tell more.
-
-    It is written to a temporary folder, loaded and compared with the model, and then renamed: a
-    server that watches `out` sees either nothing or all of it, and no other version is touched.
+    What is written is run beside the model before it gets its name; nothing that is there is
+    replaced.
 
     Args:
-        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`; of several streams or heads
-            too.
-        out: the folder of all versions, such as `saved_models/street`.
-        precision: what the layers up to the scores compute in, "float32" or "bfloat16"; None for
-            what they compute in now.
-        freeze: weights as constants, which a CPU computes faster with; else as variables.
-        max_pixels: of an encoded image; a larger one is refused.
-        class_names: for `assets/labels.json` and the model card.
-        palette: uint8 `[classes, 3]`, likewise.
-        run: the folder of the run that trained the model; the model card tells of it.
+        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave. A
+            SavedModel may have several images and heads.
+        out: of SavedModels the folder of all versions, such as `saved_models/street`; else a file
+            that ends in .onnx, .xml (OpenVINO; a .bin comes beside it) or .tflite (LiteRT; a
+            .labels.json comes beside it if the classes have names).
+        format: what is written.
+        precision: of a SavedModel "float32", "bfloat16" or, with None, what the model computes in;
+            of OpenVINO "float32", "float16" or "int8"; of LiteRT "float32" or "int8"; of ONNX
+            "float32". None is float32 there.
+        calibration: for int8, about 100 of the training images, uint8 `[h, w, 3]`.
+        freeze: of a SavedModel, weights as constants, which a CPU computes faster with; else as
+            variables.
+        max_pixels: of a SavedModel, of an encoded image in a request; 2 ** 24 by default.
+        class_names: a name for each class; by default the loaded model's.
+        palette: uint8 `[classes, 3]`; by default the loaded model's.
+        run: of a SavedModel, the folder of the run that trained it, for the model card.
 
     Returns:
-        The path of the new version, such as `saved_models/street/1`.
+        An `Exported`: path, error of the logits, agreement of the masks.
 
     Raises:
-        ConfigError: an argument is out of its range, or `out` cannot be written.
-        ModelError: the model is no functional one, or the exported model
-            gives other logits or masks.
+        ConfigError: an argument is unknown, out of its range or not for this format, `out` is there
+            or cannot be written, or the engine is not installed.
+        ModelError: the model cannot be converted, or what was written gives other masks.
     """
-    if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST:
-        raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of 1 to {LARGEST}.")
-    if precision is not None:
-        model = frozen.in_precision(model, precision)
-    labels = _labels(model, class_names, palette)
-    out = Path(out)
-    if set("*?[]") & set(str(out.absolute())):
-        raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
-    was_there = out.exists()
-    make_folder(out)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
-    try:
-        saved = temporary / "saved_model"
-        with saved_model.quiet():
-            if freeze:
-                _check_size(model)
-                saved_model.write_constants(model, saved, max_pixels)
-            else:
-                saved_model.write_variables(model, saved, max_pixels)
-            served = saved_model.describe(saved)
-            compared = _compare(model, saved, served, max_pixels)
-        if labels:
-            (saved / "assets").mkdir(exist_ok=True)
-            (saved / "assets" / "labels.json").write_text(labels, encoding="utf-8")
-        if ENCODED in served:
-            requests = saved / "assets.extra" / "tf_serving_warmup_requests"
-            _write_warm_up(requests, out.name, max_pixels)
-        facts = _facts(model, freeze, max_pixels, *compared)
-        card = saved / "model_card.md"
-        model_card.write(card, model, out.name, facts, served, class_names, run)
-        _write_hashes(saved)
-        return _publish(saved, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not was_there:
-            with contextlib.suppress(OSError):  # There is a version in it.
-                out.rmdir()
-
-
-def precision_of(model):
-    """What most of a model computes in: "float32", "bfloat16" or "float16"."""
-    kinds = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
-    return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
-
-
-def _facts(model, freeze, max_pixels, error, agreement):
-    """What the model card says of the export."""
-    return {
-        "Precision": precision_of(model),
-        "Weights": "constants (frozen)" if freeze else "variables",
-        "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
-        "Beside the Keras model": f"logits differ by {error:.1e} of the largest at most; "
-        f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
-    }
-
-
-def _check_size(model):
-    needed = sum(weight.size * np.dtype(weight.dtype).itemsize for weight in model.get_weights())
-    if needed > LARGEST_GRAPH:
-        raise ModelError(
-            f"{model.name}: its weights are {needed / 1e9:.1f} GB, and a graph of constants holds "
-            "at most 2 GB. Use --no-freeze (freeze=False)."
+    check_export(format, out, precision, freeze=freeze, max_pixels=max_pixels)
+    if calibration is not None and precision != "int8":
+        raise ConfigError("calibration: is for precision='int8' only. Leave it out.")
+    if isinstance(model, Loaded):
+        class_names = model.classes if class_names is None else class_names
+        palette = model.palette if palette is None else palette
+    net = keras_model(model)
+    if format != "savedmodel":
+        return write_engine(
+            net,
+            out,
+            format,
+            precision=precision or "float32",
+            calibration=calibration,
+            class_names=class_names,
+            palette=palette,
         )
+    return write_savedmodel(
+        net,
+        out,
+        precision=precision,
+        freeze=freeze,
+        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+        class_names=class_names,
+        palette=palette,
+        run=run,
+    )
 
 
-def _compare(model, path, served, max_pixels):
-    """The error of the logits and the agreement of the masks; raises if they are too bad."""
-    rng = np.random.default_rng(0)
-    specs = keras.tree.flatten(input_signature(model))
-    batches = [
-        {
-            spec.name: rng.integers(0, 256, (*size, spec.shape[-1])).astype(spec.dtype.name)
-            for spec in specs
-        }
-        for size in CHECKED_SIZES
-    ]
-    expected = []
-    for images in batches:
-        logits = model(as_input(model, images.values()), training=False)
-        expected += map(np.asarray, keras.tree.flatten(logits))
-    heads = endings(model)
-    logits = _run(path, "logits", batches, [f"logits{head}" for head in heads])
-    masks = _run(path, "serving_default", batches, [f"mask{head}" for head in heads])
-    bound = BOUNDS[precision_of(model)]
-    result = compare(expected, list(zip(masks, logits, strict=True)), bound)
-    if ENCODED in served:
-        (name,) = batches[0]
-        files = [
-            {IMAGE_BYTES: [tf.io.encode_png(image).numpy() for image in images[name]]}
-            for images in batches
-            if images[name][0, ..., 0].size <= max_pixels
-        ]
-        masks = [_decoded(masks) for masks in _run(path, ENCODED, files, [MASK_BYTES])]
-        compare(expected[: len(files)], list(zip(masks, logits, strict=False)), bound)
-    return result
+def check_export(
+    format: str,
+    out: str | Path,
+    precision: str | None = None,
+    *,
+    freeze: bool = True,
+    max_pixels: int | None = None,
+) -> None:
+    """Checks that the arguments of `export` go together, before a model is loaded.
 
-
-def _run(path, signature, batches, names):
-    """The named outputs of a signature for each batch, in one flat list."""
-    with saved_model.opened(path, signature) as run:
-        found = [
-            outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
-        ]
-    del run
-    gc.collect()  # Graphs are cycles, with gigabytes in them.
-    return found
-
-
-def _decoded(masks):
-    """Masks `[n, h, w]` of PNG files of one size."""
-    return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
-
-
-def _labels(model, class_names, palette):
-    """Names and colours by class id, as JSON, null where unknown; None for several heads."""
-    if isinstance(model.output, dict):
-        return None
-    count = model.output.shape[-1]
-    names = [None] * count if class_names is None else [str(name) for name in class_names]
-    colours = [None] * count if palette is None else np.asarray(palette).tolist()
-    for what, entries in (("class_names", names), ("palette", colours)):
-        if len(entries) != count:
-            raise ConfigError(f"{what}: {len(entries)} entries, and the model has {count} classes.")
-    lines = [
-        json.dumps({"id": number, "name": name, "colour": colour}, ensure_ascii=False)
-        for number, (name, colour) in enumerate(zip(names, colours, strict=True))
-    ]
-    return '{"classes": [\n' + ",\n".join(lines) + "\n]}\n"
-
-
-def _write_warm_up(path, name, max_pixels):
-    """Requests of `encoded` alone: each signature in use has the weights in memory for itself."""
-    path.parent.mkdir()
-    with tf.io.TFRecordWriter(str(path)) as records:
-        for height, width in WARM_UP_SIZES:
-            if height * width > max_pixels:
-                continue  # A server does not load a version whose requests fail.
-            log = message_class("Log")()
-            image = tf.io.encode_png(tf.zeros((height, width, 3), tf.uint8)).numpy()
-            log.predict_log.request.CopyFrom(predict_request(name, [image]))
-            records.write(log.SerializeToString())
-
-
-def _write_hashes(saved):
-    """In the form of `sha256sum`, which checks them: `sha256sum --check SHA256SUMS`."""
-    files = sorted(path for path in saved.rglob("*") if path.is_file())
-    lines = []
-    for path in files:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        lines.append(f"{digest}  {path.relative_to(saved).as_posix()}\n")
-    (saved / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
-
-
-def _publish(saved, out):
-    """Renames `saved` to the version after the last; another process may take that one first."""
-    while True:
-        versions = [int(p.name) for p in out.iterdir() if p.name.isdecimal()]
-        target = out / str(max(versions, default=0) + 1)
-        try:
-            os.rename(saved, target)  # Fails on a folder that has something in it.
-            return target
-        except OSError:
-            if not target.exists():
-                raise
+    Raises:
+        ConfigError: one is unknown, or not for this format.
+    """
+    if format not in ("savedmodel", *FORMATS):
+        known = ", ".join(("savedmodel", *FORMATS))
+        raise ConfigError(f"format={format!r}: must be one of {known} (--format).")
+    if format != "savedmodel":
+        if not freeze or max_pixels is not None:
+            what = "max_pixels (--max-pixels)" if freeze else "freeze=False (--no-freeze)"
+            raise ConfigError(f"{what}: is for SavedModels, not for {format}. Leave it out.")
+        return
+    if precision not in (None, *SAVEDMODEL_PRECISIONS):
+        able = [name for name, other in FORMATS.items() if precision in other.precisions]
+        fix = f" {' and '.join(able)} take{'s' * (len(able) == 1)} {precision}." if able else ""
+        raise ConfigError(
+            f"precision={precision!r} (--precision): a SavedModel is float32 or bfloat16.{fix}"
+        )
+    if other := ENDINGS.get(Path(out).suffix):
+        raise ConfigError(
+            f"{out}: is a file for {other}. Give format={other!r} (--format {other}), or for a "
+            "SavedModel the folder of its versions."
+        )

@@ -6,6 +6,7 @@ are those of the coarser net, upsampled (section 4.2).
 """
 
 from itertools import zip_longest
+from pathlib import Path
 from typing import NamedTuple
 
 from keras import layers
@@ -30,7 +31,7 @@ def start_from(model, source, *, reset_scores=False):
     Args:
         model: the finer net; its weights are replaced. A net of the same stride goes too: all of
             its layers are copied.
-        source: the coarser net's run or .keras file.
+        source: the coarser net: its run or .keras file, what `load` gave, or a Keras model.
         reset_scores: what knows of the classes starts anew, scores at zero and upsampling bilinear;
             the two may then differ in classes, skips and skip scales.
 
@@ -43,9 +44,7 @@ def start_from(model, source, *, reset_scores=False):
         ModelError: the source cannot be loaded.
     """
     model = keras_model(model)
-    coarse = keras_model(source)
-    if isinstance(source, str | Path):
-        coarse = load(source).model
+    coarse = keras_model(load(source) if isinstance(source, str | Path) else source)
     theirs, ours = _with_weights(coarse), _with_weights(model)
     if reset_scores:
         theirs = {

@@ -242,7 +242,7 @@ def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two
     status, _, err = fcn_keras_cli(
         "predict", two_folders / "late.keras", two_folders / "val" / "images", "--out", "x"
     )
-    assert status == 2 and "the model has 2 images (color, hha); the commands know one." in err
+    assert status == 2 and "the model has 2 images (color, hha); this command knows one." in err
 
 
 @pytest.mark.slow
@@ -470,13 +470,16 @@ def test_exports_for_other_engines_and_what_they_cost(fcn_keras_cli, two_folders
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--precision", "int8"), "--precision int8: a SavedModel is float32 or bfloat16"),
+        (("--precision", "int8"), "(--precision): a SavedModel is float32 or bfloat16"),
         (("--format", "litert", "--precision", "int8"), "--precision int8: needs training images"),
-        (("--format", "onnx", "--no-freeze"), "--no-freeze: is for SavedModels, not for onnx"),
-        (("--format", "onnx", "--max-pixels", "9"), "--max-pixels: is for SavedModels"),
+        (("--format", "onnx", "--no-freeze"), "(--no-freeze): is for SavedModels, not for onnx"),
+        (("--format", "onnx", "--max-pixels", "9"), "(--max-pixels): is for SavedModels"),
         (("--format", "onnx", "--precision", "bfloat16"), "onnx is written as float32"),
         (("--format", "onnx"), "must end in .onnx"),
-        (("--out", "street.xml"), "--out street.xml: is a file for openvino. Give --format openv"),
+        (
+            ("--out", "street.xml"),
+            "street.xml: is a file for openvino. Give format='openvino' (--f",
+        ),
     ],
 )
 def test_exports_that_do_not_fit_together(fcn_keras_cli, untrained, tmp_path, arguments, message):

@@ -1,5 +1,10 @@
+import keras
 import numpy as np
+import pytest
+import tensorflow as tf
+from nets import randomise_scores
 
+import fcn_keras
 from fcn_keras.evaluation.confusion_picture import confusion_picture
 
 
@@ -20,3 +25,42 @@ def test_the_confusion_picture_is_dark_where_pixels_are_and_grey_where_none_were
 def test_many_classes_stay_a_picture_of_moderate_size():
     picture = confusion_picture(np.eye(150, dtype=int), [f"class {i}" for i in range(150)])
     assert max(picture.shape) < 4000
+
+
+@pytest.fixture(scope="module")
+def two_tasks():
+    keras.utils.set_random_seed(0)
+    images = {"left": fcn_keras.Modality(), "right": fcn_keras.Modality()}
+    heads = {"semantic": 4, "geometric": 3}
+    options = {"backbone": "tiny", "weights": None, "head_width": 8}
+    return randomise_scores(fcn_keras.FCN16s(heads=heads, inputs=images, **options))
+
+
+def test_several_images_and_heads_are_measured_by_name(two_tasks, rng):
+    images = {name: rng.integers(0, 256, (1, 33, 41, 3), "uint8") for name in ("left", "right")}
+    masks = {
+        name: rng.integers(0, count, (1, 33, 41)).astype("uint8")
+        for name, count in (("semantic", 4), ("geometric", 3))
+    }
+    masks["semantic"][:, :5] = 255
+    data = tf.data.Dataset.from_tensors((images, masks))
+    names = {"geometric": ("flat", "upright", "sky")}
+    found = fcn_keras.evaluate(two_tasks, data, class_names=names)
+    assert set(found) == {"semantic", "geometric"}
+    predicted = fcn_keras.predict(two_tasks, {name: one[0] for name, one in images.items()})
+    for head, evaluation in found.items():
+        labelled = masks[head][0] != 255
+        right = (predicted[head] == masks[head][0])[labelled].mean()
+        assert evaluation.pixel_accuracy == pytest.approx(right)
+    assert found["geometric"].class_names == names["geometric"]
+    assert found["semantic"].class_names == ("0", "1", "2", "3")
+
+
+def test_a_loaded_model_goes_where_a_keras_model_goes(two_tasks, tmp_path, rng):
+    two_tasks.save(tmp_path / "two.keras")
+    loaded = fcn_keras.load(tmp_path / "two.keras")
+    assert loaded.num_classes == {"semantic": 4, "geometric": 3} and loaded.classes is None
+    image = {name: rng.integers(0, 256, (20, 30, 3), "uint8") for name in ("left", "right")}
+    ours, keras_own = loaded.predict(image), fcn_keras.predict(two_tasks, image)
+    assert all((ours[head] == keras_own[head]).all() for head in keras_own)
+    assert fcn_keras.export(loaded, tmp_path / "served").agreement == 1

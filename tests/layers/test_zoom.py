@@ -46,7 +46,7 @@ def test_it_is_saved_with_the_model_and_exported(tmp_path, rng):
     mask = fcn_keras.predict(model, image)
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(fcn_keras.predict(again, image), mask)
-    version = fcn_keras.export(again, tmp_path / "saved")
+    version = fcn_keras.export(again, tmp_path / "saved").path
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
     np.testing.assert_array_equal(serve(image=image[None])["mask"][0], mask)
     assert len(np.unique(mask)) > 1

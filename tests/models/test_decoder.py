@@ -103,7 +103,7 @@ def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng
     for task, logits in model(images).items():
         np.testing.assert_array_equal(again[task], logits)
 
-    version = fcn_keras.export(model, tmp_path / "served")
+    version = fcn_keras.export(model, tmp_path / "served").path
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
     served = serve(**{name: tf.constant(pixels) for name, pixels in images.items()})
     first = fcn_keras.predict(model, {name: pixels[0] for name, pixels in images.items()})

@@ -47,7 +47,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def version(model, tmp_path_factory):
-    return Path(fcn_keras.export(model, tmp_path_factory.mktemp("models") / "street"))
+    return fcn_keras.export(model, tmp_path_factory.mktemp("models") / "street").path
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.layers import alignment, upsampling
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.engines import ENGINES, open_engine
-from fcn_keras.serving.writers import write
-from fcn_keras.serving.writers.write import write_engine
+from fcn_keras.serving.writers import engine_file
+from fcn_keras.serving.writers.engine_file import write_engine
 
 NAMES = ("road", "wall", "sky", "a car")
 PALETTE = np.arange(12, dtype="uint8").reshape(4, 3)
@@ -168,7 +168,7 @@ def test_float16_weights_are_smaller(written):
 @pytest.mark.parametrize("format", FORMATS)
 def test_nothing_but_the_files_is_left(format, written):
     path = written(format).path
-    beside = write.FORMATS[format].beside
+    beside = engine_file.FORMATS[format].beside
     assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
         "m" + ending for ending in beside
     }
@@ -252,7 +252,7 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
 
 @pytest.mark.extra("openvino")
 def test_logits_beyond_the_bound_are_not_published(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(write.BOUNDS, "float32", 0.0)
+    monkeypatch.setitem(engine_file.BOUNDS, "float32", 0.0)
     with pytest.raises(ModelError, match="by .* of their largest magnitude; 0 is"):
         write_engine(model, tmp_path / "m.xml", "openvino")
     assert not list(tmp_path.iterdir())

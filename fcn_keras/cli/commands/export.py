@@ -13,7 +13,6 @@ from fcn_keras.cli.options import DataDir, RunOrModel
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 from fcn_keras.errors import ConfigError
 
-ENDINGS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "litert"}
 LOSS = 0.005  # Of the mean IU, which is warned of.
 CALIBRATION_IMAGES = 100  # Of the training images, at equal distances.
 
@@ -67,77 +66,47 @@ def export(
 
     What is written is run beside the Keras model before it gets its name.
     """
-    is_saved_model = format == "savedmodel"
-    if is_saved_model and precision in ("float16", "int8"):
-        raise ConfigError(
-            f"--precision {precision}: a SavedModel is float32 or bfloat16; --format openvino "
-            f"takes {precision}."
-        )
-    if not is_saved_model and (not freeze or max_pixels is not None):
-        option = "--max-pixels" if freeze else "--no-freeze"
-        raise ConfigError(f"{option}: is for SavedModels, not for {format}. Leave it out.")
-    if is_saved_model and (format := ENDINGS.get(out.suffix)):
-        raise ConfigError(
-            f"--out {out}: is a file for {format}. Give --format {format}, or for a SavedModel the "
-            "folder of its versions."
-        )
-    if precision == "int8" and data is None:
-        raise ConfigError("--precision int8: needs training images. Give --data too.")
     import_tensorflow()
     from fcn_keras.models import saving
+    from fcn_keras.serving.export import check_export
 
+    chosen = None if precision == "auto" else precision
+    check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
+    if precision == "int8" and data is None:
+        raise ConfigError("--precision int8: needs training images. Give --data too.")
     opened, examples = saving.load(model), None
     if data is not None:
         examples = examples_for(opened, model, data, split, data_dir)
-    if is_saved_model:
-        chosen = None if precision == "auto" else precision
-        limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-        path = export_saved_model(
-            model, out, opened=opened, precision=chosen, freeze=freeze, **limit
-        )
-        console.print(f"SavedModel: {path}", soft_wrap=True)
-    else:
-        path = _export_for(opened, out, format, precision, data, data_dir)
-    if examples is not None:
-        _show_loss(opened.model, path, examples, is_saved_model)
-
-
-def export_saved_model(model, out, opened=None, **options):
-    """`export.export` of a run or a model file, opened already or not; gives the version's path."""
-    from fcn_keras.models import saving
-    from fcn_keras.serving.export import export as write
-
-    opened = opened or saving.load(model)
-    run = model if model.is_dir() else model.parent
-    return write(
-        opened.model,
-        out,
-        class_names=opened.classes,
-        palette=opened.palette,
-        run=run if opened.classes is not None else None,
-        **options,
-    )
-
-
-def _export_for(opened, out, format, precision, data, data_dir):
-    from fcn_keras.serving.writers.write import write_engine
-
-    chosen = "float32" if precision == "auto" else precision
-    images = _training_images(data, data_dir) if chosen == "int8" else None
-    written = write_engine(
-        opened.model,
+    images = _training_images(data, data_dir) if precision == "int8" else None
+    path = write(
+        opened,
+        model,
         out,
         format,
         precision=chosen,
+        freeze=freeze,
+        max_pixels=max_pixels,
         calibration=images,
-        class_names=opened.classes,
-        palette=opened.palette,
     )
-    console.print(f"{format} {chosen}: {written.path}", soft_wrap=True)
-    if written.error is not None:
-        console.print(f"largest error of a logit: {written.error:.1e} of the largest logit")
-    console.print(f"pixels of the model's class: {100 * written.agreement:.2f} %")
-    return written.path
+    if examples is not None:
+        _show_loss(opened.model, path, examples, format == "savedmodel")
+
+
+def write(opened, model, out, format="savedmodel", **options):
+    """Exports what `load` opened, of a run or a model file; shows and gives the path."""
+    from fcn_keras.serving.export import export as export_model
+
+    run = model if model.is_dir() else model.parent
+    has_run = format == "savedmodel" and opened.classes is not None
+    found = export_model(opened, out, format, run=run if has_run else None, **options)
+    if format == "savedmodel":
+        console.print(f"SavedModel: {found.path}", soft_wrap=True)
+        return found.path
+    console.print(f"{format} {options.get('precision') or 'float32'}: {found.path}", soft_wrap=True)
+    if found.error is not None:
+        console.print(f"largest error of a logit: {found.error:.1e} of the largest logit")
+    console.print(f"pixels of the model's class: {100 * found.agreement:.2f} %")
+    return found.path
 
 
 def _training_images(data, data_dir):

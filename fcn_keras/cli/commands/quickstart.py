@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fcn_keras.cli.commands.evaluate import measure
-from fcn_keras.cli.commands.export import export_saved_model
+from fcn_keras.cli.commands.export import write
 from fcn_keras.cli.terminal import console
 from fcn_keras.cli.training import run_training
 from fcn_keras.runs.resolve import resolve
@@ -24,9 +24,10 @@ def quickstart(
     run_training(config, out)
     console.print("\nThe best model on images that nobody has trained on:")
     measure(out, "synthetic", split="test")
-    version = export_saved_model(out, out / "saved_model")
     console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
-    console.print(f"SavedModel: {version}", soft_wrap=True)
+    from fcn_keras.models.saving import load
+
+    write(load(out), out, out / "saved_model")
     console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
 
 

@@ -27,7 +27,9 @@ def exported(model, tmp_path_factory):
     def get(**options):
         key = tuple(options.items())
         if key not in done:
-            done[key] = fcn_keras.export(model, tmp_path_factory.mktemp("models") / "m", **options)
+            done[key] = fcn_keras.export(
+                model, tmp_path_factory.mktemp("models") / "m", **options
+            ).path
         return done[key]
 
     return get
@@ -36,8 +38,8 @@ def exported(model, tmp_path_factory):
 def test_versions_are_counted_and_never_replaced(model, tmp_path):
     (tmp_path / "street" / "7").mkdir(parents=True)
     (tmp_path / "street" / "7" / "keep").touch()
-    assert fcn_keras.export(model, tmp_path / "street") == tmp_path / "street" / "8"
-    assert fcn_keras.export(model, tmp_path / "street") == tmp_path / "street" / "9"
+    assert fcn_keras.export(model, tmp_path / "street").path == tmp_path / "street" / "8"
+    assert fcn_keras.export(model, tmp_path / "street").path == tmp_path / "street" / "9"
     assert sorted(p.name for p in (tmp_path / "street").iterdir()) == ["7", "8", "9"]
     assert (tmp_path / "street" / "7" / "keep").exists()
 
@@ -130,7 +132,7 @@ def test_images_of_one_request_may_differ_in_size(model, exported, rng):
 
 
 def test_an_image_without_pixels_and_one_with_too_many_are_refused(model, tmp_path):
-    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=100))
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=100).path)
     for shape in ((0, 3, 4, 3), (1, 0, 4, 3)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="image: its shape .* no pixel"):
             served["logits"](image=tf.zeros(shape, tf.uint8))
@@ -144,7 +146,7 @@ def test_an_image_without_pixels_and_one_with_too_many_are_refused(model, tmp_pa
 def test_masks_of_many_classes_are_of_16_bits(tmp_path, rng):
     net = randomise_scores(fcn_keras.FCN32s(300, backbone="tiny", head_width=8, weights=None))
     net.get_layer("score_fr").bias.assign(np.arange(300) == 280)
-    served = load(fcn_keras.export(net, tmp_path / "m"))
+    served = load(fcn_keras.export(net, tmp_path / "m").path)
     image = rng.integers(0, 256, (40, 50, 3), "uint8")
     (mask,) = decode(served["encoded"](image_bytes=[tf.io.encode_png(image)])["mask_bytes"])
     assert mask.dtype == np.uint16 and mask.max() > 255
@@ -154,7 +156,7 @@ def test_masks_of_many_classes_are_of_16_bits(tmp_path, rng):
 def test_what_lies_beside_the_model(model, tmp_path):
     palette = [[0, 0, 0], [128, 64, 128], [1, 2, 3]]
     names = ("ground", "Straße", "car")
-    version = fcn_keras.export(model, tmp_path / "street", class_names=names, palette=palette)
+    version = fcn_keras.export(model, tmp_path / "street", class_names=names, palette=palette).path
     labels = json.loads((version / "assets" / "labels.json").read_text("utf-8"))
     assert labels["classes"][1] == {"id": 1, "name": "Straße", "colour": [128, 64, 128]}
     lines = (version / "SHA256SUMS").read_text().splitlines()
@@ -187,7 +189,10 @@ def test_the_card_tells_of_the_run(fcn_keras_cli, two_folders):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8"}, "precision='int8': must be one of float32, bfloat16"),
+        (
+            {"precision": "int8"},
+            r"precision='int8' \(--precision\): a SavedModel is float32 or bfl",
+        ),
         ({"max_pixels": 0}, "max_pixels=0: must be a whole number of 1 to 500000000"),
         ({"max_pixels": 10**14}, "max_pixels=100000000000000: must be a whole number of 1 to"),
         ({"class_names": ("a", "b")}, "class_names: 2 entries, and the model has 3 classes"),
@@ -201,7 +206,7 @@ def test_wrong_options_are_named_and_leave_nothing(model, tmp_path, options, mes
 
 
 def test_weights_that_no_graph_holds_are_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["fcn_keras.serving.export"], "LARGEST_GRAPH", 1000)
+    monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
     with pytest.raises(ModelError, match="Use --no-freeze"):
         fcn_keras.export(model, tmp_path / "m")
     assert not (tmp_path / "m").exists()
@@ -218,7 +223,7 @@ def test_other_logits_are_not_published(model, tmp_path, monkeypatch):
 
 
 def test_the_largest_images_that_can_be_allowed_can_be_served(model, tmp_path):
-    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=500_000_000))
+    served = load(fcn_keras.export(model, tmp_path / "m", max_pixels=500_000_000).path)
     png = tf.io.encode_png(np.zeros((5, 7, 3), "uint8"))
     (mask,) = served["encoded"](image_bytes=tf.stack([png]))["mask_bytes"].numpy()
     assert tf.io.decode_png(mask).shape == (5, 7, 1)

@@ -21,6 +21,7 @@ from fcn_keras.prediction.engines import ENGINES, check_installed, quiet
 from fcn_keras.prediction.frozen import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
+from fcn_keras.serving.exported import Exported
 from fcn_keras.serving.writers import litert, onnx, openvino
 from fcn_keras.serving.writers.endpoint import prepared
 from fcn_keras.text import first_line
@@ -32,14 +33,6 @@ CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 337, 501), (1, 3, 2000))
 BOUNDS = {"float32": 1e-3, "float16": 1e-2}
 
 COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
-
-
-class Written(NamedTuple):
-    """What `write_engine` wrote."""
-
-    path: Path
-    error: float | None  # Largest difference of a logit, over their magnitude; None for int8.
-    agreement: float  # Share of pixels that have the Keras model's class.
 
 
 def write_engine(
@@ -70,7 +63,7 @@ def write_engine(
         palette: uint8 `[classes, 3]`, stored in the file, if given.
 
     Returns:
-        A `Written`.
+        An `Exported`.
 
     Raises:
         ConfigError: an argument is out of its range, `out` is there already, or the engine is not
@@ -104,7 +97,7 @@ def write_engine(
             if file.with_suffix(ending).exists():
                 _publish(file.with_suffix(ending), out.with_suffix(ending))
         _publish(file, out)  # Last: whoever sees it sees all of it.
-        return Written(out, *written)
+        return Exported(out, *written)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -162,8 +155,8 @@ def _check_model(model):
     if len(shapes) != 2 or shapes[0][-1] != 3 or any(len(shape) != 4 for shape in shapes):
         raise ModelError(
             f"{model.name}: must take one RGB image [b, h, w, 3] and give one map of logits "
-            f"[b, h, w, classes], found {', '.join(map(str, shapes))}. `fcn_keras.export` writes "
-            "any model."
+            f"[b, h, w, classes], found {', '.join(map(str, shapes))}. As a SavedModel "
+            "any model can be exported."
         )
 
 
