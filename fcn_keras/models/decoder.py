@@ -89,16 +89,14 @@ class Decoder:
             self.images[name], self.seen[name] = image, seen
             self.taps[name] = dict(zip(strides, maps, strict=True))
 
-    def model(self, name, num_classes, heads, logits):
+    def model(self, name, num_classes, logits):
         """The Keras model; `logits` makes the output of a `Head`."""
-        if heads is None:
+        if isinstance(num_classes, dict):
+            _check_heads(num_classes)
+            outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in num_classes.items()}
+        else:
             _check_count("num_classes", num_classes)
             outputs = logits(Head(self, num_classes))
-        else:
-            if num_classes is not None:
-                raise ModelError("num_classes and heads: give one of them.")
-            heads = _checked_heads(heads)
-            outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in heads.items()}
         images = self.images if len(self.images) > 1 else next(iter(self.images.values()))
         return keras.Model(images, outputs, name=f"{name}_{self.backbone}")
 
@@ -177,22 +175,15 @@ def _check_count(name, num_classes):
         )
 
 
-def _checked_heads(heads):
-    """A dict or pairs of name and number of classes, as a dict."""
-    try:
-        pairs = list(heads.items() if isinstance(heads, dict) else heads)
-        names = [name for name, _ in pairs]
-    except (TypeError, ValueError):
-        names = []
-    if not names:
+def _check_heads(num_classes):
+    if not num_classes:
         raise ModelError(
-            f"heads={heads!r}: must be a dict of names and numbers of classes, such as "
+            "num_classes={}: must be a number, or a dict of names and numbers of classes, such as "
             '{"semantic": 33, "geometric": 3}.'
         )
-    _check_names("heads", names)
-    for task, count in pairs:
-        _check_count(f"heads[{task!r}]", count)
-    return dict(pairs)
+    _check_names("num_classes", num_classes)
+    for task, count in num_classes.items():
+        _check_count(f"num_classes[{task!r}]", count)
 
 
 def _checked_streams(inputs):

@@ -19,9 +19,8 @@ REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
 
 
 def FCN32s(
-    num_classes=None,
+    num_classes,
     *,
-    heads=None,
     backbone="vgg16",
     weights="imagenet",
     head_width=4096,
@@ -34,10 +33,10 @@ def FCN32s(
     """FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
 
     Args:
-        num_classes: number of classes, at least 2: one channel of logits each.
-        heads: in the place of `num_classes`, for several tasks on one trunk: their numbers of
-            classes by name, such as `{"semantic": 33, "geometric": 3}`. Each task has scores and
-            skips of its own, and the model gives a dict of logits (SIFT Flow, section 5.3).
+        num_classes: number of classes, at least 2: one channel of logits each. For several tasks on
+            one trunk a dict of them by name, such as `{"semantic": 33, "geometric": 3}`: each task
+            is a head with scores and skips of its own, and the model gives a dict of logits (SIFT
+            Flow, section 5.3).
         backbone: a key of `fcn_keras.BACKBONES`.
         weights: "imagenet" (keras.applications' download), the path of a keras.applications
             weights file with or without top, or None for random weights.
@@ -53,7 +52,8 @@ def FCN32s(
             square.
 
     Returns:
-        A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32.
+        A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32; a dict
+        of them by the names of the tasks, if there are several.
 
     Raises:
         ModelError: an argument is out of its range, or the backbone lacks what it asks for.
@@ -69,13 +69,12 @@ def FCN32s(
         x = head.upsample(x, 32, "upscore", kernel)  # [b, H, W, classes]
         return head.crop(x, offset)  # [b, h, w, classes]
 
-    return net.model("fcn32s", num_classes, heads, logits)
+    return net.model("fcn32s", num_classes, logits)
 
 
 def FCN16s(
-    num_classes=None,
+    num_classes,
     *,
-    heads=None,
     backbone="vgg16",
     weights="imagenet",
     head_width=4096,
@@ -104,13 +103,12 @@ def FCN16s(
         x = head.upsample(x, 16, "upscore16")
         return head.crop(x, 27)  # [b, h, w, classes]
 
-    return net.model("fcn16s", num_classes, heads, logits)
+    return net.model("fcn16s", num_classes, logits)
 
 
 def FCN8s(
-    num_classes=None,
+    num_classes,
     *,
-    heads=None,
     backbone="vgg16",
     weights="imagenet",
     head_width=4096,
@@ -142,7 +140,7 @@ def FCN8s(
         x = head.upsample(x, 8, "upscore8")
         return head.crop(x, 31)  # [b, h, w, classes]
 
-    return net.model("fcn8s", num_classes, heads, logits)
+    return net.model("fcn8s", num_classes, logits)
 
 
 MODELS = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}

@@ -148,7 +148,7 @@ def test_two_heads_get_two_masks_of_one_image(sift_flow):
         np.testing.assert_array_equal(image[0], files["image"])
         for task in tasks:
             np.testing.assert_array_equal(found[task][0], from_1(files[task].astype(int)))
-    model = FCN32s(heads={"semantic": 33, "geometric": 3}, **TINY)
+    model = FCN32s({"semantic": 33, "geometric": 3}, **TINY)
     (loss,) = fit(model, data, heads=tuple(tasks))
     assert loss == pytest.approx(np.log(33) + np.log(3), rel=0.2)  # Both, summed.
 

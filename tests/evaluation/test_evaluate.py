@@ -33,7 +33,7 @@ def two_tasks():
     images = {"left": fcn_keras.Modality(), "right": fcn_keras.Modality()}
     heads = {"semantic": 4, "geometric": 3}
     options = {"backbone": "tiny", "weights": None, "head_width": 8}
-    return randomise_scores(fcn_keras.FCN16s(heads=heads, inputs=images, **options))
+    return randomise_scores(fcn_keras.FCN16s(heads, inputs=images, **options))
 
 
 def test_several_images_and_heads_are_measured_by_name(two_tasks, rng):

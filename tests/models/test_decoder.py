@@ -23,7 +23,7 @@ def randomise(model):
 
 def test_each_head_is_a_net_of_its_own_on_one_trunk(rng):
     image = rng.integers(0, 256, (1, 45, 70, 3), "uint8")
-    both = randomise(FCN8s(heads={"semantic": 5, "geometric": 3}, **TINY))
+    both = randomise(FCN8s({"semantic": 5, "geometric": 3}, **TINY))
     logits = both(image)
     assert logits["semantic"].shape == (1, 45, 70, 5)
     assert logits["geometric"].shape == (1, 45, 70, 3)
@@ -83,7 +83,7 @@ def test_a_stream_owns_its_scaling(rng):
 
 def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng):
     heads = {"semantic": 4, "geometric": 3}
-    model = FCN16s(heads=heads, inputs=RGB_AND_HHA, **TINY)
+    model = FCN16s(heads, inputs=RGB_AND_HHA, **TINY)
     model.compile(
         keras.optimizers.Adam(1e-2),
         loss={task: fcn_keras.MaskedCrossentropy() for task in heads},
@@ -114,13 +114,12 @@ def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": {}}, "heads={}: must be a dict of names and numbers of classes"),
-        ({"heads": [("a", 3), ("a", 4)]}, "heads: 'a' and 'a' are one name"),
-        ({"heads": {"sky": 3, "Sky": 4}}, "heads: 'sky' and 'Sky' are one name"),
-        ({"heads": {"sky": 1}}, "heads['sky']=1: must be an integer of at least 2"),
-        ({"heads": {"the sky": 3}}, "the name 'the sky' must be letters"),
-        ({"heads": {"sky": 3}, "num_classes": 3}, "num_classes and heads: give one"),
-        ({}, "num_classes=None: must be an integer"),
+        ({"num_classes": {}}, "num_classes={}: must be a number, or a dict of names and numbers"),
+        ({"num_classes": {"sky": 3, "Sky": 4}}, "num_classes: 'sky' and 'Sky' are one name"),
+        ({"num_classes": {"sky": 1}}, "num_classes['sky']=1: must be an integer of at least 2"),
+        ({"num_classes": {"the sky": 3}}, "the name 'the sky' must be letters"),
+        ({"num_classes": [3]}, "num_classes=[3]: must be an integer"),
+        ({"num_classes": None}, "num_classes=None: must be an integer"),
         ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Modality"),
         ({"num_classes": 3, "inputs": {}}, "inputs={}: must be a dict"),
         ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be at least 1"),

@@ -62,8 +62,7 @@ def test_any_size_and_scale_gives_probabilities_of_the_images_size(rng):
 
 @pytest.mark.parametrize("heads", [None, {"a": 3, "b": 2}])
 def test_predict_takes_the_class_of_the_highest_mean(rng, heads):
-    classes = 3 if heads is None else None
-    model = randomise_scores(fcn_keras.FCN8s(classes, heads=heads, backbone="tiny", weights=None))
+    model = randomise_scores(fcn_keras.FCN8s(heads or 3, backbone="tiny", weights=None))
     image = rng.integers(0, 256, (40, 52, 3), "uint8")
     mean = mean_probabilities(lambda x: model(x, training=False), tf.constant(image[None]), SCALES)
     expected = keras.tree.map_structure(lambda p: np.argmax(p[0], -1), mean)

@@ -143,7 +143,7 @@ def test_what_cannot_be_tiled_says_why():
     with pytest.raises(ModelError, match="tile: .*Zoom.*Without tile the image is predicted whole"):
         fcn_keras.predict(net("fcn32s", zoom=1.5), image, tile=320)
     assert not tiles.is_possible(net("fcn32s", zoom=1.5)) and tiles.is_possible(net("fcn32s"))
-    heads = fcn_keras.FCN32s(heads={"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
+    heads = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
     with pytest.raises(ConfigError, match="tile: .* has several images or heads"):
         fcn_keras.predict(heads, image, tile=320)
 

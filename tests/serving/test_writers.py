@@ -211,7 +211,7 @@ def test_an_engine_is_scored_as_the_model_is(model, written, images, rng):
 def test_what_is_refused(model, tmp_path, images):
     taken = tmp_path / "taken.onnx"
     taken.touch()
-    two = fcn_keras.FCN32s(heads={"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
+    two = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
     wrong = [images[0].astype("float32")]
     for error, text, arguments, options in [
         (ConfigError, "must be one of onnx, openvino, litert", (model, taken, "torch"), {}),
