@@ -68,7 +68,7 @@ def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_ME
             config["padding"] = "same"  # Rounds odd sizes up, as Caffe does; even ones alike.
         x = type(layer).from_config(config)(x)
         taps[layer.name] = x
-    fc7 = _top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
+    fc7 = top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
     if weights is not None:
         classifier = load_imagenet_weights(
             keras.Model(image, x),
@@ -109,7 +109,7 @@ def alexnet(
         # The pools' incomplete windows shift the cells by 14.5 pixels down and to the right; the
         # even kernel of fc6 takes them back by 16.
         x = layers.ZeroPadding2D(((3, 2), (3, 2)), name="pad6")(pool5)
-    fc7 = _top(x, 6, head_width, dropout, padding="valid")
+    fc7 = top(x, 6, head_width, dropout, padding="valid")
     if weights is not None:
         classifier = load_imagenet_weights(keras.Model(image, pool5), AlexNet, weights)
         net = keras.Model(image, fc7)
@@ -161,7 +161,7 @@ def tiny(image, *, weights, head_width, dropout, **others):
         x = layers.ReLU(name=f"block{block}_relu")(x)
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
         taps[2**block] = x
-    return {8: taps[8], 16: taps[16], 32: _top(x, 3, min(head_width, 128), dropout)}
+    return {8: taps[8], 16: taps[16], 32: top(x, 3, min(head_width, 128), dropout)}
 
 
 BACKBONES = {
@@ -173,7 +173,8 @@ BACKBONES = {
 }
 
 
-def _top(x, kernel, width, dropout, padding="same"):
+def top(x, kernel, width, dropout, padding="same"):
+    """The convolutions fc6 and fc7, whose weights start from He initialisation."""
     for name, size in (("6", kernel), ("7", 1)):
         x = PatchConv2D(
             width,

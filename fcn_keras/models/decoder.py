@@ -3,6 +3,7 @@
 A net looks at one image or several (`Modality`) and gives scores for one task or several (heads).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import keras
@@ -12,7 +13,8 @@ from fcn_keras.errors import ModelError
 from fcn_keras.layers.alignment import CropLike
 from fcn_keras.layers.upsampling import BilinearUpsampling
 from fcn_keras.layers.zoom import ResizeLike, Zoom
-from fcn_keras.models.backbones import BACKBONES, MEANS
+from fcn_keras.models.backbones import BACKBONES, MEANS, TOP_WIDTH
+from fcn_keras.models.own_backbone import own_backbone
 
 GEOMETRIES = ("same", "reference")
 
@@ -54,11 +56,22 @@ class Decoder:
         geometry,
         inputs,
         zoom,
+        input_shape,
     ):
         """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
+        is_own = isinstance(backbone, keras.Model)
         _check(backbone, head_width, dropout, geometry, zoom)
-        inputs = {"image": Modality()} if inputs is None else _checked_streams(inputs)
-        self.backbone, self.learn_upsampling = backbone, learn_upsampling
+        if is_own and inputs is not None and len(inputs) != 1:
+            raise ModelError(
+                "inputs: a backbone of your own looks at one image. Leave inputs out, or choose "
+                f"one of {', '.join(BACKBONES)}."
+            )
+        if head_width is None and not is_own:
+            head_width = TOP_WIDTH
+        size, inputs = _size_and_inputs(input_shape, inputs)
+        build = partial(own_backbone, backbone) if is_own else BACKBONES[backbone]
+        self.backbone = backbone.name if is_own else backbone
+        self.learn_upsampling = learn_upsampling
         self.is_reference = geometry == "reference"
         self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
         self.seen = {}  # By stream: the image as the backbone gets it.
@@ -68,9 +81,9 @@ class Decoder:
                 "mean": stream.mean,
                 "swap": None if stream.swap else False,
             }
-            image = keras.Input((None, None, stream.channels), name=name)
+            image = keras.Input((*size, stream.channels), name=name)
             seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
-            taps = BACKBONES[backbone](
+            taps = build(
                 seen,
                 weights=weights,
                 head_width=head_width,
@@ -80,8 +93,8 @@ class Decoder:
             missing = [stride for stride in strides if stride not in taps]
             if missing:
                 raise ModelError(
-                    f"backbone={backbone!r}: has no features of stride {missing[0]} to fuse. Use "
-                    "FCN32s, or another backbone."
+                    f"backbone={self.backbone!r}: has no features of stride {missing[0]} to fuse. "
+                    "Use FCN32s, or another backbone."
                 )
             maps = [taps[stride] for stride in strides]
             if len(inputs) > 1:  # Layers of two streams share their names: a model for each.
@@ -154,10 +167,32 @@ class Head:
         return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
 
 
+def _size_and_inputs(input_shape, inputs):
+    """Height and width, None where open, and the images by name."""
+    shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else ()
+    numbers = [size for size in shape if size is not None]
+    if len(shape) != 3 or shape[2] is None or any(type(n) is not int or n < 1 for n in numbers):
+        raise ModelError(
+            f"input_shape={input_shape!r}: must be (height, width, channels), None for any height "
+            "or width."
+        )
+    if inputs is None:
+        return shape[:2], {"image": Modality(channels=shape[2])}
+    if shape[2] != 3:
+        raise ModelError(
+            f"input_shape={input_shape!r}: inputs say how many channels each image has. Leave 3 "
+            "there; height and width are those of all images."
+        )
+    return shape[:2], _checked_streams(inputs)
+
+
 def _check(backbone, head_width, dropout, geometry, zoom):
-    if backbone not in BACKBONES:
-        raise ModelError(f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}.")
-    if not isinstance(head_width, int) or head_width < 1:
+    if not isinstance(backbone, keras.Model) and backbone not in BACKBONES:
+        raise ModelError(
+            f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}, or give a "
+            "keras.Model."
+        )
+    if head_width is not None and (not isinstance(head_width, int) or head_width < 1):
         raise ModelError(f"head_width={head_width!r}: must be an integer of at least 1.")
     if not 0 <= dropout < 1:
         raise ModelError(f"dropout={dropout!r}: must be at least 0 and below 1.")

@@ -23,12 +23,13 @@ def FCN32s(
     *,
     backbone="vgg16",
     weights="imagenet",
-    head_width=4096,
+    head_width=None,
     dropout=0.5,
     learn_upsampling=False,
     geometry="same",
     inputs=None,
     zoom=1.0,
+    input_shape=(None, None, 3),
 ):
     """FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
 
@@ -37,10 +38,13 @@ def FCN32s(
             one trunk a dict of them by name, such as `{"semantic": 33, "geometric": 3}`: each task
             is a head with scores and skips of its own, and the model gives a dict of logits (SIFT
             Flow, section 5.3).
-        backbone: a key of `fcn_keras.BACKBONES`.
+        backbone: a key of `fcn_keras.BACKBONES`, or a `keras.Model` of your own whose outputs are
+            features of strides 8, 16 and 32 (a list, a dict, or a KerasHub backbone with
+            `pyramid_outputs`). It is used as it is, with its own preprocessing and weights.
         weights: "imagenet" (keras.applications' download), the path of a keras.applications
             weights file with or without top, or None for random weights.
-        head_width: channels of fc6 and fc7. Only 4096 can take VGG16's own weights for them.
+        head_width: channels of fc6 and fc7, 4096 by default. Only 4096 can take VGG16's own weights
+            for them. A backbone of your own gets these layers only if their width is given.
         dropout: share of fc6's and fc7's outputs dropped in training, 0 <= dropout < 1.
         learn_upsampling: train the upsampling kernels too; they start bilinear either way.
         geometry: "same" or "reference".
@@ -50,6 +54,8 @@ def FCN32s(
         zoom: the net looks at the image enlarged by this factor, and the logits are brought back
             to its size; strides are finer by it, in the image's pixels, and time grows by its
             square.
+        input_shape: height, width and channels of the image; None where they are open. With
+            `inputs` height and width are those of all images, and each has its own channels.
 
     Returns:
         A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32; a dict
@@ -60,7 +66,16 @@ def FCN32s(
         WeightsError: the weights cannot be had, read or loaded.
     """
     net = Decoder(
-        (32,), backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
+        (32,),
+        backbone,
+        weights,
+        head_width,
+        dropout,
+        learn_upsampling,
+        geometry,
+        inputs,
+        zoom,
+        input_shape,
     )
     kernel, offset = REFERENCE_32S.get(backbone, (None, None))
 
@@ -77,13 +92,14 @@ def FCN16s(
     *,
     backbone="vgg16",
     weights="imagenet",
-    head_width=4096,
+    head_width=None,
     dropout=0.5,
     skip_scales=(1.0,),
     learn_upsampling=False,
     geometry="same",
     inputs=None,
     zoom=1.0,
+    input_shape=(None, None, 3),
 ):
     """FCN-16s: scores at stride 32 fused with those of pool4 (section 4.2).
 
@@ -93,7 +109,16 @@ def FCN16s(
     strides = (32, 16)
     (scale4,) = _checked_scales(skip_scales, 1)
     net = Decoder(
-        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
+        strides,
+        backbone,
+        weights,
+        head_width,
+        dropout,
+        learn_upsampling,
+        geometry,
+        inputs,
+        zoom,
+        input_shape,
     )
 
     def logits(head):
@@ -111,13 +136,14 @@ def FCN8s(
     *,
     backbone="vgg16",
     weights="imagenet",
-    head_width=4096,
+    head_width=None,
     dropout=0.5,
     skip_scales=(1.0, 1.0),
     learn_upsampling=False,
     geometry="same",
     inputs=None,
     zoom=1.0,
+    input_shape=(None, None, 3),
 ):
     """FCN-8s: scores at stride 32 fused with those of pool4 and of pool3 (section 4.2).
 
@@ -128,7 +154,16 @@ def FCN8s(
     strides = (32, 16, 8)
     scale4, scale3 = _checked_scales(skip_scales, 2)
     net = Decoder(
-        strides, backbone, weights, head_width, dropout, learn_upsampling, geometry, inputs, zoom
+        strides,
+        backbone,
+        weights,
+        head_width,
+        dropout,
+        learn_upsampling,
+        geometry,
+        inputs,
+        zoom,
+        input_shape,
     )
 
     def logits(head):
