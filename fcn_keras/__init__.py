@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
     from fcn_keras.surgery.transfer import start_from
     from fcn_keras.training.checkpoint import ResumableCheckpoint
+    from fcn_keras.training.opened_run import Run
     from fcn_keras.training.run import train
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
     "MaskedCrossentropy": "losses",
     "RECIPES": "runs.recipes",
     "Modality": "models.decoder",
+    "Run": "training.opened_run",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
     "calibrate": "evaluation.calibration",
@@ -94,6 +96,7 @@ __all__ = [
     "MaskedCrossentropy",
     "Modality",
     "ResumableCheckpoint",
+    "Run",
     "Segmenter",
     "TrainConfig",
     "__version__",

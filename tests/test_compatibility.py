@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import fcn_keras
+from fcn_keras.errors import ConfigError
 from fcn_keras.prediction.pictures import colour_mask
 from fcn_keras.runs import run_folder
 from fcn_keras.serving import saved_model
@@ -69,6 +70,19 @@ def test_the_figures_come_out_again(run, tmp_path, fcn_keras_cli):
     assert status == 0, err
     before = json.loads((run / "metrics.json").read_text())
     assert json.loads(page.read_text())["mean_iou"] == pytest.approx(before["mean_iou"], abs=1e-3)
+
+
+def test_the_run_is_opened_in_a_script(run, tmp_path):
+    opened = fcn_keras.Run.open(run)
+    assert opened.is_finished and len(opened.history) == 40 and opened.stages == []
+    figures = json.loads((run / "metrics.json").read_text())
+    assert opened.best_epoch == figures["epoch"] and opened.config.head_width == 64
+    assert opened.evaluation.mean_iou == pytest.approx(figures["mean_iou"])
+    assert opened.model.classes == opened.evaluation.class_names
+    page = opened.report(tmp_path / "page.html")
+    assert f"{figures['mean_iou']:.3f}" in page.read_text()
+    with pytest.raises(ConfigError, match="no run there"):
+        fcn_keras.Run.open(tmp_path)
 
 
 def test_the_run_is_reported_again(run, tmp_path, fcn_keras_cli):
