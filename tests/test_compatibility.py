@@ -113,3 +113,29 @@ def test_it_is_exported_again(run, tmp_path, fcn_keras_cli):
     status, _, err = fcn_keras_cli("export", run, "--out", tmp_path / "models")
     assert status == 0, err
     assert (tmp_path / "models" / "1" / "saved_model.pb").is_file()
+
+
+def of_0_1(module, name, **config):
+    """A Keras object as a model file of 0.1 holds it."""
+    return {
+        "module": f"fcn_keras.{module}",
+        "class_name": name,
+        "registered_name": f"fcn_keras>{name}",
+        "config": config,
+    }
+
+
+def test_optimizers_and_losses_of_0_1_are_known_by_their_old_names():
+    found = keras.saving.deserialize_keras_object(
+        of_0_1("optimizers", "AdamW", learning_rate=0.25, weight_decay=0.5, accumulate=3)
+    )
+    assert isinstance(found, fcn_keras.FusedAdamW)
+    assert found.get_config()["gradient_accumulation_steps"] == 3 and found.decay == 0.5
+    found = keras.saving.deserialize_keras_object(of_0_1("optimizers", "CaffeSGD", accumulate=20))
+    assert found.get_config()["gradient_accumulation_steps"] == 20
+    found = keras.saving.deserialize_keras_object(of_0_1("losses", "MaskedCrossentropy", keep=0.25))
+    assert found.sample_rate == 0.25
+
+
+def test_options_of_0_1_have_their_new_names():
+    assert fcn_keras.TrainConfig(data="synthetic", keep=0.25).sample_rate == 0.25
