@@ -40,25 +40,25 @@ if TYPE_CHECKING:
     from fcn_keras.training.run import train
 
 _HOMES = {
-    "FusedAdamW": "optimizers",
-    "AlexNet": "models.classifiers.alexnet",
     "BACKBONES": "models.backbones",
+    "MEANS": "models.backbones",
+    "MODELS": "models.fcn",
+    "RECIPES": "runs.recipes",
+    "AlexNet": "models.classifiers.alexnet",
     "BilinearUpsampling": "layers.upsampling",
     "CaffeSGD": "optimizers",
-    "ResumableCheckpoint": "training.checkpoint",
     "ConfusionMatrix": "metrics",
     "Evaluation": "evaluation.results",
     "Exported": "serving.exported",
-    "FCN8s": "models.fcn",
     "FCN16s": "models.fcn",
     "FCN32s": "models.fcn",
+    "FCN8s": "models.fcn",
     "FcnKerasError": "errors",
+    "FusedAdamW": "optimizers",
     "GoogLeNet": "models.classifiers.googlenet",
-    "MEANS": "models.backbones",
-    "MODELS": "models.fcn",
     "MaskedCrossentropy": "losses",
-    "RECIPES": "runs.recipes",
     "Modality": "models.decoder",
+    "ResumableCheckpoint": "training.checkpoint",
     "Run": "training.opened_run",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
@@ -66,22 +66,27 @@ _HOMES = {
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
     "export": "serving.export",
-    "segmentation_metrics": "metrics",
     "load": "prediction.segmenter",
     "overlay": "prediction.pictures",
     "predict": "prediction.predict_image",
     "receptive_field": "geometry.receptive_field",
+    "segmentation_metrics": "metrics",
     "shift_and_stitch": "surgery.shift_and_stitch",
     "start_from": "surgery.transfer",
     "train": "training.run",
 }
+
+# Rooms and modules, so that `fcn_keras.errors` is there whatever has been imported before.
+_MODULES = frozenset(
+    "cli distribution errors evaluation geometry labels layers losses metrics models "
+    "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
+)
 
 __all__ = [
     "BACKBONES",
     "MEANS",
     "MODELS",
     "RECIPES",
-    "FusedAdamW",
     "AlexNet",
     "BilinearUpsampling",
     "CaffeSGD",
@@ -92,6 +97,7 @@ __all__ = [
     "FCN16s",
     "FCN32s",
     "FcnKerasError",
+    "FusedAdamW",
     "GoogLeNet",
     "MaskedCrossentropy",
     "Modality",
@@ -116,10 +122,12 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

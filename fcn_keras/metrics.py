@@ -129,20 +129,23 @@ def segmentation_metrics(confusion):
     }
 
 
-def count_pixels(truth, prediction, num_classes):
+def count_pixels(truth, prediction, num_classes, ignore_class=VOID):
     """The confusion matrix of two masks.
 
     Args:
-        truth: class ids, of any shape; void pixels are left out.
+        truth: class ids, of any shape.
         prediction: class ids, of the same shape.
         num_classes: how many classes there are.
+        ignore_class: the label in `truth` that is left out; None for none.
 
     Returns:
         int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
     """
-    labelled = truth != VOID
-    cells = num_classes * truth[labelled].astype("int64") + prediction[labelled]
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    if ignore_class is not None:
+        labelled = truth != ignore_class
+        truth, prediction = truth[labelled], prediction[labelled]
+    cells = num_classes * truth.astype("int64") + prediction
+    return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _mean_where(condition, values):

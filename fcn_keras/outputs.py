@@ -1,8 +1,10 @@
 """Where results go: checked before any work is done, and nothing of the user's is replaced."""
 
 import contextlib
+import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -12,6 +14,9 @@ import filelock
 from fcn_keras.errors import ConfigError
 
 WRITTEN_BY = "fcn-keras"  # In every file of results: only such a file is replaced.
+
+_PROCESS, _NUMBERS = uuid.uuid4().hex[:8], itertools.count()
+_TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.fcn-keras-tmp(?:\.\w+)?")
 
 
 def check_folder(folder):
@@ -127,15 +132,21 @@ def check_file(option, path, ending):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, *, by_suffix=False):
     """Gives a temporary path beside `path`; once the block is done, the file takes that name.
 
-    So `path` never holds half a file. The temporary name is new each time, for two processes may
-    write the same file, and has the ending of `path`, for libraries go by it. If the block raises,
-    the temporary file is removed; after a kill `remove_unfinished` does that.
+    So `path` never holds half a file. The temporary name is hidden, and new each time: two
+    processes may write the same file. If the block raises, the temporary file is removed; after a
+    kill `remove_unfinished` does that.
+
+    Args:
+        path: the file; one that is there is replaced.
+        by_suffix: give the temporary file the suffix of `path`, for libraries that go by it.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    suffix = path.suffix if by_suffix else ""
+    name = f".{_PROCESS}-{os.getpid()}-{next(_NUMBERS)}.fcn-keras-tmp{suffix}"
+    temporary = path.with_name(name)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -144,9 +155,24 @@ def replacing(path):
 
 
 def remove_unfinished(folder):
-    """Removes what `replacing` of a killed process left in a folder that nobody else writes to."""
-    for unfinished in Path(folder).glob(f".*.{'[0-9a-f]' * 8}.tmp*"):
-        unfinished.unlink(missing_ok=True)
+    """Removes the temporary files in a folder that killed processes have left."""
+    for path in Path(folder).glob(".*.fcn-keras-tmp*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and found[1] != _PROCESS and not _runs(int(found[2])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(number):
+    """Whether a process of that number runs, other than this one, which may have it anew."""
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # Somebody else's.
+        return True
+    return True
 
 
 def write_json(path, content):

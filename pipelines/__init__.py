@@ -42,6 +42,11 @@ _HOMES = {
     "train_dataset": "batches.tf_datasets",
 }
 
+# Rooms and modules, so that `pipelines.errors` is there whatever has been imported before.
+_MODULES = frozenset(
+    "batches catalogue checking datasets discovery errors examples files hha split".split()
+)
+
 __all__ = [
     "DATASETS",
     "NYUDV2_CAMERA",
@@ -65,10 +70,12 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from fcn_keras import outputs
@@ -18,7 +21,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with outputs.replacing(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
-        assert temporary.suffix == ".keras" and temporary.name.startswith(".")
+        assert temporary.name.startswith(".")
     assert path.read_text() == "new" and names(tmp_path) == ["model.keras"]
 
 
@@ -31,14 +34,40 @@ def test_two_processes_do_not_write_into_one_temporary_file(tmp_path):
     assert path.read_text() == "first" and names(tmp_path) == ["report.html"]
 
 
+def test_a_long_name_is_no_hindrance(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")  # 255 bytes is the most that file systems take.
+    for by_suffix in (False, True):
+        with outputs.replacing(path, by_suffix=by_suffix) as temporary:
+            assert (temporary.suffix == ".png") is by_suffix
+            temporary.write_text("whole")
+        assert path.read_text() == "whole"
+
+
+LEAVE = """
+import os, signal, sys
+from fcn_keras import outputs
+with outputs.replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
 def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
-    left = outputs.replacing(tmp_path / "metrics.json").__enter__()  # And never left.
-    for path in (left, tmp_path / ".bashrc.tmp"):
-        path.write_text("half")
-    (tmp_path / ".notes.unsaved!.tmp").write_text("mine")
+    mine = [".bashrc.tmp", ".notes.20261127.tmp.txt", ".0a1b2c3d-99999999-0.fcn-keras-tmp.bak.txt"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    command = [sys.executable, "-c", LEAVE, str(tmp_path / "metrics.json")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        left = tmp_path / other.stdout.readline().strip()
+        with outputs.locked(tmp_path):
+            assert left.read_text() == "half"  # The other process still writes it.
+        other.kill()
+    assert left.exists()
     with outputs.locked(tmp_path):
         assert not left.exists()
-        assert (tmp_path / ".bashrc.tmp").exists() and (tmp_path / ".notes.unsaved!.tmp").exists()
+    assert set(mine) < set(names(tmp_path))
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):

@@ -1,5 +1,6 @@
 import ast
 import importlib.metadata
+import pkgutil
 import subprocess
 import sys
 import types
@@ -82,6 +83,14 @@ def test_a_type_checker_sees_the_names_where_they_are(package):
     }
     assert seen == package._HOMES
     assert set(package.__all__) - {"__version__"} == set(seen)
+
+
+@pytest.mark.parametrize("package", [fcn_keras, pipelines])
+def test_every_room_and_module_is_an_attribute_whatever_was_imported_before(package):
+    there = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert package._MODULES == {name for name in there if not name.startswith("_")}
+    done = run(f"import {package.__name__} as package; package.errors")
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_a_module_gives_the_module():

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from fcn_keras.cli.options import STYLE
 from fcn_keras.errors import FcnKerasError
 
 COMMANDS = {  # The first line of what each says of itself; its module in `commands` has the rest.
@@ -33,7 +34,6 @@ COMMANDS = {  # The first line of what each says of itself; its module in `comma
     "data": "Look at a data set before training on it; serve it to trainings.",
     "experiment": "The paper's experiments that need no training.",
 }
-STYLE = {"rich_markup_mode": "markdown", "add_completion": False}  # Rich's drops "[default: 4]".
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 

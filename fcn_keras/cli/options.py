@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+STYLE = {"rich_markup_mode": "markdown", "add_completion": False}  # Rich's drops "[default: 4]".
+
 RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
 ]

@@ -90,7 +90,7 @@ METAVARS = {
     "crop": "HxW",
     "scale": "LOW,HIGH",
     "stage_rates": "R16,R8",
-    "devices": "all|N",
+    "devices": "auto|all|N",
 }
 
 

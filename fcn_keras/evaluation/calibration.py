@@ -86,9 +86,9 @@ def best_offsets(logits, labels):
 def _mean_iou(logits, labels):
     if not len(labels):
         return 0.0
-    return segmentation_metrics(count_pixels(labels, logits.argmax(axis=1), logits.shape[1]))[
-        "mean_iou"
-    ]
+    # Nothing is to be left out: the sample holds labelled pixels only.
+    counts = count_pixels(labels, logits.argmax(axis=1), logits.shape[1], ignore_class=None)
+    return segmentation_metrics(counts)["mean_iou"]
 
 
 def _sample(model, dataset, ignore_class, rng, progress):

@@ -114,7 +114,7 @@ def save_model(model, path):
 
     It is the same file whatever the devices that the model was trained on.
     """
-    with replacing(path) as temporary, as_on_one_device(model):
+    with replacing(path, by_suffix=True) as temporary, as_on_one_device(model):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import check_folder, make_folder, replacing
+from fcn_keras.outputs import check_folder, make_folder, remove_unfinished, replacing
 from fcn_keras.prediction.pictures import overlay, palette_png
 
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -18,7 +18,8 @@ def plan(sources, out):
     """What to read and where to write for a list of files and folders.
 
     Args:
-        sources: image files, or folders whose images are taken (not those of folders in them).
+        sources: image files, or folders whose images are taken (no hidden ones, and not those of
+            folders in them).
         out: the folder for the results; made here.
 
     Returns:
@@ -31,7 +32,11 @@ def plan(sources, out):
     images, out = [], Path(out)
     for source in map(Path, sources):
         if source.is_dir():
-            found = [p for p in sorted(source.iterdir()) if p.suffix.lower() in ENDINGS]
+            found = [
+                path
+                for path in sorted(source.iterdir())
+                if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+            ]
             if not found:
                 raise ConfigError(f"{source}: the folder holds no images.")
             images += found
@@ -62,6 +67,7 @@ def plan(sources, out):
                     "--out."
                 )
     make_folder(out)
+    remove_unfinished(out)
     return jobs
 
 

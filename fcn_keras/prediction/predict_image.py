@@ -27,7 +27,7 @@ def predict(model, image, *, tile=None, overlap=None, tta=False):
             asks for: the logits are then the whole image's, but for rounding. Fewer are faster,
             and near the seams only nearly right.
         tta: test-time augmentation: the class of the highest mean probability over scales and the
-            mirror image (`views.mean_probabilities`). It takes about ten times as long, and
+            mirror image (`test_time_augmentation`). It takes about ten times as long, and
             memory as for an image of 1.5 times the height and width. In tiles it is only nearly
             that of the whole image, since resized tiles have grids of their own.
 

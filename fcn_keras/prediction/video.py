@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import make_folder, replacing
+from fcn_keras.outputs import make_folder, remove_unfinished, replacing
 from fcn_keras.prediction.pictures import colour_mask, overlay
 from fcn_keras.prediction.predict_image import predict
 
@@ -55,7 +55,7 @@ def predict_video(
     source, out = str(source), Path(out)
     check_output(out)
     with (
-        replacing(out) as temporary,
+        replacing(out, by_suffix=True) as temporary,
         _quiet(),
         _opened(source) as (film, first, rate, announced),
         _writer() as write,
@@ -96,6 +96,7 @@ def check_output(out):
     if out.exists():
         raise ConfigError(f"--out {out}: is there already. Choose another name, or delete it.")
     make_folder(out.parent)
+    remove_unfinished(out.parent)
 
 
 @contextlib.contextmanager

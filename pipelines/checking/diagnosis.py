@@ -1,4 +1,4 @@
-"""A whole visit to the doctor: every split of a data set checked, all faults told at once."""
+"""Every split of a data set checked, and all faults told at once: `data check`."""
 
 import contextlib
 from collections import Counter

@@ -21,7 +21,7 @@ def render(diagnosis):
     """The page's HTML.
 
     Args:
-        diagnosis: a `doctor.Diagnosis`; some of its images are read again.
+        diagnosis: a `diagnosis.Diagnosis`; some of its images are read again.
     """
     environment = Environment(
         loader=PackageLoader("pipelines.checking"),

@@ -116,7 +116,7 @@ READERS = {"nyudv2": partial(read, "images"), "nyudv2-hha": partial(read, "hha")
 
 
 def read_mask(source):
-    """Reads a mask; see `mat.read_mat`."""
+    """Reads a mask; see `matlab.read_mat`."""
     return read_mat(source, "segmentation")
 
 

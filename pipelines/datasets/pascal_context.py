@@ -105,7 +105,7 @@ def read(data_dir, split):
 
 
 def read_mask(source):
-    """Reads a mask; see `mat.read_mat`."""
+    """Reads a mask; see `matlab.read_mat`."""
     return read_mat(source, "LabelMap")
 
 

@@ -50,7 +50,7 @@ def examples(data_dir, listing, without=()):
 
 
 def read_mask(source):
-    """Reads a mask of SBD, a MATLAB file, or of VOC, a PNG; see `decode.read_mask`."""
+    """Reads a mask of SBD, a MATLAB file, or of VOC, a PNG; see `images.read_mask`."""
     if isinstance(source, Path) and source.suffix == ".mat":
         return read_mat(source, "GTcls", "Segmentation")
     return images.read_mask(source)

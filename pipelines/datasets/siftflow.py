@@ -116,7 +116,7 @@ READERS = {
 
 
 def read_mask(source):
-    """Reads a mask; see `mat.read_mat`."""
+    """Reads a mask; see `matlab.read_mat`."""
     return read_mat(source, "S")
 
 

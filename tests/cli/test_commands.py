@@ -34,3 +34,12 @@ def test_every_option_of_a_training_can_be_given_on_the_command_line():
 def test_help_has_the_defaults_of_the_configuration(option, default):
     (found,) = [param for param in load("train").params if option in param.opts]
     assert found.help.endswith(default) if default else "default" not in found.help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_looks_alike(name):
+    group = load(name)
+    for command in (group, *getattr(group, "commands", {}).values()):
+        assert command.rich_markup_mode == "markdown"  # Else Rich drops "[default: ...]".
+        options = {option for param in command.params for option in param.opts}
+        assert not {"--install-completion", "--show-completion"} & options

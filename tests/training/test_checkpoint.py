@@ -202,7 +202,7 @@ def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capf
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
-    (tmp_path / ".step-0000000009.0a1b2c3d.tmp.ckpt").write_bytes(b"half")
+    (tmp_path / ".0a1b2c3d-99999999-0.fcn-keras-tmp").write_bytes(b"half")
     with pytest.raises(RuntimeError, match="lightning"):
         user_script(tmp_path, Lightning(2))
     assert len(list(tmp_path.iterdir())) == 2

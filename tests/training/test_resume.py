@@ -100,7 +100,7 @@ def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
     fcn_keras_cli, interrupted, whole, tmp_path, moment
 ):
     run = shutil.copytree(interrupted / moment, tmp_path / "run")
-    assert bool(list(run.glob("checkpoints/.*.tmp.ckpt"))) == moment.startswith("a checkpoint")
+    assert bool(list(run.glob("checkpoints/.*.fcn-keras-tmp"))) == moment.startswith("a checkpoint")
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 0, err
     assert_same_run(run, whole)

@@ -9,10 +9,13 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
+from fcn_keras.cli.options import STYLE
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
 
 app = typer.Typer(
-    help="Look at a data set before training on it; serve it to trainings.", no_args_is_help=True
+    help="Look at a data set before training on it; serve it to trainings.",
+    no_args_is_help=True,
+    **STYLE,
 )
 SHOWN = 20  # Faults of one kind.
 

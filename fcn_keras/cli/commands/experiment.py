@@ -8,10 +8,12 @@ from rich.table import Table
 
 from fcn_keras import outputs
 from fcn_keras.cli.checked import checked
-from fcn_keras.cli.options import Data, DataDir
+from fcn_keras.cli.options import STYLE, Data, DataDir
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 
-app = typer.Typer(help="The paper's experiments that need no training.", no_args_is_help=True)
+app = typer.Typer(
+    help="The paper's experiments that need no training.", no_args_is_help=True, **STYLE
+)
 
 
 @app.callback()
