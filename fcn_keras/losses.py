@@ -1,5 +1,10 @@
 """Cross-entropy over the labelled pixels (section 3.4, section 4.3)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -39,12 +44,12 @@ class MaskedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        ignore_class=VOID,
-        class_weights=None,
-        reduction="mean",
-        sample_rate=1.0,
-        seed=None,
-        name="masked_crossentropy",
+        ignore_class: int = VOID,
+        class_weights: Sequence[float] | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_rate: float = 1.0,
+        seed: int | None = None,
+        name: str = "masked_crossentropy",
     ):
         """Sets what is ignored, and how the pixels' terms become one number.
 
@@ -71,7 +76,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         self._random = keras.random.SeedGenerator(seed) if sample_rate < 1 else None
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> MaskedCrossentropy:
         """A loss from what `get_config` gave, of version 0.1 too."""
         config = dict(config)
         if "keep" in config:
@@ -115,7 +120,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         # The value of the whole batch, exactly, with the gradient of what is to move the weights.
         return ops.stop_gradient(loss) + (moving - ops.stop_gradient(moving))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """What is ignored, the class weights, the reduction and the sampling."""
         return {
             "name": self.name,
@@ -134,7 +139,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         return ops.divide_no_nan(above, replicas.all_reduce_sum(ops.sum(weights)))
 
 
-def balancing_weights(class_pixels, exponent):
+def balancing_weights(class_pixels: np.ndarray, exponent: float) -> np.ndarray:
     """Class weights `frequency ** -exponent`, scaled so that the mean weight of a pixel is 1.
 
     Args:

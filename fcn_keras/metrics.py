@@ -7,6 +7,10 @@ A class that is absent from the truth is left out of the mean accuracy; one that
 truth and prediction alike is left out of the mean IU. Figures of an empty matrix are NaN.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,7 +30,13 @@ class ConfusionMatrix(keras.metrics.Metric):
     replicas together, within a step too.
     """
 
-    def __init__(self, num_classes, ignore_class=VOID, prefix="", name="confusion"):
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_class: int = VOID,
+        prefix: str = "",
+        name: str = "confusion",
+    ):
         """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions.
 
         Args:
@@ -79,11 +89,11 @@ class ConfusionMatrix(keras.metrics.Metric):
         }
         return {self.prefix + figure: value for figure, value in result.items()}
 
-    def confusion(self):
+    def confusion(self) -> np.ndarray:
         """The matrix as a NumPy int64 array."""
         return self.matrix.value.numpy()
 
-    def restore(self, confusion):
+    def restore(self, confusion: np.ndarray) -> None:
         """Makes `confusion` the matrix, int `[num_classes, num_classes]`, such as a saved one.
 
         Exact under a strategy too, where assigning to `matrix` would give each replica an equal
@@ -91,7 +101,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         """
         replicas.assign_total(self.matrix, confusion)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Class count and ignored label."""
         return {
             "name": self.name,
@@ -101,7 +111,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         }
 
 
-def segmentation_metrics(confusion):
+def segmentation_metrics(confusion: np.ndarray) -> dict[str, Any]:
     """The four figures and the IU of each class, in float64.
 
     Args:
@@ -129,7 +139,12 @@ def segmentation_metrics(confusion):
     }
 
 
-def count_pixels(truth, prediction, num_classes, ignore_class=VOID):
+def count_pixels(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    num_classes: int,
+    ignore_class: int | None = VOID,
+) -> np.ndarray:
     """The confusion matrix of two masks.
 
     Args:

@@ -1,5 +1,7 @@
 """All data sets by their names, and one function that reads any of them."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from pipelines.datasets import (
@@ -15,6 +17,7 @@ from pipelines.datasets import (
     yaml_folders,
 )
 from pipelines.errors import DataError, raise_all
+from pipelines.split import Split
 
 DATASETS = {
     "camvid": camvid.read,
@@ -28,7 +31,13 @@ DATASETS = {
 }
 
 
-def read(data, split, data_dir=None, *, keep_faults=False):
+def read(
+    data: str | Path,
+    split: str,
+    data_dir: str | Path | None = None,
+    *,
+    keep_faults: bool = False,
+) -> Split:
     """The examples of one split of a data set.
 
     Args:

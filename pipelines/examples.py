@@ -1,17 +1,19 @@
 """Reading one example: image and mask together, checked against each other and the classes."""
 
+from __future__ import annotations
+
 import cv2
 import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.files.images import read_image, read_orientation
-from pipelines.split import IGNORE, colour_codes, colour_of
+from pipelines.split import IGNORE, Split, colour_codes, colour_of
 
 EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.
 LISTED = 5  # Unknown values and colours in one message.
 
 
-def read_example(split, index):
+def read_example(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask of one example.
 
     Args:

@@ -8,6 +8,8 @@ Depth is [h, w] in metres. Camera coordinates are x to the right, y down and z a
 centimetres; pixel coordinates start at 1, as in MATLAB.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from scipy import ndimage
 
@@ -33,7 +35,12 @@ LOWEST, EYE_LEVEL = -90, 130  # If nothing is below LOWEST, the ground is EYE_LE
 MAX_MEDIAN = 100  # Metres. No depth camera sees that far; in millimetres nearly every one does.
 
 
-def encode_hha(depth_metres, camera_matrix, *, missing=None):
+def encode_hha(
+    depth_metres: np.ndarray,
+    camera_matrix: np.ndarray,
+    *,
+    missing: np.ndarray | None = None,
+) -> np.ndarray:
     """Encodes a depth image as HHA.
 
     The channels are 31000 / max(z, 100); the height above the lowest point; and 38 + the angle in

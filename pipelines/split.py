@@ -1,5 +1,7 @@
 """What every data set gives: the examples of one split, and what their masks mean."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,7 +74,7 @@ class Split:
             )
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
 
@@ -109,12 +111,12 @@ def colour_of(code):
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def plain_values(num_classes):
+def plain_values(num_classes: int) -> dict[int, int]:
     """`mask_values` of masks that hold class ids, and 255 for void."""
     return {**{i: i for i in range(num_classes)}, IGNORE: IGNORE}
 
 
-def distinct_palette(count):
+def distinct_palette(count: int) -> np.ndarray:
     """The PASCAL VOC palette: `count` colours, uint8 `[count, 3]`, no two alike, class 0 black."""
     ids = np.arange(count)
     colours = np.zeros((count, 3), "uint8")

@@ -6,15 +6,19 @@ that is merely likely, and to leave out a fence that is. One constant for each c
 much of that, and is a part of the model: the bias of its finest score layer.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ModelError
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
-from fcn_keras.models.saving import keras_model
+from fcn_keras.models.saving import Loaded, keras_model
 
 PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
 STEPS = (1.0, 0.5, 0.25)  # Of the search, in logits, one after the other.
@@ -29,7 +33,14 @@ class Calibration(NamedTuple):
     after: float
 
 
-def calibrate(model, dataset, *, ignore_class=VOID, seed=0, progress=None):
+def calibrate(
+    model: keras.Model | Loaded,
+    dataset: tf.data.Dataset,
+    *,
+    ignore_class: int = VOID,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Calibration:
     """Adds to each class's scores the constant that is best for the mean IU on a data set.
 
     The data should be that of the training, without random changes: to choose the constants by the
@@ -57,7 +68,7 @@ def calibrate(model, dataset, *, ignore_class=VOID, seed=0, progress=None):
     return Calibration(offsets, _mean_iou(logits, labels), _mean_iou(logits + offsets, labels))
 
 
-def best_offsets(logits, labels):
+def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Constants for the logits by which the mean IU is highest: a search class by class.
 
     Args:

@@ -3,6 +3,8 @@
 Found by walking the model's graph with the rule of each layer (`rules.STEPS`); no image is run.
 """
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
 from typing import NamedTuple
@@ -27,7 +29,7 @@ class ReceptiveField(NamedTuple):
     offset: int | tuple[int, int]
 
 
-def receptive_field(model, layer=None):
+def receptive_field(model: keras.Model, layer: str | None = None) -> ReceptiveField:
     """The receptive field of a layer's output cells (section 3; Table 1 for the paper's nets).
 
     A cell that joins branches sees what any of them sees. After an upsampling, whose cells do not
@@ -53,12 +55,12 @@ def receptive_field(model, layer=None):
     return _field(seen.get(layer or "score_fr", output))
 
 
-def output_field(model):
+def output_field(model: keras.Model) -> ReceptiveField:
     """The `ReceptiveField` of a model's output; raises as `receptive_field`."""
     return _field(_seen(model)[1])
 
 
-def total_stride(model):
+def total_stride(model: keras.Model) -> tuple[int, int]:
     """Strides (rows, columns) that the image must be moved by for all cells to move alike.
 
     The least common multiple of the strides of all maps; raises as `receptive_field`.

@@ -11,26 +11,32 @@ fixed offsets from the top left, which `fuse` and `crop` take last.
 H and W in the comments are the padded image's size.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+
 from fcn_keras.errors import ModelError
-from fcn_keras.models.decoder import Decoder
+from fcn_keras.models.decoder import Decoder, Modality
 
 # Kernel of FCN-32s's transposed convolution and offset of its crop, in the reference's geometry.
 REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
 
 
 def FCN32s(
-    num_classes,
+    num_classes: int | dict[str, int],
     *,
-    backbone="vgg16",
-    weights="imagenet",
-    head_width=None,
-    dropout=0.5,
-    learn_upsampling=False,
-    geometry="same",
-    inputs=None,
-    zoom=1.0,
-    input_shape=(None, None, 3),
-):
+    backbone: str | keras.Model = "vgg16",
+    weights: str | None = "imagenet",
+    head_width: int | None = None,
+    dropout: float = 0.5,
+    learn_upsampling: bool = False,
+    geometry: Literal["same", "reference"] = "same",
+    inputs: dict[str, Modality] | None = None,
+    zoom: float = 1.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+) -> keras.Model:
     """FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
 
     Args:
@@ -88,19 +94,19 @@ def FCN32s(
 
 
 def FCN16s(
-    num_classes,
+    num_classes: int | dict[str, int],
     *,
-    backbone="vgg16",
-    weights="imagenet",
-    head_width=None,
-    dropout=0.5,
-    skip_scales=(1.0,),
-    learn_upsampling=False,
-    geometry="same",
-    inputs=None,
-    zoom=1.0,
-    input_shape=(None, None, 3),
-):
+    backbone: str | keras.Model = "vgg16",
+    weights: str | None = "imagenet",
+    head_width: int | None = None,
+    dropout: float = 0.5,
+    skip_scales: tuple[float] = (1.0,),
+    learn_upsampling: bool = False,
+    geometry: Literal["same", "reference"] = "same",
+    inputs: dict[str, Modality] | None = None,
+    zoom: float = 1.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+) -> keras.Model:
     """FCN-16s: scores at stride 32 fused with those of pool4 (section 4.2).
 
     Args, returns and raises as in `FCN32s`, and:
@@ -132,19 +138,19 @@ def FCN16s(
 
 
 def FCN8s(
-    num_classes,
+    num_classes: int | dict[str, int],
     *,
-    backbone="vgg16",
-    weights="imagenet",
-    head_width=None,
-    dropout=0.5,
-    skip_scales=(1.0, 1.0),
-    learn_upsampling=False,
-    geometry="same",
-    inputs=None,
-    zoom=1.0,
-    input_shape=(None, None, 3),
-):
+    backbone: str | keras.Model = "vgg16",
+    weights: str | None = "imagenet",
+    head_width: int | None = None,
+    dropout: float = 0.5,
+    skip_scales: tuple[float, float] = (1.0, 1.0),
+    learn_upsampling: bool = False,
+    geometry: Literal["same", "reference"] = "same",
+    inputs: dict[str, Modality] | None = None,
+    zoom: float = 1.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+) -> keras.Model:
     """FCN-8s: scores at stride 32 fused with those of pool4 and of pool3 (section 4.2).
 
     Args, returns and raises as in `FCN32s`, and:

@@ -3,6 +3,8 @@
 Images are RGB uint8 [h, w, 3], masks [h, w] of class ids.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from PIL import Image
 
@@ -13,7 +15,7 @@ VOID_COLOUR = (255, 255, 255)
 WRONG_COLOUR = (213, 45, 30)
 
 
-def colour_mask(mask, palette):
+def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """A mask as an RGB picture; void (255) is white.
 
     Args:
@@ -28,7 +30,9 @@ def colour_mask(mask, palette):
     return colours[mask]
 
 
-def overlay(image, mask, palette, opacity=0.55):
+def overlay(
+    image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.55
+) -> np.ndarray:
     """The image under its coloured mask: uint8 `[h, w, 3]`."""
     picture = np.empty((*mask.shape, 3), "uint8")
     rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # Its float64 is 8 times an image's size.
@@ -39,7 +43,7 @@ def overlay(image, mask, palette, opacity=0.55):
     return picture
 
 
-def error_picture(image, truth, prediction):
+def error_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Where a prediction is wrong: uint8 `[h, w, 3]`.
 
     Wrong pixels are red; under them the image is pale grey where the prediction is right, and
@@ -54,7 +58,14 @@ def error_picture(image, truth, prediction):
     return np.round(picture).astype("uint8")
 
 
-def side_by_side(image, truth, prediction, palette, gap=4, columns=4):
+def side_by_side(
+    image: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    palette: np.ndarray,
+    gap: int = 4,
+    columns: int = 4,
+) -> np.ndarray:
     """Image, truth, prediction and error in one picture, with white between them.
 
     Args:
@@ -81,7 +92,7 @@ def side_by_side(image, truth, prediction, palette, gap=4, columns=4):
     return picture
 
 
-def palette_png(mask, palette):
+def palette_png(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
     """A Pillow image whose pixels are the class ids and whose palette shows them in colour."""
     if mask.dtype != np.uint8:
         return Image.fromarray(mask)  # More classes than a palette has entries: 16-bit grey.

@@ -3,18 +3,27 @@
 Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of the image's size.
 """
 
+from __future__ import annotations
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.models.saving import keras_model
+from fcn_keras.models.saving import Loaded, keras_model
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 
 
-def predict(model, image, *, tile=None, overlap=None, tta=False):
+def predict(
+    model: keras.Model | Loaded,
+    image: np.ndarray | dict[str, np.ndarray],
+    *,
+    tile: int | tuple[int, int] | None = None,
+    overlap: int | tuple[int, int] | None = None,
+    tta: bool = False,
+) -> np.ndarray | dict[str, np.ndarray]:
     """The class of every pixel.
 
     Args:

@@ -3,6 +3,8 @@
 A finer stride comes from leaving out subsampling and dilating every later filter (section 3.2).
 """
 
+from __future__ import annotations
+
 import keras
 
 from fcn_keras.errors import ModelError
@@ -10,7 +12,7 @@ from fcn_keras.geometry.graph import functional, walk
 from fcn_keras.surgery.conversion import Conversion, Map
 
 
-def convolutionalize(classifier, stride=None):
+def convolutionalize(classifier: keras.Model, stride: int | None = None) -> keras.Model:
     """Turns a classifier of one fixed image size into a net that scores images of any size.
 
     Cell (i, j) of its output is what the classifier gives on the window of its own size whose first

@@ -3,6 +3,8 @@
 `convolutionalize(classifier, stride)` gives the same grid in one pass.
 """
 
+from __future__ import annotations
+
 import math
 
 import keras
@@ -14,7 +16,7 @@ from fcn_keras.geometry.windows import pair
 from fcn_keras.surgery.convolutionalize import convolutionalize
 
 
-def shift_and_stitch(model, images, stride):
+def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.ndarray:
     """Scores at a finer stride than the net's: it runs on shifted images, the grids interlace.
 
     The images are shifted by cutting off 0, `stride`, `2 * stride`, ... rows and columns in front,

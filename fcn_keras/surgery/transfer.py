@@ -5,15 +5,18 @@ which start at zero, and its upsampling, which starts bilinear: before the first
 are those of the coarser net, upsampled (section 4.2).
 """
 
+from __future__ import annotations
+
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 from keras import layers
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.layers.alignment import CropLike
-from fcn_keras.models.saving import keras_model, load
+from fcn_keras.models.saving import Loaded, keras_model, load
 
 
 class Start(NamedTuple):
@@ -25,7 +28,12 @@ class Start(NamedTuple):
     left: tuple[str, ...]
 
 
-def start_from(model, source, *, reset_scores=False):
+def start_from(
+    model: keras.Model | Loaded,
+    source: str | Path | keras.Model | Loaded,
+    *,
+    reset_scores: bool = False,
+) -> Start:
     """Gives a net the weights of a trained coarser one.
 
     Args:

@@ -5,6 +5,8 @@ them; masks are uint8 `[1, h, w]`, 255 is ignored. They come whole, one example 
 paper's recipes take them.
 """
 
+from __future__ import annotations
+
 import itertools
 from dataclasses import replace
 
@@ -14,9 +16,17 @@ import tensorflow as tf
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.errors import DataError
 from pipelines.examples import check_sizes, class_ids
+from pipelines.split import Split
 
 
-def joint_dataset(images, masks, *, shuffle=False, seed=0, mirror=False):
+def joint_dataset(
+    images: Split | dict[str, Split],
+    masks: Split | dict[str, Split],
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    mirror: bool = False,
+) -> tf.data.Dataset:
     """One pass over examples that have several images, several masks, or both.
 
     Each time it is iterated the order is a new one, if it is shuffled. Two data sets of the same

@@ -6,6 +6,8 @@ A whole batch is read and changed in one call of Python, several batches at a ti
 OpenCV run outside of Python's lock, and TensorFlow's cost of a call is paid once for a batch.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import os
@@ -16,26 +18,26 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipelines.batches.augment import MEAN_COLOUR, seed_and_apply, transform
+from pipelines.batches.augment import MEAN_COLOUR, Augmentation, seed_and_apply, transform
 from pipelines.batches.memory import keep_freed_memory
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.files.images import read_image, read_size
-from pipelines.split import IGNORE
+from pipelines.split import IGNORE, Split
 
 
 def train_dataset(
-    split,
+    split: Split,
     *,
-    batch_size,
-    augmentation,
-    seed=0,
-    cache=False,
-    start=None,
-    shard=(0, 1),
-    turn=(0, 1),
-):
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int = 0,
+    cache: bool = False,
+    start: tuple[int, int] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    turn: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
     """Shuffled, augmented crops or whole images: one pass over the split.
 
     Each time it is iterated the order is a new one. Two data sets of the same seed give the same
@@ -106,7 +108,15 @@ def train_dataset(
     return _dataset(lambda: share_of(next(passes)), order.steps, load, shape)
 
 
-def batch_ids(split, *, batch_size, augmentation, seed=0, epoch, step):
+def batch_ids(
+    split: Split,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int = 0,
+    epoch: int,
+    step: int,
+) -> list[str]:
     """The ids of the examples in one batch of `train_dataset`; for messages.
 
     Args:
@@ -148,7 +158,7 @@ class _Order:
         return rng.permutation(batches), rng.integers(2**32, size=batches.shape)
 
 
-def eval_dataset(split, *, batch_size=1):
+def eval_dataset(split: Split, *, batch_size: int = 1) -> tf.data.Dataset:
     """Every example once, whole and at its own size: nothing is padded.
 
     Args:

@@ -5,7 +5,10 @@ Damage inside a JPEG that leaves a valid stream of codes cannot be told from a p
 notices it.
 """
 
+from __future__ import annotations
+
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,10 +18,10 @@ from pipelines.checking.findings import Findings
 from pipelines.errors import DataError, raise_all
 from pipelines.examples import check_sizes, class_counts
 from pipelines.files.images import read_image
-from pipelines.split import IGNORE
+from pipelines.split import IGNORE, Split
 
 
-def examine(split, progress=None):
+def examine(split: Split, progress: Callable[[], object] | None = None) -> Findings:
     """Reads every image and mask of a split, on all cores.
 
     Args:
@@ -50,7 +53,7 @@ def examine(split, progress=None):
     return found
 
 
-def check(split, progress=None):
+def check(split: Split, progress: Callable[[], object] | None = None) -> np.ndarray:
     """Reads every image and mask of a split, and stops if any of them cannot be used.
 
     Args:

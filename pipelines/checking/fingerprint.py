@@ -4,8 +4,14 @@ Of each example the checksum of its image's pixels and the classes in its mask, 
 pixels of each class.
 """
 
+from __future__ import annotations
 
-def fingerprint(findings):
+from typing import Any
+
+from pipelines.checking.findings import Findings
+
+
+def fingerprint(findings: Findings) -> dict[str, Any]:
     """A dict that JSON can hold.
 
     Args:

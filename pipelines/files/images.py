@@ -8,6 +8,10 @@ Nothing is resized or turned: image and mask keep the grid of pixels that is sto
 in EXIF does not count. Where it would matter the user is told.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -19,7 +23,9 @@ JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with another behind it.
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
 
 
-def read_image(source, notes=None, *, max_pixels=MAX_PIXELS):
+def read_image(
+    source: Any, notes: list[DataError] | None = None, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Reads an image as RGB.
 
     Grey images get three equal channels, 16 bits are scaled to 8, transparent pixels are laid on
@@ -64,7 +70,7 @@ def read_image(source, notes=None, *, max_pixels=MAX_PIXELS):
     return np.asarray(image)
 
 
-def read_mask(source):
+def read_mask(source: Any) -> np.ndarray:
     """Reads a mask's values as they are in the file; palette files give their indices.
 
     Args:
@@ -113,7 +119,7 @@ def read_mask(source):
     return np.asarray(image.convert("RGB"))
 
 
-def read_size(source):
+def read_size(source: Any) -> tuple[int, int]:
     """Height and width of an image, from its header.
 
     Raises:
