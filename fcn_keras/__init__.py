@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from fcn_keras.surgery.shift_and_stitch import shift_and_stitch
     from fcn_keras.surgery.transfer import start_from
     from fcn_keras.training.checkpoint import ResumableCheckpoint
-    from fcn_keras.training.opened_run import Run
-    from fcn_keras.training.run import train
+    from fcn_keras.training.run import Run, train
 
 _HOMES = {
     "BACKBONES": "models.backbones",
@@ -59,7 +58,7 @@ _HOMES = {
     "MaskedCrossentropy": "losses",
     "Modality": "models.decoder",
     "ResumableCheckpoint": "training.checkpoint",
-    "Run": "training.opened_run",
+    "Run": "training.run",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
     "calibrate": "evaluation.calibration",

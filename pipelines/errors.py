@@ -55,3 +55,13 @@ def grouped(errors):
     """Errors by kind, the most frequent kind first: a dict of lists."""
     order = Counter(error.kind for error in errors)
     return {kind: [e for e in errors if e.kind == kind] for kind, _ in order.most_common()}
+
+
+def as_lines(errors):
+    """Errors as lines for a person: those of files one line a kind, others a line each."""
+    of_files = grouped([error for error in errors if error.file is not None])
+    lines = []
+    for alike in of_files.values():
+        more = f" ({len(alike)} files like this)" if len(alike) > 1 else ""
+        lines.append(f"{alike[0]}{more}")
+    return lines + [str(error) for error in errors if error.file is None]

@@ -1,11 +1,32 @@
 """What a person sees while a model trains: a bar on a terminal, else one line an epoch."""
 
 import time
+from contextlib import contextmanager
 
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fcn_keras.cli.terminal import console, progress_bar
 from fcn_keras.text import duration
+from fcn_keras.training.watching import Watch
+
+
+class TerminalWatch(Watch):
+    """What commands tell of a training: bars on a terminal, one line an epoch."""
+
+    def say(self, line):
+        """A line, which is never wrapped."""
+        console.print(line, soft_wrap=True)
+
+    def progress(self, text, total):
+        """A bar on a terminal."""
+        return progress_bar(text, total)
+
+    @contextmanager
+    def training(self, steps, epochs):
+        """A bar and a line an epoch."""
+        with TrainingProgress(console, steps, epochs) as progress:
+            yield [progress]
 
 
 class TrainingProgress(keras.callbacks.Callback):

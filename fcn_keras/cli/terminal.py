@@ -22,15 +22,10 @@ def progress_bar(description, total):
 
 def print_warnings(errors):
     """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
-    from pipelines.errors import grouped
+    from pipelines.errors import as_lines
 
-    of_files = grouped([error for error in errors if error.file is not None])
-    for alike in of_files.values():
-        more = f" ({len(alike)} files like this)" if len(alike) > 1 else ""
-        print(f"warning: {alike[0]}{more}", file=sys.stderr)
-    for error in errors:
-        if error.file is None:
-            print(f"warning: {error}", file=sys.stderr)
+    for line in as_lines(errors):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def import_tensorflow():

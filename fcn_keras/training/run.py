@@ -1,181 +1,228 @@
-"""One training run; what it writes is in `runs.run_folder`."""
+"""A whole training run: read, check, train, report; and what it has left, opened."""
 
-import contextlib
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs import run_folder
-from fcn_keras.training.checkpoint import KEPT, Position, ResumableCheckpoint
-from fcn_keras.training.compiling import compiled, resolve_precision
-from fcn_keras.training.environment import note_start
-from fcn_keras.training.run_log import RunLog
-from fcn_keras.training.state import size_of
+from fcn_keras.evaluation.results import Evaluation
+from fcn_keras.prediction.segmenter import Segmenter, load
+from fcn_keras.reporting import run_report
+from fcn_keras.runs import reading, run_folder
+from fcn_keras.runs.config import TrainConfig
+from fcn_keras.runs.resolve import read_recipe, resolve
+from fcn_keras.text import duration
+from fcn_keras.training.checkpoint import parse_every
+from fcn_keras.training.data import read_data
+from fcn_keras.training.fitting import fit
+from fcn_keras.training.machines import meet_others
+from fcn_keras.training.run_reports import after_training
+from fcn_keras.training.stages import check_stages, train_stages
+from fcn_keras.training.watching import Watch
+from pipelines.batches.tf_datasets import eval_dataset
 
 
 def train(
-    config,
-    train_data,
-    val_data,
-    out,
+    config: TrainConfig | str | Path = "default",
     *,
-    class_names,
-    palette,
-    class_pixels=None,
-    callbacks=(),
-    resume=False,
-    checkpoint_every="10 min",
-    fingerprints=None,
-    batch_ids=None,
-    strategy=None,
-    whole=None,
-):
-    """Trains, validates and keeps the best model; or goes on with a training that was broken off.
+    out: str | Path,
+    stages: Sequence[str] | None = None,
+    resume: bool = False,
+    checkpoint_every: str | int = "10 min",
+    data_service: str | None = None,
+    watch: Watch | None = None,
+    **options: Any,
+) -> Run:
+    """Trains, validates, keeps the best model and writes the report: all that the command does.
+
+        run = fcn_keras.train("camvid", data="data.yaml", epochs=12, out="runs/mine")
+        print(run.evaluation.mean_iou)
+
+    All files of the data are read and checked before the first step.
 
     Args:
-        config: a `TrainConfig`.
-        train_data: a function that makes the data: `train_data()` gives a `tf.data.Dataset` of
-            images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known cardinality, and
-            `train_data(start=(epoch, step))` one that goes on from that batch without end; as
-            `functools.partial(pipelines.train_dataset, split, ...)` does. On several machines it
-            takes `shard=(number, count)` too.
-        val_data: a `tf.data.Dataset` for validation, at native sizes.
-        out: the run's folder; made here, must not hold a run yet.
-        class_names: a name for each class.
-        palette: uint8 `[classes, 3]`, an RGB colour for each class.
-        class_pixels: labelled pixels of each class in the training split; needed for
-            `config.class_balance`.
-        callbacks: further Keras callbacks, for showing progress.
-        resume: go on with the run in `out` from its last checkpoint; if there is none, begin.
-        checkpoint_every: steps, or a time such as "10 min", from one checkpoint to the next.
-        fingerprints: of the training and the validation split, as `pipelines.fingerprint` gives
-            them; a run is not resumed on other data.
-        batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
-            message about a loss that is no number.
-        strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
-            then trains, and `out` is the same folder for all; only the chief writes there. By
-            default what `config.devices` says.
-        whole: the folder of a staged training that this is a stage of, for the advice how to go on.
+        config: a recipe's name, a YAML file of options such as `RUN/config.yaml`, or a
+            `TrainConfig`.
+        out: the run's folder; must not hold a run yet, unless `resume`.
+        stages: names of nets from coarse to fine, such as `("fcn32s", "fcn16s", "fcn8s")`: each is
+            trained from the best model of the one before, into `out/32s` and so on.
+        resume: go on with the run in `out` from its last checkpoint; without one, begin. Options
+            may then be left out: they are in its folder.
+        checkpoint_every: a number of steps, or a time such as "10 min".
+        data_service: addresses of `fcn-keras data serve`, which makes the batches there.
+        watch: told what happens; by default a `Watch`, which prints plain lines.
+        **options: fields of `TrainConfig` that differ from `config`.
 
     Returns:
-        The report of the best epoch on the validation split, as in `metrics.json`.
+        The `Run`.
 
     Raises:
-        ConfigError: the folder holds a run already, or one that was begun otherwise, or another
-            process writes there, or its disk has no room; there are not so many devices, or they
-            cannot share a batch evenly; a frozen layer does not exist, the model of
-            `config.init_from` does not fit, the run is too short for one update, or the loss became
-            infinite or NaN.
-        ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
+        ConfigError: an option is unknown or out of its range, the folder holds a run already or one
+            that was begun otherwise, or the loss became infinite or NaN.
+        DataError: files of the data have faults; all of them are in the message.
+        ModelError: the model of `init_from`, or any checkpoint there is, cannot be loaded.
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
-        WorkerLost: another machine has ended.
     """
-    out = Path(out)
-    strategy = strategy or devices.strategy_for(devices.count(config.devices, config.batch_size))
-    is_chief = workers.is_chief(strategy)
-    is_begun = resume and run_folder.is_begun(out)
-    config = config.model_copy(update={"precision": resolve_precision(config.precision)})
-    _check_machines(config, strategy, fingerprints)
-    if is_begun:
-        run_folder.check_unchanged(out, config, fingerprints)
-        if run_folder.is_finished(out):
-            return run_folder.best_report(out)
-    if is_begun and whole is None:
-        run_folder.check_stages(out, None)
-    if is_chief and not is_begun:
-        run_folder.check_new(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with outputs.locked(out) if is_chief else contextlib.nullcontext():
-        checkpoint = ResumableCheckpoint(
-            out / run_folder.CHECKPOINTS,
-            every=checkpoint_every,
-            batch_ids=batch_ids,
-            advice=f"fcn-keras train --resume {whole or out}",
-            at_end=False,
-        )
-        steps = int(train_data().cardinality())
-        with strategy.scope():
-            model = compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
-        if strategy.num_replicas_in_sync > 1:
-            devices.synchronise(model)
-        # On all machines: it makes the variables of the optimizer.
-        needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
-        if is_chief and not is_begun:
-            outputs.check_space(out, needed, "the checkpoints and the model")
-            run_folder.begin(out, config, class_names, palette, fingerprints)
-        if is_chief:
-            note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
-        log = RunLog(
-            out,
-            config,
-            val_data,
-            class_names,
-            palette,
-            steps,
-            checkpoint.position,
-            batch_ids,
-            is_chief,
-        )
-        checkpoint.also = (log,)
-        _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
-        if is_chief:
-            run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
-    return log.best_report
-
-
-def _check_machines(config, strategy, fingerprints):
-    """Checks that all devices can share a batch, and that all machines train the same."""
-    together = strategy.num_replicas_in_sync
-    if config.batch_size % together:
-        raise ConfigError(
-            f"batch_size={config.batch_size}: the {together} devices of all machines cannot share "
-            f"the images of a batch evenly. Use a multiple of {together} (--batch-size)."
-        )
-    workers.check_same(strategy, f"precision={config.precision}", config.precision)
-    workers.check_same(strategy, "data", fingerprints)
-
-
-def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks):
-    """`model.fit` from the checkpoint's position on."""
-    if not workers.is_cluster(model.distribute_strategy):
-        val_data = devices.validation(val_data, model.distribute_strategy)
-    if checkpoint.train_logs:
-        _validate(model, val_data, checkpoint, log)
-    last, every = config.passes(steps), config.validate_every
-    options = {
-        "validation_data": val_data,
-        "epochs": last,
-        "steps_per_epoch": steps,
-        "validation_freq": [e for e in range(1, last + 1) if e % every == 0 or e == last],
-        "callbacks": [log, checkpoint, *callbacks],
-    }
-    try:
-        if workers.is_cluster(model.distribute_strategy):
-            advice = f"start all workers again: {checkpoint.advice}"
-            workers.fit(model, train_data, start=checkpoint.position, advice=advice, **options)
+    out, watch = Path(out), watch or Watch()
+    config, stages = _options(config, options, out, stages, resume)
+    team = meet_others(config, out, stages, resume)
+    is_chief = team is None or team.is_chief
+    strategy = workers.strategy() if team else None  # Before anything else that TensorFlow does.
+    parse_every(checkpoint_every)
+    _check_folder(out, stages, resume, is_chief, watch)
+    _tell_devices(config, team, watch)
+    started = time.perf_counter()
+    train_data, val_split, known = read_data(config, out, data_service, watch)
+    size = int(train_data().cardinality())
+    data = (train_data, eval_dataset(val_split), out)
+    known |= {"resume": resume, "checkpoint_every": checkpoint_every, "strategy": strategy}
+    with watch.training(config.steps(size), config.passes(size)) as callbacks:
+        known["callbacks"] = callbacks if is_chief else []
+        if stages:
+            train_stages(config, stages, *data, **known)
         else:
-            model.fit(
-                train_data(start=checkpoint.position),
-                initial_epoch=checkpoint.position.epoch,
-                shuffle=False,  # The data set shuffles itself.
-                verbose=0,
-                **options,
+            fit(config, *data, **known)
+    if is_chief:
+        folders = [run_folder.stage_folder(out, net) for net in stages] if stages else [out]
+        after_training(out, folders, val_split, watch)
+        watch.say(f"{duration(time.perf_counter() - started)}; the run is in {out}")
+    return Run(out)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, as `fcn-keras train` or `fcn_keras.train` made it.
+
+    Attributes:
+        folder: where it is. `runs.run_folder` says what lies in it.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Opens a run, finished or not.
+
+        Raises:
+            ConfigError: there is no run in that folder, or its configuration cannot be read.
+        """
+        run = cls(Path(folder))
+        run._read  # noqa: B018 - Raises where there is nothing to read.
+        return run
+
+    @cached_property
+    def _read(self) -> reading.Run:
+        return reading.read(self.folder)
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """All options of the run."""
+        return run_folder.read_begun(self.folder)[0]
+
+    @cached_property
+    def model(self) -> Segmenter:
+        """The model of the best epoch, with its classes and colours.
+
+        Raises:
+            ModelError: no epoch has been validated yet, or the file is damaged.
+        """
+        return load(self.folder)
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The best epoch's figures on the validation split; None before the first validation."""
+        found = self._read.metrics
+        return None if found is None else Evaluation.from_dict(found)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, from 1, of the highest validation mean IU; None before any validation."""
+        return (self._read.metrics or {}).get("epoch")
+
+    @property
+    def history(self) -> list[dict[str, float | None]]:
+        """A dict for each epoch that has ended, with the columns of `history.csv`."""
+        return self._read.history
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training has come to its end."""
+        return run_folder.is_finished(self.folder)
+
+    @property
+    def stages(self) -> list[Run]:
+        """Of a staged training the runs of its nets, from coarse to fine; else an empty list."""
+        nets = run_folder.read_begun(self.folder)[1] or []
+        return [Run(run_folder.stage_folder(self.folder, net)) for net in nets]
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Writes the report, one HTML page that stands alone.
+
+        Args:
+            path: of the page; by default `report.html` in the run's folder.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            ConfigError: the page cannot be written, or is somebody else's.
+        """
+        page = self.folder / "report.html" if path is None else Path(path)
+        outputs.check_file("path", page, ".html")
+        outputs.write_text(page, run_report.render(run_report.find([self.folder])))
+        return page
+
+    def resume(self, **options: Any) -> Run:
+        """Goes on with an unfinished training: `train` with the options it was begun with.
+
+        Args:
+            **options: `checkpoint_every`, `data_service` and `watch`, as for `train`.
+        """
+        return train(out=self.folder, resume=True, **options)
+
+
+def _options(config, options, out, stages, resume):
+    """The `TrainConfig`, and the stages or None; those that a run has if none are given."""
+    if isinstance(config, TrainConfig):
+        return (resolve(config.model_dump(), options) if options else config), stages
+    if resume and run_folder.is_begun(out) and "data" not in options:
+        begun, before = run_folder.read_begun(out)
+        if str(config) != "default":
+            raise ConfigError(
+                f"config={str(config)!r}: a run goes on with the options it was begun with. Leave "
+                "it out, or give all of the options it was begun with."
             )
-    finally:
-        checkpoint.close()
+        return (resolve(begun.model_dump(), options) if options else begun), stages or before
+    if "data" not in options and not str(config).lower().endswith((".yaml", ".yml")):
+        raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
+    is_file = str(config).lower().endswith((".yaml", ".yml"))
+    return resolve(read_recipe(config) if is_file else config, options), stages
 
 
-def _validate(model, val_data, checkpoint, log):
-    """Ends an epoch whose training had ended when the run was stopped."""
-    checkpoint.restore(model)
-    epoch = checkpoint.position.epoch
-    if workers.is_cluster(model.distribute_strategy):
-        found = workers.evaluate(model, val_data)
-    else:
-        found = model.evaluate(val_data, return_dict=True, verbose=0)
-    log.set_model(model)
-    log.on_epoch_begin(epoch)
-    validation = {f"val_{name}": value for name, value in found.items()}
-    log.on_epoch_end(epoch, {**checkpoint.train_logs, **validation})
-    checkpoint.position = Position(epoch + 1, 0)
+def _check_folder(out, stages, resume, is_chief, watch):
+    """Checks that the run can begin in its folder, or go on there, before the data is read."""
+    if is_chief and resume and run_folder.is_finished(out):
+        watch.say(f"{out} is finished; its figures are:")
+    is_begun = resume and run_folder.is_begun(out)
+    if is_begun:
+        run_folder.check_stages(out, stages)
+    is_new = is_chief and not is_begun
+    if stages:
+        check_stages(stages, out, is_new=is_new)
+    elif is_new:
+        run_folder.check_new(out)
+
+
+def _tell_devices(config, team, watch):
+    number = 1 if team else devices.count(config.devices, config.batch_size)
+    if number > 1:
+        watch.say(f"{number} devices share each batch of {config.batch_size} images")
+    if config.precision == "mixed_float16" and not devices.gpus():
+        watch.note("warning: on a CPU mixed_float16 is many times slower than float32.")

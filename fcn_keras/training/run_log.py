@@ -73,12 +73,12 @@ class RunLog(keras.callbacks.Callback):
         Args:
             out: the run's folder.
             config: the run's `TrainConfig`.
-            val_data: as in `run.train`; some of its images are shown.
+            val_data: as in `fitting.fit`; some of its images are shown.
             class_names: a name for each class.
             palette: a colour for each class.
             steps: batches of an epoch.
             first: epoch and step of the first batch.
-            batch_ids: as in `run.train`.
+            batch_ids: as in `fitting.fit`.
             writes: False for all but one of several workers: nothing is written then, but the best
                 epoch is known to all of them.
         """

@@ -13,7 +13,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import STAGES
 from fcn_keras.training.compiling import resolve_precision
-from fcn_keras.training.run import train
+from fcn_keras.training.fitting import fit
 
 
 def train_stages(
@@ -27,19 +27,19 @@ def train_stages(
     Args:
         config: a `TrainConfig`; its `model` has no say, and its `init_from` only for the first.
         models: names of nets from coarse to fine, such as `config.STAGES`.
-        train_data: as in `train`.
-        val_data: as in `train`.
+        train_data: as in `fit`.
+        val_data: as in `fit`.
         out: the folder of all stages.
-        resume: as in `train`: finished stages stay as they are.
-        strategy: as in `train`.
-        **options: further arguments of `train`.
+        resume: as in `fit`: finished stages stay as they are.
+        strategy: as in `fit`.
+        **options: further arguments of `fit`.
 
     Returns:
         The report of the last stage's best epoch on the validation split.
 
     Raises:
-        ConfigError: as in `train`, or the models are not a sequence of nets from coarse to fine.
-        ModelError: as in `train`.
+        ConfigError: as in `fit`, or the models are not a sequence of nets from coarse to fine.
+        ModelError: as in `fit`.
     """
     out = Path(out)
     is_begun = resume and run_folder.is_begun(out)
@@ -58,7 +58,7 @@ def train_stages(
             reset = config.reset_scores and model == models[0]
             changed = {"model": model, "init_from": source, "reset_scores": reset}
             stage = config.model_copy(update=changed)
-            best = train(
+            best = fit(
                 stage,
                 train_data,
                 val_data,

@@ -23,7 +23,7 @@ from fcn_keras.losses import MaskedCrossentropy
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.resolve import resolve
-from fcn_keras.training import run as training
+from fcn_keras.training import fitting
 
 COUNT = int(os.environ.get("LOGICAL_CPUS", "2"))
 STEPS, BATCH, CLASSES = 20, 8, 4
@@ -213,7 +213,7 @@ def run(out, devices, **options):
         data = dataset([enlarged(masks) for _, masks in batches()], tf.uint8)
         return data if start is None else data.repeat().skip(start[0] * STEPS + start[1])
 
-    training.train(
+    fitting.fit(
         resolve("quickstart", settings),
         train_data,
         dataset(shown(), tf.uint8),

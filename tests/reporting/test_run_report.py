@@ -19,14 +19,14 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import fcn_keras
 import pipelines
-from fcn_keras.cli.run_reports import after_training
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.ranking import chosen
 from fcn_keras.metrics import FIGURES
 from fcn_keras.reporting import run_report, tables
 from fcn_keras.runs.resolve import resolve
-from fcn_keras.training import environment, run_log
-from fcn_keras.training import run as training
+from fcn_keras.training import environment, fitting, run_log
+from fcn_keras.training.run_reports import after_training
+from fcn_keras.training.watching import Watch
 
 EVIL = "<script>alert(1)</script>"
 ABSENT = "never there"
@@ -307,7 +307,7 @@ def test_a_report_that_fails_fails_no_training(run, data, capsys):
     (run / "model.keras").write_bytes(b"")
     for name in ("report.html", "validation.csv"):
         (run / name).unlink()
-    after_training(run, [run], pipelines.read(data, "val"))
+    after_training(run, [run], pipelines.read(data, "val"), Watch())
     assert capsys.readouterr().err.startswith("warning: no report: ")
 
 
@@ -371,7 +371,7 @@ def test_the_loss_by_steps_averages_to_the_epochs_and_goes_on(data, tmp_path, mo
     )
 
     def run(name, **options):
-        training.train(
+        fitting.fit(
             config, batches, pipelines.eval_dataset(val), tmp_path / name, palette=train.palette,
             class_names=train.class_names, checkpoint_every=1, **options,
         )  # fmt: skip

@@ -7,7 +7,6 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
-from fcn_keras.cli.checked import checked
 from fcn_keras.cli.options import STYLE, Data, DataDir
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 
@@ -34,13 +33,15 @@ def iu_bounds(
     """The best mean IU that a net of each stride could reach: labels downsampled and back."""
     import_tensorflow()
     import pipelines
+    from fcn_keras.cli.progress import TerminalWatch
     from fcn_keras.evaluation.paper_experiments import PUBLISHED_BOUNDS, RESAMPLINGS
     from fcn_keras.evaluation.paper_experiments import iu_bounds as bounds_of
+    from fcn_keras.training.data import checked
 
     if json is not None:
         outputs.check_file("--json", json, ".json")
     examples = pipelines.read(data, split, data_dir, keep_faults=True)
-    checked([examples])
+    checked([examples], TerminalWatch())
     with progress_bar(f"resampling {examples.name}", len(examples)) as advance:
 
         def masks():

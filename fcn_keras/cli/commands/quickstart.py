@@ -7,8 +7,8 @@ import typer
 
 from fcn_keras.cli.commands.evaluate import measure
 from fcn_keras.cli.commands.export import write
+from fcn_keras.cli.running import run_training
 from fcn_keras.cli.terminal import console
-from fcn_keras.cli.training import run_training
 from fcn_keras.runs.resolve import resolve
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fcn_keras import outputs
-from fcn_keras.cli.run_reports import measure, validation_split
 from fcn_keras.cli.terminal import console, import_tensorflow
 from fcn_keras.errors import ConfigError
 
@@ -49,8 +48,12 @@ def report(
     found = run_report.find(runs)
     if pictures:
         import_tensorflow()
+        from fcn_keras.cli.progress import TerminalWatch
+        from fcn_keras.training.run_reports import measure, validation_split
+
+        watch = TerminalWatch()
         for run in found:
-            measure(run.folder, validation_split(run))
+            measure(run.folder, validation_split(run, watch), watch)
         found = run_report.find(runs)
     outputs.write_text(page, run_report.render(found))
     for run in found:

@@ -2,8 +2,8 @@
 
 import os
 
+from fcn_keras.cli.running import run_training
 from fcn_keras.cli.train_options import with_options
-from fcn_keras.cli.training import run_training
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
 from fcn_keras.runs.resolve import read_recipe, resolve

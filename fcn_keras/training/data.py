@@ -1,0 +1,90 @@
+"""The data of a training: read once, checked, and made into batches."""
+
+from functools import partial
+
+from fcn_keras.training.machines import served_dataset
+from pipelines.batches.augment import Augmentation
+from pipelines.batches.tf_datasets import batch_ids, train_dataset
+from pipelines.catalogue import read
+from pipelines.checking.cache import examine_once
+from pipelines.checking.fingerprint import fingerprint
+from pipelines.checking.overlaps import overlaps
+from pipelines.errors import DataError, raise_all
+
+
+def read_data(config, out, data_service, watch):
+    """The training data as `train` takes it, the validation split, and what else is known of both.
+
+    All files are read once and checked.
+    """
+    names = (config.train_split, config.val_split)
+    found = checked(
+        [read(config.data, name, config.data_dir, keep_faults=True) for name in names],
+        watch,
+        config.on_bad_file,
+    )
+    watch.warn(overlaps(found))
+    train, val = found
+    batches = {
+        "split": train.split,
+        "batch_size": config.batch_size,
+        "augmentation": Augmentation(config.crop, config.scale, config.mirror, config.colour),
+        "seed": config.seed,
+    }
+    train_data = partial(train_dataset, **batches, cache=config.cache)
+    if data_service:
+        train_data = partial(served_dataset(data_service, out), **batches)
+    return (
+        train_data,
+        val.split,
+        {
+            "class_names": train.split.class_names,
+            "palette": train.split.palette,
+            "class_pixels": train.class_pixels,
+            "fingerprints": {
+                "train": fingerprint(train),
+                "val": fingerprint(val),
+            },
+            "batch_ids": partial(batch_ids, **batches),
+        },
+    )
+
+
+def checked(splits, watch, on_bad_file="stop"):
+    """What reading every file of some splits has found; tells warnings, stops at faults.
+
+    Args:
+        splits: `Split`s, with their faults kept.
+        watch: a `Watch`.
+        on_bad_file: with "skip" what has faults is listed, and is not in the findings.
+
+    Returns:
+        A list of `Findings`.
+
+    Raises:
+        DataError: something cannot be used.
+    """
+    checked, of_files, of_splits = [], [], []
+    for split in splits:
+        with watch.progress(f"checking {split.name}", len(split)) as advance:
+            found = examine_once(split, advance)
+        if found.faults and on_bad_file == "skip":
+            watch.note(f"{split.name}: left out is what has these faults:")
+            for fault in found.faults:
+                watch.note(f"  {fault}")
+            found = found.without_bad()
+        faults, warnings = found.of_the_split()
+        watch.warn([*found.warnings, *warnings])
+        checked.append(found)
+        of_files += found.faults
+        of_splits += faults
+    try:
+        raise_all([*of_files, *of_splits])
+    except DataError as error:
+        if not of_files:
+            raise
+        raise DataError(
+            f"{error}\n`fcn-keras data check` lists all faults; `train --on-bad-file skip` leaves "
+            "such examples out."
+        ) from None
+    return checked

@@ -1,0 +1,181 @@
+"""`model.fit` of one run, from its beginning or a checkpoint; `runs.run_folder` has its files."""
+
+import contextlib
+from pathlib import Path
+
+from fcn_keras import outputs
+from fcn_keras.distribution import devices, workers
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs import run_folder
+from fcn_keras.training.checkpoint import KEPT, Position, ResumableCheckpoint
+from fcn_keras.training.compiling import compiled, resolve_precision
+from fcn_keras.training.environment import note_start
+from fcn_keras.training.run_log import RunLog
+from fcn_keras.training.state import size_of
+
+
+def fit(
+    config,
+    train_data,
+    val_data,
+    out,
+    *,
+    class_names,
+    palette,
+    class_pixels=None,
+    callbacks=(),
+    resume=False,
+    checkpoint_every="10 min",
+    fingerprints=None,
+    batch_ids=None,
+    strategy=None,
+    whole=None,
+):
+    """Trains, validates and keeps the best model; or goes on with a training that was broken off.
+
+    Args:
+        config: a `TrainConfig`.
+        train_data: a function that makes the data: `train_data()` gives a `tf.data.Dataset` of
+            images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known cardinality, and
+            `train_data(start=(epoch, step))` one that goes on from that batch without end; as
+            `functools.partial(pipelines.train_dataset, split, ...)` does. On several machines it
+            takes `shard=(number, count)` too.
+        val_data: a `tf.data.Dataset` for validation, at native sizes.
+        out: the run's folder; made here, must not hold a run yet.
+        class_names: a name for each class.
+        palette: uint8 `[classes, 3]`, an RGB colour for each class.
+        class_pixels: labelled pixels of each class in the training split; needed for
+            `config.class_balance`.
+        callbacks: further Keras callbacks, for showing progress.
+        resume: go on with the run in `out` from its last checkpoint; if there is none, begin.
+        checkpoint_every: steps, or a time such as "10 min", from one checkpoint to the next.
+        fingerprints: of the training and the validation split, as `pipelines.fingerprint` gives
+            them; a run is not resumed on other data.
+        batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
+            message about a loss that is no number.
+        strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
+            then trains, and `out` is the same folder for all; only the chief writes there. By
+            default what `config.devices` says.
+        whole: the folder of a staged training that this is a stage of, for the advice how to go on.
+
+    Returns:
+        The report of the best epoch on the validation split, as in `metrics.json`.
+
+    Raises:
+        ConfigError: the folder holds a run already, or one that was begun otherwise, or another
+            process writes there, or its disk has no room; there are not so many devices, or they
+            cannot share a batch evenly; a frozen layer does not exist, the model of
+            `config.init_from` does not fit, the run is too short for one update, or the loss became
+            infinite or NaN.
+        ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
+        Stopped: Ctrl-C or SIGTERM; the training has been saved.
+        WorkerLost: another machine has ended.
+    """
+    out = Path(out)
+    strategy = strategy or devices.strategy_for(devices.count(config.devices, config.batch_size))
+    is_chief = workers.is_chief(strategy)
+    is_begun = resume and run_folder.is_begun(out)
+    config = config.model_copy(update={"precision": resolve_precision(config.precision)})
+    _check_machines(config, strategy, fingerprints)
+    if is_begun:
+        run_folder.check_unchanged(out, config, fingerprints)
+        if run_folder.is_finished(out):
+            return run_folder.best_report(out)
+    if is_begun and whole is None:
+        run_folder.check_stages(out, None)
+    if is_chief and not is_begun:
+        run_folder.check_new(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with outputs.locked(out) if is_chief else contextlib.nullcontext():
+        checkpoint = ResumableCheckpoint(
+            out / run_folder.CHECKPOINTS,
+            every=checkpoint_every,
+            batch_ids=batch_ids,
+            advice=f"fcn-keras train --resume {whole or out}",
+            at_end=False,
+        )
+        steps = int(train_data().cardinality())
+        with strategy.scope():
+            model = compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+        if strategy.num_replicas_in_sync > 1:
+            devices.synchronise(model)
+        # On all machines: it makes the variables of the optimizer.
+        needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
+        if is_chief and not is_begun:
+            outputs.check_space(out, needed, "the checkpoints and the model")
+            run_folder.begin(out, config, class_names, palette, fingerprints)
+        if is_chief:
+            note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
+        log = RunLog(
+            out,
+            config,
+            val_data,
+            class_names,
+            palette,
+            steps,
+            checkpoint.position,
+            batch_ids,
+            is_chief,
+        )
+        checkpoint.also = (log,)
+        _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
+        if is_chief:
+            run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
+    return log.best_report
+
+
+def _check_machines(config, strategy, fingerprints):
+    """Checks that all devices can share a batch, and that all machines train the same."""
+    together = strategy.num_replicas_in_sync
+    if config.batch_size % together:
+        raise ConfigError(
+            f"batch_size={config.batch_size}: the {together} devices of all machines cannot share "
+            f"the images of a batch evenly. Use a multiple of {together} (--batch-size)."
+        )
+    workers.check_same(strategy, f"precision={config.precision}", config.precision)
+    workers.check_same(strategy, "data", fingerprints)
+
+
+def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks):
+    """`model.fit` from the checkpoint's position on."""
+    if not workers.is_cluster(model.distribute_strategy):
+        val_data = devices.validation(val_data, model.distribute_strategy)
+    if checkpoint.train_logs:
+        _validate(model, val_data, checkpoint, log)
+    last, every = config.passes(steps), config.validate_every
+    options = {
+        "validation_data": val_data,
+        "epochs": last,
+        "steps_per_epoch": steps,
+        "validation_freq": [e for e in range(1, last + 1) if e % every == 0 or e == last],
+        "callbacks": [log, checkpoint, *callbacks],
+    }
+    try:
+        if workers.is_cluster(model.distribute_strategy):
+            advice = f"start all workers again: {checkpoint.advice}"
+            workers.fit(model, train_data, start=checkpoint.position, advice=advice, **options)
+        else:
+            model.fit(
+                train_data(start=checkpoint.position),
+                initial_epoch=checkpoint.position.epoch,
+                shuffle=False,  # The data set shuffles itself.
+                verbose=0,
+                **options,
+            )
+    finally:
+        checkpoint.close()
+
+
+def _validate(model, val_data, checkpoint, log):
+    """Ends an epoch whose training had ended when the run was stopped."""
+    checkpoint.restore(model)
+    epoch = checkpoint.position.epoch
+    if workers.is_cluster(model.distribute_strategy):
+        found = workers.evaluate(model, val_data)
+    else:
+        found = model.evaluate(val_data, return_dict=True, verbose=0)
+    log.set_model(model)
+    log.on_epoch_begin(epoch)
+    validation = {f"val_{name}": value for name, value in found.items()}
+    log.on_epoch_end(epoch, {**checkpoint.train_logs, **validation})
+    checkpoint.position = Position(epoch + 1, 0)

@@ -1,0 +1,200 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+import fcn_keras
+from fcn_keras.errors import ConfigError
+from fcn_keras.optimizers import CaffeSGD
+from fcn_keras.runs.config import STAGES, TrainConfig
+from fcn_keras.runs.resolve import resolve
+from fcn_keras.training import compiling, fitting, stages
+
+CLASSES = {
+    "class_names": ("ground", "road", "car"),
+    "palette": np.array([[0, 0, 0], [128, 64, 128], [9, 9, 9]], "uint8"),
+}
+TINY = {"backbone": "tiny", "weights": None, "head_width": 16, "data": "none"}
+
+
+def images(sizes, seed=0):
+    """Batches of one image each, whose brightness is its class."""
+    rng = np.random.default_rng(seed)
+
+    def draw():
+        for height, width in sizes:
+            mask = rng.integers(0, 3, (1, height // 8, width // 8), "uint8")
+            mask = mask.repeat(8, axis=1).repeat(8, axis=2)
+            mask[:, :4] = 255
+            yield np.repeat(mask[..., None] * 80, 3, axis=-1), mask
+
+    fixed = list(draw())
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(fixed),
+        output_signature=(
+            tf.TensorSpec((1, None, None, 3), tf.uint8),
+            tf.TensorSpec((1, None, None), tf.uint8),
+        ),
+    )
+    return data.apply(tf.data.experimental.assert_cardinality(len(sizes)))
+
+
+def stream(sizes):
+    """Training data for `train`, as `pipelines.train_dataset` makes it: epochs in one order."""
+
+    def data(start=None):
+        once = images(sizes)
+        return once if start is None else once.repeat().skip(start[0] * len(sizes) + start[1])
+
+    return data
+
+
+SIZES = [(40, 48), (32, 64), (48, 40), (64, 32)]
+
+
+def history(run):
+    return list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("recipe", ["accumulated", "heavy", "online", "at-once"])
+def test_the_papers_recipes_train_on_whole_images_of_any_size(tmp_path, recipe):
+    config = resolve(recipe, {**TINY, "iterations": 2, "accumulate": 3})
+    report = fitting.fit(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
+    assert 0 <= report["mean_iou"] <= 1
+    rows = history(tmp_path)
+    assert len(rows) == 2  # Two updates of three images: six steps, four to an epoch.
+    assert {float(row["learning_rate"]) for row in rows} == {np.float32(config.learning_rate)}
+    # Scores start at zero, so that the loss of a pixel is log 3.
+    pixels = np.mean([(mask.numpy() != 255).sum() for _, mask in images(SIZES)])
+    expected = np.log(3) * (pixels if config.loss_reduction == "sum" else 1)
+    assert float(rows[0]["loss"]) == pytest.approx(expected, rel=0.05)
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())["options"]
+    assert written["crop"] is None and written["optimizer"] == "sgd"
+    assert TrainConfig(**written) == config
+
+
+def test_iterations_end_the_run_after_so_many_updates(tmp_path):
+    updates = []
+    counter = keras.callbacks.LambdaCallback(
+        on_train_end=lambda logs: updates.append(int(counter.model.optimizer.iterations))
+    )
+    config = resolve("accumulated", {**TINY, "iterations": 3, "accumulate": 2})
+    fitting.fit(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES, callbacks=[counter])
+    assert updates == [3]
+    assert history(tmp_path)[-1]["val_mean_iou"] != ""  # The last, partial epoch is validated.
+
+
+def test_the_optimizer_is_what_the_configuration_says():
+    def optimizer(recipe, **options):
+        config = resolve(recipe, {**TINY, **options})
+        model = compiling.build_model(config, 3)
+        compiling.compile_model(model, config, steps_per_epoch=100)
+        return model.optimizer
+
+    heavy = optimizer("heavy")
+    assert isinstance(heavy, CaffeSGD) and heavy.accumulate == 1
+    assert (heavy.momentum, heavy.l2, heavy.bias_rate) == (0.99, 5e-4, 2.0)
+    assert optimizer("accumulated").accumulate == 20
+
+    def rates(**options):
+        schedule = optimizer("default", learning_rate=0.5, epochs=1, **options)._learning_rate
+        return [float(schedule(step)) for step in (0, 10, 20, 60, 100)]
+
+    level = rates(schedule="constant", warmup_steps=20)
+    assert level == pytest.approx([0, 0.25, 0.5, 0.5, 0.5])
+    cosine = rates(schedule="cosine", warmup_steps=20)
+    assert cosine == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
+
+
+def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
+    config = resolve("camvid", {"data": "none", "weights": None, "head_width": 8})
+    model = compiling.build_model(config, 3)
+    compiling.compile_model(model, config, 10, np.ones(3))
+    images = tf.TensorSpec((1, 64, 64, 3), tf.uint8)
+    masks = tf.TensorSpec((1, 64, 64), tf.uint8)
+    step = tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(images, masks)
+    done, left = set(), [*step.graph.control_outputs, *(y.op for y in step.graph.outputs)]
+    while left:  # What nothing of this depends on is in the graph, but is not computed.
+        op = left.pop()
+        if op not in done:
+            done.add(op)
+            left += [*op.control_inputs, *(x.op for x in op.inputs)]
+    names = {
+        kind: {op.name.split("/")[2] for op in done if op.type == kind}
+        for kind in ("Conv2DBackpropFilter", "Conv2DBackpropInput")
+    }
+    trained = {v.path.split("/")[-2] for v in model.trainable_variables}
+    plain = {f"{name}_1" for name in trained - {"fc6", "fc7"}}
+    assert not {name for name in trained if name.startswith(("block1", "block2", "up"))}
+    assert names["Conv2DBackpropFilter"] == plain
+    assert names["Conv2DBackpropInput"] == plain - {"block3_conv1_1"}
+
+
+def test_a_run_too_short_for_an_update_is_refused(tmp_path):
+    config = resolve("accumulated", {**TINY, "epochs": 1})
+    with pytest.raises(ConfigError, match="accumulate=20: the run has 4 steps"):
+        fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
+
+
+def test_a_summed_loss_that_is_no_number_says_which_rate_it_takes(tmp_path):
+    config = resolve("heavy", {**TINY, "learning_rate": 1e30})
+    with pytest.raises(ConfigError, match="a summed loss takes about 1e-10"):
+        fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
+
+
+def test_stages_start_where_the_one_before_was_best(tmp_path):
+    config = resolve(
+        "default",
+        {**TINY, "epochs": 1, "learning_rate": 3e-3, "schedule": "constant", "warmup_steps": 0}
+        | {"stage_rates": (1e-2, 1e-4)},
+    )
+    started = []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: started.append(watch.model.get_weights())
+    )
+    data = (stream(SIZES), images(SIZES[:1]))
+    best = stages.train_stages(config, STAGES, *data, tmp_path, **CLASSES, callbacks=[watch])
+
+    for folder, before, first in zip(("16s", "8s"), ("32s", "16s"), started[1:], strict=True):
+        run = tmp_path / folder
+        options = yaml.safe_load((run / "config.yaml").read_text())["options"]
+        assert options["model"] == f"fcn{folder}"
+        assert options["init_from"] == str(tmp_path / before)
+        coarse = fcn_keras.load(tmp_path / before).model
+        fine = fcn_keras.load(run).model
+        fine.set_weights(first)
+        for layer in coarse.layers:
+            copy = fine.get_layer(layer.name).get_weights() if layer.weights else []
+            for theirs, ours in zip(layer.get_weights(), copy, strict=True):
+                np.testing.assert_array_equal(theirs, ours)
+    rates = [float(history(tmp_path / name)[0]["learning_rate"]) for name in ("32s", "16s", "8s")]
+    np.testing.assert_allclose(rates, [3e-3, 3e-5, 3e-7], rtol=1e-5)
+
+    # The folder of the stages is a run too: the last one's.
+    last, whole = fcn_keras.load(tmp_path / "8s"), fcn_keras.load(tmp_path)
+    assert whole.classes == CLASSES["class_names"]
+    image, _ = next(iter(images(SIZES)))
+    np.testing.assert_array_equal(whole.model(image), last.model(image))
+    assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "8s/metrics.json").read_bytes()
+    assert best["epoch"] == 1
+
+    with pytest.raises(ConfigError, match="holds a run already"):
+        stages.train_stages(config, STAGES, *data, tmp_path, **CLASSES)
+
+
+@pytest.mark.parametrize("models", [[], ["fcn8s", "fcn16s"], ["fcn32s", "fcn4s"], ["fcn8s"] * 2])
+def test_stages_go_from_coarse_to_fine(tmp_path, models):
+    with pytest.raises(ConfigError, match="from coarse to fine"):
+        stages.check_stages(models, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_net_sees_its_image_enlarged_by_the_zoom(tmp_path):
+    config = TrainConfig(**TINY, zoom=1.5, epochs=1)
+    report = fitting.fit(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
+    assert 0 <= report["mean_iou"] <= 1
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert model.get_layer("image_zoomed").factor == 1.5
