@@ -76,11 +76,6 @@ class Decoder:
         self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
         self.seen = {}  # By stream: the image as the backbone gets it.
         for name, stream in inputs.items():
-            options = {
-                "geometry": geometry if self.is_reference else None,
-                "mean": stream.mean,
-                "swap": None if stream.swap else False,
-            }
             image = keras.Input((*size, stream.channels), name=name)
             seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
             taps = build(
@@ -88,7 +83,7 @@ class Decoder:
                 weights=weights,
                 head_width=head_width,
                 dropout=dropout,
-                **{key: value for key, value in options.items() if value is not None},
+                **_further_options(stream, geometry),
             )
             missing = [stride for stride in strides if stride not in taps]
             if missing:
@@ -165,6 +160,16 @@ class Head:
         if seen is image:
             return CropLike(offset, name=name)(x, image)
         return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
+
+
+def _further_options(stream, geometry):
+    """What a backbone is asked for beyond its own ways; most know none of it."""
+    options = {
+        "geometry": geometry if geometry != "same" else None,
+        "mean": stream.mean,
+        "swap": None if stream.swap else False,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _size_and_inputs(input_shape, inputs):
