@@ -47,6 +47,15 @@ def test_features_come_as_a_list_or_by_name_in_any_order(rng):
         assert fcn_keras.FCN8s(2, backbone=given)(image).shape == (1, 40, 50, 2)
 
 
+def test_a_pyramid_as_keras_hub_has_it_is_taken(rng):
+    maps = features((4, 8, 16, 32))
+    backbone = keras.Model(maps.input, maps.outputs[-1], name="hub")  # The last map alone.
+    backbone.pyramid_outputs = {f"P{2 + i}": tensor for i, tensor in enumerate(maps.outputs)}
+    model = fcn_keras.FCN8s(2, backbone=backbone)
+    assert model.name == "fcn8s_hub"
+    assert model(rng.integers(0, 256, (1, 40, 50, 3), "uint8")).shape == (1, 40, 50, 2)
+
+
 def test_a_net_of_keras_applications_that_is_not_in_the_table(rng, tmp_path):
     net = keras.applications.MobileNetV3Small(
         input_shape=(None, None, 3), include_top=False, weights=None
