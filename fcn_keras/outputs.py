@@ -1,5 +1,7 @@
 """Where results go: checked before any work is done, and nothing of the user's is replaced."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
@@ -7,7 +9,9 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -19,7 +23,7 @@ _PROCESS, _NUMBERS = uuid.uuid4().hex[:8], itertools.count()
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.fcn-keras-tmp(?:\.\w+)?")
 
 
-def check_folder(folder):
+def check_folder(folder: str | Path) -> None:
     """Checks that a folder is there, or can be made, and can be written to; makes nothing.
 
     Raises:
@@ -36,7 +40,7 @@ def check_folder(folder):
         )
 
 
-def check_new_model(out):
+def check_new_model(out: Path) -> None:
     """Checks the name of a model file that a command is to write.
 
     Raises:
@@ -48,7 +52,7 @@ def check_new_model(out):
         raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
 
 
-def make_folder(folder):
+def make_folder(folder: str | Path) -> None:
     """Makes a folder for results, unless it is there.
 
     Raises:
@@ -63,7 +67,7 @@ def make_folder(folder):
         ) from None
 
 
-def check_space(folder, needed, what):
+def check_space(folder: str | Path, needed: int, what: str) -> None:
     """Checks that a folder's disk has room.
 
     Args:
@@ -83,7 +87,7 @@ def check_space(folder, needed, what):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: str | Path) -> Iterator[None]:
     """Holds a folder for one process; whatever ends the process gives it free.
 
     Removes the files that a killed process left half written.
@@ -106,7 +110,7 @@ def locked(folder):
         lock.release()
 
 
-def check_file(option, path, ending):
+def check_file(option: str, path: str | Path, ending: str) -> None:
     """Checks that a file of results can be written.
 
     Args:
@@ -132,7 +136,7 @@ def check_file(option, path, ending):
 
 
 @contextlib.contextmanager
-def replacing(path, *, by_suffix=False):
+def replacing(path: str | Path, *, by_suffix: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside `path`; once the block is done, the file takes that name.
 
     So `path` never holds half a file. The temporary name is hidden, and new each time: two
@@ -154,7 +158,7 @@ def replacing(path, *, by_suffix=False):
         temporary.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder):
+def remove_unfinished(folder: str | Path) -> None:
     """Removes the temporary files in a folder that killed processes have left."""
     for path in Path(folder).glob(".*.fcn-keras-tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
@@ -175,13 +179,13 @@ def _runs(number):
     return True
 
 
-def write_json(path, content):
+def write_json(path: str | Path, content: dict[str, Any]) -> None:
     """Writes a dict as JSON by way of a temporary file, so that it is never half written."""
     content = {"written_by": WRITTEN_BY, **content}
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 file by way of a temporary one."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")

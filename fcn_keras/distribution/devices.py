@@ -5,8 +5,11 @@ the whole. Several devices then make the same steps as one but for rounding, apa
 drawn at random in a step: dropout, and the pixels of `sample_rate`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -15,7 +18,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
 
-def count(devices, batch_size):
+def count(devices: int | str, batch_size: int) -> int:
     """How many devices a training takes.
 
     Args:
@@ -46,24 +49,24 @@ def count(devices, batch_size):
     return wanted
 
 
-def gpus():
+def gpus() -> list[str]:
     """The names of the GPUs that TensorFlow can use."""
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
-def strategy_for(number):
+def strategy_for(number: int) -> tf.distribute.Strategy:
     """What `number` devices train under: for one the strategy that is in force, by default none."""
     return _mirrored(number) if number > 1 else tf.distribute.get_strategy()
 
 
-def synchronise(model):
+def synchronise(model: keras.Model) -> None:
     """Lets batch normalisations take their statistics from the batch of all devices together."""
     for layer in _batch_norms(model):
         layer.synchronized = True
 
 
 @contextlib.contextmanager
-def as_on_one_device(model):
+def as_on_one_device(model: keras.Model) -> Iterator[None]:
     """Takes back `synchronise` for a while: a model saved now is that of a training on one."""
     changed = [layer for layer in _batch_norms(model) if layer.synchronized]
     for layer in changed:
@@ -75,7 +78,7 @@ def as_on_one_device(model):
             layer.synchronized = True
 
 
-def validation(data, strategy):
+def validation(data: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
     """Validation data for `fit` of a model under this strategy: loss and figures as on one device.
 
     Images of sizes of their own cannot be shared. So the first replica gets all of them, and the

@@ -1,5 +1,7 @@
 """Opens the files that `serving.writers` wrote, with the engine each is for."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import logging
@@ -11,11 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.text import first_line
 
 
-def open_engine(path, *, precision=None):
+def open_engine(
+    path: str | Path, *, precision: str | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Opens a file of `serving.writers` with the engine it is for, on the CPU.
 
     Args:
@@ -90,7 +96,7 @@ ENGINES = {
 }
 
 
-def check_installed(format, modules):
+def check_installed(format: str, modules: tuple[str, ...]) -> None:
     """Raises a `ConfigError` if modules of the extra of the format's name are not installed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

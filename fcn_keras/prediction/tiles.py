@@ -8,8 +8,11 @@ edge a tile has that edge for its own; at its inner edges the pixels go that see
 Logits are equal to rounding, of which a convolution over another size does a little differently.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from fcn_keras.errors import ConfigError, ModelError
@@ -82,7 +85,7 @@ def stitch(function, image, tiles):
     return whole
 
 
-def is_possible(model):
+def is_possible(model: keras.Model) -> bool:
     """Whether `cut` knows the model's geometry."""
     try:
         _geometry(model)

@@ -1,11 +1,14 @@
 """Reads what a run left in its folder; what is missing or damaged becomes a note."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -45,7 +48,7 @@ class Run:
     notes: list = field(default_factory=list)
 
     @property
-    def epochs(self):
+    def epochs(self) -> int | None:
         """The epochs that the run was to have; None if unknown."""
         planned = self.starts[-1].get("epochs") if self.starts else None
         if planned is None and self.options.get("iterations") is None:
@@ -53,23 +56,23 @@ class Run:
         return planned
 
     @property
-    def is_finished(self):
+    def is_finished(self) -> bool:
         """Whether it has come to its end, or nobody knows."""
         is_marked = (self.folder / "finished.json").exists()
         return is_marked or self.epochs is None or self.done >= self.epochs
 
     @property
-    def done(self):
+    def done(self) -> int:
         """The number of the last epoch that ended."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
-    def validated_on(self):
+    def validated_on(self) -> str | None:
         """A hash of the validation split; None if unknown."""
         return digest(self.data["val"]) if "val" in self.data else None
 
 
-def read(folder):
+def read(folder: Path) -> Run:
     """The run in a folder."""
     options, classes = _config(folder)
     name = str(folder if folder.name else folder.absolute())
@@ -188,6 +191,6 @@ def _number(text):
     return number if math.isfinite(number) else None
 
 
-def digest(fingerprint):
+def digest(fingerprint: dict[str, Any]) -> str:
     """A hash of a split's content, the same wherever it lies."""
     return hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()

@@ -1,7 +1,10 @@
 """A recipe and options become a `TrainConfig`."""
 
+from __future__ import annotations
+
 import difflib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -14,7 +17,7 @@ from fcn_keras.runs.recipes import RECIPES, VARIANTS
 OF_THE_REFERENCE = ("vgg16", "alexnet")
 
 
-def resolve(recipe, options):
+def resolve(recipe: str | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
     """The configuration of a recipe with some of its options set otherwise.
 
     Args:
@@ -56,7 +59,7 @@ def resolve(recipe, options):
     return config
 
 
-def read_recipe(path):
+def read_recipe(path: str | Path) -> dict[str, Any]:
     """The options of a YAML file: by the names of `TrainConfig`'s fields, or a `RUN/config.yaml`.
 
     Raises:

@@ -18,11 +18,15 @@ A staged training is a folder of such runs, RUN/32s, RUN/16s and RUN/8s; the las
 configuration and figures are in RUN too.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -51,7 +55,7 @@ FREE = ("data_dir", "cache", "devices", "init_from")
 NAMED = 3  # Of examples that have changed.
 
 
-def check_new(out):
+def check_new(out: str | Path) -> None:
     """Checks that a folder can take a run; makes nothing.
 
     Raises:
@@ -68,22 +72,22 @@ def check_new(out):
     outputs.check_folder(out)
 
 
-def is_begun(out):
+def is_begun(out: str | Path) -> bool:
     """Whether there is a run, at least its configuration."""
     return (Path(out) / "config.yaml").exists()
 
 
-def is_finished(out):
+def is_finished(out: str | Path) -> bool:
     """Whether there is a run that has come to its end."""
     return (Path(out) / "finished.json").exists()
 
 
-def stage_folder(out, model):
+def stage_folder(out: str | Path, model: str) -> Path:
     """The folder of a net's stage in that of a staged training: `out/32s` of "fcn32s"."""
     return Path(out) / model.removeprefix("fcn")
 
 
-def checkpoints(out):
+def checkpoints(out: str | Path) -> list[str]:
     """The names of the checkpoints in a run's folder, those of its stages included."""
     return sorted(str(path.relative_to(out)) for path in Path(out).glob(f"**/{CHECKPOINTS}/[!.]*"))
 
@@ -113,7 +117,7 @@ def begin(out, config, class_names, palette, fingerprints=None, stages=None):
     outputs.write_text(out / "config.yaml", text)
 
 
-def read_begun(out):
+def read_begun(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
     """The `TrainConfig` of a run that was begun, and its stages or None.
 
     Raises:
@@ -165,7 +169,7 @@ def check_unchanged(out, config, fingerprints=None):
             )
 
 
-def check_stages(out, stages):
+def check_stages(out: str | Path, stages: Sequence[str] | None) -> None:
     """Checks that the stages of a run that was begun are these names of nets, or None.
 
     Raises:
@@ -178,12 +182,12 @@ def check_stages(out, stages):
     check_options(out, {"stages": before}, {"stages": now})
 
 
-def deciding(config):
+def deciding(config: TrainConfig) -> dict[str, Any]:
     """The options of a `TrainConfig` that decide what comes out, by name."""
     return {k: v for k, v in config.model_dump(mode="json").items() if k not in FREE}
 
 
-def check_options(out, before, now):
+def check_options(out: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Checks that the options of a run are what they were.
 
     Raises:
@@ -212,7 +216,7 @@ def finish(out, model, epochs, best_epoch):
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
-def best_report(out):
+def best_report(out: str | Path) -> dict[str, Any]:
     """The report of the best epoch, from `metrics.json`.
 
     Raises:
