@@ -40,8 +40,12 @@ def keras_model(model: keras.Model | Loaded) -> keras.Model:
     return model.model if isinstance(model, Loaded) else model
 
 
-def load_single(path: str | Path) -> Loaded:
+def load_single(path: str | Path, *, allow_heads: bool = False) -> Loaded:
     """As `load`, for what has no meaning with several images or heads.
+
+    Args:
+        path: as in `load`.
+        allow_heads: only several images are refused.
 
     Raises:
         ModelError: the model has several, or as in `load`.
@@ -49,7 +53,7 @@ def load_single(path: str | Path) -> Loaded:
     opened = load(path)
     for several, tensors in (
         ("images", opened.model.input),
-        ("maps of logits", opened.model.output),
+        ("maps of logits", None if allow_heads else opened.model.output),
     ):
         if isinstance(tensors, dict | list):
             names = ", ".join(map(str, tensors))

@@ -14,16 +14,17 @@ ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 SOFTWARE = "fcn-keras predict"
 
 
-def plan(sources, out):
+def plan(sources, out, heads=()):
     """What to read and where to write for a list of files and folders.
 
     Args:
         sources: image files, or folders whose images are taken (no hidden ones, and not those of
             folders in them).
         out: the folder for the results; made here.
+        heads: of a model with several their names, which the results' names then end with.
 
     Returns:
-        A list of (image path, mask path, overlay path).
+        A list of tuples: image path, and mask path and overlay path, of each head in turn.
 
     Raises:
         ConfigError: a source is missing or empty, two images have one name and ending, or a result
@@ -47,8 +48,9 @@ def plan(sources, out):
     images = list(dict.fromkeys(images))
     stems = Counter(path.stem for path in images)
     names = [path.stem if stems[path.stem] == 1 else path.name for path in images]
+    ends = [f"{head}{kind}" for head in _suffixes(heads) for kind in ("", "_overlay")]
     jobs = [
-        (path, out / f"{name}.png", out / f"{name}_overlay.png")
+        (path, *(out / f"{name}{end}.png" for end in ends))
         for path, name in zip(images, names, strict=True)
     ]
     check_folder(out)
@@ -71,8 +73,20 @@ def plan(sources, out):
     return jobs
 
 
-def write(image, mask, palette, mask_path, overlay_path):
-    """Writes a mask as a palette PNG, and the image under it; both say who wrote them."""
+def write(image, mask, palette, *paths):
+    """Writes a mask as a palette PNG, and the image under it; both say who wrote them.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        mask: class ids `[h, w]`, or a dict of them by head.
+        palette: uint8 `[classes, 3]`, or a dict of them by head, in the order of `plan`'s heads.
+        *paths: of the mask and of the overlay, for each head in turn.
+    """
+    if isinstance(mask, dict):
+        for head, *pair in zip(palette, paths[::2], paths[1::2], strict=True):
+            write(image, mask[head], palette[head], *pair)
+        return
+    mask_path, overlay_path = paths
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
     for make, path in (
@@ -81,6 +95,10 @@ def write(image, mask, palette, mask_path, overlay_path):
     ):
         with replacing(path) as temporary:
             make().save(temporary, "PNG", pnginfo=mark)
+
+
+def _suffixes(heads):
+    return [f"_{head}" for head in heads] or [""]
 
 
 def _is_ours(path):

@@ -17,6 +17,7 @@ from nets import randomise_scores
 from PIL import Image
 
 import fcn_keras
+import pipelines
 from fcn_keras.runs.recipes import RECIPES
 from fcn_keras.text import FIGURES
 
@@ -243,6 +244,23 @@ def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two
         "predict", two_folders / "late.keras", two_folders / "val" / "images", "--out", "x"
     )
     assert status == 2 and "the model has 2 images (color, hha); this command knows one." in err
+
+
+def test_a_model_of_several_heads_gives_a_mask_of_each(fcn_keras_cli, two_folders):
+    heads = {"semantic": 3, "geometric": 2}
+    net = randomise_scores(fcn_keras.FCN32s(heads, backbone="tiny", weights=None, head_width=4))
+    net.save(two_folders / "two.keras")
+    images, out = two_folders / "val" / "images", two_folders / "masks"
+    status, _, err = fcn_keras_cli("predict", two_folders / "two.keras", images, "--out", out)
+    assert status == 0, err
+    predicted = fcn_keras.predict(net, pipelines.read_image(images / "0.jpg"))
+    for head in heads:
+        written = np.asarray(Image.open(out / f"0_{head}.png"))
+        np.testing.assert_array_equal(written, predicted[head])
+        assert (out / f"0_{head}_overlay.png").is_file()
+    assert len(list(out.iterdir())) == 2 * 2 * 2
+    status, _, err = fcn_keras_cli("evaluate", two_folders / "two.keras", "--data", "synthetic")
+    assert status == 2 and "has 2 maps of logits (semantic, geometric); this command" in err
 
 
 @pytest.mark.slow

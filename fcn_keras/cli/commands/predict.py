@@ -27,7 +27,10 @@ def predict(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Folder for NAME.png and NAME_overlay.png; of a film the .mp4 or .avi."),
+        typer.Option(
+            help="Folder for NAME.png and NAME_overlay.png, or of a model with several heads "
+            "NAME_HEAD.png and so on; of a film the .mp4 or .avi."
+        ),
     ],
     tile: Annotated[
         str,
@@ -77,12 +80,16 @@ def predict(
             f"{films[0]}: a film or camera is predicted alone, without other files, --tta and "
             "--overlap."
         )
-    opened = saving.load_single(model)
-    palette = opened.palette if opened.palette is not None else distinct_palette(opened.num_classes)
+    opened = saving.load_single(model, allow_heads=not films)
+    count, heads = opened.num_classes, ()
+    if isinstance(count, dict):
+        heads, palette = tuple(count), {head: distinct_palette(n) for head, n in count.items()}
+    else:
+        palette = opened.palette if opened.palette is not None else distinct_palette(count)
     if films:
         _predict_film(opened.model, films[0], out, palette, tile, video, frames)
         return
-    jobs = image_files.plan(images, out)
+    jobs = image_files.plan(images, out, heads)
 
     def mask_of(image):
         edge = _edge(tile, opened.model, image)
