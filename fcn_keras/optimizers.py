@@ -3,6 +3,10 @@
 Both can add up the gradients of several steps. `LossScaling` around one of them is for float16.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -44,7 +48,7 @@ class _Accumulating:
             return self._iterations
         return ops.floor_divide(self._iterations, self.accumulate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The rule's numbers."""
         return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
 
@@ -88,13 +92,13 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.9,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.01,
+        momentum: float = 0.9,
         *,
-        l2=0.0,
-        bias_rate=1.0,
-        gradient_accumulation_steps=None,
-        **kwargs,
+        l2: float = 0.0,
+        bias_rate: float = 1.0,
+        gradient_accumulation_steps: int | None = None,
+        **kwargs: Any,
     ):
         """Sets the rule.
 
@@ -143,7 +147,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
         self._at_the_last(gradient, variable, update)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The rule's numbers."""
         return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
 
@@ -160,7 +164,12 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate=0.001, *, weight_decay=0.004, gradient_accumulation_steps=None, **kwargs
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        *,
+        weight_decay: float = 0.004,
+        gradient_accumulation_steps: int | None = None,
+        **kwargs: Any,
     ):
         """Sets the rule.
 
@@ -207,7 +216,7 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
 
         self._at_the_last(gradient, variable, update)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The rule's numbers."""
         return {**super().get_config(), "weight_decay": self.decay}
 

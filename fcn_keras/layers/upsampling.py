@@ -1,5 +1,9 @@
 """Bilinear upsampling of scores: the paper's transposed convolution (section 3.3)."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,7 +23,14 @@ class BilinearUpsampling(keras.layers.Layer):
     bilinear.
     """
 
-    def __init__(self, factor, learn=False, fade=False, kernel_size=None, **kwargs):
+    def __init__(
+        self,
+        factor: int,
+        learn: bool = False,
+        fade: bool = False,
+        kernel_size: int | None = None,
+        **kwargs: Any,
+    ):
         """float32 whatever the policy, since these are the logits.
 
         Args:
@@ -95,7 +106,7 @@ class Bilinear(keras.initializers.Initializer):
         return ops.convert_to_tensor(kernel, dtype=dtype)
 
 
-def bilinear_filter(size):
+def bilinear_filter(size: int) -> np.ndarray:
     """The reference's bilinear filter `[size, size]`: a tent of half width `(size + 1) // 2`."""
     half = (size + 1) // 2
     centre = half - 1 if size % 2 else half - 0.5

@@ -3,6 +3,8 @@
 A net looks at one image or several (`Modality`) and gives scores for one task or several (heads).
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import NamedTuple
 
@@ -35,7 +37,7 @@ class Modality(NamedTuple):
     swap: bool = True
 
     @classmethod
-    def with_mean_of(cls, images):
+    def with_mean_of(cls, images: str) -> Modality:
         """The stream of a data set's images: a key of `fcn_keras.MEANS`."""
         if images not in MEANS:
             raise ModelError(f"mean={images!r}: unknown; choose one of {', '.join(MEANS)}.")

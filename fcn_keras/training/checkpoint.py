@@ -7,12 +7,15 @@ is killed at any moment and resumed ends with the same weights, bit by bit on a 
 not.
 """
 
+from __future__ import annotations
+
 import re
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -53,13 +56,13 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder,
+        folder: str | Path,
         *,
-        every="10 min",
-        also=(),
-        batch_ids=None,
-        advice="run the same script again",
-        at_end=True,
+        every: int | str = "10 min",
+        also: Sequence[Any] = (),
+        batch_ids: Callable[..., list[str]] | None = None,
+        advice: str = "run the same script again",
+        at_end: bool = True,
     ):
         """Looks for the last good checkpoint; damaged ones are skipped with a warning.
 
@@ -88,16 +91,16 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.signals = StopSignals()
 
     @property
-    def is_new(self):
+    def is_new(self) -> bool:
         """Whether there was no checkpoint to go on from."""
         return self.source is None
 
     @property
-    def train_logs(self):
+    def train_logs(self) -> dict[str, float]:
         """Of an epoch that was trained when the training stopped, and not validated; else {}."""
         return self.state["train_logs"]
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> None:
         """Puts a compiled model into the state of the checkpoint; nothing without one.
 
         Raises:
@@ -170,11 +173,11 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             self.save()
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Gives the signals back; for a training that has ended by an error."""
         self.signals.close()
 
-    def save(self):
+    def save(self) -> None:
         """Saves the training as it is; on a full disk it warns, and the last checkpoint stays."""
         variables = kept_variables(self.model)
         if 0 < self.position.step < self.params["steps"]:

@@ -3,6 +3,11 @@
 It differs from the original in that the normalisation comes after the pooling.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
 from keras import layers
 
 from fcn_keras.layers.caffe import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
@@ -10,15 +15,15 @@ from fcn_keras.models.classifiers.conventions import finish, image_input
 
 
 def AlexNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name="alexnet",
-):
+    include_top: bool = True,
+    weights: str | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: Literal["avg", "max"] | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    name: str = "alexnet",
+) -> keras.Model:
     """AlexNet (CaffeNet), for images of 227 x 227, BGR minus the mean.
 
     Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour

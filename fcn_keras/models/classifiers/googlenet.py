@@ -1,5 +1,10 @@
 """GoogLeNet (Szegedy et al., 2014): Inception v1, as Caffe's bvlc_googlenet has it."""
 
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
 from keras import layers
 
 from fcn_keras.layers.caffe import CeilMaxPooling2D, LocalResponseNormalization
@@ -20,15 +25,15 @@ INCEPTION = {
 
 
 def GoogLeNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name="googlenet",
-):
+    include_top: bool = True,
+    weights: str | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: Literal["avg", "max"] | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    name: str = "googlenet",
+) -> keras.Model:
     """GoogLeNet (Inception v1) with its final loss only, for images of 224 x 224, BGR minus mean.
 
     Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour
