@@ -1,5 +1,6 @@
 import ast
 import importlib.metadata
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -113,3 +114,12 @@ def test_the_version_is_the_same_everywhere():
     installed = importlib.metadata.version("fcn_keras")
     assert fcn_keras.__version__ == installed == cited
     assert f"## {cited}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("package", [fcn_keras, pipelines])
+def test_public_functions_are_annotated(package):
+    functions = [getattr(package, name) for name in package.__all__]
+    for function in filter(inspect.isfunction, functions):
+        signature = inspect.signature(function)
+        kinds = [parameter.annotation for parameter in signature.parameters.values()]
+        assert inspect.Signature.empty not in (*kinds, signature.return_annotation), function
