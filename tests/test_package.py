@@ -33,6 +33,16 @@ def test_help_loads_neither_tensorflow_nor_pydantic():
     assert "quickstart" in done.stdout
 
 
+def test_commands_say_what_is_wrong_before_they_load_tensorflow():
+    done = run(
+        "import sys\n"
+        "from fcn_keras.cli.main import COMMANDS, load\n"
+        "for name in COMMANDS: load(name)\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "imports",
     [

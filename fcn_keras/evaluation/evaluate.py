@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import ConfusionMatrix, count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
@@ -40,7 +42,16 @@ def evaluate(
 
     Returns:
         An `Evaluation`; of a model with several heads a dict of them.
+
+    Raises:
+        ConfigError: the model is none, or the data is a name instead of what it names.
     """
+    net = keras_model(model)
+    if isinstance(data, str | Path):
+        raise ConfigError(
+            f"data={str(data)!r}: must be a split or batches, not a name. Give "
+            f"pipelines.read({str(data)!r}, 'val')."
+        )
     if isinstance(data, Split):
         from pipelines.batches.tf_datasets import eval_dataset
 
@@ -48,7 +59,6 @@ def evaluate(
         data = eval_dataset(data, batch_size=batch_size)
     if isinstance(model, Loaded):
         class_names = class_names or model.classes
-    net = keras_model(model)
     maps = net.output
     metrics = keras.tree.map_structure(lambda x: ConfusionMatrix(x.shape[-1]), maps)
     like_logits = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), maps)

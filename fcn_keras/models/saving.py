@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
-from fcn_keras.errors import ModelError
+from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import replacing
 from fcn_keras.text import first_line
 
@@ -36,8 +36,18 @@ class Loaded:
 
 
 def keras_model(model: keras.Model | Loaded) -> keras.Model:
-    """The Keras model of what `load` gave; a Keras model as it is."""
-    return model.model if isinstance(model, Loaded) else model
+    """The Keras model of what `load` gave; a Keras model as it is.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    model = model.model if isinstance(model, Loaded) else model
+    if not isinstance(model, keras.Model):
+        raise ConfigError(
+            f"model: must be a Keras model, or what fcn_keras.load gave, found "
+            f"{type(model).__name__}."
+        )
+    return model
 
 
 def load_single(path: str | Path, *, allow_heads: bool = False) -> Loaded:

@@ -52,8 +52,8 @@ def predict(
     model = keras_model(model)
     if not hasattr(model, "input"):
         raise ConfigError(
-            f"model: must be a Keras model, or what fcn_keras.load gave, found "
-            f"{type(model).__name__}."
+            f"model: must be a functional Keras model, found {type(model).__name__}. Give "
+            "keras.Model(image, logits)."
         )
     expected = model.input
     if tile is None and overlap is not None:

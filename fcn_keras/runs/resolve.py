@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from fcn_keras.runs.recipes import RECIPES, VARIANTS
 OF_THE_REFERENCE = ("vgg16", "alexnet")
 
 
-def resolve(recipe: str | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
+def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
     """The configuration of a recipe with some of its options set otherwise.
 
     Args:
-        recipe: a key of `RECIPES`, or a dict of options.
+        recipe: a key of `RECIPES`, a YAML file as for `read_recipe`, or a dict of options.
         options: values by the names of `TrainConfig`'s fields.
 
     Returns:
@@ -30,6 +31,8 @@ def resolve(recipe: str | dict[str, Any], options: dict[str, Any]) -> TrainConfi
     Raises:
         ConfigError: the recipe or an option is unknown, or a value is out of its range.
     """
+    if is_yaml(recipe):
+        recipe = read_recipe(recipe)
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise ConfigError(f"recipe={recipe!r}: unknown; choose one of {', '.join(RECIPES)}.")
     if options.get("epochs") and options.get("iterations"):
@@ -57,6 +60,19 @@ def resolve(recipe: str | dict[str, Any], options: dict[str, Any]) -> TrainConfi
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
+
+
+def is_yaml(value: Any) -> bool:
+    """Whether a recipe or a data set is given as a YAML file, by its name's ending."""
+    return str(value).lower().endswith((".yaml", ".yml"))
+
+
+def with_absolute_paths(options: dict[str, Any]) -> dict[str, Any]:
+    """Options whose files and folders are found from wherever the run is resumed."""
+    paths = [name for name in ("data_dir", "init_from") if options.get(name) is not None]
+    if is_yaml(options.get("data")):
+        paths.append("data")
+    return {**options, **{name: os.path.abspath(options[name]) for name in paths}}
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

@@ -13,11 +13,9 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.models.saving import Loaded, keras_model
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
-from fcn_keras.serving.writers.engine_file import FORMATS, write_engine
+from fcn_keras.serving.formats import check_export
+from fcn_keras.serving.writers.engine_file import write_engine
 from fcn_keras.serving.writers.savedmodel import write_savedmodel
-
-ENDINGS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "litert"}
-SAVEDMODEL_PRECISIONS = ("float32", "bfloat16")
 
 
 def export(
@@ -91,37 +89,3 @@ def export(
         palette=palette,
         run=run,
     )
-
-
-def check_export(
-    format: str,
-    out: str | Path,
-    precision: str | None = None,
-    *,
-    freeze: bool = True,
-    max_pixels: int | None = None,
-) -> None:
-    """Checks that the arguments of `export` go together, before a model is loaded.
-
-    Raises:
-        ConfigError: one is unknown, or not for this format.
-    """
-    if format not in ("savedmodel", *FORMATS):
-        known = ", ".join(("savedmodel", *FORMATS))
-        raise ConfigError(f"format={format!r}: must be one of {known} (--format).")
-    if format != "savedmodel":
-        if not freeze or max_pixels is not None:
-            what = "max_pixels (--max-pixels)" if freeze else "freeze=False (--no-freeze)"
-            raise ConfigError(f"{what}: is for SavedModels, not for {format}. Leave it out.")
-        return
-    if precision not in (None, *SAVEDMODEL_PRECISIONS):
-        able = [name for name, other in FORMATS.items() if precision in other.precisions]
-        fix = f" {' and '.join(able)} take{'s' * (len(able) == 1)} {precision}." if able else ""
-        raise ConfigError(
-            f"precision={precision!r} (--precision): a SavedModel is float32 or bfloat16.{fix}"
-        )
-    if other := ENDINGS.get(Path(out).suffix):
-        raise ConfigError(
-            f"{out}: is a file for {other}. Give format={other!r} (--format {other}), or for a "
-            "SavedModel the folder of its versions."
-        )

@@ -17,7 +17,7 @@ from fcn_keras.prediction.segmenter import Segmenter, load
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading, run_folder
 from fcn_keras.runs.config import TrainConfig
-from fcn_keras.runs.resolve import read_recipe, resolve
+from fcn_keras.runs.resolve import is_yaml, resolve, with_absolute_paths
 from fcn_keras.text import duration
 from fcn_keras.training.checkpoint import parse_every
 from fcn_keras.training.data import read_data
@@ -122,9 +122,13 @@ class Run:
         return reading.read(self.folder)
 
     @cached_property
+    def _begun(self) -> tuple[TrainConfig, list[str] | None]:
+        return run_folder.read_begun(self.folder)
+
+    @property
     def config(self) -> TrainConfig:
         """All options of the run."""
-        return run_folder.read_begun(self.folder)[0]
+        return self._begun[0]
 
     @cached_property
     def model(self) -> Segmenter:
@@ -159,7 +163,7 @@ class Run:
     @property
     def stages(self) -> list[Run]:
         """Of a staged training the runs of its nets, from coarse to fine; else an empty list."""
-        nets = run_folder.read_begun(self.folder)[1] or []
+        nets = self._begun[1] or []
         return [Run(run_folder.stage_folder(self.folder, net)) for net in nets]
 
     def report(self, path: str | Path | None = None) -> Path:
@@ -190,6 +194,7 @@ class Run:
 
 def _options(config, options, out, stages, resume):
     """The `TrainConfig`, and the stages or None; those that a run has if none are given."""
+    options = with_absolute_paths(options)
     if isinstance(config, TrainConfig):
         return (resolve(config.model_dump(), options) if options else config), stages
     if resume and run_folder.is_begun(out) and "data" not in options:
@@ -200,10 +205,9 @@ def _options(config, options, out, stages, resume):
                 "it out, or give all of the options it was begun with."
             )
         return (resolve(begun.model_dump(), options) if options else begun), stages or before
-    if "data" not in options and not str(config).lower().endswith((".yaml", ".yml")):
+    if "data" not in options and not is_yaml(config):
         raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
-    is_file = str(config).lower().endswith((".yaml", ".yml"))
-    return resolve(read_recipe(config) if is_file else config, options), stages
+    return resolve(config, options), stages
 
 
 def _check_folder(out, stages, resume, is_chief, watch):

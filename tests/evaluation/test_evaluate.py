@@ -5,6 +5,7 @@ import tensorflow as tf
 from nets import randomise_scores
 
 import fcn_keras
+from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.confusion_picture import confusion_picture
 
 
@@ -64,3 +65,11 @@ def test_a_loaded_model_goes_where_a_keras_model_goes(two_tasks, tmp_path, rng):
     ours, keras_own = loaded.predict(image), fcn_keras.predict(two_tasks, image)
     assert all((ours[head] == keras_own[head]).all() for head in keras_own)
     assert fcn_keras.export(loaded, tmp_path / "served").agreement == 1
+
+
+def test_a_path_in_place_of_a_model_or_of_data_is_told(two_tasks):
+    for function in (fcn_keras.evaluate, fcn_keras.predict, fcn_keras.export, fcn_keras.calibrate):
+        with pytest.raises(ConfigError, match="what fcn_keras.load gave, found str"):
+            function("runs/mine", "photo.jpg")
+    with pytest.raises(ConfigError, match=r"Give pipelines.read\('data.yaml', 'val'\)"):
+        fcn_keras.evaluate(two_tasks, "data.yaml")

@@ -76,6 +76,16 @@ def test_recipes_files_and_configurations_say_the_same(two_folders):
     assert three.config == two.config
 
 
+def test_a_run_finds_its_data_from_any_folder(two_folders, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(two_folders)
+    options = {**TINY, "epochs": 1, "watch": Silence()}
+    run = fcn_keras.train(data="data.yaml", out=two_folders / "run", **options)
+    (run.folder / "finished.json").unlink()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert run.resume(watch=Silence()).is_finished
+    assert run.config.data == str(two_folders / "data.yaml")
+
+
 def test_stages_are_runs_of_their_own(two_folders):
     run = fcn_keras.train(
         data=str(two_folders / "data.yaml"),

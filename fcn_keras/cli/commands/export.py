@@ -12,6 +12,7 @@ from fcn_keras.cli.checked import examples_for
 from fcn_keras.cli.options import DataDir, RunOrModel
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 from fcn_keras.errors import ConfigError
+from fcn_keras.serving.formats import check_export
 
 LOSS = 0.005  # Of the mean IU, which is warned of.
 CALIBRATION_IMAGES = 100  # Of the training images, at equal distances.
@@ -66,14 +67,13 @@ def export(
 
     What is written is run beside the Keras model before it gets its name.
     """
-    import_tensorflow()
-    from fcn_keras.models import saving
-    from fcn_keras.serving.export import check_export
-
     chosen = None if precision == "auto" else precision
     check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
     if precision == "int8" and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
+    import_tensorflow()
+    from fcn_keras.models import saving
+
     opened, examples = saving.load(model), None
     if data is not None:
         examples = examples_for(opened, model, data, split, data_dir)

@@ -1,12 +1,10 @@
 """The command `fcn-keras train`; most of its options are the fields of `TrainConfig`."""
 
-import os
-
 from fcn_keras.cli.running import run_training
 from fcn_keras.cli.train_options import with_options
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
-from fcn_keras.runs.resolve import read_recipe, resolve
+from fcn_keras.runs.resolve import resolve, with_absolute_paths
 
 
 @with_options
@@ -53,15 +51,8 @@ def _config(options):
             options[name] = _pair(option, options[name], ",", float, example)
     if options.get("weights", "").lower() == "none":
         options["weights"] = None
-    for name in ("data_dir", "init_from"):
-        if name in options:
-            options[name] = os.path.abspath(options[name])
-    if str(options.get("data", "")).lower().endswith((".yaml", ".yml")):
-        options["data"] = os.path.abspath(options["data"])  # For a resume from another folder.
     recipe = options.pop("recipe")
-    if isinstance(recipe, str) and recipe.lower().endswith((".yaml", ".yml")):
-        recipe = read_recipe(recipe)
-    return resolve(recipe, options)
+    return resolve(recipe, with_absolute_paths(options))
 
 
 def _as_begun(run, options):

@@ -8,9 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +20,7 @@ from fcn_keras.prediction.frozen import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported
+from fcn_keras.serving.formats import FORMATS
 from fcn_keras.serving.writers import litert, onnx, openvino
 from fcn_keras.serving.writers.endpoint import prepared
 from fcn_keras.text import first_line
@@ -54,7 +53,7 @@ def write_engine(
         model: one RGB image `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
         out: a file ending in .onnx, .xml (OpenVINO; a .bin comes beside it) or .tflite (LiteRT; a
             .labels.json comes beside it if there are class names).
-        format: a key of `FORMATS`.
+        format: a key of `formats.FORMATS`.
         precision: of `FORMATS[format].precisions`. "float16" stores the weights so, and leaves the
             arithmetic to the engine; "int8" is quantisation after training.
         calibration: for int8, an iterable of uint8 images `[h, w, 3]`: about 100 of the training
@@ -86,7 +85,8 @@ def write_engine(
         file, checked = folder / out.name, folder / f"checked{out.suffix}"
         try:
             with quiet():
-                chosen.write(prepared(reference), file, checked, precision, images, labels)
+                write = WRITERS[format]
+                write(prepared(reference), file, checked, precision, images, labels)
         except FcnKerasError:
             raise
         except Exception as error:  # A converter raises whatever its many parts do.
@@ -102,22 +102,8 @@ def write_engine(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Format(NamedTuple):
-    """What can be stored in the files of one format, and how they are written."""
-
-    beside: tuple[str, ...]  # Endings of files that may belong to it.
-    precisions: tuple[str, ...]
-    modules: tuple[str, ...]  # What writing needs, of the extra of the format's name.
-    write: Callable  # Of a model: the file, and one with the logits beside the mask.
-
-
-FORMATS = {
-    "onnx": Format((), ("float32",), ("onnx", "tf2onnx", "onnxruntime"), onnx.write),
-    "openvino": Format(
-        (".bin",), ("float32", "float16", "int8"), ("openvino", "nncf"), openvino.write
-    ),
-    "litert": Format((".labels.json",), ("float32", "int8"), ("ai_edge_litert",), litert.write),
-}
+# Of a model: the file, and one with the logits beside the mask.
+WRITERS = {"onnx": onnx.write, "openvino": openvino.write, "litert": litert.write}
 
 
 def _checked_format(format, precision):
