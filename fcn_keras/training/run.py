@@ -58,6 +58,7 @@ def train(
         checkpoint_every: a number of steps, or a time such as "10 min".
         data_service: addresses of `fcn-keras data serve`, which makes the batches there.
         watch: told what happens; by default a `Watch`, which prints plain lines.
+            `training.watching.Silence()` prints only what is wrong.
         **options: fields of `TrainConfig` that differ from `config`.
 
     Returns:
