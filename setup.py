@@ -27,6 +27,7 @@ TEST = [
     "scikit-learn>=1.5",
     "ruff>=0.9",
     "import-linter>=2.17",
+    "mypy>=1.18",
     *TFDS,
 ]
 

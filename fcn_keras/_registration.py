@@ -7,12 +7,13 @@ must not cost.
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 from wrapt import when_imported
 
 
 @when_imported("keras")
-def register(keras):
+def register(keras: ModuleType) -> None:
     """Imports all modules that register classes with Keras."""
     layers = importlib.import_module("fcn_keras.layers")
     names = [f"layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)]

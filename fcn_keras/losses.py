@@ -45,7 +45,7 @@ class MaskedCrossentropy(keras.losses.Loss):
     def __init__(
         self,
         ignore_class: int = VOID,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | np.ndarray | None = None,
         reduction: Literal["mean", "sum"] = "mean",
         sample_rate: float = 1.0,
         seed: int | None = None,
@@ -83,7 +83,9 @@ class MaskedCrossentropy(keras.losses.Loss):
             config["sample_rate"] = config.pop("keep")
         return cls(**config)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The loss of a batch.
 
         Not `call`: Keras would reduce what that gives by the number of all pixels, and this is a
@@ -131,7 +133,7 @@ class MaskedCrossentropy(keras.losses.Loss):
             "seed": self.seed,
         }
 
-    def _reduced(self, each, weights):
+    def _reduced(self, each: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """The share of these pixels in the loss of the global batch."""
         above = ops.sum(weights * each)
         if self.reduction == "sum":

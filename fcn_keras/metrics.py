@@ -54,7 +54,9 @@ class ConfusionMatrix(keras.metrics.Metric):
             (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
         """Adds a batch: labels `[b, h, w]` or `[b, h, w, 1]`, logits `[b, h, w, classes]`.
 
         Pixels whose `sample_weight` is zero are left out; other weights do not matter.
@@ -74,7 +76,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         )[:-1]
         self.matrix.assign_add(tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64))
 
-    def result(self):
+    def result(self) -> dict[str, tf.Tensor]:
         """The four figures, float32 scalars by name."""
         matrix = ops.cast(replicas.all_reduce_sum(ops.convert_to_tensor(self.matrix)), "float32")
         hits = ops.diagonal(matrix)
@@ -90,7 +92,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         return {self.prefix + figure: value for figure, value in result.items()}
 
     def confusion(self) -> np.ndarray:
-        """The matrix as a NumPy int64 array."""
+        """The matrix as NumPy int64 `[num_classes, num_classes]`."""
         return self.matrix.value.numpy()
 
     def restore(self, confusion: np.ndarray) -> None:
@@ -163,6 +165,6 @@ def count_pixels(
     return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _mean_where(condition, values):
+def _mean_where(condition: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     condition = ops.cast(condition, "float32")
     return ops.sum(condition * values) / ops.sum(condition)

@@ -5,7 +5,8 @@ Both can add up the gradients of several steps. `LossScaling` around one of them
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -15,7 +16,7 @@ from fcn_keras import replicas
 from fcn_keras.errors import ConfigError
 
 
-class _Accumulating:
+class _Accumulating(keras.optimizers.Optimizer):
     """Updates once in `gradient_accumulation_steps` steps, by the mean of their gradients.
 
     Keras' own asks whether the weights are due before it sums
@@ -26,14 +27,16 @@ class _Accumulating:
     accumulate = 1
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         """An optimizer from what `get_config` gave, of version 0.1 too."""
         config = dict(config)
         if "accumulate" in config:
             config["gradient_accumulation_steps"] = config.pop("accumulate")
         return super().from_config(config, custom_objects)
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         """Makes a place for the sums, if there are any."""
         if self.built:
             return
@@ -42,7 +45,7 @@ class _Accumulating:
             self._sums = self.add_optimizer_variables(variables, "gradient_sum")
 
     @property
-    def iterations(self):
+    def iterations(self) -> keras.Variable | tf.Tensor:
         """Updates until now."""
         if self.accumulate == 1:
             return self._iterations
@@ -52,7 +55,7 @@ class _Accumulating:
         """The rule's numbers."""
         return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
 
-    def _set_accumulate(self, steps):
+    def _set_accumulate(self, steps: int | None) -> None:
         if steps is not None and (not isinstance(steps, int) or steps < 1):
             raise ConfigError(
                 f"gradient_accumulation_steps={steps!r}: must be a whole number of at least 1, or "
@@ -60,7 +63,12 @@ class _Accumulating:
             )
         self.accumulate = steps or 1
 
-    def _at_the_last(self, gradient, variable, update):
+    def _at_the_last(
+        self,
+        gradient: tf.Tensor,
+        variable: keras.Variable,
+        update: Callable[[tf.Tensor], None],
+    ) -> None:
         """Calls `update` with the mean gradient, in the last of the steps that make one."""
         if self.accumulate == 1:
             update(gradient)
@@ -68,7 +76,7 @@ class _Accumulating:
         total = self._sums[self._get_variable_index(variable)]
         self.assign_add(total, gradient)
 
-        def update_and_empty():
+        def update_and_empty() -> None:
             update(ops.divide(total, self.accumulate))
             self.assign(total, ops.zeros_like(variable))
 
@@ -126,7 +134,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         self.l2 = l2
         self.bias_rate = bias_rate
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         """Notes which variables are kernels and which are biases, by their names."""
         if self.built:
             return
@@ -135,11 +143,13 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         self._decays = tuple(self.l2 if name.endswith("kernel") else 0.0 for name in names)
         self._rates = tuple(self.bias_rate if name.endswith("bias") else 1.0 for name in names)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Moves one variable, or adds its gradient to those of the steps before."""
         index = self._get_variable_index(variable)
 
-        def update(gradient):
+        def update(gradient: tf.Tensor) -> None:
             gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
             if self._decays[index]:
                 gradient = gradient + self._decays[index] * variable
@@ -190,13 +200,15 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         self._set_accumulate(gradient_accumulation_steps)
         self.decay = weight_decay
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Moves one variable, or adds its gradient to those of the steps before."""
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
         count = ops.cast(self.iterations + 1, variable.dtype)
 
-        def update(gradient):
+        def update(gradient: tf.Tensor) -> None:
             if self.decay:
                 left = 1 - self.decay * rate
                 # Where that is 1 no kernel of 400 MB is copied for it.
@@ -229,7 +241,7 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     stops all of them.
     """
 
-    def check_finite(self, grads):
+    def check_finite(self, grads: list[tf.Tensor]) -> tf.Tensor:
         """Whether all gradients of all replicas are finite numbers."""
         faults = ops.cast(ops.logical_not(super().check_finite(grads)), "float32")
         return tf.equal(replicas.all_reduce_sum(faults), 0)

@@ -166,7 +166,7 @@ def remove_unfinished(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _runs(number):
+def _runs(number: int) -> bool:
     """Whether a process of that number runs, other than this one, which may have it anew."""
     if number == os.getpid():
         return False
@@ -191,11 +191,11 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
-def _nearest(folder):
+def _nearest(folder: str | Path) -> Path:
     """A folder, or the nearest one above it that is there."""
     folder = Path(folder).absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _size(count):
+def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

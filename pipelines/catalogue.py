@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.datasets import (
@@ -19,7 +20,7 @@ from pipelines.datasets import (
 from pipelines.errors import DataError, raise_all
 from pipelines.split import Split
 
-DATASETS = {
+DATASETS: dict[str, Callable[[str | Path | None, str], Split]] = {
     "camvid": camvid.read,
     **voc.READERS,
     **nyudv2.READERS,
@@ -60,7 +61,7 @@ def read(
     elif Path(data).suffix.lower() in (".yaml", ".yml"):
         examples = yaml_folders.read(data, split)
     elif data in DATASETS:
-        examples = DATASETS[data](data_dir, split)
+        examples = DATASETS[str(data)](data_dir, split)
     elif Path(data).is_dir():
         raise DataError(
             f"data={str(data)!r}: is a folder. Of your own images make a YAML file with `fcn-keras "

@@ -1,6 +1,8 @@
 """The error for data that cannot be used; its text names file, rule, value found and fix."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 SHOWN = 20  # Faults in one message.
 
@@ -17,13 +19,21 @@ class DataError(ValueError):
         position: (row, column) of the first such pixel, or None.
     """
 
-    def __init__(self, message, *, kind="data set", file=None, value=None, position=None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "data set",
+        file: object = None,
+        value: object = None,
+        position: tuple[int, int] | None = None,
+    ) -> None:
         """An error whose text is `message`."""
         name = str(file)
         super().__init__(_shown(message.replace(name, _shown(name, "")), "\n"))
         self.kind, self.file, self.value, self.position = kind, file, value, position
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The error as JSON can hold it; `DataError(**error.to_dict())` is one like it."""
         return {
             "message": str(self),
@@ -34,14 +44,14 @@ class DataError(ValueError):
         }
 
 
-def _shown(text, kept):
+def _shown(text: str, kept: str) -> str:
     """A text with everything escaped that is not printable, but for the characters `kept`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 
-def raise_all(faults):
+def raise_all(faults: Iterable[DataError]) -> None:
     """Raises one `DataError` with a line for each fault, if there are any."""
     faults = tuple(faults)
     if len(faults) == 1:
@@ -51,13 +61,13 @@ def raise_all(faults):
         raise DataError("\n".join([*map(str, faults[:SHOWN]), *more]))
 
 
-def grouped(errors):
+def grouped(errors: Sequence[DataError]) -> dict[str, list[DataError]]:
     """Errors by kind, the most frequent kind first: a dict of lists."""
     order = Counter(error.kind for error in errors)
     return {kind: [e for e in errors if e.kind == kind] for kind, _ in order.most_common()}
 
 
-def as_lines(errors):
+def as_lines(errors: Sequence[DataError]) -> list[str]:
     """Errors as lines for a person: those of files one line a kind, others a line each."""
     of_files = grouped([error for error in errors if error.file is not None])
     lines = []

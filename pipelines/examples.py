@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.files.images import read_image, read_orientation
-from pipelines.split import IGNORE, Split, colour_codes, colour_of
+from pipelines.split import IGNORE, Example, Split, colour_codes, colour_of
 
 EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.
 LISTED = 5  # Unknown values and colours in one message.
@@ -34,7 +34,7 @@ def read_example(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
-def class_ids(split, example, values):
+def class_ids(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
     """The class ids that a mask's values or colours stand for.
 
     Colours are looked up in `split.mask_colours`. If that is empty, a picture that is grey
@@ -85,7 +85,7 @@ def class_ids(split, example, values):
     return mask.astype("uint8")
 
 
-def class_counts(split, example, values):
+def class_counts(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
     """How often each class id occurs in `class_ids(split, example, values)`.
 
     Returns:
@@ -105,7 +105,7 @@ def class_counts(split, example, values):
     return np.bincount(class_ids(split, example, values).ravel(), minlength=256)
 
 
-def check_sizes(example, image, mask):
+def check_sizes(example: Example, image: np.ndarray, mask: np.ndarray) -> None:
     """Checks that an image and its mask have one grid of pixels.
 
     Args:
@@ -140,12 +140,12 @@ def check_sizes(example, image, mask):
     )
 
 
-def _is_grey(colours):
+def _is_grey(colours: np.ndarray) -> bool:
     red, green, blue = np.moveaxis(colours, -1, 0)
     return np.array_equal(red, green) and np.array_equal(red, blue)
 
 
-def _listed(found, counts):
+def _listed(found: np.ndarray | list[tuple[int, int, int]], counts: np.ndarray) -> str:
     """The first values or colours with their pixels, and how many more there are."""
     listed = ", ".join(
         f"{value} ({n} pixels)" for value, n in zip(found[:LISTED], counts[:LISTED], strict=True)
@@ -153,7 +153,9 @@ def _listed(found, counts):
     return listed + (f" and {len(found) - LISTED} more" if len(found) > LISTED else "")
 
 
-def _unknown_values(split, example, values, unknown):
+def _unknown_values(
+    split: Split, example: Example, values: np.ndarray, unknown: np.ndarray
+) -> DataError:
     found, counts = np.unique(values[unknown], return_counts=True)
     row, column = (int(n) for n in np.argwhere(unknown)[0])
     ignored = sorted(value for value, class_id in split.mask_values.items() if class_id == IGNORE)
@@ -177,7 +179,9 @@ def _unknown_values(split, example, values, unknown):
     )
 
 
-def _unknown_colours(split, example, codes, unknown):
+def _unknown_colours(
+    split: Split, example: Example, codes: np.ndarray, unknown: np.ndarray
+) -> DataError:
     found, counts = np.unique(codes[unknown], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     row, column = (int(n) for n in np.argwhere(unknown)[0])

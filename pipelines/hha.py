@@ -75,7 +75,9 @@ def encode_hha(
     return _to_uint8(np.stack([disparity, _height(points, gravity), angle + 128 - 90], axis=-1))
 
 
-def _checked(depth, camera, missing):
+def _checked(
+    depth: np.ndarray, camera: np.ndarray, missing: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The arguments in float64 and bool; depths are positive, 0 or NaN."""
     depth, camera = np.asarray(depth), np.asarray(camera)
     if depth.ndim != 2 or depth.dtype.kind != "f":
@@ -125,7 +127,7 @@ def _checked(depth, camera, missing):
 _FREE = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], bool)  # fx, fy, cx, cy.
 
 
-def _rays(shape, camera):
+def _rays(shape: tuple[int, ...], camera: np.ndarray) -> np.ndarray:
     """The points at depth 1 that the pixels show, float64 [h, w, 3]."""
     rows, columns = np.indices(shape) + 1.0
     x = (columns - camera[0, 2]) / camera[0, 0]
@@ -133,7 +135,7 @@ def _rays(shape, camera):
     return np.stack([x, y, np.ones(shape)], axis=-1)
 
 
-def _normals(points, rays, missing, radius):
+def _normals(points: np.ndarray, rays: np.ndarray, missing: np.ndarray, radius: int) -> np.ndarray:
     """Unit normals of planes fitted to square windows, away from the camera, [h, w, 3], or NaN.
 
     A plane n . p = 1 is n . ray = 1 / z for the pixels in it: least squares in n, which weighs
@@ -155,7 +157,7 @@ def _normals(points, rays, missing, radius):
     return normals
 
 
-def _box_sum(values, radius):
+def _box_sum(values: np.ndarray, radius: int) -> np.ndarray:
     """Sums of [h, w, c] over windows that are cut off at the borders.
 
     Weights, not running sums: a window of zeros must give exactly 0.
@@ -166,7 +168,7 @@ def _box_sum(values, radius):
     return values
 
 
-def _gravity(normals):
+def _gravity(normals: np.ndarray) -> np.ndarray:
     """The unit vector that is most nearly along the floors' normals and across the walls'."""
     normals = normals[~np.isnan(normals[..., 0])]  # [n, 3]
     gravity = np.array([0.0, 1.0, 0.0])
@@ -183,7 +185,7 @@ def _gravity(normals):
     return gravity
 
 
-def _height(points, gravity):
+def _height(points: np.ndarray, gravity: np.ndarray) -> np.ndarray:
     """Centimetres above the ground, [h, w]."""
     level = np.degrees(np.arccos(np.clip(gravity[1], -1, 1))) <= LEVEL
     height = -points[..., 1] if level else -points @ gravity
@@ -191,6 +193,6 @@ def _height(points, gravity):
     return height - (lowest if lowest <= LOWEST else -EYE_LEVEL)
 
 
-def _to_uint8(values):
+def _to_uint8(values: np.ndarray) -> np.ndarray:
     """MATLAB's `uint8`: halves go up, what is outside is cut off, NaN is 0."""
     return np.floor(np.nan_to_num(np.clip(values, 0, 255)) + 0.5).astype("uint8")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.files.images import read_image, read_mask
+from pipelines.files.opening import Source
 
 IGNORE = 255  # The label that is ignored, in every data set.
 SPLITS = ("train", "val", "test")  # Those that data sets usually have.
@@ -25,8 +26,8 @@ class Example:
     """
 
     id: str
-    image: Path | np.ndarray
-    mask: Path | np.ndarray
+    image: Source | np.ndarray
+    mask: Source | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class Split:
     palette: np.ndarray
     mask_values: Mapping[int, int]
     mask_colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
-    read_image: Callable = read_image
-    read_mask: Callable = read_mask
+    # Any: a data set's own readers take what its own examples hold.
+    read_image: Callable[[Any], np.ndarray] = read_image
+    read_mask: Callable[[Any], np.ndarray] = read_mask
     faults: tuple[DataError, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks that names, colours and values speak of the same classes."""
         if len(self.palette) != self.num_classes:
             raise DataError(
@@ -79,7 +81,7 @@ class Split:
         return len(self.class_names)
 
     @cached_property
-    def value_table(self):
+    def value_table(self) -> tuple[np.ndarray, np.ndarray]:
         """For 8-bit values: which have a meaning, uint8 `[256]`, and the class ids, the same."""
         known, table = np.zeros(256, "uint8"), np.zeros(256, "uint8")
         for value, class_id in self.mask_values.items():
@@ -88,25 +90,25 @@ class Split:
         return known, table
 
     @cached_property
-    def colour_table(self):
+    def colour_table(self) -> np.ndarray:
         """Class id or 255 of each colour, int16 `[2**24]`, by `colour_codes`; otherwise -1."""
         table = np.full(2**24, -1, "int16")
         for (red, green, blue), class_id in self.mask_colours.items():
             table[colour_codes(np.array([red, green, blue]))] = class_id
         return table
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many examples there are."""
         return len(self.examples)
 
 
-def colour_codes(colours):
+def colour_codes(colours: np.ndarray) -> np.ndarray:
     """RGB colours `[..., 3]` as numbers 65536 r + 256 g + b, uint32 `[...]`."""
     red, green, blue = np.moveaxis(colours, -1, 0).astype("uint32")
     return red * 65536 + green * 256 + blue
 
 
-def colour_of(code):
+def colour_of(code: int | np.integer) -> tuple[int, int, int]:
     """The colour (r, g, b) that `colour_codes` gives a number."""
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 

@@ -8,7 +8,7 @@ import errno
 import importlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -40,19 +40,19 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 class _Commands(TyperGroup):
     """Lists `COMMANDS` without importing them, and imports the one that is called."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load(name), rest
+        return name, load(name) if name else None, rest
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, **STYLE)
 
 
-def load(name):
+def load(name: str) -> Any:
     """The command of a name, ready to be called: `app` of its module, or the function of its name.
 
     Args:
@@ -66,7 +66,7 @@ def load(name):
     return typer.main.get_command(commands)
 
 
-def main():
+def main() -> None:
     """Runs the command line; a user's mistake gives one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -83,7 +83,7 @@ def main():
         sys.exit(2)
 
 
-def _print_version(wanted):
+def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -99,11 +99,11 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print it and exit."
         ),
     ] = False,
-):
+) -> None:
     """Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export."""
 
 
-def _users_mistake(error):
+def _users_mistake(error: Exception) -> str | None:
     """The message of an error of ours, or None; imports neither `pipelines` nor TensorFlow."""
     if isinstance(error, FcnKerasError):
         return str(error)
@@ -129,7 +129,7 @@ def _users_mistake(error):
     return None
 
 
-def _is_out_of_memory(error):
+def _is_out_of_memory(error: Exception) -> bool:
     """Of the GPU or of the machine, while TensorFlow computes or while a batch is made."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True

@@ -1,11 +1,12 @@
 """Arguments and options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-STYLE = {"rich_markup_mode": "markdown", "add_completion": False}  # Rich's drops "[default: 4]".
+# Rich's own markup drops "[default: 4]".
+STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "add_completion": False}
 
 RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")

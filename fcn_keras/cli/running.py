@@ -1,10 +1,17 @@
 """What `train` and `quickstart` share: a training, and its figures as tables."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import import_tensorflow
+from fcn_keras.runs.config import TrainConfig
 
 
-def run_training(config, out, stages=None, **options):
+def run_training(
+    config: TrainConfig, out: Path, stages: Sequence[str] | None = None, **options: Any
+) -> None:
     """`fcn_keras.train`, shown on the terminal; then the figures of the best epoch."""
     import_tensorflow()
     from fcn_keras.cli.progress import TerminalWatch
@@ -13,5 +20,5 @@ def run_training(config, out, stages=None, **options):
 
     run = train(config, out=out, stages=stages, watch=TerminalWatch(), **options)
     team = cluster.from_environment()
-    if team is None or team.is_chief:
+    if run.evaluation is not None and (team is None or team.is_chief):
         show_evaluation(run.evaluation, f"validation, best epoch {run.best_epoch}")

@@ -1,14 +1,18 @@
 """The tables of figures that commands print."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from fcn_keras.cli.terminal import console
 from fcn_keras.text import FIGURES, figure
 
+if TYPE_CHECKING:
+    from fcn_keras.evaluation.results import Evaluation
 
-def show_evaluation(evaluation, title):
+
+def show_evaluation(evaluation: "Evaluation", title: str) -> None:
     """The four figures and the IU of each class as tables, and warnings."""
     found = evaluation.to_dict()
     table = Table(title=title, title_justify="left")

@@ -3,24 +3,29 @@
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+if TYPE_CHECKING:
+    from pipelines.errors import DataError
+
 console = Console(markup=False)  # Paths and names may hold square brackets.
 
 
 @contextmanager
-def progress_bar(description, total):
+def progress_bar(description: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Gives a function to call after each of `total` things; shows a bar on a terminal."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(description), total=total)
         yield lambda: progress.advance(task)
 
 
-def print_warnings(errors):
+def print_warnings(errors: "Sequence[DataError]") -> None:
     """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
     from pipelines.errors import as_lines
 
@@ -28,7 +33,7 @@ def print_warnings(errors):
         print(f"warning: {line}", file=sys.stderr)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow without the lines it prints on import at every log level.
 
     They go to a file, which is shown if the import fails.

@@ -4,10 +4,13 @@ Types, choices, defaults and help of the fields come from `TrainConfig` itself.
 """
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+from typer.models import OptionInfo
 
 from fcn_keras.cli.options import DATA_HELP, DataDir
 from fcn_keras.runs.config import TrainConfig
@@ -94,17 +97,17 @@ METAVARS = {
 }
 
 
-def with_options(function):
+def with_options(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a function of keyword arguments the parameters that Typer makes the options of."""
     parameters = [
         _parameter(name, panel) for panel, names in PANELS.items() for name in names.split()
     ]
-    function.__signature__ = inspect.Signature(parameters)
+    vars(function)["__signature__"] = inspect.Signature(parameters)
     function.__annotations__ = {one.name: one.annotation for one in parameters}
     return function
 
 
-def _parameter(name, panel):
+def _parameter(name: str, panel: str | None) -> inspect.Parameter:
     if name in OWN:
         annotation, default = OWN[name]
         kind, option = get_args(annotation)
@@ -118,18 +121,18 @@ def _parameter(name, panel):
     )
 
 
-def _option(name, field):
+def _option(name: str, field: FieldInfo) -> tuple[Any, OptionInfo]:
     """The type and the option of a field; what the recipe and the user are silent on is None."""
     declarations = ["--reset-scores"] if name == "reset_scores" else []
     default = _default_in_words(field.default)
     return _kind(field.annotation), typer.Option(
         *declarations,
         metavar=METAVARS.get(name),
-        help=field.description + (f" [default: {default}]" if default else ""),
+        help=(field.description or "") + (f" [default: {default}]" if default else ""),
     )
 
 
-def _kind(annotation):
+def _kind(annotation: Any) -> Any:
     """The type of an option: that of the field, or text where the field has several parts."""
     if get_origin(annotation) is tuple:
         return list[str] if get_args(annotation)[-1] is ... else str
@@ -139,7 +142,7 @@ def _kind(annotation):
     return _kind(kinds[0]) if len(kinds) == 1 else str
 
 
-def _default_in_words(default):
+def _default_in_words(default: Any) -> str:
     """A default as it is typed; "" where there is none, and its description says more."""
     if default is None or default == ():
         return ""

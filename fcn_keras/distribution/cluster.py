@@ -9,13 +9,17 @@ So the workers meet before it starts: each tells the chief its options, and the 
 No TensorFlow here.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import select
 import socket
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fcn_keras.errors import ConfigError
 
@@ -41,21 +45,21 @@ class Cluster:
     number: int
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this is the one worker that writes files and prints progress."""
         return self.number == 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many workers there are."""
         return len(self.names)
 
-    def describe(self, number):
+    def describe(self, number: int) -> str:
         """A worker by name and address, such as "worker 1 (host1:2222)"."""
         host, port = self.addresses[number]
         return f"{self.names[number]} ({host}:{port})"
 
 
-def from_environment(environ=os.environ):
+def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     """The cluster that `TF_CONFIG` describes; None without one, or if it has one worker alone.
 
     Raises:
@@ -99,7 +103,12 @@ def from_environment(environ=os.environ):
     return Cluster(tuple(f"{job} {i}" for job, i in tasks), addresses, tasks.index(here))
 
 
-def meet(cluster, options, patience=PATIENCE, say=print):
+def meet(
+    cluster: Cluster,
+    options: dict[str, Any],
+    patience: float = PATIENCE,
+    say: Callable[[str], object] = print,
+) -> None:
     """Waits until all workers are there, and compares what they were started with.
 
     Args:
@@ -125,12 +134,13 @@ def meet(cluster, options, patience=PATIENCE, say=print):
         raise ConfigError(fault)
 
 
-def _gather(cluster, mine, clock):
+def _gather(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
     """The chief's part: hears every worker's options, and tells all what is wrong, or None."""
     server, fault = _listen(cluster)
-    if fault:
+    if server is None:
         return fault
-    peers, said = {}, {0: mine}
+    peers: dict[int, socket.socket] = {}
+    said = {0: mine}
     with server:
         while len(said) < len(cluster) and not fault:
             fault = clock.tick([i for i in range(len(cluster)) if i not in said], cluster)
@@ -138,8 +148,11 @@ def _gather(cluster, mine, clock):
                 continue
             peer = server.accept()[0]
             theirs = _receive(peer)
-            is_worker = theirs is not None and theirs.keys() == mine.keys()
-            if not is_worker or theirs["number"] not in range(1, len(cluster)):
+            if (
+                theirs is None
+                or theirs.keys() != mine.keys()
+                or theirs["number"] not in range(1, len(cluster))
+            ):
                 peer.close()  # Anybody may knock at a port.
                 continue
             number = theirs["number"]
@@ -160,7 +173,7 @@ def _gather(cluster, mine, clock):
     return fault
 
 
-def _join(cluster, mine, clock):
+def _join(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
     """Another worker's part: tells the chief its options, and hears what came of it."""
     server, mine["fault"] = _listen(cluster)  # TensorFlow will need the port.
     if server:
@@ -186,7 +199,7 @@ def _join(cluster, mine, clock):
         time.sleep(0.2)
 
 
-def _listen(cluster):
+def _listen(cluster: Cluster) -> tuple[socket.socket | None, str | None]:
     """A server at this worker's port, or None, and what is wrong with the port, or None."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
@@ -198,7 +211,7 @@ def _listen(cluster):
         return None, f"TF_CONFIG: {where} cannot listen at its port: {error.strerror}."
 
 
-def _difference(cluster, said):
+def _difference(cluster: Cluster, said: Mapping[int, dict[str, Any]]) -> str | None:
     """What is wrong with the first worker that cannot train along with the chief, or None."""
     chief = said[0]
     for number in range(1, len(cluster)):
@@ -224,11 +237,11 @@ def _difference(cluster, said):
 class _Clock:
     """Says at times what is waited for, and in the end that it was in vain."""
 
-    def __init__(self, patience, say):
+    def __init__(self, patience: float, say: Callable[[str], object]) -> None:
         self.begun = self.said = time.monotonic()
         self.patience, self.say = patience, say
 
-    def tick(self, missing, cluster):
+    def tick(self, missing: Iterable[int], cluster: Cluster) -> str | None:
         names = ", ".join(map(cluster.describe, missing)) or "the other workers"
         waited = time.monotonic() - self.begun
         if waited > self.patience:
@@ -242,12 +255,12 @@ class _Clock:
         return None
 
 
-def _send(peer, message):
+def _send(peer: socket.socket, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # Who has gone will come again, or be missed.
         peer.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _receive(peer):
+def _receive(peer: socket.socket) -> dict[str, Any] | None:
     """A line of JSON, a dict, or None if what comes is none."""
     peer.settimeout(5)
     data = b""
@@ -263,15 +276,15 @@ def _receive(peer):
     return message if isinstance(message, dict) else None
 
 
-def _readable(peer, seconds):
+def _readable(peer: socket.socket, seconds: float) -> bool:
     return bool(select.select([peer], [], [], seconds)[0])
 
 
-def _malformed(rule):
+def _malformed(rule: str) -> ConfigError:
     return ConfigError(f"TF_CONFIG: {rule}. Example: {EXAMPLE}")
 
 
-def _address(text):
+def _address(text: object) -> tuple[str, int]:
     """Host and port of "host:port", "[::1]:port" included."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     name = host.strip("[]")

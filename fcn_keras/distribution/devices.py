@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -18,7 +19,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
 
-def count(devices: int | str, batch_size: int) -> int:
+def count(devices: int | Literal["auto", "all"], batch_size: int) -> int:
     """How many devices a training takes.
 
     Args:
@@ -95,7 +96,7 @@ def validation(data: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.da
     if not others:
         return data
 
-    def with_void(images, masks):
+    def with_void(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         added = [0, others * (images.shape[0] or tf.shape(images)[0])]
         return (
             tf.pad(images, [added, *[[0, 0]] * 3]),
@@ -106,11 +107,11 @@ def validation(data: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.da
 
 
 @functools.cache  # In one process, the sums of a second strategy get mixed up with the first's.
-def _mirrored(number):
+def _mirrored(number: int) -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy(_names()[:number])
 
 
-def _batch_norms(model):
+def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _batch_norms(layer)
@@ -118,6 +119,6 @@ def _batch_norms(model):
             yield layer
 
 
-def _names():
+def _names() -> list[str]:
     """The GPUs; without one the CPU, or the logical devices that it has been divided into."""
     return gpus() or [device.name for device in tf.config.list_logical_devices("CPU")]

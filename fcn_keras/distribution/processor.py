@@ -24,7 +24,7 @@ def has_bfloat16() -> bool:
 
 
 @functools.cache
-def _cpuinfo():
+def _cpuinfo() -> dict[str, str]:
     """The lines `key : value` of the first core as a dict; empty where there is no such file."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]

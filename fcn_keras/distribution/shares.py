@@ -1,15 +1,21 @@
 """What each of several workers gets of the data."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
 
-def share_of_batches(strategy, train_data, start):
+def share_of_batches(
+    strategy: tf.distribute.Strategy,
+    train_data: Callable[..., tf.data.Dataset],
+    start: tuple[int, int],
+) -> tf.distribute.DistributedDataset:
     """The batches of each replica on this worker."""
 
-    def share(context):
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers = context.num_input_pipelines
         local = context.num_replicas_in_sync // workers
         data = train_data(start=start, shard=(context.input_pipeline_id, workers))
@@ -20,7 +26,7 @@ def share_of_batches(strategy, train_data, start):
                 f"{local * workers} devices. Use a multiple (--batch-size)."
             )
 
-        def parts(*batch):
+        def parts(*batch: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.from_tensor_slices(
                 tf.nest.map_structure(lambda t: tf.stack(tf.split(t, local)), batch)
             )
@@ -30,7 +36,9 @@ def share_of_batches(strategy, train_data, start):
     return strategy.distribute_datasets_from_function(share)
 
 
-def share_of_examples(strategy, data):
+def share_of_examples(
+    strategy: tf.distribute.Strategy, data: tf.data.Dataset
+) -> tuple[tf.distribute.DistributedDataset, int, int]:
     """This worker's share of a data set, the steps that all workers make, and spare images.
 
     Where the elements do not come out even these are added, with all pixels void: a replica without
@@ -42,11 +50,11 @@ def share_of_examples(strategy, data):
     steps = -(-count // replicas)
     spare = steps * replicas - count
 
-    def void(images, masks):
+    def void(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         one = tf.nest.map_structure(lambda image: image[:1], images)
         return one, tf.nest.map_structure(lambda m: tf.fill(tf.shape(m[:1]), _void(m)), masks)
 
-    def share(context):
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         padded = data.concatenate(data.take(1).map(void).repeat(spare))
         # Without end: else TensorFlow asks all workers at each step whether there is more.
         return padded.repeat().shard(context.num_input_pipelines, context.input_pipeline_id)
@@ -54,5 +62,5 @@ def share_of_examples(strategy, data):
     return strategy.distribute_datasets_from_function(share), steps, spare
 
 
-def _void(mask):
+def _void(mask: tf.Tensor) -> tf.Tensor:
     return tf.cast(VOID, mask.dtype)

@@ -16,6 +16,8 @@ import functools
 import json
 import re
 import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -28,8 +30,10 @@ from fcn_keras.errors import ConfigError, WorkerLost
 # model and a checkpoint meanwhile. A worker that has died is noticed in seconds.
 STEP_LIMIT = 1800.0
 
+Step = Callable[[tuple[tf.Tensor, ...]], dict[str, Any]]  # Of a batch: the metrics by name.
 
-def strategy():
+
+def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     """The strategy of all GPUs (or the CPU) of all processes in `TF_CONFIG`.
 
     To be made first of all that TensorFlow does. It waits for the others, without a word and for an
@@ -47,17 +51,17 @@ def strategy():
 
 
 def fit(
-    model,
-    train_data,
+    model: keras.Model,
+    train_data: Callable[..., tf.data.Dataset],
     *,
-    epochs,
-    steps_per_epoch,
-    validation_data=None,
-    validation_freq=1,
-    callbacks=(),
-    start=(0, 0),
-    advice="start all workers again",
-):
+    epochs: int,
+    steps_per_epoch: int,
+    validation_data: tf.data.Dataset | None = None,
+    validation_freq: int | Collection[int] = 1,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    start: tuple[int, int] = (0, 0),
+    advice: str = "start all workers again",
+) -> keras.callbacks.History:
     """Trains like `model.fit(shuffle=False, verbose=0)`, on all workers of the model's strategy.
 
     Args:
@@ -96,7 +100,8 @@ def fit(
         batches = iter(share_of_batches(strategy, train_data, start))
         model.stop_training = False
         calls.on_train_begin()
-        logs, epoch_logs = {}, None
+        logs: dict[str, Any] = {}
+        epoch_logs: dict[str, float] | None = None
         for epoch in range(start[0], epochs):
             model.reset_metrics()
             calls.on_epoch_begin(epoch)
@@ -123,7 +128,9 @@ def fit(
     return model.history
 
 
-def evaluate(model, data, callbacks=()):
+def evaluate(
+    model: keras.Model, data: tf.data.Dataset, callbacks: Iterable[keras.callbacks.Callback] = ()
+) -> dict[str, float]:
     """Measures like `model.evaluate(return_dict=True, verbose=0)`, on all workers together.
 
     Args:
@@ -142,12 +149,12 @@ def evaluate(model, data, callbacks=()):
     return _evaluate(model, data, calls, _test_step(model))
 
 
-def any_worker(strategy, flag):
+def any_worker(strategy: tf.distribute.Strategy, flag: object) -> bool:
     """Whether `flag` holds on any worker; all have to ask, and all get the same answer."""
     return _sum(strategy)(int(bool(flag))) > 0
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes; where there is one process, it is."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
@@ -156,7 +163,7 @@ def is_chief(strategy):
     return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
-def check_same(strategy, what, value):
+def check_same(strategy: tf.distribute.Strategy, what: str, value: object) -> None:
     """Checks that all workers have the same.
 
     Args:
@@ -177,7 +184,7 @@ def check_same(strategy, what, value):
         )
 
 
-def lost(error, advice):
+def lost(error: tf.errors.OpError, advice: str) -> WorkerLost | None:
     """The `WorkerLost` that an error of TensorFlow means, or None if it means something else."""
     if "ollective" not in error.message:
         return None
@@ -189,17 +196,20 @@ def lost(error, advice):
     )
 
 
-def is_cluster(strategy):
+def is_cluster(strategy: tf.distribute.Strategy) -> bool:
     """Whether a strategy has several processes, so that `fit` here is needed."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _evaluate(model, data, calls, test_step):
+def _evaluate(
+    model: keras.Model, data: tf.data.Dataset, calls: keras.callbacks.CallbackList, test_step: Step
+) -> dict[str, float]:
     strategy = model.distribute_strategy
     batches, steps, spare = share_of_examples(strategy, data)
     calls.on_test_begin()
     model.reset_metrics()
-    logs, images = {}, 0
+    logs: dict[str, Any] = {}
+    images = 0
     for step, batch in zip(range(steps), batches, strict=False):
         calls.on_test_batch_begin(step)
         logs = test_step(batch)
@@ -213,23 +223,23 @@ def _evaluate(model, data, calls, test_step):
     return logs
 
 
-def _train_step(model):
+def _train_step(model: keras.Model) -> Step:
     """A step on every replica as one function, which gives the metrics of all."""
     strategy = model.distribute_strategy
 
     @tf.function(reduce_retracing=True)
-    def train_step(batch):
+    def train_step(batch: tuple[tf.Tensor, ...]) -> dict[str, Any]:
         strategy.run(model.train_step, args=(batch,))
         return model.get_metrics_result()
 
     return train_step
 
 
-def _test_step(model):
+def _test_step(model: keras.Model) -> Step:
     strategy = model.distribute_strategy
 
     @tf.function(reduce_retracing=True)
-    def test_step(batch):
+    def test_step(batch: tuple[tf.Tensor, ...]) -> dict[str, Any]:
         with replicas.local_only():
             strategy.run(model.test_step, args=(batch,))
         return model.get_metrics_result()
@@ -238,26 +248,26 @@ def _test_step(model):
 
 
 @functools.cache
-def _sum(strategy):
+def _sum(strategy: tf.distribute.Strategy) -> Callable[[int], int]:
     """A function that adds up a number of each worker, exactly up to 2^24."""
     if not is_cluster(strategy):
         return lambda number: number
 
     @tf.function
-    def of_replicas(number):
+    def of_replicas(number: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("SUM", strategy.run(lambda n: n, args=(number,)), axis=None)
 
     local = len(strategy.extended.worker_devices)
     return lambda number: int(of_replicas(tf.constant(float(number)))) // local
 
 
-def _numbers(logs):
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     """Logs as floats by name; a metric of several figures, such as `ConfusionMatrix`, is a dict."""
-    flat = {}
+    flat: dict[str, float] = {}
     for name, value in sorted(logs.items()):
         flat |= _numbers(value) if isinstance(value, dict) else {name: float(value)}
     return flat
 
 
-def _is_due(epoch, frequency):
+def _is_due(epoch: int, frequency: int | Collection[int]) -> bool:
     return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency

@@ -94,7 +94,7 @@ def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return offsets
 
 
-def _mean_iou(logits, labels):
+def _mean_iou(logits: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return 0.0
     # Nothing is to be left out: the sample holds labelled pixels only.
@@ -102,11 +102,17 @@ def _mean_iou(logits, labels):
     return segmentation_metrics(counts)["mean_iou"]
 
 
-def _sample(model, dataset, ignore_class, rng, progress):
+def _sample(
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    ignore_class: int,
+    rng: np.random.Generator,
+    progress: Callable[[], object] | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits and labels of labelled pixels, as many from each batch."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
-    def scores(images):
+    def scores(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
     share = -(-PIXELS // max(1, int(dataset.cardinality())))
@@ -123,7 +129,7 @@ def _sample(model, dataset, ignore_class, rng, progress):
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def _finest(model):
+def _finest(model: keras.Model) -> keras.Layer:
     names = {layer.name for layer in model.layers}
     for name in SCORES:
         if name in names:
@@ -134,7 +140,7 @@ def _finest(model):
     )
 
 
-def _check_constant(model, layer):
+def _check_constant(model: keras.Model, layer: keras.Layer) -> None:
     """Raises if what is added to the layer's bias does not come out as the same in each logit."""
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 67, 3)).astype("uint8")
     before, weights = model(image, training=False), layer.get_weights()
@@ -149,6 +155,6 @@ def _check_constant(model, layer):
         )
 
 
-def _add(layer, offsets):
+def _add(layer: keras.Layer, offsets: np.ndarray) -> None:
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias + offsets])

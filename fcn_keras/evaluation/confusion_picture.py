@@ -1,12 +1,16 @@
 """The confusion matrix as a picture, for TensorBoard."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def confusion_picture(confusion, class_names):
-    """The confusion matrix as an RGB picture, uint8 `[h, w, 3]`: each row in percent of its class.
+def confusion_picture(
+    confusion: np.ndarray | Sequence[Sequence[int]], class_names: Sequence[str]
+) -> np.ndarray:
+    """The confusion matrix `[classes, classes]` as an RGB picture, uint8 `[h, w, 3]`.
 
-    The rows of classes that are absent from the truth are grey.
+    Each row is in percent of its class; the rows of classes that the truth lacks are grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

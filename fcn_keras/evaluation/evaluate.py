@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.evaluation.batches import batches_of
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import ConfusionMatrix, count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
@@ -20,7 +21,7 @@ from pipelines.split import Split
 
 def evaluate(
     model: keras.Model | Loaded,
-    data: Split | tf.data.Dataset,
+    data: Split | Mapping[str, Split] | tf.data.Dataset,
     *,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 1,
@@ -33,7 +34,8 @@ def evaluate(
         model: images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave; with
             several images or heads it takes and gives dicts by name.
         data: what `pipelines.read` gave, or batches of images and masks `[b, h, w]`; 255 is
-            ignored. For a model of several images or heads, what `pipelines.joint_dataset` gives.
+            ignored. For a model of several images or heads, a dict of splits of the same examples
+            by the names of these, or what `pipelines.joint_dataset` gives.
         class_names: a name for each class; by default those of the split or the loaded model. Of
             several heads a dict.
         batch_size: of a split, images of one size that go through the model together.
@@ -44,7 +46,8 @@ def evaluate(
         An `Evaluation`; of a model with several heads a dict of them.
 
     Raises:
-        ConfigError: the model is none, or the data is a name instead of what it names.
+        ConfigError: the model is none, the data is a name instead of what it names, or the splits
+            do not fit the model's images, heads or classes.
     """
     net = keras_model(model)
     if isinstance(data, str | Path):
@@ -52,39 +55,57 @@ def evaluate(
             f"data={str(data)!r}: must be a split or batches, not a name. Give "
             f"pipelines.read({str(data)!r}, 'val')."
         )
-    if isinstance(data, Split):
-        from pipelines.batches.tf_datasets import eval_dataset
-
-        class_names = class_names or data.class_names
-        data = eval_dataset(data, batch_size=batch_size)
+    for what, tensors in (("images", net.input), ("maps of logits", net.output)):
+        if isinstance(tensors, list | tuple):
+            raise ConfigError(
+                f"model: {net.name} has a list of {len(tensors)} {what}. Name them with dicts: "
+                "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
+            )
+    if isinstance(data, Split | Mapping):
+        data, names = batches_of(net, data, batch_size)
+        class_names = class_names or names
     if isinstance(model, Loaded):
         class_names = class_names or model.classes
+    matrices = _confusion(net, data, tta, progress)
+    if isinstance(matrices, dict):
+        by_head = class_names if isinstance(class_names, Mapping) else {}
+        return {head: _result(found, by_head.get(head)) for head, found in matrices.items()}
+    if isinstance(class_names, Mapping):
+        raise ConfigError("class_names: the model has one head. Give a list of names, not a dict.")
+    return _result(matrices, class_names)
+
+
+def _confusion(
+    net: keras.Model,
+    data: tf.data.Dataset,
+    tta: bool,
+    progress: Callable[[], object] | None,
+) -> np.ndarray | dict[str, np.ndarray]:
+    """The confusion matrix `[classes, classes]`; of several heads a dict."""
     maps = net.output
     metrics = keras.tree.map_structure(lambda x: ConfusionMatrix(x.shape[-1]), maps)
     like_logits = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), maps)
     like_masks = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape[:3], tf.uint8), maps)
 
     @tf.function(input_signature=[input_signature(net)])
-    def logits(images):
+    def logits(images: tf.Tensor) -> tf.Tensor:
         return keras.tree.map_structure(
             lambda x: tf.cast(x, tf.float32), net(images, training=False)
         )
 
     @tf.function(input_signature=[like_logits, like_masks])
-    def count(scores, masks):
+    def count(scores: tf.Tensor, masks: tf.Tensor) -> None:
         keras.tree.map_structure(lambda m, y, x: m.update_state(y, x), metrics, masks, scores)
 
     for images, masks in data:
         count(mean_probabilities(logits, images) if tta else logits(images), masks)
         if progress:
             progress()
-    if not isinstance(maps, dict):
-        return Evaluation(metrics.confusion(), names_of(metrics.num_classes, class_names))
-    names = class_names or {}
-    return {
-        head: Evaluation(metric.confusion(), names_of(metric.num_classes, names.get(head)))
-        for head, metric in metrics.items()
-    }
+    return keras.tree.map_structure(lambda metric: metric.confusion(), metrics)
+
+
+def _result(confusion: np.ndarray, class_names: Sequence[str] | None) -> Evaluation:
+    return Evaluation(confusion, names_of(len(confusion), class_names))
 
 
 def evaluate_engine(

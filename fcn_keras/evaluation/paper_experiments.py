@@ -1,5 +1,7 @@
 """The paper's experiments that need no training."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,12 @@ RESAMPLINGS = {
 }
 
 
-def iu_bounds(masks, num_classes, factors=FACTORS, resample="subsample-bilinear"):
+def iu_bounds(
+    masks: Iterable[np.ndarray],
+    num_classes: int,
+    factors: Sequence[int] = FACTORS,
+    resample: str = "subsample-bilinear",
+) -> dict[int, float]:
     """Mean IU of a perfect net of each stride: labels downsampled, upsampled and scored.
 
     The paper does not say how it resampled; `RESAMPLINGS` are ways to do so. The IU is that of the
@@ -51,7 +58,7 @@ def iu_bounds(masks, num_classes, factors=FACTORS, resample="subsample-bilinear"
     return {factor: _mean_iu(matrix[:-1]) for factor, matrix in counts.items()}
 
 
-def _resampled(labels, size, factor, resample):
+def _resampled(labels: np.ndarray, size: int, factor: int, resample: str) -> np.ndarray:
     """Labels `[h, w]` through a grid that is `factor` times coarser."""
     height, width = labels.shape
     # Cells at the edges that the map does not fill repeat its last labels.
@@ -67,7 +74,7 @@ def _resampled(labels, size, factor, resample):
     return fine[:height, :width]
 
 
-def _mean_iu(counts):
+def _mean_iu(counts: np.ndarray) -> float:
     """From `[classes, classes + 1]`; the last column is void, which is nobody's false positive."""
     hits = np.diagonal(counts)
     union = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) - hits

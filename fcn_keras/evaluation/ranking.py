@@ -10,9 +10,13 @@ than one validation did; of a large split `LIMIT` images are measured.
 import csv
 import io
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from fcn_keras import outputs
@@ -26,12 +30,19 @@ SIDE = 480  # Of a picture in pixels, at most.
 COLUMNS = ("image", "mean_iou", "pixel_accuracy", "labelled_pixels", "picture")
 
 
-def chosen(count, limit=LIMIT):
+def chosen(count: int, limit: int = LIMIT) -> list[int]:
     """The positions, of `count` images, of those that are measured: from all over the split."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
 
 
-def rank(model, dataset, names, palette, out, progress=None):
+def rank(
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    names: Sequence[str],
+    palette: np.ndarray,
+    out: str | Path,
+    progress: Callable[[], object] | None = None,
+) -> None:
     """Measures a model on each image, and writes `validation.csv` and `examples/`.
 
     The mean IU of an image is the mean over the classes in its truth or its prediction; an image
@@ -45,10 +56,11 @@ def rank(model, dataset, names, palette, out, progress=None):
         out: the run's folder.
         progress: called with no argument after each image, or None.
     """
-    rows, encoded = [], []
+    rows: list[dict[str, Any]] = []
+    encoded = []
     for name, (images, masks) in zip(names, dataset, strict=True):
         image, truth = images[0].numpy(), masks[0].numpy()
-        prediction = predict(model, image)
+        prediction = np.asarray(predict(model, image))
         confusion = count_pixels(truth, prediction, len(palette))
         own = segmentation_metrics(confusion)
         rows.append(
@@ -77,26 +89,27 @@ def rank(model, dataset, names, palette, out, progress=None):
     outputs.write_text(Path(out) / "validation.csv", text.getvalue())
 
 
-def _choice(mean_ious):
+def _choice(mean_ious: Sequence[str]) -> dict[str, int]:
     """Positions of the images with pictures, by the pictures' names: worst-1, median-1, best-1."""
-    order = sorted((float(iou), index) for index, iou in enumerate(mean_ious) if iou)
-    order = [index for _, index in order]
+    ranked = sorted((float(iou), index) for index, iou in enumerate(mean_ious) if iou)
+    order = [index for _, index in ranked]
     middle = (len(order) - EACH + 1) // 2
     wanted = {
         "worst": order[:EACH],
         "best": order[::-1][:EACH],
         "median": order[max(middle, 0) :][:EACH],
     }
-    taken, choice = set(), {}
+    choice: dict[str, int] = {}
     for kind, indices in wanted.items():  # Of few images none is shown twice.
         for index in indices:
-            if index not in taken:
-                taken.add(index)
+            if index not in choice.values():
                 choice[f"{kind}-{sum(name.startswith(kind) for name in choice) + 1}"] = index
     return choice
 
 
-def _encoded(image, truth, prediction, palette):
+def _encoded(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: np.ndarray
+) -> dict[str, bytes]:
     """An example's files by their endings, none larger than `SIDE`."""
     scale = min(1, SIDE / max(truth.shape))
     size = tuple(max(1, round(scale * side)) for side in truth.shape[::-1])
@@ -111,11 +124,11 @@ def _encoded(image, truth, prediction, palette):
     }
 
 
-def _bytes(picture, kind, **options):
+def _bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def _text(figure):
+def _text(figure: float) -> str:
     return "" if np.isnan(figure) else f"{figure:.6f}"

@@ -4,14 +4,27 @@ What a layer does to the value is up to the caller: receptive fields in `geometr
 new net in `convolutionalize`.
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import keras
 
 from fcn_keras.errors import ModelError
 
+T = TypeVar("T")  # What stands for a tensor, or stands in a table.
 
-def walk(model, value, visit, *, shape=None, training=None):
+
+def walk(
+    model: keras.Model,
+    value: T,
+    visit: Callable[..., T],
+    *,
+    shape: tuple[int | None, ...] | None = None,
+    training: bool | None = None,
+) -> T:
     """Passes `value` from a model's input to its output.
 
     Nested models are entered, so that only layers and operations such as `x + y` are visited.
@@ -35,7 +48,7 @@ def walk(model, value, visit, *, shape=None, training=None):
     image = keras.Input(batch_shape=shape or graph.input.shape, dtype=graph.input.dtype)
     values = {id(image): value}  # By the tensor's id: the drawing keeps the tensors alive.
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         output = _Drawn(layer)(*args, **kwargs)
         if not isinstance(output, keras.KerasTensor):
             raise ModelError(f"{describe(layer)} has several outputs.")
@@ -58,7 +71,7 @@ def walk(model, value, visit, *, shape=None, training=None):
     return values[id(drawing.output)]
 
 
-def functional(model):
+def functional(model: keras.Model) -> keras.Model:
     """The model as a functional one that is not compiled, on its own layers.
 
     Raises:
@@ -79,12 +92,12 @@ def functional(model):
     return keras.Model(inputs[0], outputs[0])
 
 
-def describe(layer):
+def describe(layer: keras.Operation) -> str:
     """How errors name a layer."""
     return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
-def by_type(table, layer):
+def by_type(table: Mapping[type, T], layer: keras.Operation) -> T | None:
     """What a table from types to anything has for a layer or the nearest of its base classes."""
     return next((table[kind] for kind in type(layer).__mro__ if kind in table), None)
 
@@ -92,9 +105,9 @@ def by_type(table, layer):
 class _Drawn(keras.Operation):
     """Stands for a layer in a graph that is drawn but never run, and so needs no weights."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: keras.Operation):
         super().__init__()
         self.layer = layer
 
-    def compute_output_spec(self, *args, **kwargs):
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         return self.layer.compute_output_spec(*args, **kwargs)

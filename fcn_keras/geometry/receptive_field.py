@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -24,9 +24,9 @@ class ReceptiveField(NamedTuple):
     rows and columns agree in all three, else each is a pair (rows, columns).
     """
 
-    size: int | tuple[int, int]
-    stride: int | tuple[int, int]
-    offset: int | tuple[int, int]
+    size: float | tuple[float, float]
+    stride: float | tuple[float, float]
+    offset: float | tuple[float, float]
 
 
 def receptive_field(model: keras.Model, layer: str | None = None) -> ReceptiveField:
@@ -68,17 +68,20 @@ def total_stride(model: keras.Model) -> tuple[int, int]:
     seen, output = _seen(model)
     _field(output)
     maps = [value for value in seen.values() if isinstance(value, Seen)]
-    return tuple(
+    rows, columns = (
         math.lcm(*(Fraction(value.axes[axis].stride).numerator for value in maps))
         for axis in (0, 1)
     )
+    return rows, columns
 
 
-def _seen(model):
+def _seen(model: keras.Model) -> tuple[dict[str, Seen | ModelError], Seen | ModelError]:
     """By layer and at the output: a `Seen`, or the error that says why there is none."""
-    seen = {}
+    seen: dict[str, Seen | ModelError] = {}
 
-    def visit(layer, shape, *args, **kwargs):
+    def visit(
+        layer: keras.Operation, shape: tuple[int | None, ...], *args: Any, **kwargs: Any
+    ) -> Seen | ModelError:
         inputs = keras.tree.flatten((args, kwargs))
         errors = [value for value in inputs if isinstance(value, ModelError)]
         try:
@@ -92,21 +95,24 @@ def _seen(model):
                     f"import rules; rules.STEPS[{type(layer).__name__}] = rules.pointwise."
                 )
             inputs = [value for value in inputs if isinstance(value, Seen)]
-            seen[layer.name] = Seen(tuple(step(layer, *inputs)), shape)
+            rows, columns = step(layer, *inputs)
+            seen[layer.name] = Seen((rows, columns), shape)
         except ModelError as error:  # Only matters if what lies behind it is asked for.
             seen[layer.name] = error
         return seen[layer.name]
 
     shape = model.input_shape[1:] if hasattr(model, "inputs") else ()
-    return seen, walk(model, Seen((Axis(), Axis()), shape), visit)
+    image: Seen | ModelError = Seen((Axis(), Axis()), shape)
+    output = walk(model, image, visit)
+    return seen, output
 
 
-def _field(seen):
+def _field(seen: Seen | ModelError) -> ReceptiveField:
     if isinstance(seen, ModelError):
         raise seen
     rows, columns = ([_number(x) for x in (a.size, a.stride, a.offset)] for a in seen.axes)
     return ReceptiveField(*(rows if rows == columns else zip(rows, columns, strict=True)))
 
 
-def _number(x):
+def _number(x: int | Fraction) -> float:
     return int(x) if x == int(x) else float(x)

@@ -4,11 +4,14 @@ A rule is `step(layer, *inputs) -> (rows, columns)`. A layer that is not in `STE
 of its base class, or has none.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
 from fcn_keras.errors import ModelError
-from fcn_keras.geometry.axis import Axis
+from fcn_keras.geometry.axis import Axis, Seen
 from fcn_keras.geometry.graph import by_type, describe
 from fcn_keras.geometry.windows import padding, windows
 from fcn_keras.layers.alignment import CropLike, PadToMultiple
@@ -16,8 +19,10 @@ from fcn_keras.layers.caffe import CaffePreprocessing, LocalResponseNormalizatio
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.layers.upsampling import BilinearUpsampling
 
+Step = Callable[..., Sequence[Axis]]  # `step(layer, *inputs)`, one `Seen` for each input.
 
-def step_of(layer, *args):
+
+def step_of(layer: keras.Operation, *args: Any) -> Step | None:
     """The rule in `STEPS` for a layer or operation called with `args`; None if there is none.
 
     Raises:
@@ -38,13 +43,13 @@ def step_of(layer, *args):
     return pointwise if known and not varies and _is_of_keras(layer) else None
 
 
-def pointwise(layer, *inputs):
+def pointwise(layer: keras.Operation, *inputs: Seen) -> Sequence[Axis]:
     """Each output cell depends on the cells at its own place only; branches are joined."""
     check_channelwise(layer, len(inputs[0].shape))
     return [_union(layer, axes) for axes in zip(*(seen.axes for seen in inputs), strict=True)]
 
 
-def check_channelwise(layer, rank):
+def check_channelwise(layer: keras.Operation, rank: int) -> None:
     """Raises ModelError if a layer on feature maps of that rank mixes cells along an axis."""
     axis = getattr(layer, "axis", None)
     axes = axis if isinstance(axis, list | tuple) else [-1 if axis is None else axis]
@@ -55,7 +60,7 @@ def check_channelwise(layer, rank):
         )
 
 
-def _union(layer, axes):
+def _union(layer: keras.Operation, axes: Sequence[Axis]) -> Axis:
     strides = {axis.stride for axis in axes}
     if len(strides) > 1:
         raise ModelError(
@@ -64,17 +69,17 @@ def _union(layer, axes):
             "one grid."
         )
     first = min(axis.offset for axis in axes)
-    return Axis(max(axis.offset + axis.size for axis in axes) - first, *strides, first)
+    return Axis(max(axis.offset + axis.size for axis in axes) - first, axes[0].stride, first)
 
 
-def _window(layer, x):
+def _window(layer: keras.Layer, x: Seen) -> Sequence[Axis]:
     return [
         axis.window(span, stride, padding(layer, size, span, stride)[0])
         for axis, size, (span, stride) in zip(x.axes, x.shape, windows(layer), strict=False)
     ]
 
 
-def _dilated_pooling(layer, x):
+def _dilated_pooling(layer: DilatedPooling2D, x: Seen) -> Sequence[Axis]:
     return [
         axis.window(span, stride, before)
         for axis, (before, _), (span, stride) in zip(
@@ -83,52 +88,53 @@ def _dilated_pooling(layer, x):
     ]
 
 
-def _whole(layer, x):
+def _whole(layer: keras.Layer, x: Seen) -> Sequence[Axis]:
     if len(x.shape) < 3:
         return x.axes
-    if None in x.shape:
+    sizes = [size for size in x.shape if size is not None]
+    if len(sizes) < len(x.shape):
         raise ModelError(f"{describe(layer)} sees the whole image, whatever its size.")
-    return [axis.window(size) for axis, size in zip(x.axes, x.shape, strict=False)]
+    return [axis.window(size) for axis, size in zip(x.axes, sizes, strict=False)]
 
 
-def _zero_padding(layer, x):
+def _zero_padding(layer: layers.ZeroPadding2D, x: Seen) -> Sequence[Axis]:
     return [
         axis.window(1, before=before)
         for axis, (before, _) in zip(x.axes, layer.padding, strict=True)
     ]
 
 
-def _cropping(layer, x):
+def _cropping(layer: layers.Cropping2D, x: Seen) -> Sequence[Axis]:
     return [
         axis.window(1, before=-before)
         for axis, (before, _) in zip(x.axes, layer.cropping, strict=True)
     ]
 
 
-def _pad_to_multiple(layer, x):
+def _pad_to_multiple(layer: PadToMultiple, x: Seen) -> Sequence[Axis]:
     return [
         axis.window(1, before=0 if size is None else -size % layer.multiple // 2)
         for axis, size in zip(x.axes, x.shape, strict=False)
     ]
 
 
-def _crop_like(layer, x, reference):
+def _crop_like(layer: CropLike, x: Seen, reference: Seen) -> Sequence[Axis]:
     if layer.offset is not None:
         return [axis.window(1, before=-layer.offset) for axis in x.axes]
     return [
-        axis.window(1, before=0 if None in sizes else -((sizes[0] - sizes[1]) // 2))
-        for axis, *sizes in zip(x.axes, x.shape, reference.shape, strict=False)
+        axis.window(1, before=0 if size is None or kept is None else -((size - kept) // 2))
+        for axis, size, kept in zip(x.axes, x.shape, reference.shape, strict=False)
     ]
 
 
-def _transposed(layer, x):
+def _transposed(layer: layers.Conv2DTranspose, x: Seen) -> Sequence[Axis]:
     return [
         axis.upsampled(stride, span, padding(layer, None, span, stride)[0])
         for axis, (span, stride) in zip(x.axes, windows(layer), strict=True)
     ]
 
 
-def _upsampling(layer, x):
+def _upsampling(layer: layers.UpSampling2D, x: Seen) -> Sequence[Axis]:
     if layer.interpolation not in ("nearest", "bilinear"):
         raise ModelError(
             f"{describe(layer)}: its receptive field is only known for interpolation nearest and "
@@ -141,12 +147,12 @@ def _upsampling(layer, x):
     ]
 
 
-def _bilinear_upsampling(layer, x):
+def _bilinear_upsampling(layer: BilinearUpsampling, x: Seen) -> Sequence[Axis]:
     crop = 0 if layer.fade else layer.factor // 2
     return [axis.upsampled(layer.factor, layer.kernel_size, crop) for axis in x.axes]
 
 
-def _is_of_keras(layer):
+def _is_of_keras(layer: keras.Operation) -> bool:
     return type(layer).__module__.partition(".")[0] == "keras"
 
 
@@ -164,7 +170,7 @@ AUGMENTATION = (
     layers.RandomZoom,
 )
 
-STEPS = {
+STEPS: dict[type, Step] = {
     **dict.fromkeys(
         [
             *AUGMENTATION,

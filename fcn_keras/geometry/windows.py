@@ -1,9 +1,16 @@
 """The arithmetic of windows: which cells a convolution or pooling covers, and its padding."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+import keras
+
 from fcn_keras.layers.caffe import CeilMaxPooling2D, missing
 
+N = TypeVar("N", int, float)
 
-def padding(layer, size, span, stride):
+
+def padding(layer: keras.Layer, size: int | None, span: int, stride: int) -> tuple[int, int]:
     """Cells that a convolution or pooling lays (before, behind) a map of `size` cells.
 
     A `size` of None is taken to be a multiple of the stride.
@@ -17,7 +24,7 @@ def padding(layer, size, span, stride):
     return total // 2, total - total // 2
 
 
-def windows(layer):
+def windows(layer: keras.Layer) -> list[tuple[int, int]]:
     """(cells spanned, stride) of a convolution or pooling, for rows and for columns."""
     kernel = getattr(layer, "kernel_size", None) or layer.pool_size
     rates = pair(getattr(layer, "dilation_rate", 1))
@@ -27,6 +34,7 @@ def windows(layer):
     ]
 
 
-def pair(value):
+def pair(value: N | Sequence[N]) -> tuple[N, N]:
     """A number, or a pair (rows, columns), as a pair."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    rows, columns = (value, value) if isinstance(value, int | float) else value
+    return rows, columns

@@ -3,6 +3,8 @@
 Feature maps are `[b, h, w, c]`, channels last, of any height and width.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -14,27 +16,27 @@ class PadToMultiple(keras.layers.Layer):
     The odd pixel goes to the bottom and the right. After mean subtraction zero is the mean colour.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any):
         """Pads to multiples of `multiple` pixels."""
         super().__init__(**kwargs)
         self.multiple = multiple
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, H, W, c]`."""
         pads = [_split(-size % self.multiple) for size in tf.unstack(tf.shape(x)[1:3])]
         return tf.pad(x, [(0, 0), *pads, (0, 0)])
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Rounds the known sizes up."""
         up = [s and s + -s % self.multiple for s in shape[1:3]]
         return (shape[0], *up, shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The multiple."""
         return {**super().get_config(), "multiple": self.multiple}
 
 
-def _split(total):
+def _split(total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return total // 2, total - total // 2
 
 
@@ -42,7 +44,7 @@ def _split(total):
 class CropLike(keras.layers.Layer):
     """Takes a window of the reference's size out of `x`."""
 
-    def __init__(self, offset=None, **kwargs):
+    def __init__(self, offset: int | None = None, **kwargs: Any):
         """float32 whatever the policy, since scores and logits are cropped.
 
         Args:
@@ -52,7 +54,7 @@ class CropLike(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.offset = offset
 
-    def call(self, x, reference):
+    def call(self, x: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
         """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]`, H >= h, W >= w -> `[b, h, w, c]`."""
         tall, wide = tf.unstack(tf.shape(x)[1:3])
         height, width = tf.unstack(tf.shape(reference)[1:3])
@@ -61,10 +63,12 @@ class CropLike(keras.layers.Layer):
             top = left = self.offset
         return x[:, top : top + height, left : left + width]
 
-    def compute_output_shape(self, x_shape, reference_shape):
+    def compute_output_shape(
+        self, x_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         """Height and width of the reference, channels of `x`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The offset."""
         return {**super().get_config(), "offset": self.offset}

@@ -3,6 +3,9 @@
 Feature maps are `[b, h, w, c]`, channels last, of any height and width.
 """
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,7 +18,7 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 class CaffePreprocessing(keras.layers.Layer):
     """RGB 0..255 -> BGR minus a mean, as the Caffe models were trained."""
 
-    def __init__(self, mean=CAFFE_MEAN_BGR, swap=True, **kwargs):
+    def __init__(self, mean: Sequence[float] = CAFFE_MEAN_BGR, swap: bool = True, **kwargs: Any):
         """Always computes in float32: 8 bits of mantissa would round a float image.
 
         Args:
@@ -27,7 +30,7 @@ class CaffePreprocessing(keras.layers.Layer):
         self.mean = tuple(float(value) for value in mean)
         self.swap = swap
 
-    def call(self, image):
+    def call(self, image: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, h, w, c]`, colours about -124..151.
 
         Channels after the third stay as they are; with one or two channels, all do.
@@ -38,7 +41,7 @@ class CaffePreprocessing(keras.layers.Layer):
         colours = colours - np.array(self.mean, "float32")
         return ops.concatenate([colours, image[..., 3:]], -1) if image.shape[-1] > 3 else colours
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The mean and the order of channels."""
         return {**super().get_config(), "mean": self.mean, "swap": self.swap}
 
@@ -51,12 +54,18 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
     starts them at the first pixel.
     """
 
-    def __init__(self, pool_size=2, strides=None, incomplete="last", **kwargs):
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = 2,
+        strides: int | tuple[int, int] | None = None,
+        incomplete: Literal["first", "last"] = "last",
+        **kwargs: Any,
+    ):
         """`incomplete="first"` puts the incomplete window, if there is one, at the start."""
         super().__init__(pool_size, strides, **kwargs)
         self.incomplete = incomplete
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, ceil((h - pool) / stride) + 1, ..., c]`."""
         pads = []
         for size, *window in zip(
@@ -66,13 +75,13 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             pads.append((0, cells) if self.incomplete == "last" else (cells, 0))
         return super().call(tf.pad(x, [(0, 0), *pads, (0, 0)], constant_values=x.dtype.min))
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Rounds up."""
         windows = zip(shape[1:3], self.pool_size, self.strides, strict=True)
-        padded = [window[0] and window[0] + max(missing(*window)) for window in windows]
+        padded = [size and size + max(missing(size, *window)) for size, *window in windows]
         return super().compute_output_shape((shape[0], *padded, shape[3]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Those of max pooling, and the incomplete window's place."""
         return {**super().get_config(), "incomplete": self.incomplete}
 
@@ -84,7 +93,7 @@ class GroupedConv2D(keras.layers.Conv2D):
     Keras compiles grouped convolutions with XLA, anew for each image size.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]`, `[k, k, c / groups, filters]` -> `[b, h, w, filters]`."""
         parts = zip(
             ops.split(inputs, self.groups, axis=-1),
@@ -103,14 +112,14 @@ class LocalResponseNormalization(keras.layers.Layer):
     division of `alpha`.
     """
 
-    def __init__(self, size=5, alpha=1e-4, beta=0.75, **kwargs):
+    def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any):
         """`size` is odd; the defaults are those of CaffeNet and GoogLeNet."""
         super().__init__(**kwargs)
         self.size = size
         self.alpha = alpha
         self.beta = beta
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, h, w, c]`."""
         normalised = tf.nn.local_response_normalization(
             tf.cast(x, "float32"),  # TensorFlow has no other kernel on CPU and GPU alike.
@@ -120,11 +129,11 @@ class LocalResponseNormalization(keras.layers.Layer):
         )
         return tf.cast(normalised, x.dtype)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""
         return shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Size, alpha and beta."""
         return {
             **super().get_config(),
@@ -134,6 +143,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         }
 
 
-def missing(size, pool, stride):
+def missing(
+    size: int | tf.Tensor, pool: int, stride: int
+) -> tuple[int | tf.Tensor, int | tf.Tensor]:
     """Two amounts whose larger one fills the last window: of a map smaller than it, or larger."""
     return pool - size, (pool - size) % stride

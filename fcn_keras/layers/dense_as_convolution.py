@@ -1,6 +1,9 @@
 """Dense layers as convolutions (section 3.1): their weights, and fast training on CPUs."""
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -14,7 +17,7 @@ class PatchConv2D(keras.layers.Conv2D):
     is a GPU, it is the plain convolution.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool | None = False) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, rows, columns, filters]`."""
         if not training or self.groups != 1 or tf.config.list_logical_devices("GPU"):
             return super().call(inputs)
@@ -32,7 +35,7 @@ class PatchConv2D(keras.layers.Conv2D):
         return self.activation(x + self.bias if self.use_bias else x)
 
 
-def conv_weights(dense, kernel_shape):
+def conv_weights(dense: keras.layers.Dense, kernel_shape: Sequence[int]) -> list[np.ndarray]:
     """Weights of a Dense layer in the shape `[rows, columns, channels, units]` of a convolution.
 
     `Flatten` runs over rows, then columns, then channels, so that the kernel needs no transposing.

@@ -1,9 +1,14 @@
 """Pooling over cells that lie apart, for strides made finer after training (section 3.2)."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 
@@ -17,13 +22,13 @@ class DilatedPooling2D(keras.layers.Layer):
 
     def __init__(
         self,
-        pool_size,
+        pool_size: int | Sequence[int],
         *,
-        strides=1,
-        padding=((0, 0), (0, 0)),
-        dilation_rate=1,
-        average=False,
-        **kwargs,
+        strides: int | Sequence[int] = 1,
+        padding: Sequence[Sequence[int]] = ((0, 0), (0, 0)),
+        dilation_rate: int | Sequence[int] = 1,
+        average: bool = False,
+        **kwargs: Any,
     ):
         """Sizes are numbers or pairs (rows, columns), `padding` is as in `ZeroPadding2D`."""
         super().__init__(**kwargs)
@@ -34,7 +39,7 @@ class DilatedPooling2D(keras.layers.Layer):
         self.padding = tuple(tuple(pads) for pads in padding)
         self.average = average
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, rows, columns, c]`."""
         if not self.average:
             lowest = np.array(-np.inf, "float32")
@@ -44,7 +49,7 @@ class DilatedPooling2D(keras.layers.Layer):
             return sums / float(np.prod(self.pool_size))
         return sums / self._windows(self._padded(ops.ones_like(x[:1, ..., :1]), 0), ops.add)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Sizes as of a valid window over the padded map."""
         sizes = [
             size and (size + sum(pads) - (window - 1) * rate - 1) // stride + 1
@@ -59,7 +64,7 @@ class DilatedPooling2D(keras.layers.Layer):
         ]
         return (shape[0], *sizes, shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """All that the constructor takes."""
         return {
             **super().get_config(),
@@ -70,11 +75,13 @@ class DilatedPooling2D(keras.layers.Layer):
             "average": self.average,
         }
 
-    def _padded(self, x, value):
+    def _padded(self, x: tf.Tensor, value: float | np.ndarray) -> tf.Tensor:
         pads = [(0, 0), *self.padding, (0, 0)]
         return ops.pad(x, pads, constant_values=value) if any(sum(self.padding, ())) else x
 
-    def _windows(self, x, combine):
+    def _windows(
+        self, x: tf.Tensor, combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ) -> tf.Tensor:
         """Combines the cells of each window, along the columns and then along the rows."""
         for axis in (2, 1):
             window, stride = self.pool_size[axis - 1], self.strides[axis - 1]

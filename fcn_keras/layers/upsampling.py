@@ -49,7 +49,7 @@ class BilinearUpsampling(keras.layers.Layer):
                 "the factor is even and the kernel twice the factor."
             )
 
-    def build(self, shape):
+    def build(self, shape: tuple[int | None, ...]) -> None:
         """Adds the kernel `[k, k, c, c]`, bilinear on the channel diagonal, if it is learned."""
         if self.learn:
             self.kernel = self.add_weight(
@@ -58,7 +58,7 @@ class BilinearUpsampling(keras.layers.Layer):
                 name="kernel",
             )
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> float32 `[b, factor * h, factor * w, c]`.
 
         With `fade`, `[b, factor * (h - 1) + kernel_size, ..., c]`.
@@ -80,12 +80,12 @@ class BilinearUpsampling(keras.layers.Layer):
             edge = half if self.fade else 0
         return x[:, edge:-edge, edge:-edge] if edge else x
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Height and width times the factor; with `fade`, plus the kernel's overhang."""
         more = self.kernel_size - self.factor if self.fade else 0
         return (shape[0], *[s and s * self.factor + more for s in shape[1:3]], shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """All arguments."""
         return {
             **super().get_config(),
@@ -100,7 +100,7 @@ class BilinearUpsampling(keras.layers.Layer):
 class Bilinear(keras.initializers.Initializer):
     """The bilinear filter of any size on the channel diagonal, zero elsewhere (section 3.3)."""
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         """A kernel `[k, k, c, c]`."""
         kernel = np.einsum("ij,ab->ijab", bilinear_filter(shape[0]), np.eye(shape[2], shape[3]))
         return ops.convert_to_tensor(kernel, dtype=dtype)

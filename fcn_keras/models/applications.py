@@ -6,8 +6,8 @@ looks (s - 1) / 2 pixels further up and left in ResNet50, and down and right in 
 EfficientNetV2.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
@@ -21,14 +21,23 @@ from fcn_keras.models.imagenet import load_imagenet_weights
 class Application(NamedTuple):
     """How a net of keras.applications becomes features."""
 
-    build: Callable
-    preprocessing: Callable  # RGB 0..255 -> what the net was trained on; zero is a mean colour.
+    build: Callable[..., keras.Model]
+    # RGB 0..255 -> what the net was trained on; zero is a mean colour.
+    preprocessing: Callable[..., keras.Layer]
     next_stages: tuple[str, str]  # Layers that take the last maps of stride 8 and of stride 16.
-    options: dict  # Further arguments of `build`.
+    options: dict[str, Any]  # Further arguments of `build`.
     hashes: tuple[str, str] | None  # Of the ImageNet weights with and without top, if published.
 
 
-def application(name, image, *, weights, head_width, dropout, **others):
+def application(
+    name: str,
+    image: keras.KerasTensor,
+    *,
+    weights: str | None,
+    head_width: int,
+    dropout: float,
+    **others: object,
+) -> dict[int, keras.KerasTensor]:
     """The features of one of `APPLICATIONS`.
 
     Args:
@@ -67,7 +76,7 @@ def application(name, image, *, weights, head_width, dropout, **others):
     }
 
 
-def refuse(backbone, options):
+def refuse(backbone: str, options: Mapping[str, object]) -> None:
     """Raises a `ModelError` for options of the paper's classifiers that this backbone lacks."""
     for name, value in options.items():
         raise ModelError(
@@ -76,11 +85,11 @@ def refuse(backbone, options):
         )
 
 
-def _minus_one_to_one(**kwargs):
+def _minus_one_to_one(**kwargs: Any) -> keras.Layer:
     return layers.Rescaling(1 / 127.5, offset=-1, **kwargs)
 
 
-def _standardised(**kwargs):
+def _standardised(**kwargs: Any) -> keras.Layer:
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return layers.Normalization(
         mean=[255 * m for m in mean], variance=[(255 * d) ** 2 for d in deviation], **kwargs
@@ -122,11 +131,13 @@ APPLICATIONS = {
 }
 
 
-def _rebuild(net, x):
+def _rebuild(
+    net: keras.Model, x: keras.KerasTensor
+) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
     """Copies of the layers of `net` on `x`: the input of each by its name, and the output."""
     inputs, outputs = {}, {}
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         inputs[layer.name] = args[0]
         outputs[layer.name] = layer(*args, **kwargs)
         return outputs[layer.name]
@@ -135,7 +146,7 @@ def _rebuild(net, x):
     return inputs, outputs[copy.layers[-1].name]
 
 
-def _copy(layer):
+def _copy(layer: keras.Layer) -> keras.Layer:
     config = layer.get_config()
     if isinstance(layer, layers.LayerNormalization) and "layernorm" not in layer.name:
         config["name"] = "norm"  # Keras numbers ConvNeXt's last layer anew in each process.

@@ -8,7 +8,9 @@ is `{32: ...}`. Nets of `fcn_keras.models.applications` bring padding of their o
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Literal
 
 import keras
 from keras import layers
@@ -39,7 +41,16 @@ MEANS = {
 logger = logging.getLogger(__name__)
 
 
-def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_MEAN_BGR, swap=True):
+def vgg16(
+    image: keras.KerasTensor,
+    *,
+    weights: str | None,
+    head_width: int,
+    dropout: float,
+    geometry: Literal["same", "reference"] = "same",
+    mean: tuple[float, float, float] = CAFFE_MEAN_BGR,
+    swap: bool = True,
+) -> dict[int, keras.KerasTensor]:
     """VGG16 of keras.applications; its fc1 and fc2 become the convolutions fc6 and fc7.
 
     Args:
@@ -83,8 +94,15 @@ def vgg16(image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_ME
 
 
 def alexnet(
-    image, *, weights, head_width, dropout, geometry="same", mean=CAFFE_MEAN_BGR, swap=True
-):
+    image: keras.KerasTensor,
+    *,
+    weights: str | None,
+    head_width: int,
+    dropout: float,
+    geometry: Literal["same", "reference"] = "same",
+    mean: tuple[float, float, float] = CAFFE_MEAN_BGR,
+    swap: bool = True,
+) -> dict[int, keras.KerasTensor]:
     """AlexNet (CaffeNet); its fc6 and fc7 become convolutions. Stride 32 only.
 
     Args:
@@ -117,7 +135,16 @@ def alexnet(
     return {32: fc7}
 
 
-def googlenet(image, *, weights, head_width, dropout, mean=CAFFE_MEAN_BGR, swap=True, **others):
+def googlenet(
+    image: keras.KerasTensor,
+    *,
+    weights: str | None,
+    head_width: int,
+    dropout: float,
+    mean: tuple[float, float, float] = CAFFE_MEAN_BGR,
+    swap: bool = True,
+    **others: object,
+) -> dict[int, keras.KerasTensor]:
     """GoogLeNet without its average pooling. Stride 32 only.
 
     Args:
@@ -144,7 +171,14 @@ def googlenet(image, *, weights, head_width, dropout, mean=CAFFE_MEAN_BGR, swap=
     return {32: layers.Dropout(dropout, name="pool5_drop_7x7_s1")(x)}
 
 
-def tiny(image, *, weights, head_width, dropout, **others):
+def tiny(
+    image: keras.KerasTensor,
+    *,
+    weights: str | None,
+    head_width: int,
+    dropout: float,
+    **others: object,
+) -> dict[int, keras.KerasTensor]:
     """A net of five small blocks with batch normalisation, for tests and the quickstart."""
     refuse("tiny", others)
     if weights is not None:
@@ -164,7 +198,7 @@ def tiny(image, *, weights, head_width, dropout, **others):
     return {8: taps[8], 16: taps[16], 32: top(x, 3, min(head_width, 128), dropout)}
 
 
-BACKBONES = {
+BACKBONES: dict[str, Callable[..., dict[int, keras.KerasTensor]]] = {
     "vgg16": vgg16,
     "alexnet": alexnet,
     "googlenet": googlenet,
@@ -173,8 +207,17 @@ BACKBONES = {
 }
 
 
-def top(x, kernel, width, dropout, padding="same"):
-    """The convolutions fc6 and fc7, whose weights start from He initialisation."""
+def top(
+    x: keras.KerasTensor,
+    kernel: int,
+    width: int,
+    dropout: float,
+    padding: Literal["same", "valid"] = "same",
+) -> keras.KerasTensor:
+    """The convolutions fc6 and fc7, whose weights start from He initialisation.
+
+    `[b, h, w, c]` -> `[b, h, w, width]`; with padding "valid" `kernel - 1` rows and columns fewer.
+    """
     for name, size in (("6", kernel), ("7", 1)):
         x = PatchConv2D(
             width,
@@ -188,7 +231,13 @@ def top(x, kernel, width, dropout, padding="same"):
     return x
 
 
-def _fill_top(net, classifier, dense_of, weights, head_width):
+def _fill_top(
+    net: keras.Model,
+    classifier: keras.Model,
+    dense_of: Mapping[str, str],
+    weights: str,
+    head_width: int,
+) -> None:
     """Gives the convolutions fc6 and fc7 the weights of the classifier's Dense layers."""
     names = {layer.name for layer in classifier.layers}
     if head_width == TOP_WIDTH and names.issuperset(dense_of.values()):

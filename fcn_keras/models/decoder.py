@@ -5,8 +5,9 @@ A net looks at one image or several (`Modality`) and gives scores for one task o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 from keras import layers
@@ -49,16 +50,16 @@ class Decoder:
 
     def __init__(
         self,
-        strides,
-        backbone,
-        weights,
-        head_width,
-        dropout,
-        learn_upsampling,
-        geometry,
-        inputs,
-        zoom,
-        input_shape,
+        strides: Sequence[int],
+        backbone: str | keras.Model,
+        weights: str | None,
+        head_width: int | None,
+        dropout: float,
+        learn_upsampling: bool,
+        geometry: Literal["same", "reference"],
+        inputs: dict[str, Modality] | None,
+        zoom: float,
+        input_shape: tuple[int | None, int | None, int],
     ):
         """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
         is_own = isinstance(backbone, keras.Model)
@@ -72,11 +73,12 @@ class Decoder:
             head_width = TOP_WIDTH
         size, inputs = _size_and_inputs(input_shape, inputs)
         build = partial(own_backbone, backbone) if is_own else BACKBONES[backbone]
-        self.backbone = backbone.name if is_own else backbone
+        self.backbone = backbone if isinstance(backbone, str) else backbone.name
         self.learn_upsampling = learn_upsampling
         self.is_reference = geometry == "reference"
-        self.images, self.taps = {}, {}  # By stream; taps are feature maps by stride.
-        self.seen = {}  # By stream: the image as the backbone gets it.
+        self.images: dict[str, keras.KerasTensor] = {}  # By stream, as the next two.
+        self.taps: dict[str, dict[int, keras.KerasTensor]] = {}  # Feature maps by stride.
+        self.seen: dict[str, keras.KerasTensor] = {}  # The image as the backbone gets it.
         for name, stream in inputs.items():
             image = keras.Input((*size, stream.channels), name=name)
             seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
@@ -99,8 +101,13 @@ class Decoder:
             self.images[name], self.seen[name] = image, seen
             self.taps[name] = dict(zip(strides, maps, strict=True))
 
-    def model(self, name, num_classes, logits):
-        """The Keras model; `logits` makes the output of a `Head`."""
+    def model(
+        self,
+        name: str,
+        num_classes: int | dict[str, int],
+        logits: Callable[[Head], keras.KerasTensor],
+    ) -> keras.Model:
+        """The Keras model of that name; `logits` makes the output of a `Head`."""
         if isinstance(num_classes, dict):
             _check_heads(num_classes)
             outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in num_classes.items()}
@@ -108,17 +115,17 @@ class Decoder:
             _check_count("num_classes", num_classes)
             outputs = logits(Head(self, num_classes))
         images = self.images if len(self.images) > 1 else next(iter(self.images.values()))
-        return keras.Model(images, outputs, name=f"{name}_{self.backbone}")
+        return keras.Model(images, outputs, name=name)
 
 
 class Head:
     """The steps from feature maps to the logits of one task. All of them compute in float32."""
 
-    def __init__(self, net, num_classes, suffix=""):
+    def __init__(self, net: Decoder, num_classes: int, suffix: str = ""):
         """`suffix` tells the layers of several tasks apart."""
         self.net, self.num_classes, self.suffix = net, num_classes, suffix
 
-    def score(self, stride, name, scale=1.0):
+    def score(self, stride: int, name: str, scale: float = 1.0) -> keras.KerasTensor:
         """1 x 1 convolution to class scores, zero at first; the mean over the streams."""
         scores = []
         for stream, taps in self.net.taps.items():
@@ -138,7 +145,9 @@ class Head:
             return scores[0]
         return layers.Average(dtype="float32", name=name + self.suffix)(scores)
 
-    def upsample(self, x, factor, name, kernel_size=None):
+    def upsample(
+        self, x: keras.KerasTensor, factor: int, name: str, kernel_size: int | None = None
+    ) -> keras.KerasTensor:
         """Bilinear; in the reference's geometry a transposed convolution of `kernel_size`."""
         return BilinearUpsampling(
             factor,
@@ -148,13 +157,15 @@ class Head:
             name=name + self.suffix,
         )(x)
 
-    def fuse(self, coarse, fine, name, offset):
+    def fuse(
+        self, coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str, offset: int
+    ) -> keras.KerasTensor:
         """The sum of two maps of scores, the reference's geometry cropping the finer one."""
         if self.net.is_reference:
             fine = CropLike(offset, name=f"score_{name}c{self.suffix}")(fine, coarse)
         return layers.Add(dtype="float32", name=f"fuse_{name}{self.suffix}")([coarse, fine])
 
-    def crop(self, x, offset):
+    def crop(self, x: keras.KerasTensor, offset: int | None) -> keras.KerasTensor:
         """The window of the image, at the image's size."""
         image, seen = (next(iter(by.values())) for by in (self.net.images, self.net.seen))
         offset = offset if self.net.is_reference else None
@@ -164,7 +175,7 @@ class Head:
         return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
 
 
-def _further_options(stream, geometry):
+def _further_options(stream: Modality, geometry: str) -> dict[str, Any]:
     """What a backbone is asked for beyond its own ways; most know none of it."""
     options = {
         "geometry": geometry if geometry != "same" else None,
@@ -174,7 +185,9 @@ def _further_options(stream, geometry):
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _size_and_inputs(input_shape, inputs):
+def _size_and_inputs(
+    input_shape: tuple[int | None, int | None, int], inputs: dict[str, Modality] | None
+) -> tuple[tuple[int | None, ...], dict[str, Modality]]:
     """Height and width, None where open, and the images by name."""
     shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else ()
     numbers = [size for size in shape if size is not None]
@@ -193,7 +206,13 @@ def _size_and_inputs(input_shape, inputs):
     return shape[:2], _checked_streams(inputs)
 
 
-def _check(backbone, head_width, dropout, geometry, zoom):
+def _check(
+    backbone: str | keras.Model,
+    head_width: int | None,
+    dropout: float,
+    geometry: str,
+    zoom: float,
+) -> None:
     if not isinstance(backbone, keras.Model) and backbone not in BACKBONES:
         raise ModelError(
             f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}, or give a "
@@ -209,7 +228,7 @@ def _check(backbone, head_width, dropout, geometry, zoom):
         raise ModelError(f"zoom={zoom!r}: must be a number from 0.1 to 10; 1 changes nothing.")
 
 
-def _check_count(name, num_classes):
+def _check_count(name: str, num_classes: int) -> None:
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
         raise ModelError(
             f"{name}={num_classes!r}: must be an integer of at least 2. Two classes "
@@ -217,7 +236,7 @@ def _check_count(name, num_classes):
         )
 
 
-def _check_heads(num_classes):
+def _check_heads(num_classes: Mapping[str, int]) -> None:
     if not num_classes:
         raise ModelError(
             "num_classes={}: must be a number, or a dict of names and numbers of classes, such as "
@@ -228,7 +247,7 @@ def _check_heads(num_classes):
         _check_count(f"num_classes[{task!r}]", count)
 
 
-def _checked_streams(inputs):
+def _checked_streams(inputs: dict[str, Modality]) -> dict[str, Modality]:
     if not isinstance(inputs, dict) or not inputs:
         raise ModelError(
             f"inputs={inputs!r}: must be a dict of name and Modality, with one or more."
@@ -242,9 +261,9 @@ def _checked_streams(inputs):
     return inputs
 
 
-def _check_names(argument, names):
+def _check_names(argument: str, names: Iterable[str]) -> None:
     """Names become parts of layer names, which Keras compares without regard to case."""
-    seen = {}
+    seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise ModelError(

@@ -13,12 +13,13 @@ H and W in the comments are the padded image's size.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import keras
 
 from fcn_keras.errors import ModelError
-from fcn_keras.models.decoder import Decoder, Modality
+from fcn_keras.models.decoder import Decoder, Head, Modality
 
 # Kernel of FCN-32s's transposed convolution and offset of its crop, in the reference's geometry.
 REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
@@ -29,6 +30,7 @@ def FCN32s(
     *,
     backbone: str | keras.Model = "vgg16",
     weights: str | None = "imagenet",
+    name: str | None = None,
     head_width: int | None = None,
     dropout: float = 0.5,
     learn_upsampling: bool = False,
@@ -49,6 +51,7 @@ def FCN32s(
             `pyramid_outputs`). It is used as it is, with its own preprocessing and weights.
         weights: "imagenet" (keras.applications' download), the path of a keras.applications
             weights file with or without top, or None for random weights.
+        name: of the model; by default such as "fcn32s_vgg16".
         head_width: channels of fc6 and fc7, 4096 by default. Only 4096 can take VGG16's own weights
             for them. A backbone of your own gets these layers only if their width is given.
         dropout: share of fc6's and fc7's outputs dropped in training, 0 <= dropout < 1.
@@ -85,12 +88,12 @@ def FCN32s(
     )
     kernel, offset = REFERENCE_32S.get(backbone, (None, None))
 
-    def logits(head):
+    def logits(head: Head) -> keras.KerasTensor:
         x = head.score(32, "score_fr")  # [b, H/32, W/32, classes]
         x = head.upsample(x, 32, "upscore", kernel)  # [b, H, W, classes]
         return head.crop(x, offset)  # [b, h, w, classes]
 
-    return net.model("fcn32s", num_classes, logits)
+    return net.model(name or f"fcn32s_{net.backbone}", num_classes, logits)
 
 
 def FCN16s(
@@ -98,6 +101,7 @@ def FCN16s(
     *,
     backbone: str | keras.Model = "vgg16",
     weights: str | None = "imagenet",
+    name: str | None = None,
     head_width: int | None = None,
     dropout: float = 0.5,
     skip_scales: tuple[float] = (1.0,),
@@ -127,14 +131,14 @@ def FCN16s(
         input_shape,
     )
 
-    def logits(head):
+    def logits(head: Head) -> keras.KerasTensor:
         x = head.score(32, "score_fr")  # [b, H/32, W/32, classes]
         x = head.upsample(x, 2, "upscore2")
         x = head.fuse(x, head.score(16, "score_pool4", scale4), "pool4", 5)
         x = head.upsample(x, 16, "upscore16")
         return head.crop(x, 27)  # [b, h, w, classes]
 
-    return net.model("fcn16s", num_classes, logits)
+    return net.model(name or f"fcn16s_{net.backbone}", num_classes, logits)
 
 
 def FCN8s(
@@ -142,6 +146,7 @@ def FCN8s(
     *,
     backbone: str | keras.Model = "vgg16",
     weights: str | None = "imagenet",
+    name: str | None = None,
     head_width: int | None = None,
     dropout: float = 0.5,
     skip_scales: tuple[float, float] = (1.0, 1.0),
@@ -172,7 +177,7 @@ def FCN8s(
         input_shape,
     )
 
-    def logits(head):
+    def logits(head: Head) -> keras.KerasTensor:
         x = head.score(32, "score_fr")  # [b, H/32, W/32, classes]
         x = head.upsample(x, 2, "upscore2")
         x = head.fuse(x, head.score(16, "score_pool4", scale4), "pool4", 5)
@@ -181,13 +186,13 @@ def FCN8s(
         x = head.upsample(x, 8, "upscore8")
         return head.crop(x, 31)  # [b, h, w, classes]
 
-    return net.model("fcn8s", num_classes, logits)
+    return net.model(name or f"fcn8s_{net.backbone}", num_classes, logits)
 
 
-MODELS = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}
+MODELS: dict[str, Callable[..., keras.Model]] = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}
 
 
-def _checked_scales(skip_scales, count):
+def _checked_scales(skip_scales: Sequence[float], count: int) -> tuple[float, ...]:
     try:
         scales = tuple(float(scale) for scale in skip_scales)
     except (TypeError, ValueError):

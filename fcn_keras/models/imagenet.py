@@ -3,17 +3,26 @@
 import math
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from fcn_keras.errors import WeightsError
 from fcn_keras.text import first_line
 
 
-def load_imagenet_weights(trunk, build, weights, *, include_top=False, hashes=None):
+def load_imagenet_weights(
+    trunk: keras.Model,
+    build: Callable[..., keras.Model],
+    weights: str,
+    *,
+    include_top: bool = False,
+    hashes: tuple[str, str] | None = None,
+) -> keras.Model:
     """Gives a trunk the weights of the classifier whose beginning it is.
 
     Args:
@@ -42,7 +51,7 @@ def load_imagenet_weights(trunk, build, weights, *, include_top=False, hashes=No
 
 
 @contextmanager
-def naming_the_file(path, owner):
+def naming_the_file(path: str | Path, owner: str) -> Iterator[None]:
     """Turns what Keras raises when it reads weights into errors that name file, rule and fix.
 
     Args:
@@ -75,7 +84,7 @@ def naming_the_file(path, owner):
         raise WeightsError(f"{path}: not the weights of {owner} ({first_line(error)}).") from None
 
 
-def _fitted(value, shape):
+def _fitted(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A kernel in another shape of its size, or `[h, w, in, out]` for other input channels."""
     if value.size == math.prod(shape):
         return value.reshape(shape)
@@ -85,7 +94,9 @@ def _fitted(value, shape):
     return np.concatenate([value[:, :, :known], mean], axis=2)
 
 
-def _downloaded(build, include_top, hashes):
+def _downloaded(
+    build: Callable[..., keras.Model], include_top: bool, hashes: tuple[str, str] | None
+) -> keras.Model:
     try:
         # MobileNetV2 warns unless it is told the size that its weights were trained on.
         return build(weights="imagenet", include_top=include_top, input_shape=(224, 224, 3))
@@ -100,15 +111,15 @@ def _downloaded(build, include_top, hashes):
         ) from None
 
 
-def _from_file(build, path, trunk):
+def _from_file(build: Callable[..., keras.Model], path: Path, trunk: keras.Model) -> keras.Model:
     with naming_the_file(path, _owner(build)):
         classes = _classes_in(path, trunk)
         return build(weights=str(path), include_top=classes is not None, classes=classes or 1000)
 
 
-def _classes_in(path, trunk):
+def _classes_in(path: Path, trunk: keras.Model) -> int | None:
     """Width of the file's last Dense layer; None for a file without top. Both HDF5 layouts."""
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
     with h5py.File(path, "r") as file:
         file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
     kernels = Counter(shape for shape in shapes if len(shape) == 2)
@@ -117,6 +128,6 @@ def _classes_in(path, trunk):
     return min(kernels, key=lambda shape: shape[0] * shape[1])[1] if kernels else None
 
 
-def _owner(build):
+def _owner(build: Callable[..., keras.Model]) -> str:
     package = "keras.applications" if build.__module__.startswith("keras.") else "fcn_keras"
     return f"{package}' {build.__name__}"

@@ -64,7 +64,7 @@ def own_backbone(
     return found
 
 
-def _features(backbone, channels):
+def _features(backbone: keras.Model, channels: int) -> keras.Model:
     """The maps that a model gives, flat; checks that it takes one image of so many channels."""
     if not hasattr(backbone, "inputs"):
         raise ModelError(
@@ -99,11 +99,11 @@ def _features(backbone, channels):
     return keras.Model(backbone.inputs[0], flat)
 
 
-def _by_stride(features):
+def _by_stride(features: keras.Model) -> dict[int, keras.KerasTensor]:
     """The maps by the strides they have, which an image of `TRIED` pixels tells."""
     channels = features.inputs[0].shape[-1]
     shapes = features.compute_output_shape((1, TRIED, TRIED, channels))
-    maps = {}
+    maps: dict[int, keras.KerasTensor] = {}
     for tensor, (_, height, width, _) in zip(features.outputs, shapes, strict=True):
         stride, rest = divmod(TRIED, height)
         if rest or height != width:

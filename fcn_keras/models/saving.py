@@ -50,30 +50,6 @@ def keras_model(model: keras.Model | Loaded) -> keras.Model:
     return model
 
 
-def load_single(path: str | Path, *, allow_heads: bool = False) -> Loaded:
-    """As `load`, for what has no meaning with several images or heads.
-
-    Args:
-        path: as in `load`.
-        allow_heads: only several images are refused.
-
-    Raises:
-        ModelError: the model has several, or as in `load`.
-    """
-    opened = load(path)
-    for several, tensors in (
-        ("images", opened.model.input),
-        ("maps of logits", None if allow_heads else opened.model.output),
-    ):
-        if isinstance(tensors, dict | list):
-            names = ", ".join(map(str, tensors))
-            raise ModelError(
-                f"{path}: the model has {len(tensors)} {several} ({names}); this command knows "
-                "one. In a script use fcn_keras.load, fcn_keras.predict and fcn_keras.evaluate."
-            )
-    return opened
-
-
 def load(path: str | Path) -> Loaded:
     """Loads a run's best model, or a model file; also one of several images or heads.
 
@@ -123,7 +99,7 @@ def load(path: str | Path) -> Loaded:
     return Loaded(model, *_classes(file.with_name("config.yaml"), shapes[0][-1]))
 
 
-def save_model(model, path):
+def save_model(model: keras.Model, path: str | Path) -> None:
     """Saves a model for inference, without optimizer, by way of a temporary file.
 
     It is the same file whatever the devices that the model was trained on.
@@ -132,7 +108,7 @@ def save_model(model, path):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 
-def _classes(path, count):
+def _classes(path: Path, count: int) -> tuple[tuple[str, ...], np.ndarray] | tuple[None, None]:
     """Names and palette from a run's configuration; (None, None) if it is none, or another's."""
     try:
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.text import first_line
+
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]  # Images -> the outputs by name.
+Opener = Callable[[Path, str | None], Runner]  # Of a file, with a precision.
 
 
 def open_engine(
@@ -53,7 +56,7 @@ def open_engine(
     return lambda images: run(images)["mask"]
 
 
-def _open_onnx(path, precision):
+def _open_onnx(path: Path, precision: str | None) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -63,7 +66,7 @@ def _open_onnx(path, precision):
     return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
 
-def _open_openvino(path, precision):
+def _open_openvino(path: Path, precision: str | None) -> Runner:
     import openvino
 
     options = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
@@ -72,7 +75,7 @@ def _open_openvino(path, precision):
     return lambda images: dict(zip(names, compiled([images]).values(), strict=True))
 
 
-def _open_litert(path, precision):
+def _open_litert(path: Path, precision: str | None) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
@@ -86,7 +89,7 @@ class Engine(NamedTuple):
 
     ending: str  # Of its files.
     modules: tuple[str, ...]  # What it needs, of the extra of the format's name.
-    open: Callable  # File, precision -> a function: images -> a dict of the outputs.
+    open: Opener
 
 
 ENGINES = {
@@ -107,7 +110,7 @@ def check_installed(format: str, modules: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Keeps converters from writing to the terminal, Python and C++ alike.
 
     And from sending their makers a message about the use, as they do outside of CI.

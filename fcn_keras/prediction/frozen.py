@@ -4,7 +4,13 @@ oneDNN lays the weights of a convolution out anew for each call, unless they are
 constant can be stored in the type that the layer computes in.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
@@ -27,7 +33,7 @@ FLOAT32_LAYERS = {
 FLOAT32_NAMES = ("score", "fuse", "scale_")
 
 
-def in_precision(model, precision):
+def in_precision(model: keras.Model, precision: str) -> keras.Model:
     """The model with the same weights, its layers computing in another precision.
 
     Args:
@@ -50,7 +56,7 @@ def in_precision(model, precision):
     return copy
 
 
-def check_functional(model):
+def check_functional(model: object) -> None:
     """Raises a `ModelError` unless it is a functional `keras.Model`."""
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
         raise ModelError(
@@ -59,7 +65,7 @@ def check_functional(model):
         )
 
 
-def freeze(model):
+def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """The logits of a model as a graph without variables.
 
     Returns:
@@ -79,12 +85,12 @@ def freeze(model):
     return wrapped.prune(inputs, outputs)
 
 
-def outline(model):
+def outline(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """As `freeze`, but with zeros for the weights, which take no memory: see `fill`."""
     return _traced(model, lambda array, name: tf.constant(0, array.dtype, array.shape, name))
 
 
-def fill(graph, model):
+def fill(graph: tf.compat.v1.GraphDef, model: keras.Model) -> None:
     """Puts the weights into an `outline` that is a function of a graph.
 
     So TensorFlow, which copies a graph many times on its way to a file, copies none of them.
@@ -101,24 +107,28 @@ def fill(graph, model):
         _cast_constants(function.node_def)
 
 
-def _traced(model, constant):
+def _traced(
+    model: keras.Model, constant: Callable[..., tf.Tensor]
+) -> tf.types.experimental.ConcreteFunction:
     """The logits as a graph; `constant` makes a tensor of a weight's array and its name."""
     weights = named_weights(model)
 
     @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
-    def logits(*images):
+    def logits(*images: tf.Tensor) -> list[tf.Tensor]:
         return logits_with(model, [constant(array, name=name) for name, array in weights], images)
 
     return logits.get_concrete_function()
 
 
-def logits_with(model, weights, images):
+def logits_with(
+    model: keras.Model, weights: Sequence[tf.Tensor], images: Iterable[tf.Tensor]
+) -> list[tf.Tensor]:
     """The flat outputs of a model, computed with other tensors in the place of its weights.
 
     Args:
         model: a functional `keras.Model`.
         weights: tensors, in the order of `named_weights`.
-        images: one tensor for each of its inputs.
+        images: one tensor `[b, h, w, c]` for each of its inputs.
     """
     trainable = len(model.trainable_variables)
     outputs, _ = model.stateless_call(
@@ -127,13 +137,13 @@ def logits_with(model, weights, images):
     return keras.tree.flatten(outputs)
 
 
-def named_weights(model):
+def named_weights(model: keras.Model) -> list[tuple[str, np.ndarray]]:
     """(name in a graph, array) of each weight, in the order that `logits_with` takes."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
 
 
-def _set_policies(config, policy):
+def _set_policies(config: dict[str, Any], policy: str) -> None:
     """Changes the policies of all layers in a model's configuration, nested models included."""
     for entry in config["layers"]:
         kind, inner = entry["class_name"], entry["config"]
@@ -144,7 +154,7 @@ def _set_policies(config, policy):
             inner["dtype"] = "float32" if stays else policy
 
 
-def _cast_constants(nodes):
+def _cast_constants(nodes: MutableSequence[node_def_pb2.NodeDef]) -> None:
     """Replaces casts of constants to bfloat16 by constants of bfloat16.
 
     TensorFlow itself does not fold constants of more than 10 MB.
@@ -171,5 +181,5 @@ def _cast_constants(nodes):
             del nodes[place]
 
 
-def _casts(node):
+def _casts(node: node_def_pb2.NodeDef) -> bool:
     return node.op == "Cast" and node.attr["DstT"].type == HALF.as_datatype_enum

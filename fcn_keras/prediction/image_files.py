@@ -1,8 +1,11 @@
 """Which images to predict and where to write: files and folders, never over a user's own file."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -14,23 +17,74 @@ ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 SOFTWARE = "fcn-keras predict"
 
 
-def plan(sources, out, heads=()):
+class Job(NamedTuple):
+    """What to read for one prediction, and where to write it.
+
+    Attributes:
+        images: the image, or for a model of several images a dict of them by name.
+        results: mask and overlay, of each head in turn.
+    """
+
+    images: Path | dict[str, Path]
+    results: tuple[Path, ...]
+
+    @property
+    def first(self) -> Path:
+        """The image, or the first of several: the one that the results are named after."""
+        return next(iter(self.images.values())) if isinstance(self.images, dict) else self.images
+
+
+def plan(
+    sources: Iterable[str | Path],
+    out: str | Path,
+    heads: Sequence[str] = (),
+    parts: Sequence[str] = (),
+) -> list[Job]:
     """What to read and where to write for a list of files and folders.
 
     Args:
         sources: image files, or folders whose images are taken (no hidden ones, and not those of
-            folders in them).
+            folders in them). For a model of several images NAME=SOURCE; images that belong together
+            have one name, but for the ending.
         out: the folder for the results; made here.
         heads: of a model with several their names, which the results' names then end with.
-
-    Returns:
-        A list of tuples: image path, and mask path and overlay path, of each head in turn.
+        parts: of a model with several images their names.
 
     Raises:
-        ConfigError: a source is missing or empty, two images have one name and ending, or a result
-            cannot be written or would take the place of a file that is no earlier result.
+        ConfigError: a source is missing or empty, two images have one name and ending, images do
+            not belong together, or a result cannot be written or would take the place of a file
+            that is no earlier result.
     """
-    images, out = [], Path(out)
+    out = Path(out)
+    images: list[Path | dict[str, Path]] = []
+    images += _together(sources, parts) if parts else _images(sources)
+    jobs = [
+        Job(image, tuple(out / f"{name}{end}.png" for end in _ends(heads)))
+        for image, name in zip(images, _names(images), strict=True)
+    ]
+    check_folder(out)
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for result in job.results:
+            if result in taken:
+                raise ConfigError(
+                    f"{result}: would be the result of {taken[result]} and of {job.first}. Predict "
+                    "them into folders of their own."
+                )
+            taken[result] = job.first
+            if result.exists() and not _is_ours(result):
+                raise ConfigError(
+                    f"{result}: is there already, and predict did not write it. Choose another "
+                    "--out."
+                )
+    make_folder(out)
+    remove_unfinished(out)
+    return jobs
+
+
+def _images(sources: Iterable[str | Path]) -> list[Path]:
+    """The image files of some files and folders, each once."""
+    images: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
             found = [
@@ -45,35 +99,57 @@ def plan(sources, out, heads=()):
             images.append(source)
         else:
             raise ConfigError(f"{source}: no such file or folder.")
-    images = list(dict.fromkeys(images))
-    stems = Counter(path.stem for path in images)
-    names = [path.stem if stems[path.stem] == 1 else path.name for path in images]
-    ends = [f"{head}{kind}" for head in _suffixes(heads) for kind in ("", "_overlay")]
-    jobs = [
-        (path, *(out / f"{name}{end}.png" for end in ends))
-        for path, name in zip(images, names, strict=True)
-    ]
-    check_folder(out)
-    taken = {}
-    for image, *results in jobs:
-        for result in results:
-            if result in taken:
-                raise ConfigError(
-                    f"{result}: would be the result of {taken[result]} and of {image}. Predict "
-                    "them into folders of their own."
-                )
-            taken[result] = image
-            if result.exists() and not _is_ours(result):
-                raise ConfigError(
-                    f"{result}: is there already, and predict did not write it. Choose another "
-                    "--out."
-                )
-    make_folder(out)
-    remove_unfinished(out)
-    return jobs
+    return list(dict.fromkeys(images))
 
 
-def write(image, mask, palette, *paths):
+def _together(sources: Iterable[str | Path], parts: Sequence[str]) -> list[dict[str, Path]]:
+    """Of NAME=SOURCE texts the images that belong together, which have one stem."""
+    by_part: dict[str, list[Path]] = {part: [] for part in parts}
+    for source in map(str, sources):
+        part, _, path = source.partition("=")
+        if part not in by_part or not path:
+            raise ConfigError(
+                f"{source}: the model takes {len(parts)} images. Give a file or folder for each: "
+                f"{' '.join(f'{part}=IMAGES' for part in parts)}."
+            )
+        by_part[part].append(Path(path))
+    found = {}
+    for part, paths in by_part.items():
+        if not paths:
+            raise ConfigError(f"{part}: no images given. Give {part}=IMAGES.")
+        images = _images(paths)
+        found[part] = {path.stem: path for path in images}
+        if len(found[part]) < len(images):
+            raise ConfigError(f"{part}: two images have one name but for the ending. Rename one.")
+    first = found[parts[0]]
+    for part, images_of in found.items():
+        if lone := sorted(first.keys() ^ images_of.keys()):
+            raise ConfigError(
+                f"{part}: {lone[0]}: not among the images of both {parts[0]} and {part}. Images "
+                "that belong together must have one name, but for the ending."
+            )
+    return [{part: found[part][stem] for part in parts} for stem in first]
+
+
+def _names(images: Sequence[Path | dict[str, Path]]) -> list[str]:
+    """A result's name for each image: its own, with the ending where two are called alike."""
+    paths = [next(iter(one.values())) if isinstance(one, dict) else one for one in images]
+    stems = Counter(path.stem for path in paths)
+    return [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+
+
+def _ends(heads: Sequence[str]) -> list[str]:
+    """Endings of the results' names: mask and overlay of each head in turn."""
+    suffixes = [f"_{head}" for head in heads] or [""]
+    return [f"{suffix}{kind}" for suffix in suffixes for kind in ("", "_overlay")]
+
+
+def write(
+    image: np.ndarray,
+    mask: np.ndarray | Mapping[str, np.ndarray],
+    palette: np.ndarray | Mapping[str, np.ndarray],
+    *paths: Path,
+) -> None:
     """Writes a mask as a palette PNG, and the image under it; both say who wrote them.
 
     Args:
@@ -82,11 +158,15 @@ def write(image, mask, palette, *paths):
         palette: uint8 `[classes, 3]`, or a dict of them by head, in the order of `plan`'s heads.
         *paths: of the mask and of the overlay, for each head in turn.
     """
-    if isinstance(mask, dict):
-        for head, *pair in zip(palette, paths[::2], paths[1::2], strict=True):
-            write(image, mask[head], palette[head], *pair)
-        return
-    mask_path, overlay_path = paths
+    masks = mask if isinstance(mask, Mapping) else {"": mask}
+    palettes = palette if isinstance(palette, Mapping) else {"": palette}
+    for head, *pair in zip(palettes, paths[::2], paths[1::2], strict=True):
+        _write(image, masks[head], palettes[head], *pair)
+
+
+def _write(
+    image: np.ndarray, mask: np.ndarray, palette: np.ndarray, mask_path: Path, overlay_path: Path
+) -> None:
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
     for make, path in (
@@ -97,11 +177,7 @@ def write(image, mask, palette, *paths):
             make().save(temporary, "PNG", pnginfo=mark)
 
 
-def _suffixes(heads):
-    return [f"_{head}" for head in heads] or [""]
-
-
-def _is_ours(path):
+def _is_ours(path: Path) -> bool:
     """Whether a file is a result of `write`."""
     try:
         with Image.open(path) as image:

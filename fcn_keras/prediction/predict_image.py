@@ -5,6 +5,9 @@ Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -58,9 +61,14 @@ def predict(
     expected = model.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is of tiles only. Give tile too.")
+    if tile is not None and isinstance(expected, dict):
+        raise ConfigError(f"tile: {model.name} has several images. Leave tile out.")
     if tile is not None:
-        cuts = tiles.cut(model, _checked(image, expected, "image").shape[:2], tile, overlap)
-        return tiles.stitch(lambda part: predict(model, part, tta=tta), image, cuts)
+        whole = _checked(image, expected, "image")
+        cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
+        return tiles.stitch(
+            lambda part: cast(np.ndarray, predict(model, part, tta=tta)), whole, cuts
+        )
     if isinstance(expected, dict):
         if not isinstance(image, dict) or image.keys() != expected.keys():
             raise ConfigError(
@@ -79,12 +87,12 @@ def predict(
     return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
 
 
-def _as_pixels(image, expected, name):
+def _as_pixels(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
     image = np.asarray(_checked(image, expected, name))
     return image if image.dtype == np.uint8 else image.astype("float32")
 
 
-def _checked(image, expected, name):
+def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
     channels = expected.shape[-1]
     shape = getattr(image, "shape", None)
     if shape is None or len(shape) != 3 or shape[-1] != channels:
@@ -96,7 +104,9 @@ def _checked(image, expected, name):
     return image
 
 
-def _traced(model, kinds, finish):
+def _traced(
+    model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.types.experimental.PolymorphicFunction:
     """`finish` of the logits of any image batch: one trace serves all sizes.
 
     `model.predict` is slower. It is kept with the model, past Keras's own tracking of attributes,
@@ -106,7 +116,7 @@ def _traced(model, kinds, finish):
     if (kinds, finish) not in functions:
 
         @tf.function(input_signature=[input_signature(model, kinds)])
-        def traced(images):
+        def traced(images: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
             return keras.tree.map_structure(finish, model(images, training=False))
 
         functions[kinds, finish] = traced

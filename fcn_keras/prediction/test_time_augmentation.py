@@ -4,13 +4,20 @@ The net sees each view by itself; class probabilities are brought back to the im
 averaged. Nothing of the model changes: it is a slower prediction, of the same model.
 """
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
 SCALES = (0.75, 1.0, 1.25, 1.5)
 
 
-def mean_probabilities(logits, images, scales=SCALES, mirror=True):
+def mean_probabilities(
+    logits: Callable[..., tf.Tensor | dict[str, tf.Tensor]],
+    images: tf.Tensor | dict[str, tf.Tensor],
+    scales: Sequence[float] = SCALES,
+    mirror: bool = True,
+) -> tf.Tensor | dict[str, tf.Tensor]:
     """Class probabilities, averaged over views of the images.
 
     One view is in memory at a time: what the largest scale needs is what all need, and the sum.
@@ -39,7 +46,7 @@ def mean_probabilities(logits, images, scales=SCALES, mirror=True):
     return keras.tree.map_structure(lambda x: x / count, total)
 
 
-def _scaled(images, scale):
+def _scaled(images: tf.Tensor, scale: float) -> tf.Tensor:
     """uint8 stays uint8, as a model's input is."""
     if scale == 1:
         return images
@@ -49,11 +56,11 @@ def _scaled(images, scale):
     return tf.cast(tf.round(resized), images.dtype) if images.dtype == tf.uint8 else resized
 
 
-def _flipped(maps):
+def _flipped(maps: tf.Tensor) -> tf.Tensor:
     return maps[:, :, ::-1]
 
 
-def _brought_back(logits, size, is_mirrored):
+def _brought_back(logits: tf.Tensor, size: tf.Tensor, is_mirrored: bool) -> tf.Tensor:
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
     if is_mirrored:
         probabilities = _flipped(probabilities)

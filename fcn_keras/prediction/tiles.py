@@ -10,7 +10,9 @@ Logits are equal to rounding, of which a convolution over another size does a li
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -38,7 +40,12 @@ class Tile(NamedTuple):
     inner: tuple[slice, slice]
 
 
-def cut(model, size, tile, overlap=None):
+def cut(
+    model: keras.Model,
+    size: Sequence[int],
+    tile: int | tuple[int, int],
+    overlap: int | tuple[int, int] | None = None,
+) -> list[Tile]:
     """The tiles of an image; all are of one size.
 
     Args:
@@ -65,7 +72,9 @@ def cut(model, size, tile, overlap=None):
     return [Tile(*zip(rows, columns, strict=True)) for rows in axes[0] for columns in axes[1]]
 
 
-def stitch(function, image, tiles):
+def stitch(
+    function: Callable[[np.ndarray], np.ndarray], image: np.ndarray, tiles: Sequence[Tile]
+) -> np.ndarray:
     """What a function gives for each tile, put together.
 
     Args:
@@ -76,10 +85,10 @@ def stitch(function, image, tiles):
     Returns:
         An array `[h, w, ...]`.
     """
-    whole = None
-    for tile in tiles:
+    whole = np.empty(0)
+    for number, tile in enumerate(tiles):
         part = function(image[tile.seen])[tile.inner]
-        if whole is None:
+        if number == 0:  # It says what type and depth the whole has.
             whole = np.empty((*image.shape[:2], *part.shape[2:]), part.dtype)
         whole[tile.kept] = part
     return whole
@@ -94,7 +103,26 @@ def is_possible(model: keras.Model) -> bool:
     return True
 
 
-def _spans(size, tile, shared, stride, field, slack):
+def edge_for(
+    model: keras.Model, size: tuple[int, int], tile: int | Literal["auto"] | None
+) -> int | None:
+    """The edge of the tiles of an image in pixels; None to predict it whole.
+
+    Args:
+        model: a Keras model of one image.
+        size: (height, width) of the image.
+        tile: the edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS`, if the
+            model's geometry is known.
+    """
+    if tile != "auto":
+        return tile
+    is_large = size[0] * size[1] > AUTO_PIXELS
+    return AUTO_TILE if is_large and is_possible(model) else None
+
+
+def _spans(
+    size: int, tile: int, shared: int | None, stride: int, field: tuple[int, int], slack: int
+) -> list[tuple[slice, slice, slice]]:
     """(seen, kept, inner) of each tile along one axis."""
     if size <= tile:
         whole = slice(0, size)
@@ -126,7 +154,7 @@ def _spans(size, tile, shared, stride, field, slack):
     ]
 
 
-def _geometry(model):
+def _geometry(model: keras.Model) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """By axis: the total stride, and the pixels that an output pixel sees (before, behind) it."""
     if isinstance(model.input, dict | list) or isinstance(model.output, dict | list):
         raise ConfigError(
@@ -144,10 +172,13 @@ def _geometry(model):
             f"tile: the output of {model.name} has stride {field.stride}; only logits of the "
             "image's size are stitched."
         )
-    return strides, [(-low, low + size - 1) for size, low in zip(sizes, offsets, strict=True)]
+    return strides, [  # Whole pixels; behind an upsampling a field may end within one.
+        (math.ceil(-low), math.ceil(low + size - 1))
+        for size, low in zip(sizes, offsets, strict=True)
+    ]
 
 
-def _slack(model, size):
+def _slack(model: keras.Model, size: Sequence[int]) -> Sequence[int]:
     """What the offset of a field may be off by, for each axis.
 
     TensorFlow's padding "same" before strides moves the cells where a map is no multiple of them.
@@ -160,7 +191,7 @@ def _slack(model, size):
     ]
 
 
-def _checked(name, value, least):
+def _checked(name: str, value: Any, least: int) -> tuple[int, int]:
     """A whole number or a pair of them, as a pair."""
     pairs = (value, value) if isinstance(value, int | np.integer) else value
     whole = isinstance(pairs, tuple | list) and len(pairs) == 2
@@ -171,4 +202,5 @@ def _checked(name, value, least):
             f"{name}={value!r}: must be a whole number of pixels, at least {least}, or a pair "
             "(rows, columns) of them."
         )
-    return tuple(int(x) for x in pairs)
+    rows, columns = pairs
+    return int(rows), int(columns)

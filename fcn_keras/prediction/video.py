@@ -4,10 +4,14 @@ OpenCV reads and writes. A film has no palette and its codec has losses: class i
 from images only.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -16,20 +20,32 @@ from fcn_keras.outputs import make_folder, remove_unfinished, replacing
 from fcn_keras.prediction.pictures import colour_mask, overlay
 from fcn_keras.prediction.predict_image import predict
 
+if TYPE_CHECKING:
+    import cv2
+    import keras
+
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Those that every build of OpenCV writes.
 CAMERA = re.compile(r"camera:(\d+)")
 CAMERA_RATE = 25.0  # Frames a second where the source does not say.
 
 
-def is_video(source):
+def is_video(source: str | Path) -> bool:
     """Whether a source is a film, by its name's ending, or `camera:0`."""
     return bool(CAMERA.fullmatch(str(source))) or Path(source).suffix.lower() in ENDINGS
 
 
 def predict_video(
-    model, source, out, palette, *, picture="overlay", frames=None, tile_of=None, advance=None
-):
+    model: keras.Model,
+    source: str | Path,
+    out: str | Path,
+    palette: np.ndarray,
+    *,
+    picture: Literal["overlay", "mask"] = "overlay",
+    frames: int | None = None,
+    tile_of: Callable[[np.ndarray], int | None] | None = None,
+    advance: Callable[[], object] | None = None,
+) -> tuple[int, int]:
     """Predicts the frames of a film or camera into a film.
 
     A camera is read until `frames`, or Ctrl-C; what was written until then is kept. A film that is
@@ -60,7 +76,8 @@ def predict_video(
         _opened(source) as (film, first, rate, announced),
         _writer() as write,
     ):
-        count, frame = 0, first
+        count = 0
+        frame: np.ndarray | None = first
         try:
             while frame is not None and (frames is None or count < frames):
                 if frame.shape != first.shape:
@@ -70,6 +87,7 @@ def predict_video(
                     )
                 image = np.ascontiguousarray(frame[..., ::-1])  # BGR
                 mask = predict(model, image, tile=tile_of(image) if tile_of else None)
+                mask = cast(np.ndarray, mask)  # Of one head.
                 seen = colour_mask(mask, palette)
                 if picture == "overlay":
                     seen = overlay(image, mask, palette)
@@ -84,7 +102,7 @@ def predict_video(
     return count, announced
 
 
-def check_output(out):
+def check_output(out: str | Path) -> None:
     """Checks that a film can be written.
 
     Raises:
@@ -100,7 +118,7 @@ def check_output(out):
 
 
 @contextlib.contextmanager
-def _opened(source):
+def _opened(source: str) -> Iterator[tuple[cv2.VideoCapture, np.ndarray, float, int]]:
     """(OpenCV's reader, first frame, frames a second, number of frames or 0) of a source."""
     import cv2
 
@@ -129,16 +147,16 @@ def _opened(source):
 
 
 @contextlib.contextmanager
-def _writer():
+def _writer() -> Iterator[Callable[[Path, float, np.ndarray, Path], None]]:
     """A function that writes a frame; it opens the file at the first one."""
     import cv2
 
-    film = None
+    film: cv2.VideoWriter | None = None
 
-    def write(path, rate, frame, out):
+    def write(path: Path, rate: float, frame: np.ndarray, out: Path) -> None:
         nonlocal film
         if film is None:
-            codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
+            codec = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
             film = cv2.VideoWriter(str(path), codec, rate, frame.shape[1::-1])
             if not film.isOpened():
                 raise ConfigError(
@@ -154,14 +172,14 @@ def _writer():
             film.release()
 
 
-def _next(film):
+def _next(film: cv2.VideoCapture) -> np.ndarray | None:
     """The next frame, BGR uint8 `[h, w, 3]`; None at the end."""
     there, frame = film.read()
     return frame if there else None
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """OpenCV without the lines it and FFmpeg print about files that they cannot read."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from cv2.utils import logging
@@ -173,5 +191,5 @@ def _quiet():
         logging.setLogLevel(before)
 
 
-def _size(frame):
+def _size(frame: np.ndarray) -> str:
     return f"{frame.shape[1]} x {frame.shape[0]}"

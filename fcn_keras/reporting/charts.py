@@ -1,7 +1,9 @@
 """Line charts as numbers for an SVG: ticks, paths and points."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 38
@@ -22,12 +24,12 @@ class Line:
     """
 
     name: str
-    xs: list
-    ys: list
+    xs: list[float]
+    ys: list[float | None]
     colour: int
     dashed: bool = False
 
-    def points(self):
+    def points(self) -> list[tuple[float, float]]:
         """The finite points, thinned out to `POINTS`, with the last."""
         found = [
             (x, y)
@@ -38,7 +40,7 @@ class Line:
         return found[::-1][::every][::-1]
 
 
-def chart(title, lines, x_title="epoch"):
+def chart(title: str, lines: Sequence[Line], x_title: str = "epoch") -> dict[str, Any] | None:
     """What a template needs to draw lines into one pair of axes; None without a point.
 
     Args:
@@ -60,13 +62,13 @@ def chart(title, lines, x_title="epoch"):
     x_range = min(xs), max(max(xs), min(xs) + 1)
     y_range = y_ticks[0], y_ticks[-1]
 
-    def place(x, y):
+    def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_range[0]) / (x_range[1] - x_range[0])
         up = (y - y_range[0]) / (y_range[1] - y_range[0])
         left = LEFT + across * (WIDTH - LEFT - RIGHT)
         return round(left, 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
 
-    def described(line, points):
+    def described(line: Line, points: list[tuple[float, float]]) -> dict[str, Any]:
         places = [place(*point) for point in points]
         return {
             "name": line.name,
@@ -95,7 +97,7 @@ def chart(title, lines, x_title="epoch"):
     }
 
 
-def ticks(low, high, count, whole=False):
+def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
     """Round numbers, about `count`, from the last below `low` to the first above `high`.
 
     With `whole` they are whole numbers, none below `low`.
@@ -113,7 +115,7 @@ def ticks(low, high, count, whole=False):
     return [n * step for n in range(first, last + 1)]
 
 
-def number(value):
+def number(value: float) -> str:
     """A number as short as it can be read: 0.7012, 1e-05, 23,400."""
     if abs(value) >= 10_000:
         return f"{value:,.0f}"

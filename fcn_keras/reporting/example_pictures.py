@@ -3,18 +3,20 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from fcn_keras.labels import VOID
+from fcn_keras.runs.reading import Run
 
 WRONG = (213, 45, 30)
 
 
-def example_pictures(run, each=None):
+def example_pictures(run: Run, each: int | None = None) -> dict[str, list[dict[str, Any]]]:
     """Of each kind its examples, all or `each`: name, mean IU, and four layers as data URIs."""
-    kinds = {"worst": [], "median": [], "best": []}
+    kinds: dict[str, list[dict[str, Any]]] = {"worst": [], "median": [], "best": []}
     for image in sorted(run.images, key=lambda image: image.get("picture") or ""):
         picture = image.get("picture") or ""
         kind = picture.split("-")[0]
@@ -30,7 +32,7 @@ def example_pictures(run, each=None):
     return {kind: pictures for kind, pictures in kinds.items() if pictures}
 
 
-def _layers(base):
+def _layers(base: Path) -> dict[str, Any]:
     """An example's layers, to be laid over each other."""
     photo = base.with_name(f"{base.name}.jpg").read_bytes()
     masks = {
@@ -47,7 +49,7 @@ def _layers(base):
     }
 
 
-def _error_layer(truth, prediction):
+def _error_layer(truth: np.ndarray, prediction: np.ndarray) -> bytes:
     """A PNG that is clear where the prediction is right, red where wrong and dark where void."""
     kinds = np.where(truth == VOID, 2, (truth != prediction).astype("uint8")).astype("uint8")
     picture = Image.fromarray(kinds, "P")
@@ -57,5 +59,5 @@ def _error_layer(truth, prediction):
     return buffer.getvalue()
 
 
-def _uri(kind, content):
+def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

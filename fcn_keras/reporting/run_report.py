@@ -5,7 +5,9 @@ lacks, because it is not finished or was broken off, is left out and said.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
@@ -20,7 +22,7 @@ from fcn_keras.reporting.tables import (
     rows_of_options,
 )
 from fcn_keras.runs.config import STAGES
-from fcn_keras.runs.reading import read
+from fcn_keras.runs.reading import Run, read
 from fcn_keras.runs.run_folder import is_begun, stage_folder
 from fcn_keras.text import figure
 
@@ -33,7 +35,7 @@ CURVES = {
 MOST_RUNS = 8  # The page has so many colours for lines.
 
 
-def find(folders):
+def find(folders: Iterable[str | Path]) -> list[Run]:
     """Reads the runs in some folders; a staged run gives one for each stage.
 
     Args:
@@ -45,7 +47,7 @@ def find(folders):
     Raises:
         ConfigError: a folder holds no run, or there are more runs than a page can show.
     """
-    runs = []
+    runs: list[Run] = []
     for folder in map(Path, folders):
         stages = [stage_folder(folder, model) for model in STAGES]
         runs += [read(path) for path in filter(is_begun, stages)] or [read(folder)]
@@ -58,7 +60,7 @@ def find(folders):
     return runs
 
 
-def render(runs):
+def render(runs: Sequence[Run]) -> str:
     """The page's HTML.
 
     Args:
@@ -84,7 +86,7 @@ def render(runs):
     )
 
 
-def _are_comparable(runs):
+def _are_comparable(runs: Sequence[Run]) -> bool:
     """Whether runs were validated on the same data, as far as is known."""
     digests = {run.validated_on for run in runs}
     if None not in digests:
@@ -93,7 +95,7 @@ def _are_comparable(runs):
     return len(named) == 1 and len(digests - {None}) <= 1
 
 
-def _curves(runs, key, title):
+def _curves(runs: Sequence[Run], key: str, title: str) -> dict[str, Any] | None:
     """One chart of all runs: validation drawn through, training dashed if there are several."""
     several, lines = len(runs) > 1, []
     for position, run in enumerate(runs):
@@ -112,7 +114,7 @@ def _curves(runs, key, title):
     return chart(title, lines)
 
 
-def _shown(run, colour, is_alone):
+def _shown(run: Run, colour: int, is_alone: bool) -> dict[str, Any]:
     """What the page says of one run."""
     return {
         "colour": colour,

@@ -1,8 +1,11 @@
 """The tables of a report: figures, classes, options, facts, confusions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from fcn_keras.runs.reading import digest
+from fcn_keras.runs.reading import Run, digest
 from fcn_keras.text import FIGURES, duration
 
 MATRIX = 40  # Classes of a confusion matrix that is drawn; a larger one cannot be read.
@@ -21,7 +24,7 @@ SHOWN_FACTS = {
 }
 
 
-def rows_of_figures(runs):
+def rows_of_figures(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Of each figure its values, and how much each differs from the first run's."""
     values = [run.metrics or {} for run in runs]
     return [
@@ -30,9 +33,9 @@ def rows_of_figures(runs):
     ]
 
 
-def rows_of_classes(runs):
+def rows_of_classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Of each class, by name, its colour, pixels, and IU and accuracy in each run."""
-    found = {}
+    found: dict[str, str] = {}
     for run in runs:
         for entry in run.classes:
             found.setdefault(entry["name"], entry["colour"])
@@ -55,7 +58,7 @@ def rows_of_classes(runs):
     return rows
 
 
-def _differences(values):
+def _differences(values: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
     """Pairs of a value and its difference to the first, None where there is none."""
     first = values[0]
     return [
@@ -64,14 +67,14 @@ def _differences(values):
     ]
 
 
-def rows_of_options(runs):
+def rows_of_options(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """The options: all of a single run's, of several runs those that differ."""
     names = dict.fromkeys(name for run in runs for name in run.options)
     rows = [(name, [_option(run.options.get(name)) for run in runs]) for name in names]
     return [row for row in rows if len(runs) == 1 or len(set(row[1])) > 1]
 
 
-def _option(value):
+def _option(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -79,9 +82,9 @@ def _option(value):
     return "none" if value is None else str(value)
 
 
-def facts(run):
+def facts(run: Run) -> list[tuple[str, str]]:
     """What was run and on what, as pairs of texts."""
-    facts = {"folder": None if run.name == str(run.folder) else run.folder}
+    facts: dict[str, Any] = {"folder": None if run.name == str(run.folder) else run.folder}
     for number, start in enumerate(run.starts):
         which = "" if len(run.starts) == 1 else f" {number + 1}"
         facts[f"command{which}"] = start.get("command")
@@ -112,12 +115,12 @@ def facts(run):
     return [(name, str(text)) for name, text in facts.items() if text]
 
 
-def _length(run, steps):
+def _length(run: Run, steps: object) -> str:
     epochs = f"{run.done} of {run.epochs} epochs" if run.epochs else f"{run.done} epochs"
     return epochs + (f", {steps:,} steps in all" if isinstance(steps, int) else "")
 
 
-def confusion(run):
+def confusion(run: Run) -> dict[str, Any]:
     """The row-normalised matrix, where it can be read, and the most frequent confusions."""
     if run.metrics is None:
         return {"matrix": None, "confusions": []}

@@ -1,7 +1,8 @@
 """The options of a training run: their meaning, defaults and ranges. `train --help` shows them."""
 
 import math
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,12 +14,12 @@ STAGES = get_args(Net)  # From coarse to fine: each starts from the one before.
 RENAMED = {"keep": "sample_rate"}  # Options of 0.1 by their names of today.
 
 
-def current_names(options):
+def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a run of any version, by the names of `TrainConfig`'s fields."""
     return {RENAMED.get(name, name): value for name, value in options.items()}
 
 
-def option(default, description, **rules):
+def option(default: Any, description: str, **rules: Any) -> Any:
     """A field of `TrainConfig`; the command line's help is its description."""
     return Field(default, description=description, **rules)
 
@@ -124,19 +125,19 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _renamed(cls, options):
+    def _renamed(cls, options: Any) -> Any:
         return current_names(options) if isinstance(options, dict) else options
 
     @field_validator("devices", mode="before")
     @classmethod
-    def _number_of_devices(cls, value):
+    def _number_of_devices(cls, value: Any) -> int | str:
         number = int(value) if str(value).isdecimal() else value
         if number in ("auto", "all") or (type(number) is int and number > 0):
             return number
         raise ValueError("must be a number from 1, all, or auto")
 
     @model_validator(mode="after")
-    def _ranges(self):
+    def _ranges(self) -> Self:
         if self.crop is not None and min(self.crop) < 1:
             raise ValueError(f"crop: must be at least 1 x 1, found {self.crop}")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
@@ -150,18 +151,18 @@ class TrainConfig(BaseModel):
         return self
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """The learning rate of this net: that of the recipe, lower where it refines a coarser."""
         factors = dict(zip(STAGES, (1.0, *self.stage_rates), strict=True))
         refines = self.init_from and not self.reset_scores
         return self.learning_rate * (factors[self.model] if refines else 1.0)
 
-    def steps(self, steps_per_epoch):
+    def steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run, for the steps (batches) of one pass over the data."""
         if self.iterations is None:
             return self.epochs * steps_per_epoch
         return self.iterations * self.accumulate
 
-    def passes(self, steps_per_epoch):
+    def passes(self, steps_per_epoch: int) -> int:
         """Epochs of the whole run, the last one begun included."""
         return math.ceil(self.steps(steps_per_epoch) / steps_per_epoch)

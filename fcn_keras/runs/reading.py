@@ -38,14 +38,14 @@ class Run:
 
     name: str
     folder: Path
-    options: dict
-    classes: list
-    starts: list = field(default_factory=list)
-    data: dict = field(default_factory=dict)
-    history: list = field(default_factory=list)
-    metrics: dict | None = None
-    images: list = field(default_factory=list)
-    notes: list = field(default_factory=list)
+    options: dict[str, Any]
+    classes: list[dict[str, str]]
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Any] | None = None
+    images: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def epochs(self) -> int | None:
@@ -104,7 +104,7 @@ def read(folder: Path) -> Run:
     return run
 
 
-def _config(folder):
+def _config(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     path = folder / "config.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def _config(folder):
         ) from None
 
 
-def _json(run, name):
+def _json(run: Run, name: str) -> dict[str, Any] | None:
     """A dict from a JSON file, or None; notes a file that cannot be read."""
     try:
         content = json.loads((run.folder / name).read_text(encoding="utf-8"))
@@ -145,7 +145,7 @@ def _json(run, name):
     return content if isinstance(content, dict) else None
 
 
-def _metrics(run):
+def _metrics(run: Run) -> dict[str, Any] | None:
     metrics = _json(run, "metrics.json")
     if metrics is None:
         return None
@@ -164,17 +164,17 @@ def _metrics(run):
     return metrics if fits else None
 
 
-def _history(path):
+def _history(path: Path) -> list[dict[str, Any]]:
     """The epochs' numbers; of an epoch that was done again after a restart the later ones."""
-    epochs = {}
+    epochs: dict[float, dict[str, Any]] = {}
     for row in _csv(path):
         numbers = {name: _number(text) for name, text in row.items() if name is not None}
-        if numbers.get("epoch"):  # A last line may be cut off.
-            epochs[numbers["epoch"]] = numbers
+        if epoch := numbers.get("epoch"):  # A last line may be cut off.
+            epochs[epoch] = numbers
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
-def _csv(path):
+def _csv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             return list(csv.DictReader(file))
@@ -182,7 +182,7 @@ def _csv(path):
         return []
 
 
-def _number(text):
+def _number(text: Any) -> float | None:
     """A finite number, or None."""
     try:
         number = float(text)

@@ -1,8 +1,10 @@
 """Named recipes as data: the options that differ from the defaults of `TrainConfig`."""
 
+from typing import Any
+
 # What the paper's recipes have in common: whole images, one by one and as they are, a fixed rate,
 # biases at twice that rate and without decay; each finer net starts from the one before.
-PAPER = {
+PAPER: dict[str, Any] = {
     "geometry": "reference",
     "mean": "voc",
     "batch_size": 1,
@@ -21,7 +23,7 @@ PAPER = {
 
 # The reference implementation's, batch 1 with the loss summed over the pixels. Mean IU on the
 # 736 images of VOC 2011's seg11valid, as published: 32s 63.6, 16s 65.0, 8s 65.5.
-HEAVY = {
+HEAVY: dict[str, Any] = {
     **PAPER,
     "momentum": 0.99,
     "loss_reduction": "sum",
@@ -34,7 +36,7 @@ HEAVY = {
 # ImageNet weights) to the range of fc7 (about 5), so that one learning rate suits all three score
 # layers. Small crops in many epochs beat large ones in few; a rate of 2e-4 or half the batch was no
 # faster. Rare classes weigh a little more: at 0.3 the mean IU is about 0.005 lower.
-CAMVID = {
+CAMVID: dict[str, Any] = {
     "head_width": 1024,
     "skip_scales": (0.05, 0.01),
     "freeze": ("block1", "block2"),
@@ -48,7 +50,7 @@ CAMVID = {
     "validate_every": 6,
 }
 
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     # Val mean IU 0.701. It plateaus there: what is missing is not epochs but resolution, and the
     # balance of the classes.
@@ -116,7 +118,7 @@ RECIPES = {
 }
 
 # What a recipe sets otherwise for some backbone or data set; a later row beats an earlier one.
-VARIANTS = {
+VARIANTS: dict[str, tuple[tuple[dict[str, str], dict[str, Any]], ...]] = {
     "accumulated": (
         ({"backbone": "alexnet"}, {"learning_rate": 1e-3}),
         ({"backbone": "googlenet"}, {"learning_rate": 5e-5}),
@@ -133,3 +135,12 @@ VARIANTS = {
         ),
     ),
 }
+
+
+def camvid_epochs(images: int) -> int:
+    """How many epochs of the recipe "camvid" other data needs: about as many steps as CamVid's 367.
+
+    Args:
+        images: of the training split.
+    """
+    return min(400, max(6, round(CAMVID["epochs"] * 367 / images)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.recipes import RECIPES, VARIANTS
 
@@ -31,16 +33,19 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
     Raises:
         ConfigError: the recipe or an option is unknown, or a value is out of its range.
     """
-    if is_yaml(recipe):
-        recipe = read_recipe(recipe)
-    if isinstance(recipe, str) and recipe not in RECIPES:
-        raise ConfigError(f"recipe={recipe!r}: unknown; choose one of {', '.join(RECIPES)}.")
+    if isinstance(recipe, dict):
+        settings = dict(recipe)
+    elif is_yaml(recipe):
+        settings = read_recipe(recipe)
+    elif isinstance(recipe, str) and recipe in RECIPES:
+        settings = _settings(recipe, options)
+    else:
+        raise ConfigError(f"recipe={str(recipe)!r}: unknown; choose one of {', '.join(RECIPES)}.")
     if options.get("epochs") and options.get("iterations"):
         raise ConfigError(
             f"epochs={options['epochs']}, iterations={options['iterations']}: both say when to "
             "stop. Give one."
         )
-    settings = _settings(recipe, options) if isinstance(recipe, str) else dict(recipe)
     if "epochs" in options:
         settings["iterations"] = None
     try:
@@ -60,6 +65,41 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
+
+
+def resolve_run(
+    recipe: TrainConfig | str | Path,
+    options: dict[str, Any],
+    out: Path,
+    stages: Sequence[str] | None = None,
+    resume: bool = False,
+) -> tuple[TrainConfig, Sequence[str] | None]:
+    """The configuration and the stages of a run that begins or goes on in a folder.
+
+    Args:
+        recipe: a `TrainConfig`, a key of `RECIPES`, or a YAML file.
+        options: values by the names of `TrainConfig`'s fields, which win over the recipe's.
+        out: the run's folder.
+        stages: the nets of a staged training.
+        resume: go on with the run in `out`; without `data` its own options are taken.
+
+    Raises:
+        ConfigError: as in `resolve`, or nothing says what the data is.
+    """
+    options = with_absolute_paths(options)
+    if isinstance(recipe, TrainConfig):
+        return (resolve(recipe.model_dump(), options) if options else recipe), stages
+    if resume and "data" not in options and not is_yaml(recipe):
+        begun, before = run_folder.read_begun(out)
+        if recipe != "default":
+            raise ConfigError(
+                f"recipe={recipe!r}: a run resumes with the options it was begun with. Leave the "
+                "recipe out, or give all of these options."
+            )
+        return (resolve(begun.model_dump(), options) if options else begun), stages or before
+    if "data" not in options and not is_yaml(recipe):
+        raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
+    return resolve(recipe, options), stages
 
 
 def is_yaml(value: Any) -> bool:
@@ -94,7 +134,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     return {name: None if value == "none" else value for name, value in options.items()}
 
 
-def _meant(name):
+def _meant(name: str) -> str:
     """What a misspelt option may have been."""
     close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
     if close:
@@ -102,7 +142,7 @@ def _meant(name):
     return f"choose one of {', '.join(TrainConfig.model_fields)}."
 
 
-def _settings(recipe, options):
+def _settings(recipe: str, options: dict[str, Any]) -> dict[str, Any]:
     """A recipe's options with the rows of `VARIANTS` that apply."""
     settings = dict(RECIPES[recipe])
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}

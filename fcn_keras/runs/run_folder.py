@@ -26,7 +26,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -34,6 +34,9 @@ import yaml
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs.config import TrainConfig, current_names
+
+if TYPE_CHECKING:
+    import keras
 
 CHECKPOINTS = "checkpoints"
 WRITTEN = (
@@ -92,7 +95,14 @@ def checkpoints(out: str | Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in Path(out).glob(f"**/{CHECKPOINTS}/[!.]*"))
 
 
-def begin(out, config, class_names, palette, fingerprints=None, stages=None):
+def begin(
+    out: Path,
+    config: TrainConfig,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    fingerprints: dict[str, dict[str, Any]] | None = None,
+    stages: Sequence[str] | None = None,
+) -> None:
     """Writes down what decides the run; `config.yaml` last, which makes it a run.
 
     Args:
@@ -138,7 +148,9 @@ def read_begun(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
         raise ConfigError(f"{path}: not as the run has written it: {reason}") from None
 
 
-def check_unchanged(out, config, fingerprints=None):
+def check_unchanged(
+    out: str | Path, config: TrainConfig, fingerprints: dict[str, dict[str, Any]] | None = None
+) -> None:
     """Checks that a run goes on as it was begun.
 
     Args:
@@ -204,7 +216,7 @@ def check_options(out: str | Path, before: dict[str, Any], now: dict[str, Any]) 
         )
 
 
-def finish(out, model, epochs, best_epoch):
+def finish(out: Path, model: keras.Model, epochs: int, best_epoch: int) -> None:
     """Writes down that the run has come to its end, and removes its checkpoints."""
     content = {
         "epochs": epochs,
@@ -225,7 +237,7 @@ def best_report(out: str | Path) -> dict[str, Any]:
     return _read_json(Path(out) / "metrics.json")
 
 
-def _read_json(path):
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -236,15 +248,16 @@ def _read_json(path):
     return content
 
 
-def weights_sha256(model):
+def weights_sha256(model: keras.Model) -> str:
     """The hash of a model's weights, to compare two runs bit by bit."""
     sha = hashlib.sha256()
     for weight in model.get_weights():
-        sha.update(np.ascontiguousarray(weight))
+        # A buffer it is; NumPy's types say so from Python 3.12 on.
+        sha.update(np.ascontiguousarray(weight))  # type: ignore[arg-type]
     return sha.hexdigest()
 
 
-def _changes(before, now):
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What has changed between two fingerprints of a split, in words: a list, empty if nothing."""
     found = []
     if before["classes"] != now["classes"]:

@@ -1,12 +1,16 @@
 """Whether what was written gives the logits and masks of the model."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fcn_keras.errors import ModelError
 from fcn_keras.prediction.signature import class_ids
 
 
-def compare(expected, found, bound):
+def compare(
+    expected: Sequence[np.ndarray], found: Sequence[tuple[np.ndarray, np.ndarray]], bound: float
+) -> tuple[float, float]:
     """The error of logits and the agreement of masks; raises if they are too bad.
 
     Args:

@@ -7,8 +7,10 @@ An image file is sent as it is, so that the server decodes what training decoded
 import base64
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -27,7 +29,13 @@ REFUSAL = re.compile(r"assertion failed: \[" + re.escape(f"{IMAGE_BYTES}[0]: ") 
 LARGEST_MESSAGE = 1 << 30  # gRPC's own limit is 4 MiB; bytes.
 
 
-def segment(url, image, *, model=None, timeout=60):
+def segment(
+    url: str,
+    image: str | Path | bytes | bytearray | memoryview | np.ndarray,
+    *,
+    model: str | None = None,
+    timeout: float = 60,
+) -> np.ndarray:
     """The class of every pixel, as the server tells it.
 
     Args:
@@ -53,9 +61,9 @@ def segment(url, image, *, model=None, timeout=60):
             "grpc://host:8500/street."
         )
     path = parts.path.strip("/")
-    if not path and not model:
-        raise ConfigError(f"url={url!r}: names no model. Add it to the URL, or give model=.")
     if not path:
+        if not model:
+            raise ConfigError(f"url={url!r}: names no model. Add it to the URL, or give model=.")
         path = model if parts.scheme == "grpc" else f"v1/models/{model}"
     answer = ways[parts.scheme]
     try:
@@ -68,7 +76,7 @@ def segment(url, image, *, model=None, timeout=60):
         raise ServingError(f"{url}: refused {name}: {refused[1]}") from None
 
 
-def _parts(url):
+def _parts(url: str) -> SplitResult | None:
     """The parts of a URL; None if it is none."""
     try:
         parts = urlsplit(str(url))
@@ -78,7 +86,7 @@ def _parts(url):
     return parts if valid else None
 
 
-def _as_bytes(image):
+def _as_bytes(image: str | Path | bytes | bytearray | memoryview | np.ndarray) -> bytes:
     """What is sent: a file's own bytes, or an array as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -87,7 +95,8 @@ def _as_bytes(image):
             return Path(image).read_bytes()
         except OSError as error:
             raise ConfigError(f"image={str(image)!r}: cannot be read ({error.strerror}).") from None
-    kind, shape = getattr(image, "dtype", None), getattr(image, "shape", ())
+    kind = getattr(image, "dtype", None)
+    shape: tuple[int, ...] = getattr(image, "shape", ())
     if kind != np.uint8 or len(shape) != 3 or shape[-1] != 3 or 0 in shape:
         found = f"{kind} {list(shape)}" if shape else type(image).__name__
         raise ConfigError(
@@ -98,7 +107,7 @@ def _as_bytes(image):
     return png.getvalue()
 
 
-def _as_mask(url, png):
+def _as_mask(url: str, png: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
             mask = np.array(picture)
@@ -115,14 +124,14 @@ def _as_mask(url, png):
     return mask if mask.dtype == np.uint8 else mask.astype(np.uint16)
 
 
-def _over_rest(url, parts, path, image, timeout):
+def _over_rest(url: str, parts: SplitResult, path: str, image: bytes, timeout: float) -> bytes:
     try:
         import requests
     except ModuleNotFoundError:
         raise ServingError(f"{url}: REST needs requests: pip install requests") from None
     address = f"{parts.scheme}://{parts.netloc}/{path.removesuffix(':predict')}:predict"
     instance = {IMAGE_BYTES: {"b64": base64.b64encode(image).decode()}}
-    body = {"signature_name": ENCODED, "instances": [instance]}
+    body: dict[str, Any] = {"signature_name": ENCODED, "instances": [instance]}
     try:
         reply = requests.post(address, json=body, timeout=timeout)
     except requests.ReadTimeout:
@@ -146,15 +155,15 @@ def _over_rest(url, parts, path, image, timeout):
         raise _no_mask(url, answer) from None
 
 
-def _over_grpc(url, parts, path, image, timeout):
+def _over_grpc(url: str, parts: SplitResult, path: str, image: bytes, timeout: float) -> bytes:
     name, _, version = path.removeprefix("v1/models/").partition("/versions/")
     if version and not version.isdecimal():
         raise ConfigError(f"url={url!r}: the version must be a number.")
-    version = int(version) if version else None
+    number = int(version) if version else None
     try:
         import grpc
 
-        request = predict_request(name, [image], version)
+        request = predict_request(name, [image], number)
         response_class = message_class("Response")
     except ImportError:
         raise ServingError(f"{url}: gRPC needs two packages: pip install grpcio protobuf") from None
@@ -175,31 +184,32 @@ def _over_grpc(url, parts, path, image, timeout):
             if code == grpc.StatusCode.UNAVAILABLE:
                 raise _unreachable(url, said) from None
             raise ServingError(f"{url}: {code.name}: {_line(said)}") from None
-    strings = reply.outputs[MASK_BYTES].string_val if MASK_BYTES in reply.outputs else ()
+    found = MASK_BYTES in reply.outputs
+    strings: Sequence[bytes] = reply.outputs[MASK_BYTES].string_val if found else ()
     if len(strings) != 1:
         raise _no_mask(url, sorted(reply.outputs))
     return strings[0]
 
 
-def _unreachable(url, reason):
+def _unreachable(url: str, reason: object) -> ServingError:
     return ServingError(
         f"{url}: no answer ({_line(reason)}). Is the server running there, and the port right "
         "(REST 8501, gRPC 8500)?"
     )
 
 
-def _late(url, timeout):
+def _late(url: str, timeout: float) -> ServingError:
     return ServingError(f"{url}: no answer within {timeout} s. Give a longer timeout=.")
 
 
-def _no_mask(url, answer):
+def _no_mask(url: str, answer: object) -> ServingError:
     return ServingError(
         f"{url}: the reply holds no `{MASK_BYTES}`: {_line(answer)}. Is it a model that fcn_keras "
         "exported?"
     )
 
 
-def _line(text, longest=500):
+def _line(text: object, longest: int = 500) -> str:
     """A server's message, which may be of many lines, as one."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[:longest]} ..."

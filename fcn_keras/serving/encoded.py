@@ -8,6 +8,8 @@ In a graph of TensorFlow 1, such as a SavedModel is built in, `==` compares no t
 does everywhere.
 """
 
+from contextlib import AbstractContextManager
+
 import tensorflow as tf
 
 from pipelines.files.damage import JPEG, MAX_SCANS, PNG
@@ -21,7 +23,7 @@ GREY = 0  # Of a PNG's colour types.
 NO_SIZE = (0xC4, 0xC8, 0xCC)  # Markers of JPEG between those that begin a frame.
 
 
-def decode(data, name, max_pixels=MAX_PIXELS):
+def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes a JPEG or PNG, whose header is checked before.
 
     Args:
@@ -64,20 +66,22 @@ def decode(data, name, max_pixels=MAX_PIXELS):
     return tf.cond(is_png, lambda: _png(data, content), lambda: _jpeg(data))
 
 
-def _needs(condition, name, message, *values):
+def _needs(
+    condition: tf.Tensor, name: tf.Tensor, message: str, *values: tf.Tensor
+) -> AbstractContextManager[object]:
     """A context whose operations run only if the condition holds."""
     line = tf.strings.join([name, ": ", tf.strings.format(message, values)])
     return tf.control_dependencies([tf.debugging.Assert(condition, [line])])
 
 
-def _places(content, sequence):
+def _places(content: tf.Tensor, sequence: bytes) -> tf.Tensor:
     """How often a sequence of bytes is there."""
     count = tf.size(content) - len(sequence) + 1
     here = [tf.equal(content[i : count + i], byte) for i, byte in enumerate(sequence)]
     return tf.math.count_nonzero(tf.reduce_all(tf.stack(here), axis=0), dtype=tf.int32)
 
 
-def _number(content, start, count):
+def _number(content: tf.Tensor, start: int | tf.Tensor, count: int) -> tf.Tensor:
     """A number of `count` bytes, the highest first."""
     number = tf.constant(0, tf.int64)
     for i in range(count):
@@ -85,27 +89,27 @@ def _number(content, start, count):
     return number
 
 
-def _png_size(content):
+def _png_size(content: tf.Tensor) -> tf.Tensor:
     return tf.stack([_number(content, 20, 4), _number(content, 16, 4)])
 
 
-def _jpeg_size(content):
+def _jpeg_size(content: tf.Tensor) -> tf.Tensor:
     """Height and width from the frame's header; zeros if there is none."""
     last = tf.size(content) - 9  # From here a frame's header would not fit.
 
-    def is_frame(at):
+    def is_frame(at: tf.Tensor) -> tf.Tensor:
         marker = content[at + 1]
         others = tf.not_equal(marker, tf.constant(NO_SIZE, tf.uint8))
         return tf.equal(marker & 0xF0, 0xC0) & tf.reduce_all(others)
 
-    def is_marker(at):
+    def is_marker(at: tf.Tensor) -> tf.Tensor:
         # Where no marker is, there is no way to the next one.
         return (at <= last) & tf.equal(content[tf.minimum(at, last)], 0xFF)
 
-    def goes_on(at):
+    def goes_on(at: tf.Tensor) -> tf.Tensor:
         return is_marker(at) & ~is_frame(tf.minimum(at, last))
 
-    def following(at):
+    def following(at: tf.Tensor) -> tf.Tensor:
         filler = tf.equal(content[at + 1], 0xFF)  # Any number of them may stand before a marker.
         return tf.where(filler, at + 1, at + 2 + tf.cast(_number(content, at + 2, 2), tf.int32))
 
@@ -115,12 +119,12 @@ def _jpeg_size(content):
     return tf.where(is_marker(at), size, 0)
 
 
-def _jpeg(data):
+def _jpeg(data: tf.Tensor) -> tf.Tensor:
     # TensorFlow's own choice of DCT differs from libjpeg-turbo's by up to 20 grey levels.
     return tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE", name="image_bytes")
 
 
-def _png(data, content):
+def _png(data: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
     """16 bits and alpha, and from there to 8 and none as Pillow does it."""
     bits, colour_type = tf.cast(content[24], tf.int32), content[25]
     layers = tf.cast(tf.io.decode_png(data, 4, tf.uint16, name="image_bytes"), tf.int32)

@@ -4,7 +4,16 @@ Their published Python modules import it. Here are the fields that are used, wit
 predict.proto, model.proto, prediction_log.proto, tensor.proto and tensor_shape.proto.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import DescriptorProto
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message
 
 # The signature for images as files, its input and its output. REST gives binary data only where an
 # output's name ends in _bytes.
@@ -12,7 +21,7 @@ ENCODED, IMAGE_BYTES, MASK_BYTES = "encoded", "image_bytes", "mask_bytes"
 DT_STRING = 7  # Of TensorFlow's DataType.
 
 
-def predict_request(model, images, version=None):
+def predict_request(model: str, images: Sequence[bytes], version: int | None = None) -> Message:
     """A PredictRequest of `encoded`.
 
     Args:
@@ -35,7 +44,7 @@ def predict_request(model, images, version=None):
 
 
 @functools.cache
-def message_class(name):
+def message_class(name: str) -> type[Message]:
     """The class of one of `MESSAGES`.
 
     Raises:
@@ -73,7 +82,7 @@ MESSAGES = {
 
 
 @functools.cache
-def _pool():
+def _pool() -> DescriptorPool:
     """A pool of its own keeps them apart from the published ones."""
     from google.protobuf import descriptor_pb2, descriptor_pool
 
@@ -82,7 +91,7 @@ def _pool():
         name="fcn_keras_serving.proto", package="fcn_keras", syntax="proto3"
     )
 
-    def describe(message, fields):
+    def describe(message: DescriptorProto, fields: Sequence[tuple[str, int, str]]) -> None:
         for name, number, kind in fields:
             many, kind = kind.endswith("*"), kind.removesuffix("*")
             field = message.field.add(name=name, number=number)

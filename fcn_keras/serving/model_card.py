@@ -1,20 +1,38 @@
 """What an exported model is, for the people who get it: data, recipe, figures, how it was made."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from fcn_keras.runs.reading import read
+from fcn_keras.runs.reading import Run, read
 from fcn_keras.runs.run_folder import FREE
 from fcn_keras.text import FIGURES, figure
 from fcn_keras.training import environment
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from fcn_keras.serving.saved_model import Ends
 
 UNKNOWN = "n/a"
 ORDER = ("serving_default", "encoded", "logits", "confidence")
 
 
-def write(path, model, name, facts, signatures, class_names=None, run=None):
+def write(
+    path: str | Path,
+    model: keras.Model,
+    name: str,
+    facts: Mapping[str, str],
+    signatures: Mapping[str, Ends],
+    class_names: Sequence[str] | None = None,
+    run: str | Path | None = None,
+) -> None:
     """Writes a Markdown page.
 
     Args:
@@ -49,7 +67,7 @@ def write(path, model, name, facts, signatures, class_names=None, run=None):
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _of_run(run):
+def _of_run(run: Run) -> dict[str, Any]:
     data = [
         {
             "split": split,
@@ -83,11 +101,11 @@ def _of_run(run):
     return {**found, "figures": figures, "classes": classes}
 
 
-def _signature(name, ends):
+def _signature(name: str, ends: Ends) -> dict[str, str]:
     takes, gives = (", ".join(_tensor(*pair) for pair in specs.items()) for specs in ends)
     return {"name": name, "takes": takes, "gives": gives}
 
 
-def _tensor(name, spec):
+def _tensor(name: str, spec: tf.TensorSpec) -> str:
     sizes = (str(size or letter) for letter, size in zip("nhwc", spec.shape, strict=False))
     return f"`{name}` {spec.dtype.name} [{', '.join(sizes)}]"

@@ -5,11 +5,13 @@ The session is what TensorFlow Serving runs too.
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from fcn_keras.prediction import frozen
 from fcn_keras.prediction.signature import as_input
@@ -17,8 +19,11 @@ from fcn_keras.serving.signatures import signatures
 
 v1 = tf.compat.v1
 
+Specs = dict[str, tf.TensorSpec]
+Ends = tuple[Specs, Specs]  # Inputs and outputs of a signature.
 
-def write_constants(model, path, max_pixels):
+
+def write_constants(model: keras.Model, path: str | Path, max_pixels: int) -> None:
     """Writes a SavedModel of one graph, in which all signatures call one function of constants.
 
     They get their values when all else is done: `tf.saved_model.save` makes so many copies of them
@@ -48,7 +53,7 @@ def write_constants(model, path, max_pixels):
     Path(path, "fingerprint.pb").unlink(missing_ok=True)  # It was of the zeros.
 
 
-def write_variables(model, path, max_pixels):
+def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> None:
     """Writes a SavedModel whose signatures share the model's variables.
 
     Args:
@@ -57,7 +62,7 @@ def write_variables(model, path, max_pixels):
         max_pixels: of an encoded image.
     """
 
-    def logits_of(*images):
+    def logits_of(*images: tf.Tensor) -> list[tf.Tensor]:
         return keras.tree.flatten(model(as_input(model, images), training=False))
 
     module, found = tf.Module(), {}
@@ -68,7 +73,7 @@ def write_variables(model, path, max_pixels):
     tf.saved_model.save(module, str(path), found)
 
 
-def describe(path):
+def describe(path: str | Path) -> dict[str, Ends]:
     """The signatures of a SavedModel.
 
     Returns:
@@ -83,7 +88,7 @@ def describe(path):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Without TensorFlow's warnings that what it calls version 1 may go away."""
     logger = tf.get_logger()
     level = logger.level
@@ -95,7 +100,7 @@ def quiet():
 
 
 @contextlib.contextmanager
-def opened(path, signature):
+def opened(path: str | Path, signature: str) -> Iterator[Callable[..., dict[str, np.ndarray]]]:
     """Gives a function of one signature: keyword arrays -> a dict of arrays.
 
     A session keeps the constants for each signature that was run; so it is of one.
@@ -110,7 +115,7 @@ def opened(path, signature):
         )
 
 
-def _specs(tensors):
+def _specs(tensors: Mapping[str, meta_graph_pb2.TensorInfo]) -> Specs:
     return {
         name: tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.DType(tensor.dtype), name)
         for name, tensor in sorted(tensors.items())

@@ -10,7 +10,7 @@ several heads each output has its name behind it, as in `mask_HEAD`. `encoded` i
 and one head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import keras
@@ -25,10 +25,12 @@ class Signature(NamedTuple):
     """One of them: a function of named tensors that gives a dict of named tensors."""
 
     inputs: tuple[tf.TensorSpec, ...]
-    function: Callable
+    function: Callable[..., dict[str, tf.Tensor]]
 
 
-def signatures(model, logits_of, max_pixels):
+def signatures(
+    model: keras.Model, logits_of: Callable[..., list[tf.Tensor]], max_pixels: int
+) -> dict[str, Signature]:
     """The signatures of a model.
 
     Args:
@@ -42,13 +44,13 @@ def signatures(model, logits_of, max_pixels):
     specs = tuple(keras.tree.flatten(input_signature(model)))
     several, heads = isinstance(model.output, dict), endings(model)
 
-    def of_images(finish):
-        def function(**images):
+    def of_images(finish: Callable[[list[tf.Tensor]], dict[str, Iterable[tf.Tensor]]]) -> Signature:
+        def function(**images: tf.Tensor) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([_has_pixels(*pair) for pair in images.items()]):
-                images = [tf.identity(images[spec.name]) for spec in specs]
+                flat = [tf.identity(images[spec.name]) for spec in specs]
             return {
                 f"{kind}{head}": value
-                for kind, values in finish(logits_of(*images)).items()
+                for kind, values in finish(logits_of(*flat)).items()
                 for head, value in zip(heads, values, strict=True)
             }
 
@@ -69,20 +71,20 @@ def signatures(model, logits_of, max_pixels):
     return found
 
 
-def endings(model):
+def endings(model: keras.Model) -> list[str]:
     """What comes behind an output's name: "", or "_HEAD" for each of several heads, flat."""
     if not isinstance(model.output, dict):
         return [""]
     return keras.tree.flatten({head: f"_{head}" for head in model.output})
 
 
-def _encoded(mask_of, max_pixels):
-    def mask_bytes(number, data):
+def _encoded(mask_of: Callable[[tf.Tensor], tf.Tensor], max_pixels: int) -> Signature:
+    def mask_bytes(number: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
         name = tf.strings.format(f"{IMAGE_BYTES}[{{}}]", number)
         mask = mask_of(decode(data, name, max_pixels)[None])
         return tf.io.encode_png(mask[0, ..., None])
 
-    def function(image_bytes):
+    def function(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         # One after the other, each at its own size: no image changes another one's mask.
         numbered = tf.range(tf.size(image_bytes)), image_bytes
         masks = tf.map_fn(
@@ -96,12 +98,12 @@ def _encoded(mask_of, max_pixels):
     return Signature((tf.TensorSpec((None,), tf.string, name=IMAGE_BYTES),), function)
 
 
-def _confidence(logits):
+def _confidence(logits: tf.Tensor) -> tf.Tensor:
     """The probability of the most probable class; 255 is certain."""
     highest = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
     return tf.cast(tf.round(255 * highest), tf.uint8)
 
 
-def _has_pixels(name, image):
+def _has_pixels(name: str, image: tf.Tensor) -> tf.Operation:
     line = tf.strings.format(f"{name}: its shape {{}} holds no pixel.", tf.shape(image))
     return tf.debugging.Assert(tf.size(image) > 0, [line])

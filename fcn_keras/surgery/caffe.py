@@ -6,7 +6,9 @@ a convolution, [in, out, height, width] for a transposed one, [out, in] for a fu
 
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -17,6 +19,8 @@ from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.surgery.caffemodel import read_caffemodel
 
+Blobs = dict[str, list[np.ndarray]]  # Layer of the file: its arrays, as `read_caffemodel` gives.
+
 
 class LoadReport(NamedTuple):
     """What became of every layer with weights, in the file and in the model."""
@@ -26,7 +30,9 @@ class LoadReport(NamedTuple):
     left_over: dict[str, str]  # Layer of the file: why it was not used.
 
 
-def load_weights(model, blobs_or_path, *, suffix=""):
+def load_weights(
+    model: keras.Model, blobs_or_path: Blobs | str | Path, *, suffix: str = ""
+) -> LoadReport:
     """Loads Caffe weights into a model; nothing is changed if something does not fit.
 
     Layers are matched by the reference implementation's names: `conv1_1` is keras.applications'
@@ -54,7 +60,15 @@ def load_weights(model, blobs_or_path, *, suffix=""):
     return _load(model, read_caffemodel(blobs_or_path), suffix, blobs_or_path)
 
 
-def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", mean="voc"):
+def convert(
+    path: str | Path,
+    model: str,
+    *,
+    backbone: str = "vgg16",
+    suffix: str = "",
+    geometry: Literal["same", "reference"] = "reference",
+    mean: str = "voc",
+) -> tuple[keras.Model, LoadReport]:
     """Builds the net that a .caffemodel file is of, and loads it.
 
     The number of classes, the width of fc6 and fc7 and the skip scales are the file's; upsampling
@@ -99,11 +113,14 @@ def convert(path, model, *, backbone="vgg16", suffix="", geometry="reference", m
 # Matching layers
 
 
-def _load(model, blobs, suffix, where):
+def _load(model: keras.Model, blobs: Blobs, suffix: str, where: str | Path) -> LoadReport:
     named = _by_model_name(blobs, suffix)
     options = " and ".join(f"{name}={value}" for name, value in _options(blobs, suffix).items())
     fix = f"Build the model with {options}, as the file's" if options else "Build the file's model"
-    weights, loaded, missing, left_over = [], {}, [], {}
+    weights: list[tuple[keras.Layer, list[np.ndarray]]] = []
+    loaded: dict[str, str] = {}
+    missing: list[str] = []
+    left_over: dict[str, str] = {}
     for layer in model.layers:
         name = _caffe_name(layer.name)
         source = named.get(name)
@@ -133,12 +150,12 @@ def _load(model, blobs, suffix, where):
     return LoadReport(loaded, tuple(missing), left_over)
 
 
-def _caffe_name(name):
+def _caffe_name(name: str) -> str:
     """The reference's name of a layer: block1_conv2 of keras.applications is its conv1_2."""
     return re.sub(r"^block(\d)_conv(\d)$", r"conv\1_\2", name)
 
 
-def _by_model_name(blobs, suffix):
+def _by_model_name(blobs: Blobs, suffix: str) -> dict[str, str]:
     """The file's layer for each reference name; a `/` cannot stand in the name of a Keras layer."""
     named = {name.replace("/", "_"): name for name in blobs}
     if suffix:
@@ -147,14 +164,14 @@ def _by_model_name(blobs, suffix):
     return named
 
 
-def _options(blobs, suffix):
+def _options(blobs: Blobs, suffix: str) -> dict[str, Any]:
     """Options of the file's net: as many classes, and as wide a head, as there are biases."""
     named = _by_model_name(blobs, suffix)
     names = {"num_classes": "score_fr", "head_width": "fc6"}
     return {key: blobs[named[name]][-1].size for key, name in names.items() if name in named}
 
 
-def _scales_in_file(blobs, suffix):
+def _scales_in_file(blobs: Blobs, suffix: str) -> tuple[float, ...]:
     """Factors on pool4 and pool3: layers of the at-once FCN-8s, absent where they are 1."""
     named = _by_model_name(blobs, suffix)
     sources = [named.get(name) for name in ("scale_pool4", "scale_pool3")]
@@ -162,7 +179,7 @@ def _scales_in_file(blobs, suffix):
     return tuple(float(str(blobs[name][0].flat[0])) if name else 1.0 for name in sources)
 
 
-def _unmatched(name, arrays, absent):
+def _unmatched(name: str, arrays: list[np.ndarray], absent: list[str]) -> str:
     if name.startswith("scale_"):
         return f"it scales by {arrays[0].flat[0]:g}, the model does not: see skip_scales"
     for ours in sorted(absent, key=len, reverse=True):
@@ -171,7 +188,7 @@ def _unmatched(name, arrays, absent):
     return "the model has no such layer"
 
 
-def _differs(arrays, layer):
+def _differs(arrays: list[np.ndarray], layer: keras.Layer) -> str | None:
     """Why a layer without weights does not compute what the file's does; None if it does."""
     kernel = arrays[0]
     if isinstance(layer, keras.layers.Rescaling):
@@ -190,7 +207,7 @@ def _differs(arrays, layer):
     return None
 
 
-def _is_bilinear(kernel):
+def _is_bilinear(kernel: np.ndarray) -> bool:
     if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or kernel.shape[2] != kernel.shape[3]:
         return False
     channels, size = kernel.shape[1:3]
@@ -199,7 +216,7 @@ def _is_bilinear(kernel):
     return np.allclose(kernel, expected, rtol=0, atol=1e-6)
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
@@ -207,7 +224,9 @@ def _listed(names):
 # Converting arrays
 
 
-def _converted(arrays, layer, where, fix):
+def _converted(
+    arrays: list[np.ndarray], layer: keras.Layer, where: str, fix: str
+) -> list[np.ndarray]:
     """The file's arrays in the order of axes and the shapes of the layer's weights."""
     shapes = [_caffe_shape(weight.shape) for weight in layer.weights]
     if len(arrays) != len(shapes):
@@ -230,13 +249,13 @@ def _converted(arrays, layer, where, fix):
     return [_to_keras(a.reshape(s), layer) for a, s in zip(arrays, shapes, strict=True)]
 
 
-def _caffe_shape(shape):
+def _caffe_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """[h, w, in, out] -> [out, in, h, w]; a transposed [h, w, out, in] -> [in, out, h, w]."""
     order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(shape), range(len(shape)))
     return tuple(shape[axis] for axis in order)
 
 
-def _to_keras(array, layer):
+def _to_keras(array: np.ndarray, layer: keras.Layer) -> np.ndarray:
     if array.ndim == 4:
         # One order serves both: Caffe's deconvolution is, as Keras' transposed convolution, the
         # gradient of a correlation, so that no kernel is flipped, and in and out change places.
@@ -250,7 +269,7 @@ def _to_keras(array, layer):
     return array
 
 
-def _flattened_shape(layer):
+def _flattened_shape(layer: keras.Layer) -> tuple[int, int, int] | None:
     """Rows, columns and channels of the map that is flattened before this layer, if one is."""
     source = layer.input._keras_history.operation
     while isinstance(source, keras.layers.Dropout):

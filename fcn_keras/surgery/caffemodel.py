@@ -11,6 +11,8 @@ in one field of type 2.
 
 import math
 import mmap
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from fcn_keras.errors import WeightsError
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 
 
-def read_caffemodel(path):
+def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     """Reads the weights of a .caffemodel file.
 
     Args:
@@ -34,7 +36,8 @@ def read_caffemodel(path):
     Raises:
         WeightsError: there is no such file, it is damaged, or it is something else.
     """
-    head, blobs = b"", {}
+    head = b""
+    blobs: dict[str, list[np.ndarray]] = {}
     try:
         with open(path, "rb") as file:
             head = file.read(200)
@@ -62,7 +65,7 @@ class _Malformed(Exception):
     """Bytes that are no NetParameter; the text says why."""
 
 
-def _layers(net):
+def _layers(net: memoryview) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Name and arrays of each layer that has weights."""
     for number, kind, value in _fields(net):
         if number in (2, 100):  # V1LayerParameter, LayerParameter
@@ -77,19 +80,22 @@ def _layers(net):
                 yield name, [_array(blob, name) for blob in blobs]
 
 
-def _array(blob, layer):
+def _array(blob: memoryview, layer: str) -> np.ndarray:
     """A BlobProto as a float32 array."""
-    legacy, dims, singles, doubles = {}, [], [], []
+    legacy: dict[int, int] = {}
+    dims: list[int] = []
+    singles: list[memoryview] = []
+    doubles: list[memoryview] = []
     for number, kind, value in _fields(blob):
-        if number <= 4 and kind == VARINT:  # num, channels, height, width
+        if number <= 4 and isinstance(value, int):  # num, channels, height, width
             legacy[number] = value
         elif number == 7:  # shape
             for field, sort, dim in _fields(_message(kind, value)):
                 if field == 1:
-                    dims += [dim] if sort == VARINT else _varints(_message(sort, dim))
-        elif number == 5 and kind in (LENGTH, FOUR_BYTES):  # data
+                    dims += [dim] if isinstance(dim, int) else _varints(_message(sort, dim))
+        elif number == 5 and isinstance(value, memoryview) and kind != EIGHT_BYTES:  # data
             singles.append(value)
-        elif number == 8 and kind in (LENGTH, EIGHT_BYTES):  # double_data
+        elif number == 8 and isinstance(value, memoryview) and kind != FOUR_BYTES:  # double_data
             doubles.append(value)
         elif number in (1, 2, 3, 4, 5, 8):
             raise _Malformed(f"layer {layer!r}: field {number} of its weights has type {kind}")
@@ -103,7 +109,7 @@ def _array(blob, layer):
     return np.frombuffer(joined, f"<f{width}").astype(np.float32).reshape(shape)
 
 
-def _fields(data):
+def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     """Number, type and value of each field: an integer for type 0, else a slice of the bytes."""
     at = 0
     while at < len(data):
@@ -127,7 +133,7 @@ def _fields(data):
         at += size
 
 
-def _varint(data, at):
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """A number in groups of seven bits, lowest first, and where the next one starts."""
     value = 0
     for shift in range(0, 70, 7):
@@ -140,20 +146,20 @@ def _varint(data, at):
     raise _Malformed("a number is longer than ten bytes")
 
 
-def _varints(data):
+def _varints(data: memoryview) -> Iterator[int]:
     at = 0
     while at < len(data):
         value, at = _varint(data, at)
         yield value
 
 
-def _message(kind, value):
-    if kind != LENGTH:
+def _message(kind: int, value: int | memoryview) -> memoryview:
+    if kind != LENGTH or not isinstance(value, memoryview):
         raise _Malformed(f"type {kind} where a message is expected")
     return value
 
 
-def _what_is_wrong(head, fault):
+def _what_is_wrong(head: bytes, fault: _Malformed) -> str:
     """What the file is instead, as far as its first bytes tell, and what to do."""
     if not head:
         return "empty. Download it again."

@@ -3,7 +3,9 @@
 import itertools
 import math
 import operator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import keras
 from keras import layers
@@ -13,28 +15,20 @@ from fcn_keras.geometry import rules
 from fcn_keras.geometry.graph import by_type, describe
 from fcn_keras.geometry.windows import padding, pair, windows
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
-
-
-@dataclass(frozen=True)
-class Map:
-    """A tensor of the new net, and what it stands for in the classifier."""
-
-    tensor: keras.KerasTensor  # [b, rows, columns, channels]
-    shape: tuple  # In the classifier, batch left out: (rows, columns, channels) or (channels,).
-    stride: tuple[int, int]  # In the classifier: pixels from cell to cell.
-    flattened: tuple | None = None  # (rows, columns, channels) that Flatten made a vector of.
+from fcn_keras.surgery.maps import UNPADDED, Map, Pads, Pair, Shape, known_shape, times
 
 
 class Conversion:
     """Builds the new net layer by layer: a method for each kind of layer, then their tools."""
 
-    def __init__(self, stride):
+    def __init__(self, stride: int | None):
         """`stride` is that of the new net, in pixels; None for the classifier's own."""
         self.stride = stride
-        self.copies = {}  # Of layers, which may be used several times.
+        # Of layers, which may be used several times: the options that differ, and the copy.
+        self.copies: dict[keras.Operation, tuple[dict[str, Any], keras.Operation]] = {}
         self.names = {"image"}
 
-    def convert(self, layer, shape, *args, **kwargs):
+    def convert(self, layer: keras.Operation, shape: Shape, *args: Any, **kwargs: Any) -> Map:
         """The new net's map for a layer whose output has that shape in the classifier."""
         maps = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Map)]
         step = rules.step_of(layer, *args)
@@ -50,7 +44,13 @@ class Conversion:
             )
         return replace(result, shape=tuple(shape))
 
-    def pointwise(self, layer, maps, args, kwargs):
+    def pointwise(
+        self,
+        layer: keras.Operation,
+        maps: list[Map],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Map:
         """A copy of a layer that leaves every cell to itself."""
         x = maps[0]
         if any((y.shape[:-1], y.stride) != (x.shape[:-1], x.stride) for y in maps):
@@ -64,7 +64,7 @@ class Conversion:
                 "numbers alike: it cannot be turned into a convolution."
             )
         rules.check_channelwise(layer, len(x.shape))
-        changes = {}
+        changes: dict[str, Any] = {}
         if getattr(layer, "axis", None) is not None:
             changes["axis"] = -1  # The channels are axis 1 of a vector, axis 3 of a map.
         if hasattr(layer, "shared_axes"):
@@ -74,18 +74,18 @@ class Conversion:
         )
         return replace(x, tensor=self.use(layer, changes, *args, **kwargs))
 
-    def augmentation(self, layer, x, shape):
+    def augmentation(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Left out."""
         return x
 
-    def window(self, layer, x, shape):
+    def window(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """A convolution or pooling, dilated where subsampling in front of it was left out."""
         spans, strides = zip(*windows(layer), strict=True)
-        result = replace(x, stride=_times(x.stride, strides))
+        result = replace(x, stride=times(x.stride, strides))
         rates = self.rates(x)
-        steps = tuple(map(operator.floordiv, _times(strides, rates), self.rates(result)))
+        steps = tuple(map(operator.floordiv, times(strides, rates), self.rates(result)))
         sizes = zip(x.shape, spans, strides, strict=False)
-        pads = [padding(layer, *size) for size in sizes]
+        each = [padding(layer, *size) for size in sizes]
         moves = False
         if layer.padding == "same":
             # What stands before the map depends on the map's size where there are strides, and
@@ -94,8 +94,8 @@ class Conversion:
                 max(span - stride, 0) // 2 != (span - 1) // 2
                 for span, stride in zip(spans, strides, strict=True)
             )
-            pads = [(first, span - 1 - first) for (first, _), span in zip(pads, spans, strict=True)]
-        pads = tuple(map(_times, pads, [(rate, rate) for rate in rates]))
+            each = [(first, span - 1 - first) for (first, _), span in zip(each, spans, strict=True)]
+        pads = tuple(map(times, each, [(rate, rate) for rate in rates]))
         if rates == (1, 1) and steps == strides and not moves:
             tensor = self.use(layer, {}, x.tensor)
         elif hasattr(layer, "pool_size"):
@@ -104,7 +104,7 @@ class Conversion:
             tensor = self.convolution(layer, x.tensor, steps, pads, rates)
         return replace(result, tensor=tensor)
 
-    def padding(self, layer, x, shape):
+    def padding(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Zero padding or cropping, of as many pixels of the image as in the classifier."""
         option = "cropping" if isinstance(layer, layers.Cropping2D) else "padding"
         pads = [
@@ -113,18 +113,18 @@ class Conversion:
         ]
         return replace(x, tensor=self.use(layer, {option: pads}, x.tensor))
 
-    def global_pooling(self, layer, x, shape):
+    def global_pooling(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Pooling over windows as large as the classifier's map."""
-        _check_size(layer, x)
-        tensor = self.pooling(layer, x.tensor, x.shape[:2], (1, 1), UNPADDED, self.rates(x))
+        rows, columns, _ = known_shape(layer, x)
+        tensor = self.pooling(layer, x.tensor, (rows, columns), (1, 1), UNPADDED, self.rates(x))
         return replace(x, tensor=tensor)
 
-    def flatten(self, layer, x, shape):
+    def flatten(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Only noted: the Dense layers behind it become convolutions over the whole map."""
-        _check_size(layer, x)
-        return replace(x, flattened=x.shape) if _has_cells(x) else x
+        flattened = known_shape(layer, x)
+        return replace(x, flattened=flattened) if x.has_cells else x
 
-    def dense(self, layer, x, shape):
+    def dense(self, layer: layers.Dense, x: Map, shape: Shape) -> Map:
         """A convolution over the map that was flattened, or else over single cells."""
         if len(x.tensor.shape) != 4:
             raise ModelError(
@@ -137,23 +137,30 @@ class Conversion:
         }
         return replace(x, tensor=self.use(layer, changes, x.tensor), flattened=None)
 
-    def reshape(self, layer, x, shape):
+    def reshape(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Nothing, where it only adds or removes axes of size 1 around the channels."""
-        if _has_cells(x) or x.flattened or math.prod(shape) != shape[-1]:
+        if x.has_cells or x.flattened or any(size != 1 for size in shape[:-1]):
             raise ModelError(
                 f"{describe(layer)} makes {tuple(shape)} of {x.shape}: that moves cells between "
                 "axes, and cannot be made convolutional."
             )
         return x
 
-    def convolution(self, layer, tensor, steps, pads, rates):
+    def convolution(
+        self,
+        layer: keras.Layer,
+        tensor: keras.KerasTensor,
+        steps: Pair,
+        pads: Pads,
+        rates: Pair,
+    ) -> keras.KerasTensor:
         """The layer's copy with explicit padding, and dilated by `rates`."""
         if pads != UNPADDED:
             name = self.name(f"{layer.name}_pad")
             tensor = layers.ZeroPadding2D(pads, dtype=layer.dtype_policy, name=name)(tensor)
         if rates == (1, 1):
             return self.use(layer, {"padding": "valid", "strides": steps}, tensor)
-        rates = _times(rates, pair(layer.dilation_rate))
+        rates = times(rates, pair(layer.dilation_rate))
         changes = {"padding": "valid", "strides": 1, "dilation_rate": rates}
         tensor = self.use(layer, changes, tensor)
         if steps != (1, 1):  # Keras has no convolution with strides and dilation.
@@ -161,7 +168,15 @@ class Conversion:
             tensor = layers.MaxPooling2D(1, steps, dtype=layer.dtype_policy, name=name)(tensor)
         return tensor
 
-    def pooling(self, layer, tensor, size, steps, pads, rates):
+    def pooling(
+        self,
+        layer: keras.Layer,
+        tensor: keras.KerasTensor,
+        size: Pair,
+        steps: Pair,
+        pads: Pads,
+        rates: Pair,
+    ) -> keras.KerasTensor:
         """A max or average pooling over `size` cells, dilated by `rates`."""
         average = isinstance(layer, layers.AveragePooling2D | layers.GlobalAveragePooling2D)
         options = {"dtype": layer.dtype_policy, "name": self.name(layer.name)}
@@ -172,13 +187,16 @@ class Conversion:
             size, strides=steps, padding=pads, dilation_rate=rates, average=average, **options
         )(tensor)
 
-    def rates(self, x):
+    def rates(self, x: Map) -> Pair:
         """How many cells of the new net lie from one of the classifier's cells to the next."""
         if self.stride is None:
             return (1, 1)
-        return tuple(native // math.gcd(native, self.stride) for native in x.stride)
+        rows, columns = (native // math.gcd(native, self.stride) for native in x.stride)
+        return rows, columns
 
-    def use(self, layer, changes, *args, **kwargs):
+    def use(
+        self, layer: keras.Operation, changes: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> keras.KerasTensor:
         """Calls the layer's copy, which has its options but for the changes, and its weights."""
         first = layer not in self.copies
         if first:
@@ -194,7 +212,7 @@ class Conversion:
             _set_weights(copy, layer)
         return tensor
 
-    def copy(self, layer, changes):
+    def copy(self, layer: keras.Operation, changes: dict[str, Any]) -> keras.Operation:
         """A new layer with the options of `layer` but for the changes; Dense as Conv2D."""
         if isinstance(layer, layers.Dense):
             return layers.Conv2D(
@@ -218,7 +236,7 @@ class Conversion:
                 f"{describe(layer)} cannot be copied from its configuration ({error})."
             ) from None
 
-    def name(self, wanted):
+    def name(self, wanted: str) -> str:
         """That name, or with a number where another nested model has a layer of that name."""
         names = itertools.chain([wanted], (f"{wanted}_{i}" for i in itertools.count(1)))
         name = next(name for name in names if name not in self.names)
@@ -226,10 +244,8 @@ class Conversion:
         return name
 
 
-UNPADDED = ((0, 0), (0, 0))
-
 # Layers that do more than to act on each cell: `method(conversion, layer, input, output shape)`.
-SPECIAL = {
+SPECIAL: dict[type, Callable[..., Map]] = {
     **dict.fromkeys(rules.AUGMENTATION, Conversion.augmentation),
     layers.Conv2D: Conversion.window,
     layers.DepthwiseConv2D: Conversion.window,
@@ -246,7 +262,7 @@ SPECIAL = {
 }
 
 
-def _set_weights(copy, layer):
+def _set_weights(copy: keras.Layer, layer: keras.Layer) -> None:
     weights, variables = layer.get_weights(), copy.weights
     if any(w.size != math.prod(v.shape) for w, v in zip(weights, variables, strict=True)):
         raise ModelError(
@@ -259,20 +275,7 @@ def _set_weights(copy, layer):
         copy.finalize_state()  # It computes with constants that Keras makes of the weights.
 
 
-def _check_size(layer, x):
-    if None in x.shape:
-        raise ModelError(
-            f"{describe(layer)} takes a map of unknown size {x.shape}. Build the classifier with a "
-            "fixed input_shape."
-        )
-
-
-def _has_cells(x):
-    """Whether the map has more than one cell in the classifier."""
-    return any(size != 1 for size in x.shape[:-1])
-
-
-def _is_elementwise(layer, maps):
+def _is_elementwise(layer: keras.Operation, maps: list[Map]) -> bool:
     """Whether a layer behind Flatten would do the same in front of it."""
     softmax = (keras.activations.softmax, keras.activations.log_softmax)
     return (
@@ -282,7 +285,3 @@ def _is_elementwise(layer, maps):
         and getattr(layer, "axis", None) is None
         and getattr(layer, "activation", None) not in softmax
     )
-
-
-def _times(a, b):
-    return a[0] * b[0], a[1] * b[1]

@@ -9,7 +9,8 @@ import keras
 
 from fcn_keras.errors import ModelError
 from fcn_keras.geometry.graph import functional, walk
-from fcn_keras.surgery.conversion import Conversion, Map
+from fcn_keras.surgery.conversion import Conversion
+from fcn_keras.surgery.maps import Map
 
 
 def convolutionalize(classifier: keras.Model, stride: int | None = None) -> keras.Model:

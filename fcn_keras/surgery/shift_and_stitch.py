@@ -49,7 +49,7 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
             f"images of shape {images.shape}: must be [b, h, w, {net.input_shape[3]}]."
         )
 
-    every = [size // stride for size in native]
+    every = [int(size) // stride for size in native]
     grids = {}
     for row, column in np.ndindex(*every):
         shifted = images[:, row * stride :, column * stride :]
@@ -69,7 +69,7 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
     return stitched
 
 
-def _has_output(net, shape):
+def _has_output(net: keras.Model, shape: tuple[int, ...]) -> bool:
     """Whether an image of that shape holds a window; Keras raises where it does not."""
     try:
         return math.prod(net.compute_output_shape(shape)) > 0

@@ -7,6 +7,7 @@ are those of the coarser net, upsampled (section 4.2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +89,12 @@ def start_from(
     return start
 
 
-def _difference(coarse, fine, theirs, ours):
+def _difference(
+    coarse: keras.Model,
+    fine: keras.Model,
+    theirs: dict[str, keras.Layer],
+    ours: dict[str, keras.Layer],
+) -> str | None:
     """What keeps the finer net from taking the coarser one's weights, in words; None if nothing."""
     left = [name for name in theirs if name not in ours and not _is_upsampling(name)]
     new = [name for name in ours if name not in theirs and not _is_upsampling(name)]
@@ -115,7 +121,9 @@ def _difference(coarse, fine, theirs, ours):
     return None
 
 
-def _differing_classes(theirs, ours):
+def _differing_classes(
+    theirs: dict[str, keras.Layer], ours: dict[str, keras.Layer]
+) -> tuple[int, int] | None:
     """The numbers of classes of two nets whose scores differ in nothing else; None if not so."""
     for name in filter(_is_score, theirs.keys() & ours.keys()):
         there, here = (net[name].weights[0].shape for net in (theirs, ours))
@@ -124,11 +132,11 @@ def _differing_classes(theirs, ours):
     return None
 
 
-def _with_weights(model):
+def _with_weights(model: keras.Model) -> dict[str, keras.Layer]:
     return {layer.name: layer for layer in model.layers if layer.weights}
 
 
-def _scales_by_score(model):
+def _scales_by_score(model: keras.Model) -> dict[str, float]:
     """The factors on the skips, by the name of the layer that scores them."""
     return {
         layer.name.replace("scale", "score"): layer.scale
@@ -137,17 +145,17 @@ def _scales_by_score(model):
     }
 
 
-def _is_centred(model):
+def _is_centred(model: keras.Model) -> bool:
     return all(layer.offset is None for layer in model.layers if isinstance(layer, CropLike))
 
 
-def _is_score(name):
+def _is_score(name: str) -> bool:
     return name.startswith("score_")
 
 
-def _is_upsampling(name):
+def _is_upsampling(name: str) -> bool:
     return name.startswith("upscore")
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more layers" if len(names) > 3 else "")

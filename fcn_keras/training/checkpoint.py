@@ -13,11 +13,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import keras
+import numpy as np
 
 from fcn_keras import replicas
 from fcn_keras.distribution import workers
@@ -26,6 +27,7 @@ from fcn_keras.outputs import remove_unfinished
 from fcn_keras.training import checkpoint_file
 from fcn_keras.training.interruption import Stopped, StopSignals
 from fcn_keras.training.state import build_optimizer, check_finite, kept_variables, metric_variables
+from fcn_keras.training.watching import Logs
 
 KEPT = 2  # Should the newest be damaged, the one before it serves.
 SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -63,7 +65,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         batch_ids: Callable[..., list[str]] | None = None,
         advice: str = "run the same script again",
         at_end: bool = True,
-    ):
+    ) -> None:
         """Looks for the last good checkpoint; damaged ones are skipped with a warning.
 
         Args:
@@ -115,34 +117,36 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             part.set_state(state)
         self.source = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Restores, unless that is done, and listens for signals."""
         self.restore(self.model)
         self._resumed, self._was_cut = self.position, False
-        self._metrics = None  # Of the epoch so far: Keras may make the variables at the first step.
+        # Of the epoch so far: Keras may make the variables at the first step.
+        self._metrics: dict[str, np.ndarray] = {}
         self._last_save = time.monotonic(), self.position
         self.signals.listen()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Restores the metrics of an epoch that was broken off."""
         is_resumed = epoch == self._resumed.epoch and self._resumed.step > 0
         self.position = self._resumed if is_resumed else Position(epoch, 0)
         if is_resumed:
-            self._metrics = {k: v for k, v in self._arrays.items() if k.startswith("metrics/")}
+            kept = {k: v for k, v in self._arrays.items() if k.startswith("metrics/")}
             built = metric_variables(self.model)
-            if built.keys() == self._metrics.keys():
+            if built.keys() == kept.keys():
                 self._assign(built, replicas.assign_total)
-                self._metrics = None
-        self._arrays = None
+            else:
+                self._metrics = kept
+        self._arrays = {}
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Saves if it is time to, or if a signal has come."""
         self.position = Position(self.position.epoch, self.position.step + 1)
         self._logs = logs
         if self._metrics:
             for name, variable in metric_variables(self.model).items():
                 replicas.assign_total(variable, variable.numpy() + self._metrics[name])
-            self._metrics = None
+            self._metrics = {}
         if self.position.step == self.params["steps"]:
             if batch + 1 < self.params["steps"]:
                 # The rest of an epoch that was broken off: `fit` would go on for a whole one.
@@ -150,16 +154,16 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             return  # What is saved now would lack the validation.
         self._stop_or_save()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Notes the figures of the training, which the validation's are about to replace."""
         self.state["train_logs"] = {name: float(value) for name, value in self._logs.items()}
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops in the middle of a validation, which is then done again."""
         if self._any_worker(self.signals.received):
             self._stop()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Saves if it is time to, with the best model of the callbacks before this one."""
         self.state["train_logs"] = {}
         self.position = Position(epoch + 1, 0)
@@ -167,7 +171,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             self.model.stop_training = self._was_cut = False
         self._stop_or_save()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Saves the end, and gives the signals back."""
         if self.at_end and self.position != self._last_save[1]:
             self.save()
@@ -211,24 +215,24 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         for old in checkpoint_file.in_order(self.folder)[KEPT:]:
             old.unlink()
 
-    def _stop_or_save(self):
+    def _stop_or_save(self) -> None:
         """What one worker knows, a signal or its clock, decides for all: they save together."""
         if self._any_worker(self.signals.received or self._is_due()):
             if self._any_worker(self.signals.received):
                 self._stop()
             self.save()
 
-    def _any_worker(self, flag):
+    def _any_worker(self, flag: object) -> bool:
         return workers.any_worker(self.model.distribute_strategy, flag)
 
-    def _is_due(self):
+    def _is_due(self) -> bool:
         then, position = self._last_save
         if self.every_seconds:
             return time.monotonic() - then >= self.every_seconds
         passed = self.params["steps"] * (self.position.epoch - position.epoch)
         return passed + self.position.step - position.step >= self.every_steps
 
-    def _stop(self):
+    def _stop(self) -> NoReturn:
         self.save()
         self.close()
         epoch, step = self.position
@@ -236,7 +240,11 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         number = self.signals.received or signal.SIGTERM  # Another worker's.
         raise Stopped(number, f"stopped {where}, and saved. To go on: {self.advice}")
 
-    def _assign(self, variables, assign=keras.Variable.assign):
+    def _assign(
+        self,
+        variables: Mapping[str, keras.Variable],
+        assign: Callable[[keras.Variable, np.ndarray], object] = keras.Variable.assign,
+    ) -> None:
         for name, variable in variables.items():
             there, here = self._arrays.get(name), tuple(variable.shape)
             if there is None or there.shape != here:
@@ -249,7 +257,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             assign(variable, there)
 
 
-def parse_every(every):
+def parse_every(every: int | str) -> tuple[int | None, int | None]:
     """Steps and seconds, one of them None, of a number of steps or a time such as "10 min".
 
     Raises:
@@ -265,7 +273,9 @@ def parse_every(every):
     return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
 
 
-def step_in_words(position, batch_ids=None):
+def step_in_words(
+    position: tuple[int, int], batch_ids: Callable[..., list[str]] | None = None
+) -> str:
     """A batch as `step 3 of epoch 1 (images a, b)`, for a message."""
     epoch, step = position
     words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
@@ -274,7 +284,7 @@ def step_in_words(position, batch_ids=None):
     return words
 
 
-def _newest(folder):
+def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     """The newest checkpoint that is whole and its state; without any, None and the beginning."""
     faults = []
     for path in checkpoint_file.in_order(folder):

@@ -7,7 +7,9 @@ array. The hash is that of everything below its own line.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,7 +20,7 @@ MAGIC = b"fcn_keras checkpoint "
 ENDING = ".ckpt"
 
 
-def write(path, arrays, state):
+def write(path: str | Path, arrays: Mapping[str, np.ndarray], state: Any) -> None:
     """Writes a checkpoint so that the disk holds the whole of it, or nothing under this name.
 
     Args:
@@ -43,7 +45,7 @@ def write(path, arrays, state):
     _sync_folder(path.parent)  # The new name is on the disk too.
 
 
-def read(path):
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], Any]:
     """Reads a checkpoint: a dict of arrays, and the state.
 
     Raises:
@@ -54,7 +56,7 @@ def read(path):
         return {name: np.load(file, allow_pickle=False) for name in head["names"]}, head["state"]
 
 
-def read_state(path):
+def read_state(path: str | Path) -> Any:
     """Reads a checkpoint's state alone, after checking all of the file.
 
     Raises:
@@ -64,12 +66,12 @@ def read_state(path):
         return json.loads(file.readline())["state"]
 
 
-def in_order(folder):
+def in_order(folder: str | Path) -> list[Path]:
     """The checkpoints of a folder, the newest first; their names are numbers of steps."""
     return sorted(Path(folder).glob(f"step-*{ENDING}"), reverse=True)
 
 
-def _opened(path):
+def _opened(path: str | Path) -> BinaryIO:
     """The file behind its first line, once its hash is found to be right."""
     try:
         file = Path(path).open("rb")
@@ -84,11 +86,11 @@ def _opened(path):
     return file
 
 
-def _first_line(sha):
+def _first_line(sha: str) -> bytes:
     return MAGIC + sha.encode() + b"\n"
 
 
-def _sync_folder(folder):
+def _sync_folder(folder: Path) -> None:
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -100,9 +102,9 @@ def _sync_folder(folder):
 class _Hashed:
     """A file that is hashed as it is written."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha = file, hashlib.sha256()
 
-    def write(self, data):
+    def write(self, data: bytes) -> int:
         self.sha.update(data)
         return self.file.write(data)

@@ -1,6 +1,11 @@
 """A `TrainConfig` becomes a model that is ready for `fit`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fcn_keras.distribution import processor
@@ -10,10 +15,17 @@ from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
+from fcn_keras.runs.config import TrainConfig
 from fcn_keras.surgery.transfer import start_from
 
 
-def compiled(config, num_classes, steps, class_pixels, is_new):
+def compiled(
+    config: TrainConfig,
+    num_classes: int,
+    steps: int,
+    class_pixels: np.ndarray | None,
+    is_new: bool,
+) -> keras.Model:
     """The model ready for `fit`; one that gets a checkpoint's weights needs none before."""
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
@@ -29,9 +41,9 @@ def compiled(config, num_classes, steps, class_pixels, is_new):
     return model
 
 
-def build_model(config, num_classes):
+def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
     """The model that a `TrainConfig` describes, with its frozen layers frozen."""
-    options = {
+    options: dict[str, Any] = {
         "backbone": config.backbone,
         "weights": None if config.init_from else config.weights,
         "head_width": config.head_width,
@@ -53,7 +65,12 @@ def build_model(config, num_classes):
     return model
 
 
-def compile_model(model, config, steps_per_epoch, class_pixels=None):
+def compile_model(
+    model: keras.Model,
+    config: TrainConfig,
+    steps_per_epoch: int,
+    class_pixels: np.ndarray | None = None,
+) -> None:
     """Compiles with the configuration's optimizer and schedule, our loss and our metric."""
     total = config.steps(steps_per_epoch)
     if config.accumulate > total:
@@ -62,7 +79,7 @@ def compile_model(model, config, steps_per_epoch, class_pixels=None):
             "never be updated. Lower it (--accumulate), or train longer."
         )
     weights = None
-    if config.class_balance:
+    if config.class_balance and class_pixels is not None:
         weights = balancing_weights(class_pixels, config.class_balance)
     num_classes = model.output_shape[-1]
     optimizer = _optimizer(config, _schedule(config, total))
@@ -76,7 +93,7 @@ def compile_model(model, config, steps_per_epoch, class_pixels=None):
     )
 
 
-def _schedule(config, steps):
+def _schedule(config: TrainConfig, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then a cosine to zero or the same rate to the end."""
     warmup = min(config.warmup_steps, steps // 2)
     return keras.optimizers.schedules.CosineDecay(
@@ -88,7 +105,9 @@ def _schedule(config, steps):
     )
 
 
-def _optimizer(config, rate):
+def _optimizer(
+    config: TrainConfig, rate: keras.optimizers.schedules.LearningRateSchedule
+) -> FusedAdamW | CaffeSGD:
     if config.optimizer == "adamw":
         return FusedAdamW(
             rate,
@@ -104,7 +123,7 @@ def _optimizer(config, rate):
     )
 
 
-def resolve_precision(precision):
+def resolve_precision(precision: str) -> str:
     """The precision that "auto" stands for: bfloat16 where the hardware computes in it.
 
     On GPUs that is from compute capability 8.0 (Ampere) on, and float32 before: mixed_float16,

@@ -1,18 +1,31 @@
 """The data of a training: read once, checked, and made into batches."""
 
-from functools import partial
+from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from fcn_keras.runs.config import TrainConfig
 from fcn_keras.training.machines import served_dataset
+from fcn_keras.training.watching import Watch
 from pipelines.batches.augment import Augmentation
 from pipelines.batches.tf_datasets import batch_ids, train_dataset
 from pipelines.catalogue import read
 from pipelines.checking.cache import examine_once
+from pipelines.checking.findings import Findings
 from pipelines.checking.fingerprint import fingerprint
 from pipelines.checking.overlaps import overlaps
 from pipelines.errors import DataError, raise_all
+from pipelines.split import Split
 
 
-def read_data(config, out, data_service, watch):
+def read_data(
+    config: TrainConfig, out: Path, data_service: str | None, watch: Watch
+) -> tuple[Callable[..., tf.data.Dataset], Split, dict[str, Any]]:
     """The training data as `train` takes it, the validation split, and what else is known of both.
 
     All files are read once and checked.
@@ -25,7 +38,7 @@ def read_data(config, out, data_service, watch):
     )
     watch.warn(overlaps(found))
     train, val = found
-    batches = {
+    batches: dict[str, Any] = {
         "split": train.split,
         "batch_size": config.batch_size,
         "augmentation": Augmentation(config.crop, config.scale, config.mirror, config.colour),
@@ -50,7 +63,9 @@ def read_data(config, out, data_service, watch):
     )
 
 
-def checked(splits, watch, on_bad_file="stop"):
+def checked(
+    splits: Iterable[Split], watch: Watch, on_bad_file: Literal["stop", "skip"] = "stop"
+) -> list[Findings]:
     """What reading every file of some splits has found; tells warnings, stops at faults.
 
     Args:

@@ -12,6 +12,7 @@ import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +24,7 @@ FILE = "environment.json"
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
-def note_start(out, **facts):
+def note_start(out: str | Path, **facts: Any) -> None:
     """Adds this start to `out/environment.json`.
 
     Args:
@@ -38,7 +39,7 @@ def note_start(out, **facts):
     outputs.write_json(path, {"starts": [*starts, {**describe(), **facts}]})
 
 
-def describe():
+def describe() -> dict[str, Any]:
     """The command, the time, the versions and the machine, ready for JSON."""
     return {
         "command": _command(),
@@ -51,13 +52,13 @@ def describe():
     }
 
 
-def _command():
+def _command() -> str:
     """As it can be typed again, but for the interpreter's and the script's folder."""
     program = "fcn-keras" if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
     return shlex.join([program or "python", *sys.argv[1:]])
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     found = {"fcn_keras": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -67,11 +68,11 @@ def _versions():
     return found
 
 
-def _cores():
+def _cores() -> int | None:
     """Those that this process may use, where the system says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _gpu_name(gpu):
+def _gpu_name(gpu: tf.config.PhysicalDevice) -> str:
     details = tf.config.experimental.get_device_details(gpu)
     return details.get("device_name", gpu.name)

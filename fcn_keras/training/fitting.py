@@ -1,12 +1,21 @@
 """`model.fit` of one run, from its beginning or a checkpoint; `runs.run_folder` has its files."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
 
 from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
+from fcn_keras.runs.config import TrainConfig
 from fcn_keras.training.checkpoint import KEPT, Position, ResumableCheckpoint
 from fcn_keras.training.compiling import compiled, resolve_precision
 from fcn_keras.training.environment import note_start
@@ -15,22 +24,22 @@ from fcn_keras.training.state import size_of
 
 
 def fit(
-    config,
-    train_data,
-    val_data,
-    out,
+    config: TrainConfig,
+    train_data: Callable[..., tf.data.Dataset],
+    val_data: tf.data.Dataset,
+    out: str | Path,
     *,
-    class_names,
-    palette,
-    class_pixels=None,
-    callbacks=(),
-    resume=False,
-    checkpoint_every="10 min",
-    fingerprints=None,
-    batch_ids=None,
-    strategy=None,
-    whole=None,
-):
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    class_pixels: np.ndarray | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    resume: bool = False,
+    checkpoint_every: int | str = "10 min",
+    fingerprints: dict[str, Any] | None = None,
+    batch_ids: Callable[..., list[str]] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    whole: Path | None = None,
+) -> dict[str, Any]:
     """Trains, validates and keeps the best model; or goes on with a training that was broken off.
 
     Args:
@@ -124,7 +133,9 @@ def fit(
     return log.best_report
 
 
-def _check_machines(config, strategy, fingerprints):
+def _check_machines(
+    config: TrainConfig, strategy: tf.distribute.Strategy, fingerprints: dict[str, Any] | None
+) -> None:
     """Checks that all devices can share a batch, and that all machines train the same."""
     together = strategy.num_replicas_in_sync
     if config.batch_size % together:
@@ -136,7 +147,16 @@ def _check_machines(config, strategy, fingerprints):
     workers.check_same(strategy, "data", fingerprints)
 
 
-def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks):
+def _fit(
+    model: keras.Model,
+    config: TrainConfig,
+    train_data: Callable[..., tf.data.Dataset],
+    val_data: tf.data.Dataset,
+    steps: int,
+    checkpoint: ResumableCheckpoint,
+    log: RunLog,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
     """`model.fit` from the checkpoint's position on."""
     if not workers.is_cluster(model.distribute_strategy):
         val_data = devices.validation(val_data, model.distribute_strategy)
@@ -166,7 +186,12 @@ def _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
         checkpoint.close()
 
 
-def _validate(model, val_data, checkpoint, log):
+def _validate(
+    model: keras.Model,
+    val_data: tf.data.Dataset,
+    checkpoint: ResumableCheckpoint,
+    log: RunLog,
+) -> None:
     """Ends an epoch whose training had ended when the run was stopped."""
     checkpoint.restore(model)
     epoch = checkpoint.position.epoch

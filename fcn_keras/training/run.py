@@ -11,13 +11,13 @@ from typing import Any
 
 from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
-from fcn_keras.errors import ConfigError
+from fcn_keras.distribution.cluster import Cluster
 from fcn_keras.evaluation.results import Evaluation
 from fcn_keras.prediction.segmenter import Segmenter, load
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading, run_folder
 from fcn_keras.runs.config import TrainConfig
-from fcn_keras.runs.resolve import is_yaml, resolve, with_absolute_paths
+from fcn_keras.runs.resolve import resolve_run
 from fcn_keras.text import duration
 from fcn_keras.training.checkpoint import parse_every
 from fcn_keras.training.data import read_data
@@ -72,7 +72,7 @@ def train(
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
     """
     out, watch = Path(out), watch or Watch()
-    config, stages = _options(config, options, out, stages, resume)
+    config, stages = resolve_run(config, options, out, stages, resume)
     team = meet_others(config, out, stages, resume)
     is_chief = team is None or team.is_chief
     strategy = workers.strategy() if team else None  # Before anything else that TensorFlow does.
@@ -193,25 +193,9 @@ class Run:
         return train(out=self.folder, resume=True, **options)
 
 
-def _options(config, options, out, stages, resume):
-    """The `TrainConfig`, and the stages or None; those that a run has if none are given."""
-    options = with_absolute_paths(options)
-    if isinstance(config, TrainConfig):
-        return (resolve(config.model_dump(), options) if options else config), stages
-    if resume and run_folder.is_begun(out) and "data" not in options:
-        begun, before = run_folder.read_begun(out)
-        if str(config) != "default":
-            raise ConfigError(
-                f"config={str(config)!r}: a run goes on with the options it was begun with. Leave "
-                "it out, or give all of the options it was begun with."
-            )
-        return (resolve(begun.model_dump(), options) if options else begun), stages or before
-    if "data" not in options and not is_yaml(config):
-        raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
-    return resolve(config, options), stages
-
-
-def _check_folder(out, stages, resume, is_chief, watch):
+def _check_folder(
+    out: Path, stages: Sequence[str] | None, resume: bool, is_chief: bool, watch: Watch
+) -> None:
     """Checks that the run can begin in its folder, or go on there, before the data is read."""
     if is_chief and resume and run_folder.is_finished(out):
         watch.say(f"{out} is finished; its figures are:")
@@ -225,7 +209,7 @@ def _check_folder(out, stages, resume, is_chief, watch):
         run_folder.check_new(out)
 
 
-def _tell_devices(config, team, watch):
+def _tell_devices(config: TrainConfig, team: Cluster | None, watch: Watch) -> None:
     number = 1 if team else devices.count(config.devices, config.batch_size)
     if number > 1:
         watch.say(f"{number} devices share each batch of {config.batch_size} images")

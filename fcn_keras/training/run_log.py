@@ -11,11 +11,17 @@ pictures/00    fixed validation images: image, truth, prediction, error
 confusion      the confusion matrix, each row divided by the pixels of its class
 """
 
+from __future__ import annotations
+
 import csv
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -28,10 +34,12 @@ from fcn_keras.models.saving import save_model
 from fcn_keras.prediction.pictures import side_by_side
 from fcn_keras.prediction.predict_image import predict
 from fcn_keras.runs import run_folder
+from fcn_keras.runs.config import TrainConfig
 from fcn_keras.text import FIGURES
 from fcn_keras.training.checkpoint import step_in_words
 from fcn_keras.training.state import check_finite
 from fcn_keras.training.tensorboard import write_layers, write_options, write_picture
+from fcn_keras.training.watching import Logs
 
 SHOWN = 8  # Validation images that become pictures,
 SPREAD = 200  # taken from among so many: all of them are read once, before the first step.
@@ -48,6 +56,8 @@ HISTORY = (
     "seconds",
 )
 
+Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, truth, prediction.
+
 
 class RunLog(keras.callbacks.Callback):
     """Writes the run's folder: best model, figures, history, TensorBoard, pictures.
@@ -58,16 +68,16 @@ class RunLog(keras.callbacks.Callback):
 
     def __init__(
         self,
-        out,
-        config,
-        val_data,
-        class_names,
-        palette,
-        steps,
-        first=(0, 0),
-        batch_ids=None,
-        writes=True,
-    ):
+        out: Path,
+        config: TrainConfig,
+        val_data: tf.data.Dataset,
+        class_names: Sequence[str],
+        palette: np.ndarray,
+        steps: int,
+        first: tuple[int, int] = (0, 0),
+        batch_ids: Callable[..., list[str]] | None = None,
+        writes: bool = True,
+    ) -> None:
         """Writes into `out`, which exists; what stands there of `first`'s epoch and later goes.
 
         Args:
@@ -87,7 +97,7 @@ class RunLog(keras.callbacks.Callback):
         self.first, self.batch_ids = first, batch_ids
         self.class_names, self.palette = class_names, palette
         self.shown = _spread(val_data)
-        self.best_report = None
+        self.best_report: dict[str, Any] = {}  # Until the first validation.
         self.last_point = (0, 0.0)  # Of the loss by steps: steps of the epoch, sum of their losses.
         self.drawn = -1  # How many parts of `TIMES` were over when TensorBoard last got pictures.
         self.writes = writes
@@ -95,7 +105,7 @@ class RunLog(keras.callbacks.Callback):
         if writes:
             self._cut_history(first[0])
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         options = run_folder.deciding(self.config)
         return {
@@ -104,17 +114,17 @@ class RunLog(keras.callbacks.Callback):
             "options": options,
         }
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint.
 
         Raises:
             ConfigError: it was saved with other options than those in the run's config.yaml.
         """
         run_folder.check_options(self.out, state["options"], run_folder.deciding(self.config))
-        self.best_report = state["best_report"]
+        self.best_report = state["best_report"] or {}
         self.last_point = state["last_point"]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Writes what does not change: the configuration and the net."""
         if self.first != (0, 0):
             return
@@ -123,15 +133,15 @@ class RunLog(keras.callbacks.Callback):
         with self.writers["train"].as_default(step=0):
             write_layers(self.model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts the clock."""
-        self.started, self.batches, self.trained = time.perf_counter(), 0, 0
+        self.started, self.batches, self.trained = time.perf_counter(), 0, 0.0
         self.epoch = epoch
         self.before = self.first[1] if epoch == self.first[0] else 0  # Steps of an earlier start.
         if not self.before:
             self.last_point = (0, 0.0)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops the run as soon as the loss is no number, and where its iterations end."""
         self.batches += 1
         done = self.epoch * self.steps + self.before + self.batches
@@ -143,7 +153,7 @@ class RunLog(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Keeps the model if it is the best so far, and writes the epoch down."""
         weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
         check_finite(weights, lambda: f"epoch {epoch + 1}")
@@ -160,9 +170,13 @@ class RunLog(keras.callbacks.Callback):
         # Of several workers each holds a part of them, which all add up here.
         current = Evaluation(self._metric().confusion(), tuple(self.class_names)).to_dict()
         best = self.best_report
-        is_best = best is None or (current["mean_iou"] or 0) > best["mean_iou"]
+        is_best = not best or (current["mean_iou"] or 0) > best["mean_iou"]
         if is_best:
-            self.best_report = {**current, "epoch": epoch + 1, "mean_iou": current["mean_iou"] or 0}
+            best = self.best_report = {
+                **current,
+                "epoch": epoch + 1,
+                "mean_iou": current["mean_iou"] or 0,
+            }
         if not self.writes:
             return
         part = TIMES * (epoch + 1) // self.config.passes(self.steps)
@@ -181,15 +195,15 @@ class RunLog(keras.callbacks.Callback):
         self.writers["validation"].flush()
         if is_best:
             save_model(self.model, self.out / "model.keras")
-            outputs.write_json(self.out / "metrics.json", self.best_report)
+            outputs.write_json(self.out / "metrics.json", best)
             self._save_pictures(shown)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Closes the log."""
         for writer in self.writers.values():
             writer.close()
 
-    def _loss_fault(self, batch, loss):
+    def _loss_fault(self, batch: int, loss: float) -> str:
         where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
         is_summed = getattr(self.model.loss, "reduction", None) == "sum"
         return (
@@ -199,22 +213,22 @@ class RunLog(keras.callbacks.Callback):
             + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
         )
 
-    def _writer(self, part):
+    def _writer(self, part: str) -> tf.summary.SummaryWriter:
         if not self.writes:
             return tf.summary.create_noop_writer()
         return tf.summary.create_file_writer(str(self.out / "tensorboard" / part))
 
-    def _metric(self):
+    def _metric(self) -> ConfusionMatrix:
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
 
-    def _cut_history(self, epochs):
+    def _cut_history(self, epochs: int) -> None:
         """Leaves the lines of the first epochs; those of a run that is resumed come again."""
         path = self.out / "history.csv"
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             outputs.write_text(path, "".join(lines[: 1 + epochs]))
 
-    def _append_history(self, epoch, logs):
+    def _append_history(self, epoch: int, logs: Mapping[str, float]) -> None:
         path = self.out / "history.csv"
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -223,7 +237,7 @@ class RunLog(keras.callbacks.Callback):
                 writer.writeheader()
             writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
 
-    def _write_step(self, mean_loss):
+    def _write_step(self, mean_loss: float) -> None:
         """Keras gives the mean since the epoch began; what it gained since the last point is ours.
 
         All batches of a training are of one size, so that each weighs the same in that mean.
@@ -237,7 +251,7 @@ class RunLog(keras.callbacks.Callback):
             tf.summary.scalar("step/loss", recent)
             tf.summary.scalar("step/learning_rate", float(self.model.optimizer.learning_rate))
 
-    def _write_scalars(self, epoch, logs):
+    def _write_scalars(self, epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
             part = "validation" if name.startswith("val_") else "train"
             with self.writers[part].as_default(step=epoch):
@@ -245,7 +259,9 @@ class RunLog(keras.callbacks.Callback):
         for writer in self.writers.values():
             writer.flush()
 
-    def _write_tensorboard_pictures(self, shown, confusion):
+    def _write_tensorboard_pictures(
+        self, shown: Sequence[Shown], confusion: list[list[int]]
+    ) -> None:
         for number, masks in enumerate(shown):
             write_picture(
                 f"pictures/{number:02d}",
@@ -259,26 +275,26 @@ class RunLog(keras.callbacks.Callback):
             "rows: the true class; columns: what its pixels are predicted as, in percent",
         )
 
-    def _save_pictures(self, shown):
+    def _save_pictures(self, shown: Sequence[Shown]) -> None:
         folder = self.out / "pictures"
         folder.mkdir(exist_ok=True)
         for number, masks in enumerate(shown):
             picture = side_by_side(*masks, self.palette)
             Image.fromarray(picture).save(folder / f"{number:02d}.png")
 
-    def _predicted(self):
+    def _predicted(self) -> list[Shown]:
         """Image, truth and prediction of the images that are shown."""
         return [(image, mask, predict(self.model, image)) for image, mask in self.shown]
 
 
-def _spread(data):
+def _spread(data: tf.data.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
     """Up to `SHOWN` images and masks from all over the first `SPREAD`: neighbours may be alike."""
     count = min(int(data.cardinality()), SPREAD)
     some = data.take(count).shard(max(1, count // SHOWN), 0).take(SHOWN)
     return [(images[0].numpy(), masks[0].numpy()) for images, masks in some]
 
 
-def _flat(metrics):
+def _flat(metrics: Iterable[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
     """Metrics, and those inside Keras's own containers of compiled metrics."""
     for metric in metrics:
         yield metric

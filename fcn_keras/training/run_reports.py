@@ -1,20 +1,24 @@
 """Reports of runs, and the measuring of their validation images for them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError, FcnKerasError
 from fcn_keras.evaluation import ranking
-from fcn_keras.models import saving
+from fcn_keras.prediction.segmenter import load_single
 from fcn_keras.reporting import run_report
+from fcn_keras.runs import reading
+from fcn_keras.training.watching import Watch
 from pipelines.batches.tf_datasets import eval_dataset
 from pipelines.catalogue import read
 from pipelines.checking.cache import examine_once
 from pipelines.errors import DataError, raise_all
+from pipelines.split import Split
 
 
-def after_training(out, folders, split, watch):
+def after_training(out: str | Path, folders: Iterable[Path], split: Split, watch: Watch) -> None:
     """Measures the validation images and writes `out/report.html`, unless that is done.
 
     What goes wrong here is only a warning: the training is done.
@@ -39,9 +43,9 @@ def after_training(out, folders, split, watch):
     watch.say(f"report: {page}")
 
 
-def measure(folder, split, watch):
+def measure(folder: Path, split: Split, watch: Watch) -> None:
     """Ranks the validation images of a run by its best model."""
-    opened = saving.load_single(folder)
+    opened = load_single(folder)
     if split.num_classes != opened.num_classes:
         raise ConfigError(
             f"{folder}: the model has {opened.num_classes} classes, {split.name} has "
@@ -54,10 +58,10 @@ def measure(folder, split, watch):
         ranking.rank(opened.model, data, names, split.palette, folder, advance)
 
 
-def validation_split(run, watch):
+def validation_split(run: reading.Run, watch: Watch) -> Split:
     """What a run was validated on, read again."""
-    where = (run.options.get(name) for name in ("data", "val_split", "data_dir"))
-    split = read(*where, keep_faults=True)
+    options = run.options
+    split = read(options["data"], options["val_split"], options.get("data_dir"), keep_faults=True)
     with watch.progress(f"checking {split.name}", len(split)) as advance:
         found = examine_once(split, advance)
     if run.options.get("on_bad_file") == "skip":

@@ -2,8 +2,10 @@
 
 import contextlib
 import shutil
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,14 +13,22 @@ from fcn_keras import outputs
 from fcn_keras.distribution import workers
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
-from fcn_keras.runs.config import STAGES
+from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.training.compiling import resolve_precision
 from fcn_keras.training.fitting import fit
 
 
 def train_stages(
-    config, models, train_data, val_data, out, *, resume=False, strategy=None, **options
-):
+    config: TrainConfig,
+    models: Sequence[str],
+    train_data: Callable[..., tf.data.Dataset],
+    val_data: tf.data.Dataset,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Trains coarse nets first and each finer one from the best model of the one before.
 
     Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
@@ -76,7 +86,7 @@ def train_stages(
     return best
 
 
-def check_stages(models, out, *, is_new=True):
+def check_stages(models: Sequence[str], out: str | Path, *, is_new: bool = True) -> list[Path]:
     """Checks the folders of a staged training and returns them in order: `out/32s` and so on.
 
     Raises:

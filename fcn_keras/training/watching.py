@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import keras
 
 from pipelines.errors import DataError, as_lines
+
+Logs = Any  # What Keras gives a callback: a dict of figures by name.
 
 
 class Watch:
@@ -27,10 +30,11 @@ class Watch:
         for line in as_lines(faults):
             self.note(f"warning: {line}")
 
-    @contextmanager
-    def progress(self, text: str, total: int | None) -> Iterator[Callable[[], object]]:
+    def progress(
+        self, text: str, total: int | None
+    ) -> AbstractContextManager[Callable[[], object]]:
         """Gives a function to call after each of `total` things that `text` names."""
-        yield lambda: None
+        return nullcontext(lambda: None)
 
     @contextmanager
     def training(self, steps: int, epochs: int) -> Iterator[list[keras.callbacks.Callback]]:
@@ -53,11 +57,11 @@ class Silence(Watch):
 class _Epochs(keras.callbacks.Callback):
     """A line an epoch."""
 
-    def __init__(self, watch, epochs):
+    def __init__(self, watch: Watch, epochs: int) -> None:
         super().__init__()
         self.watch, self.epochs = watch, epochs
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         validation = f"  val mean IU {logs['val_mean_iou']:.3f}" if "val_mean_iou" in logs else ""
         self.watch.say(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4g}  "

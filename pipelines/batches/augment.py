@@ -5,7 +5,9 @@ colour there and 255 (void) in the mask.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Its import asks the network otherwise.
 
@@ -38,7 +40,7 @@ class Augmentation:
     colour: float = 0.0
 
 
-def transform(augmentation):
+def transform(augmentation: Augmentation) -> A.Compose:
     """The albumentations pipeline; `seed_and_apply` runs it.
 
     A pipeline keeps a random state: each thread needs one of its own.
@@ -67,7 +69,9 @@ def transform(augmentation):
     return A.Compose(steps)
 
 
-def seed_and_apply(compose, image, mask, seed):
+def seed_and_apply(
+    compose: A.Compose, image: np.ndarray, mask: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Applies `compose` with the random numbers that `seed` gives, whatever ran before."""
     compose.set_random_seed(seed)
     changed = compose(image=image, mask=mask)
@@ -81,12 +85,14 @@ class RandomScaledCrop(A.DualTransform):
     other. Where the resized image is smaller than the crop, it lies at random within it.
     """
 
-    def __init__(self, crop, scale):
+    def __init__(self, crop: tuple[int, int], scale: tuple[float, float]) -> None:
         """`crop` is (height, width), `scale` the range of the factor."""
         super().__init__(p=1)
         self.crop, self.scale = crop, scale
 
-    def get_params_dependent_on_data(self, params, data):
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, list[slice]]:
         """The factor's draw: what is taken from the image, and where it goes in the crop."""
         factor = self.py_random.uniform(*self.scale)
         spans = [
@@ -95,7 +101,7 @@ class RandomScaledCrop(A.DualTransform):
         ]
         return {"source": [s[0] for s in spans], "target": [s[1] for s in spans]}
 
-    def _span(self, size, crop, factor):
+    def _span(self, size: int, crop: int, factor: float) -> tuple[slice, slice]:
         """Along one axis: a slice of the image, and the slice of the crop that it becomes."""
         window = max(1, round(crop / factor))
         if window <= size:
@@ -105,15 +111,26 @@ class RandomScaledCrop(A.DualTransform):
         start = self.py_random.randint(0, crop - length)
         return slice(0, size), slice(start, start + length)
 
-    def apply(self, img, source, target, **params):
+    def apply(
+        self, img: np.ndarray, source: list[slice], target: list[slice], **params: Any
+    ) -> np.ndarray:
         """The image's crop; outside of the image it is the mean colour."""
         return self._cut(img, source, target, cv2.INTER_LINEAR, MEAN_COLOUR)
 
-    def apply_to_mask(self, mask, source, target, **params):
+    def apply_to_mask(
+        self, mask: np.ndarray, source: list[slice], target: list[slice], **params: Any
+    ) -> np.ndarray:
         """The mask's crop; outside of the image it is void."""
         return self._cut(mask, source, target, cv2.INTER_NEAREST_EXACT, IGNORE)
 
-    def _cut(self, pixels, source, target, interpolation, outside):
+    def _cut(
+        self,
+        pixels: np.ndarray,
+        source: list[slice],
+        target: list[slice],
+        interpolation: int,
+        outside: int | Sequence[int],
+    ) -> np.ndarray:
         part = pixels[source[0], source[1]]
         height, width = (t.stop - t.start for t in target)
         if part.shape[:2] != (height, width):
@@ -138,12 +155,12 @@ class RandomColour(A.ImageOnlyTransform):
     detour over HSV: a fifth of the time.
     """
 
-    def __init__(self, strength):
+    def __init__(self, strength: float) -> None:
         """At strength 1 factors are 0.6 to 1.4, and hue turns by up to 14 degrees."""
         super().__init__(p=0.8)
         self.strength = strength
 
-    def get_params(self):
+    def get_params(self) -> dict[str, float]:
         """The draw: three factors, and an angle in radians."""
         low, high = 1 - 0.4 * self.strength, 1 + 0.4 * self.strength
         return {
@@ -153,7 +170,15 @@ class RandomColour(A.ImageOnlyTransform):
             "hue": 2 * np.pi * self.py_random.uniform(-0.04, 0.04) * self.strength,
         }
 
-    def apply(self, img, brightness, contrast, saturation, hue, **params):
+    def apply(
+        self,
+        img: np.ndarray,
+        brightness: float,
+        contrast: float,
+        saturation: float,
+        hue: float,
+        **params: Any,
+    ) -> np.ndarray:
         """The image with its colours changed."""
         turn = np.array([[1, 0, 0], [0, np.cos(hue), -np.sin(hue)], [0, np.sin(hue), np.cos(hue)]])
         chroma = np.diag([1, saturation, saturation])

@@ -8,6 +8,7 @@ paper's recipes take them.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,7 @@ def joint_dataset(
     epochs = itertools.count()
 
     @ended_at_exit
-    def order():
+    def order() -> Iterator[tuple[int, bool]]:
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((seed, next(epochs)))
         indices = rng.permutation(count) if shuffle else np.arange(count)
@@ -61,7 +62,7 @@ def joint_dataset(
         yield from zip(indices, flips, strict=True)
 
     @stopped_at_exit
-    def load(index, is_flipped):
+    def load(index: int, is_flipped: bool) -> list[np.ndarray]:
         arrays = _read(pictures, labels, index)
         return [(a[:, ::-1] if is_flipped else a)[np.newaxis] for a in arrays]
 
@@ -70,7 +71,9 @@ def joint_dataset(
         tf.TensorSpec((1, None, None, *array.shape[3:]), array.dtype) for array in load(0, False)
     ]
 
-    def as_tensors(index, is_flipped):
+    def as_tensors(
+        index: tf.Tensor, is_flipped: tf.Tensor
+    ) -> tuple[tf.Tensor | dict[str, tf.Tensor], tf.Tensor | dict[str, tf.Tensor]]:
         arrays = tf.numpy_function(load, (index, is_flipped), [spec.dtype for spec in specs])
         arrays = [tf.ensure_shape(a, spec.shape) for a, spec in zip(arrays, specs, strict=True)]
         return tf.nest.pack_sequence_as((images, masks), arrays)
@@ -82,7 +85,7 @@ def joint_dataset(
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
-def _common_length(splits):
+def _common_length(splits: Sequence[Split]) -> int:
     """How many examples each of the splits has; they must be the same ones."""
     first = splits[0]
     if not len(first):
@@ -99,7 +102,7 @@ def _common_length(splits):
     return len(first)
 
 
-def _read(pictures, labels, index):
+def _read(pictures: Sequence[Split], labels: Sequence[Split], index: int) -> list[np.ndarray]:
     """The images of one example and its masks, in one list; all are of one size."""
     images = [split.read_image(split.examples[index].image) for split in pictures]
     masks = [

@@ -9,7 +9,7 @@ import ctypes
 MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD = -3, -1, -2  # Numbers of malloc.h.
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Tells glibc's malloc to keep up to 512 MB; does nothing with other C libraries."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

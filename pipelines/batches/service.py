@@ -18,22 +18,26 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from pipelines.batches import tf_datasets
 from pipelines.batches.augment import Augmentation
 from pipelines.errors import DataError
+from pipelines.split import Split
 
 PORT = 5050
 SILENCE = 30.0  # Seconds until a server that does not answer has gone; TensorFlow waits for ever.
+Address = tuple[str, int]  # A host, and the first of its three ports.
 _LARGEST = 2**26  # Bytes of a request: the names of a million examples.
 
 
 class Server:
     """Serves the batches of one split, until the process ends."""
 
-    def __init__(self, split, port=PORT, host=None):
+    def __init__(self, split: Split, port: int = PORT, host: str | None = None) -> None:
         """Starts to serve.
 
         Args:
@@ -46,7 +50,8 @@ class Server:
             DataError: one of the ports is taken.
         """
         self.split, self.host, self.port = split, host or socket.gethostname(), port
-        self._made = []  # The Python functions of a data set live no longer than the data set.
+        # The Python functions of a data set live no longer than the data set.
+        self._made: list[tf.data.Dataset] = []
         service = tf.data.experimental.service
         try:
             self._asked = http.server.ThreadingHTTPServer(("", port + 2), self._handler())
@@ -65,11 +70,11 @@ class Server:
             ) from None
         threading.Thread(target=self._asked.serve_forever, daemon=True).start()
 
-    def wait(self):
+    def wait(self) -> None:
         """Waits until the process is stopped; Ctrl-C does, too."""
         threading.Event().wait()
 
-    def _register(self, wish):
+    def _register(self, wish: dict[str, Any]) -> dict[str, Any]:
         """What a training asks for, as a data set of the service: its id and shapes."""
         by_id = {example.id: example for example in self.split.examples}
         missing = [name for name in wish["examples"] if name not in by_id]
@@ -93,14 +98,14 @@ class Server:
             "worker": [self.host, self.port + 1],
         }
 
-    def _handler(self):
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         register = self._register
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):  # noqa: N802 The base class's name for it.
+            def do_GET(self) -> None:  # noqa: N802 The base class's name for it.
                 self._answer(200, {})
 
-            def do_POST(self):  # noqa: N802
+            def do_POST(self) -> None:  # noqa: N802
                 try:
                     length = min(int(self.headers.get("Content-Length", 0)), _LARGEST)
                     answer = 200, register(json.loads(self.rfile.read(length)))
@@ -111,20 +116,26 @@ class Server:
                     answer = 400, {"error": f"it has got {fault} of fcn-keras there and here."}
                 self._answer(*answer)
 
-            def _answer(self, status, content):
+            def _answer(self, status: int, content: dict[str, Any]) -> None:
                 body = json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *arguments):
+            def log_message(self, *arguments: object) -> None:
                 pass
 
         return Handler
 
 
-def served_dataset(addresses, split, *, start=None, **options):
+def served_dataset(
+    addresses: Sequence[Address],
+    split: Split,
+    *,
+    start: tuple[int, int] | None = None,
+    **options: Any,
+) -> tf.data.Dataset:
     """`train_dataset`, made by servers: the same batches in the same order.
 
     Args:
@@ -160,7 +171,7 @@ def served_dataset(addresses, split, *, start=None, **options):
     return data.prefetch(tf.data.AUTOTUNE)
 
 
-def parse_addresses(text):
+def parse_addresses(text: str) -> list[Address]:
     """Hosts and ports of "grpc://host:port", several with commas between them.
 
     Raises:
@@ -179,10 +190,12 @@ def parse_addresses(text):
     return found
 
 
-def watch(addresses, lost, silence=SILENCE):
+def watch(
+    addresses: Sequence[Address], lost: Callable[[str], object], silence: float = SILENCE
+) -> None:
     """Calls `lost(message)` when a server has not answered for `silence` seconds."""
 
-    def look():
+    def look() -> None:
         heard = dict.fromkeys(addresses, time.monotonic())
         while True:
             time.sleep(silence / 6)
@@ -201,7 +214,7 @@ def watch(addresses, lost, silence=SILENCE):
     threading.Thread(target=look, daemon=True).start()
 
 
-def _from_server(address, answer):
+def _from_server(address: Address, answer: dict[str, Any]) -> tf.data.Dataset:
     host, port = address
     batch, *size = answer["shape"]
     spec = (
@@ -214,7 +227,7 @@ def _from_server(address, answer):
     )
 
 
-def _ask(address, wish):
+def _ask(address: Address, wish: dict[str, Any]) -> dict[str, Any]:
     """A server's answer, once what it says of itself can be reached too."""
     host, port = address
     name = f"--data-service grpc://{host}:{port}"
@@ -241,7 +254,7 @@ def _ask(address, wish):
     return answer
 
 
-def _meaning(split):
+def _meaning(split: Split) -> list[Any]:
     """What a split's masks mean, as JSON has it."""
     meaning = [
         list(split.class_names),
@@ -251,5 +264,5 @@ def _meaning(split):
     return json.loads(json.dumps(meaning, default=int))
 
 
-def _url(host, port):
+def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port + 2}/"

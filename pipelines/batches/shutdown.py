@@ -13,12 +13,17 @@ import atexit
 import functools
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar, TypeVarTuple
 
 QUIET = 0.1  # Seconds without a call, after which TensorFlow's threads count as idle.
 PATIENCE = 30.0  # Seconds to wait for running calls, such as one that reads from a slow disk.
 
+Arguments = TypeVarTuple("Arguments")
+T = TypeVar("T")
 
-def stopped_at_exit(load):
+
+def stopped_at_exit(load: Callable[[*Arguments], T]) -> Callable[[*Arguments], T]:
     """Wraps a function that reads examples, so that it fails once the process is about to end.
 
     Args:
@@ -29,7 +34,7 @@ def stopped_at_exit(load):
     """
 
     @functools.wraps(load)
-    def call(*args):
+    def call(*args: *Arguments) -> T:
         with _calls:
             if _calls.are_over:
                 # TensorFlow logs a traceback for every exception but this one. Inside `map` it is
@@ -43,7 +48,7 @@ def stopped_at_exit(load):
     return call
 
 
-def ended_at_exit(order):
+def ended_at_exit(order: Callable[[], Iterable[T]]) -> Callable[[], Iterator[T]]:
     """Wraps a generator of what to read, so that it ends once the process is about to end.
 
     Args:
@@ -54,7 +59,7 @@ def ended_at_exit(order):
     """
 
     @functools.wraps(order)
-    def items():
+    def items() -> Iterator[T]:
         for item in order():
             with _calls:
                 is_last = _calls.are_over
@@ -68,27 +73,27 @@ def ended_at_exit(order):
 class _Calls:
     """Counts the calls that TensorFlow's threads make."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.are_over = False
         self._lock, self._running, self._last = threading.Lock(), 0, 0.0
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self._lock:
             self._running += 1
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._running -= 1
             self._last = time.monotonic()
 
-    def end(self):
+    def end(self) -> None:
         """Makes calls fail from now on, and waits until none has come for a moment."""
         self.are_over = True
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up and not self._is_quiet():
             time.sleep(QUIET / 10)
 
-    def _is_quiet(self):
+    def _is_quiet(self) -> bool:
         with self._lock:
             return not self._running and time.monotonic() - self._last > QUIET
 

@@ -12,7 +12,9 @@ import functools
 import itertools
 import os
 import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +27,10 @@ from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.files.images import read_image, read_size
 from pipelines.split import IGNORE, Split
+
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example numbers `[b]`, and seeds `[b]`.
+Key = TypeVar("Key", bound=Hashable)
+T = TypeVar("T")
 
 
 def train_dataset(
@@ -82,19 +88,18 @@ def train_dataset(
     read = _reader(split, cache)
     thread = threading.local()  # An albumentations pipeline has a random state of its own.
 
-    def load(index, sample_seed):
+    def load(index: int, sample_seed: int) -> tuple[np.ndarray, np.ndarray]:
         if not hasattr(thread, "compose"):
             thread.compose = transform(augmentation)
         return seed_and_apply(thread.compose, *read(index), int(sample_seed))
 
     order = _Order(split, batch_size, augmentation, seed)
 
-    def share_of(epoch, first=0):
+    def share_of(epoch: int, first: int = 0) -> Batches:
         indices, seeds = order.of_epoch(epoch)
         return zip(indices[first:, number::workers], seeds[first:, number::workers], strict=True)
 
-    def endless():
-        epoch, step = start
+    def endless(epoch: int, step: int) -> Batches:
         yield from share_of(epoch, step)
         for later in itertools.count(epoch + 1):
             yield from share_of(later)
@@ -102,7 +107,7 @@ def train_dataset(
     size = augmentation.crop or (None, None)
     shape = (batch_size // workers, *size)
     if start is not None:
-        mine = functools.partial(_every, endless, *turn)
+        mine = functools.partial(_every, functools.partial(endless, *start), *turn)
         return _dataset(mine, tf.data.INFINITE_CARDINALITY, load, shape)
     passes = itertools.count()
     return _dataset(lambda: share_of(next(passes)), order.steps, load, shape)
@@ -137,7 +142,9 @@ def batch_ids(
 class _Order:
     """Which examples make up the batches of each epoch, and a seed for each sample."""
 
-    def __init__(self, split, batch_size, augmentation, seed):
+    def __init__(
+        self, split: Split, batch_size: int, augmentation: Augmentation, seed: int
+    ) -> None:
         """`steps` is the number of batches in an epoch."""
         self.batch_size, self.seed = batch_size, seed
         is_padded = augmentation.crop is None and batch_size > 1
@@ -147,7 +154,7 @@ class _Order:
         self.groups = groups
         self.steps = sum(len(group) // batch_size for group in groups)
 
-    def of_epoch(self, epoch):
+    def of_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Example numbers `[steps, b]`, and seeds: drawn here, before anything is parallel."""
         # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((self.seed, epoch))
@@ -177,7 +184,7 @@ def eval_dataset(split: Split, *, batch_size: int = 1) -> tf.data.Dataset:
             for at in range(0, len(group), batch_size)
         ]
 
-    def order():
+    def order() -> Batches:
         return ((np.array(batch), np.zeros(len(batch), "int64")) for batch in batches)
 
     read = _reader(split, cache=False)
@@ -185,28 +192,34 @@ def eval_dataset(split: Split, *, batch_size: int = 1) -> tf.data.Dataset:
     return _dataset(order, len(batches), lambda index, _: read(index), shape)
 
 
-def _every(batches, first, step):
+def _every(batches: Callable[[], Iterator[T]], first: int, step: int) -> Iterator[T]:
     return itertools.islice(batches(), first, None, step)
 
 
-def _dataset(order, count, load, shape):
+def _dataset(
+    order: Callable[[], Batches],
+    count: int,
+    load: Callable[[int, int], tuple[np.ndarray, np.ndarray]],
+    shape: tuple[int | None, ...],
+) -> tf.data.Dataset:
     """A data set of the batches that `order()` yields: example numbers `[b]` and seeds `[b]`.
 
     `shape` is that of the masks, (b, h, w), None where it varies.
     """
+    known = tuple(size for size in shape if size is not None)
 
     @stopped_at_exit
-    def load_batch(indices, seeds):
+    def load_batch(indices: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         loaded = (load(index, seed) for index, seed in zip(indices, seeds, strict=True))
-        if None in shape:
+        if known != shape:
             images, masks = zip(*loaded, strict=True)
             return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
-        batch = np.empty((*shape, 3), "uint8"), np.empty(shape, "uint8")
+        batch = np.empty((*known, 3), "uint8"), np.empty(known, "uint8")
         for number, (image, mask) in enumerate(loaded):
             batch[0][number], batch[1][number] = image, mask
         return batch
 
-    def as_tensors(indices, seeds):
+    def as_tensors(indices: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, masks = tf.numpy_function(load_batch, (indices, seeds), (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(masks, shape)
 
@@ -218,7 +231,7 @@ def _dataset(order, count, load, shape):
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
-def _padded(arrays, outside):
+def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.ndarray:
     """Arrays as one, the smaller padded on the right and at the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     return np.stack(
@@ -237,7 +250,7 @@ def _padded(arrays, outside):
     )
 
 
-def _reader(split, cache):
+def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """A function index -> image and mask, which remembers them if `cache`."""
     if split.read_image is not read_image:
         raise DataError(
@@ -255,24 +268,24 @@ def _reader(split, cache):
     return functools.cache(read)
 
 
-def _memory():
+def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _orientations(split):
+def _orientations(split: Split) -> list[np.ndarray]:
     """Numbers of the lying (or square) and of the upright images."""
     return list(map(np.array, _by([width < height for height, width in _sizes(split)]).values()))
 
 
-def _sizes(split):
+def _sizes(split: Split) -> list[tuple[int, int]]:
     """Height and width of each image, from the headers."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda example: read_size(example.image), split.examples))
 
 
-def _by(keys):
+def _by(keys: Iterable[Key]) -> dict[Key, list[int]]:
     """Positions of each key, in order of first appearance."""
-    positions = {}
+    positions: dict[Key, list[int]] = {}
     for position, key in enumerate(keys):
         positions.setdefault(key, []).append(position)
     return positions

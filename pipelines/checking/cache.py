@@ -9,18 +9,21 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.checking.examine import examine
 from pipelines.checking.findings import Findings
 from pipelines.errors import DataError
+from pipelines.split import Split
 
 LISTS = ("checksums", "present", "half_void", "bad")
 
 
-def examine_once(split, progress=None):
+def examine_once(split: Split, progress: Callable[[], object] | None = None) -> Findings:
     """`examine`, or what it found the last time if nothing has changed since.
 
     Args:
@@ -40,12 +43,14 @@ def examine_once(split, progress=None):
     return _examine_and_note(split, state, progress)
 
 
-def examine_anew(split, progress=None):
+def examine_anew(split: Split, progress: Callable[[], object] | None = None) -> Findings:
     """`examine`, whatever it found the last time; notes what it finds, as `examine_once` does."""
     return _examine_and_note(split, _state(split), progress)
 
 
-def _examine_and_note(split, state, progress):
+def _examine_and_note(
+    split: Split, state: str | None, progress: Callable[[], object] | None
+) -> Findings:
     """`state` is from before the files are read; nothing is noted without one."""
     findings = examine(split, progress)
     if state is not None:
@@ -53,7 +58,7 @@ def _examine_and_note(split, state, progress):
     return findings
 
 
-def _remember(findings, state):
+def _remember(findings: Findings, state: str) -> None:
     """Notes what a check has found; does nothing where the cache folder cannot be written."""
     note = _note(findings.split)
     temporary = note.with_suffix(f".{os.getpid()}.tmp")
@@ -63,16 +68,16 @@ def _remember(findings, state):
         os.replace(temporary, note)
 
 
-def _note(split):
+def _note(split: Split) -> Path:
     return _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
 
 
-def _folder():
+def _folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fcn_keras" / "checks"
 
 
-def _state(split):
+def _state(split: Split) -> str | None:
     """A digest of all that the findings depend on; None if a source is no file."""
     files = []
     for example in split.examples:
@@ -92,16 +97,16 @@ def _state(split):
     return _digest([split.name, split.class_names, meaning, reader, faults, files, rules])
 
 
-def _name(source):
+def _name(source: object) -> str:
     return str(source.absolute()) if isinstance(source, Path) else str(source)
 
 
-def _digest(content):
+def _digest(content: object) -> str:
     text = json.dumps(content, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _to_json(findings):
+def _to_json(findings: Findings) -> dict[str, Any]:
     return {
         "pixels": findings.pixels.tolist(),
         "images": findings.images.tolist(),
@@ -112,7 +117,7 @@ def _to_json(findings):
     }
 
 
-def _from_json(split, note):
+def _from_json(split: Split, note: dict[str, Any]) -> Findings:
     return Findings(
         split,
         np.array(note["pixels"], "int64"),

@@ -2,12 +2,17 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from pipelines.checking import cache
+from pipelines.checking.findings import Findings
 from pipelines.checking.overlaps import overlaps
 from pipelines.errors import DataError
-from pipelines.split import IGNORE, SPLITS
+from pipelines.split import IGNORE, SPLITS, Split
 
 
 @dataclass
@@ -23,13 +28,18 @@ class Diagnosis:
     """
 
     data: str
-    findings: list = field(default_factory=list)
-    unread: dict = field(default_factory=dict)
-    faults: list = field(default_factory=list)
-    warnings: list = field(default_factory=list)
+    findings: list[Findings] = field(default_factory=list)
+    unread: dict[str, DataError] = field(default_factory=dict)
+    faults: list[DataError] = field(default_factory=list)
+    warnings: list[DataError] = field(default_factory=list)
 
 
-def diagnose(read, data, splits=None, watch=None):
+def diagnose(
+    read: Callable[[str], Split],
+    data: str | Path,
+    splits: Sequence[str] | None = None,
+    watch: Callable[[str, int], AbstractContextManager[Callable[[], object]]] | None = None,
+) -> Diagnosis:
     """Checks splits of a data set, and looks for images that they share.
 
     Args:
@@ -52,7 +62,9 @@ def diagnose(read, data, splits=None, watch=None):
         except DataError as error:
             found.unread[name] = error
             continue
-        shown = watch(f"reading {split.name}", len(split)) if watch else contextlib.nullcontext()
+        shown: AbstractContextManager[Callable[[], object] | None] = contextlib.nullcontext()
+        if watch:
+            shown = watch(f"reading {split.name}", len(split))
         with shown as advance:
             findings = cache.examine_anew(split, advance)
         found.findings.append(findings)
@@ -61,15 +73,15 @@ def diagnose(read, data, splits=None, watch=None):
         found.warnings += findings.warnings + warnings
     if not found.findings:
         raise next(iter(found.unread.values()))
-    for name, error in found.unread.items():
+    for name, reason in found.unread.items():
         # Many data sets have no test split, or publish none of its masks.
-        if splits or name != "test" or error.kind != "data set":
-            found.faults.append(error)
+        if splits or name != "test" or reason.kind != "data set":
+            found.faults.append(reason)
     found.warnings += overlaps(found.findings)
     return found
 
 
-def to_json(diagnosis):
+def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """A diagnosis as what JSON can hold: all faults and warnings, and the figures of each split."""
     return {
         "data": diagnosis.data,
@@ -79,7 +91,7 @@ def to_json(diagnosis):
     }
 
 
-def _figures(findings):
+def _figures(findings: Findings) -> dict[str, Any]:
     split = findings.split
     sizes = Counter(size for size in findings.sizes if size)
     return {

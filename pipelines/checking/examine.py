@@ -18,7 +18,7 @@ from pipelines.checking.findings import Findings
 from pipelines.errors import DataError, raise_all
 from pipelines.examples import check_sizes, class_counts
 from pipelines.files.images import read_image
-from pipelines.split import IGNORE, Split
+from pipelines.split import IGNORE, Example, Split
 
 
 def examine(split: Split, progress: Callable[[], object] | None = None) -> Findings:
@@ -77,14 +77,14 @@ def check(split: Split, progress: Callable[[], object] | None = None) -> np.ndar
 class _Seen:
     """What reading one example has shown."""
 
-    size: tuple | None = None
+    size: tuple[int, int] | None = None
     checksum: int | None = None
-    counts: np.ndarray | None = None
-    faults: list = field(default_factory=list)
-    warnings: list = field(default_factory=list)
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(256, "int64"))
+    faults: list[DataError] = field(default_factory=list)
+    warnings: list[DataError] = field(default_factory=list)
 
 
-def _examine(split, example):
+def _examine(split: Split, example: Example) -> _Seen:
     seen = _Seen()
     image = None
     try:
@@ -102,7 +102,7 @@ def _examine(split, example):
     return seen
 
 
-def _is_half_void(split, counts):
+def _is_half_void(split: Split, counts: np.ndarray) -> bool:
     """More than borders are void; a mask of 0 and 255 among others of ids is so by mistake."""
     one_class = np.count_nonzero(counts[:IGNORE]) == 1
     return (
@@ -110,8 +110,8 @@ def _is_half_void(split, counts):
     )
 
 
-def _checksum(image):
+def _checksum(image: np.ndarray) -> int:
     """Two CRC-32, of the upper and the lower half: few enough images have both in common."""
-    pixels = memoryview(np.ascontiguousarray(image)).cast("B")
+    pixels = np.ascontiguousarray(image).data.cast("B")
     half = len(pixels) // 2
     return zlib.crc32(pixels[:half]) << 32 | zlib.crc32(pixels[half:])

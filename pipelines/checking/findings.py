@@ -1,11 +1,14 @@
 """What reading every file of a split has shown."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.split import IGNORE
+from pipelines.files.opening import Source
+from pipelines.split import IGNORE, Split
 
 
 @dataclass
@@ -25,34 +28,34 @@ class Findings:
         warnings: what is odd.
     """
 
-    split: object
+    split: Split
     pixels: np.ndarray
     images: np.ndarray
-    sizes: list = field(default_factory=list)
-    checksums: list = field(default_factory=list)
-    present: list = field(default_factory=list)
-    half_void: list = field(default_factory=list)
-    bad: list = field(default_factory=list)
-    faults: list = field(default_factory=list)
-    warnings: list = field(default_factory=list)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    checksums: list[int | None] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
+    half_void: list[int] = field(default_factory=list)
+    bad: list[int] = field(default_factory=list)
+    faults: list[DataError] = field(default_factory=list)
+    warnings: list[DataError] = field(default_factory=list)
 
     @property
-    def class_pixels(self):
+    def class_pixels(self) -> np.ndarray:
         """int64 `[classes]`: the labelled pixels of each class."""
         return self.pixels[: self.split.num_classes]
 
     @property
-    def void_share(self):
+    def void_share(self) -> float:
         """The share of void among all pixels, 0..1."""
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
 
     @property
-    def void(self):
+    def void(self) -> list[int]:
         """Positions of examples whose masks are all void."""
         bad = set(self.bad)
         return [i for i, held in enumerate(self.present) if not held and i not in bad]
 
-    def without_bad(self):
+    def without_bad(self) -> Findings:
         """The findings of the split without the examples that have faults.
 
         Raises:
@@ -75,13 +78,13 @@ class Findings:
             faults=[],
         )
 
-    def of_the_split(self):
+    def of_the_split(self) -> tuple[list[DataError], list[DataError]]:
         """Faults and warnings of the split as a whole: two lists of `DataError`s."""
         faults = self._faults_of_the_split()
         readable = len(self.bad) < len(self.split)
         return faults, self._warnings_of_the_split() if readable and not faults else []
 
-    def _faults_of_the_split(self):
+    def _faults_of_the_split(self) -> list[DataError]:
         name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
         if not len(self.split) and not self.faults:
             return [DataError(f"{name}: the split is empty.", kind="empty split")]
@@ -107,7 +110,7 @@ class Findings:
             ]
         return []
 
-    def _warnings_of_the_split(self):
+    def _warnings_of_the_split(self) -> list[DataError]:
         name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
         present = np.count_nonzero(labelled)
         warnings = []
@@ -151,6 +154,6 @@ class Findings:
         return warnings
 
 
-def name_of(source, otherwise="an array"):
+def name_of(source: Source | np.ndarray, otherwise: str = "an array") -> Source:
     """What a message calls an image or a mask: its path, if it has one."""
     return otherwise if isinstance(source, np.ndarray) else source

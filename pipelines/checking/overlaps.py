@@ -4,13 +4,15 @@ Two images are the same where the checksums of their pixels are.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import combinations
 
-from pipelines.checking.findings import name_of
+from pipelines.checking.findings import Findings, name_of
 from pipelines.errors import DataError
+from pipelines.split import Example
 
 
-def overlaps(findings):
+def overlaps(findings: Sequence[Findings]) -> list[DataError]:
     """Images that occur more than once, in one split or in two.
 
     Args:
@@ -20,7 +22,7 @@ def overlaps(findings):
         A list of `DataError`s, one for each pair of splits that share images, and one for each
         split that holds an image twice.
     """
-    shared = defaultdict(list)
+    shared: dict[tuple[str, str], list[tuple[Example, Example]]] = defaultdict(list)
     places = [_places(one) for one in findings]
     for one, found in zip(findings, places, strict=True):
         for first, *others in found.values():
@@ -31,7 +33,7 @@ def overlaps(findings):
     return [_overlap(*names, pairs) for names, pairs in shared.items() if pairs]
 
 
-def _places(findings):
+def _places(findings: Findings) -> dict[tuple[tuple[int, int] | None, int], list[Example]]:
     """The examples of each size and checksum."""
     places = defaultdict(list)
     for example, size, checksum in zip(
@@ -42,7 +44,7 @@ def _places(findings):
     return places
 
 
-def _overlap(one, other, pairs):
+def _overlap(one: str, other: str, pairs: Sequence[tuple[Example, Example]]) -> DataError:
     first, again = (name_of(e.image, e.id) for e in pairs[0])
     where = f"{one}: holds" if one == other else f"{one} and {other}: share"
     return DataError(

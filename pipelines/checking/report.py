@@ -3,11 +3,15 @@
 import base64
 import io
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
+from pipelines.checking.diagnosis import Diagnosis
+from pipelines.checking.findings import Findings
 from pipelines.errors import DataError, grouped
 from pipelines.examples import read_example
 from pipelines.split import IGNORE
@@ -17,7 +21,7 @@ HEIGHT = 150  # Of a picture, in pixels.
 VOID_COLOUR = (232, 228, 214)
 
 
-def render(diagnosis):
+def render(diagnosis: Diagnosis) -> str:
     """The page's HTML.
 
     Args:
@@ -39,7 +43,7 @@ def render(diagnosis):
     )
 
 
-def _split(findings):
+def _split(findings: Findings) -> dict[str, Any]:
     sizes = Counter(size for size in findings.sizes if size).most_common()
     return {
         "name": findings.split.name,
@@ -52,9 +56,9 @@ def _split(findings):
     }
 
 
-def _classes(findings):
+def _classes(findings: Sequence[Findings]) -> list[dict[str, Any]]:
     """For each class its name, colour, and share of pixels and number of images by split."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for class_id, name in enumerate(findings[0].split.class_names):
         shares = [f.class_pixels[class_id] / max(f.class_pixels.sum(), 1) for f in findings]
         rows.append(
@@ -75,10 +79,10 @@ def _classes(findings):
     return rows
 
 
-def _choice(findings):
+def _choice(findings: Findings) -> list[int]:
     """Faultless examples: one for each class, rare ones first, then from all over the split."""
     usable = np.setdiff1d(np.arange(len(findings.split)), findings.bad)
-    chosen = []
+    chosen: list[int] = []
     for class_id in np.argsort(findings.images[: findings.split.num_classes], kind="stable"):
         with_class = [i for i in usable if findings.present[i] >> int(class_id) & 1]
         if with_class and not set(with_class) & set(chosen):
@@ -87,7 +91,7 @@ def _choice(findings):
     return sorted(list(dict.fromkeys([*chosen[:SHOWN], *spread]))[:SHOWN])
 
 
-def _picture(findings, index):
+def _picture(findings: Findings, index: int) -> dict[str, str] | None:
     """Image and coloured mask side by side, as the content of an <img>."""
     split = findings.split
     try:

@@ -7,6 +7,8 @@ A mask holds 1..150 for the classes and 0 for what is none of them, which is voi
 are one less than the benchmark's numbers.
 """
 
+from pathlib import Path
+
 from pipelines.datasets.lists import data_root, paired
 from pipelines.errors import DataError
 from pipelines.split import IGNORE, Split, distinct_palette
@@ -39,7 +41,7 @@ WHERE = (
 )
 
 
-def read(data_dir, split):
+def read(data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:

@@ -12,11 +12,11 @@ SegNet's masks hold class ids. The original's are pictures in 32 colours, which 
 classes; such masks are understood in both layouts, and so is SegNet's own colour of the pavement.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pipelines.datasets.lists import data_root, existing, paired, read_lines
+from pipelines.datasets.lists import Listed, data_root, existing, paired, read_lines
 from pipelines.errors import DataError
 from pipelines.split import IGNORE, SPLITS, Example, Split, plain_values
 
@@ -77,7 +77,7 @@ WHERE = (
 )
 
 
-def read(data_dir, split):
+def read(data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:
@@ -109,13 +109,13 @@ def read(data_dir, split):
         mask_values={**plain_values(len(CLASSES)), UNLABELLED: IGNORE},
         mask_colours={
             **{colour: ids[name] for name, colour in CLASSES.items()},
-            **{colour: ids.get(name, IGNORE) for colour, name in ORIGINAL.values()},
+            **{colour: ids[name] if name else IGNORE for colour, name in ORIGINAL.values()},
         },
         faults=faults,
     )
 
 
-def published_split(name):
+def published_split(name: str) -> str | None:
     """The split of SegNet's lists that an image belongs to, by its name in the original.
 
     Args:
@@ -135,7 +135,7 @@ def published_split(name):
     return {"0006R0": "train", "Seq05VD": "test"}.get(sequence)
 
 
-def _listed(root, split):
+def _listed(root: Path, split: str) -> Listed:
     listing = root / f"{split}.txt"
     examples = []
     for line in read_lines(listing):
@@ -147,7 +147,7 @@ def _listed(root, split):
     return existing(examples, root, listing, WHERE)
 
 
-def _original(root, split):
+def _original(root: Path, split: str) -> Listed:
     images = {path.stem: path for path in (root / STILLS).glob("*.png")}
     masks = {path.stem.removesuffix("_L"): path for path in (root / LABELS).glob("*_L.png")}
     return paired(

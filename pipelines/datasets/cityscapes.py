@@ -7,6 +7,8 @@ A mask holds one of 34 label ids; the 15 that Cityscapes does not score are void
 no labelIds, its masks are the labelTrainIds that Cityscapes' own scripts make.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from pipelines.datasets.lists import data_root, paired
@@ -47,7 +49,7 @@ WHERE = (
 )
 
 
-def read(data_dir, split):
+def read(data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:
@@ -82,6 +84,6 @@ def read(data_dir, split):
     )
 
 
-def _by_id(root, folder, ending):
+def _by_id(root: Path, folder: str, ending: str) -> dict[str, Path]:
     """Files of all cities, by the part of the name that image and mask share."""
     return {path.name.removesuffix(ending): path for path in (root / folder).glob(f"*/*{ending}")}

@@ -4,13 +4,16 @@ Nothing outside a data set's folder is read, whatever a list or a link in the fo
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipelines.errors import DataError
 from pipelines.split import Example
 
+Listed = tuple[tuple[Example, ...], tuple[DataError, ...]]  # What can be used, and faults.
 
-def data_root(name, data_dir, where):
+
+def data_root(name: str, data_dir: str | Path | None, where: str) -> Path:
     """The folder that a user gives for a data set.
 
     Args:
@@ -31,7 +34,7 @@ def data_root(name, data_dir, where):
     return Path(data_dir)
 
 
-def read_lines(path):
+def read_lines(path: str | Path) -> list[str]:
     """The lines of a text file that hold something, without the blanks around.
 
     Args:
@@ -56,7 +59,7 @@ def read_lines(path):
     return lines
 
 
-def existing(examples, root, listing, where=""):
+def existing(examples: Iterable[Example], root: Path, listing: Path, where: str = "") -> Listed:
     """Sorts the examples that a list names into those whose files are there, and faults.
 
     Args:
@@ -73,7 +76,7 @@ def existing(examples, root, listing, where=""):
     """
     good, faults, seen = [], [], set()
     for example in examples:
-        both = (_fault(path, root, listing) for path in (example.image, example.mask))
+        both = (_fault(Path(str(path)), root, listing) for path in (example.image, example.mask))
         found = [fault for fault in both if fault]
         if example.id in seen:
             found.append(
@@ -99,7 +102,9 @@ def existing(examples, root, listing, where=""):
     return tuple(good), tuple(faults)
 
 
-def paired(images, masks, root, where=""):
+def paired(
+    images: Mapping[str, Path], masks: Mapping[str, Path], root: Path, where: str = ""
+) -> Listed:
     """Sorts the images and masks of folders without a list into examples, and faults.
 
     Args:
@@ -135,12 +140,12 @@ def paired(images, masks, root, where=""):
     return examples, (*lonely, *faults)
 
 
-def is_inside(path, folder):
+def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path leads to somewhere in a folder, links followed; also links in a circle."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _fault(path, root, listing):
+def _fault(path: Path, root: Path, listing: Path) -> DataError | None:
     """What is wrong with a listed path, or None."""
     if not is_inside(path, root):
         return DataError(

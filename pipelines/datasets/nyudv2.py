@@ -15,6 +15,7 @@ splits, early fusion `with_depth` of the first; see `pipelines.joint_dataset`.
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from pipelines.errors import DataError
 from pipelines.files.images import read_image as read_picture
 from pipelines.files.images import read_mask as read_png
 from pipelines.files.matlab import read_mat
+from pipelines.files.opening import Source
 from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval", "test")
@@ -76,7 +78,7 @@ DEPTH_UNIT = 1e-3  # Metres; see `read_depth`.
 MEAN_LOG_DEPTH = 7.844
 
 
-def read(images, data_dir, split):
+def read(images: Literal["images", "hha"], data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:
@@ -115,12 +117,12 @@ def read(images, data_dir, split):
 READERS = {"nyudv2": partial(read, "images"), "nyudv2-hha": partial(read, "hha")}
 
 
-def read_mask(source):
-    """Reads a mask; see `matlab.read_mat`."""
+def read_mask(source: Source | np.ndarray) -> np.ndarray:
+    """Reads a mask, integers `[h, w]`; see `matlab.read_mat`."""
     return read_mat(source, "segmentation")
 
 
-def with_depth(split):
+def with_depth(split: Split) -> Split:
     """The same examples with four channels, for early fusion: the colours, and `log_depth`.
 
     Args:
@@ -133,7 +135,7 @@ def with_depth(split):
     return replace(split, read_image=_read_colours_and_depth)
 
 
-def read_depth(path, unit=DEPTH_UNIT):
+def read_depth(path: str | Path, unit: float = DEPTH_UNIT) -> np.ndarray:
     """Reads a depth map.
 
     Nothing in the files names their unit: that it is the millimetre is deduced from the mean of the
@@ -159,7 +161,7 @@ def read_depth(path, unit=DEPTH_UNIT):
     return (values * unit).astype("float32")
 
 
-def log_depth(values):
+def log_depth(values: np.ndarray) -> np.ndarray:
     """Depth as the reference gives it to a net: the log of what the file holds, less its mean.
 
     Args:
@@ -174,7 +176,7 @@ def log_depth(values):
     return np.where(known, logs, np.float32(0))
 
 
-def _read_colours_and_depth(path):
+def _read_colours_and_depth(path: str | Path) -> np.ndarray:
     image, file = read_picture(path), Path(path).parents[1] / "depth" / Path(path).name
     depth = log_depth(read_depth(file, unit=1))
     if depth.shape != image.shape[:2]:

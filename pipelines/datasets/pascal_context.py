@@ -9,11 +9,16 @@ follows which of them are the 59. All others, and 0, are class 0, which is train
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 
 from pipelines.datasets import voc
 from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
 from pipelines.files.matlab import read_mat
+from pipelines.files.opening import Source
 from pipelines.split import Example, Split, distinct_palette
 
 FOLDERS = ("", "pascal-context", "pascal_context", "PASCAL-Context")
@@ -67,7 +72,7 @@ WHERE = (
 )
 
 
-def read(data_dir, split):
+def read(data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:
@@ -104,12 +109,12 @@ def read(data_dir, split):
     )
 
 
-def read_mask(source):
-    """Reads a mask; see `matlab.read_mat`."""
+def read_mask(source: Source | np.ndarray) -> np.ndarray:
+    """Reads a mask, integers `[h, w]`; see `matlab.read_mat`."""
     return read_mat(source, "LabelMap")
 
 
-def _first(folders, inside, root):
+def _first(folders: Iterable[Path], inside: str, root: Path) -> Path:
     """The first of some folders that has the folder `inside`."""
     for folder in folders:
         if (folder / inside).is_dir():
@@ -117,7 +122,7 @@ def _first(folders, inside, root):
     raise DataError(f"data_dir={str(root)!r}: no folder {folder.name}/{inside} there. {WHERE}")
 
 
-def _values(path):
+def _values(path: Path) -> dict[int, int]:
     """The class id of each label's number."""
     numbers = {}
     for line in read_lines(path):

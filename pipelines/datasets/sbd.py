@@ -7,12 +7,16 @@ of VOC's val. Masks hold 0..20, VOC's classes, without void: a border belongs to
 `pipelines.datasets.voc` has the splits that use them.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
-from pipelines.datasets.lists import existing, read_lines
+import numpy as np
+
+from pipelines.datasets.lists import Listed, existing, read_lines
 from pipelines.errors import DataError
 from pipelines.files import images
 from pipelines.files.matlab import read_mat
+from pipelines.files.opening import Source
 from pipelines.split import Example
 
 FOLDERS = ("benchmark_RELEASE/dataset", "dataset", "SBD", ".")
@@ -22,7 +26,7 @@ WHERE = (
 )
 
 
-def names(data_dir, listing):
+def names(data_dir: str | Path, listing: str) -> list[str]:
     """The IDs in one of SBD's lists, "train" or "val".
 
     Raises:
@@ -31,7 +35,7 @@ def names(data_dir, listing):
     return read_lines(_root(data_dir) / f"{listing}.txt")
 
 
-def examples(data_dir, listing, without=()):
+def examples(data_dir: str | Path, listing: str, without: Collection[str] = ()) -> Listed:
     """What one of SBD's lists names, less the IDs in `without`.
 
     Returns:
@@ -49,14 +53,14 @@ def examples(data_dir, listing, without=()):
     return existing(listed, root, root / f"{listing}.txt", WHERE)
 
 
-def read_mask(source):
-    """Reads a mask of SBD, a MATLAB file, or of VOC, a PNG; see `images.read_mask`."""
+def read_mask(source: Source | np.ndarray) -> np.ndarray:
+    """Reads a mask of SBD, a MATLAB file, integers `[h, w]`; or of VOC, see `images.read_mask`."""
     if isinstance(source, Path) and source.suffix == ".mat":
         return read_mat(source, "GTcls", "Segmentation")
     return images.read_mask(source)
 
 
-def _root(data_dir):
+def _root(data_dir: str | Path) -> Path:
     for folder in FOLDERS:
         if (Path(data_dir) / folder / "cls").is_dir():
             return Path(data_dir) / folder

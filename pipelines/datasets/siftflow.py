@@ -14,11 +14,15 @@ line takes the place of TestSet1.txt or of the rest.
 """
 
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
 
 from pipelines.datasets.lists import data_root, existing, read_lines
 from pipelines.errors import DataError
 from pipelines.files.matlab import read_mat
+from pipelines.files.opening import Source
 from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval", "test")
@@ -66,7 +70,9 @@ WHERE = (
 )
 
 
-def read(labels, data_dir, split):
+def read(
+    labels: Literal["SemanticLabels", "GeoLabels"], data_dir: str | Path | None, split: str
+) -> Split:
     """The examples of one split.
 
     Args:
@@ -115,12 +121,12 @@ READERS = {
 }
 
 
-def read_mask(source):
-    """Reads a mask; see `matlab.read_mat`."""
+def read_mask(source: Source | np.ndarray) -> np.ndarray:
+    """Reads a mask, integers `[h, w]`; see `matlab.read_mat`."""
     return read_mat(source, "S")
 
 
-def _test(root):
+def _test(root: Path) -> tuple[Path, list[str]]:
     """The list of the test set, and the names in it."""
     for listing in (root / "test.txt", root / "TestSet1.txt"):
         if listing.is_file():
@@ -130,7 +136,7 @@ def _test(root):
     )
 
 
-def _trainval(root):
+def _trainval(root: Path) -> tuple[Path, list[str]]:
     """Where all other names come from, and these, sorted."""
     listing = root / "trainval.txt"
     if listing.is_file():
@@ -142,7 +148,7 @@ def _trainval(root):
     return folder, sorted(images.difference(_test(root)[1], UNLABELLED))
 
 
-def _names(listing):
+def _names(listing: Path) -> list[str]:
     """IDs: the last part of a path, with either slash, without its ending."""
     paths = (PurePosixPath(line.replace("\\", "/")) for line in read_lines(listing))
     names = [path.name.removesuffix(".jpg") for path in paths]

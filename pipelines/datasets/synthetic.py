@@ -4,6 +4,8 @@ Discs, squares, triangles and rings, each with a texture of its kind, lie on a g
 noise. A void line, one pixel wide, runs round each shape, as in PASCAL VOC.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from pipelines.errors import DataError
@@ -19,7 +21,7 @@ CLASSES = {
 }
 
 
-def read(data_dir, split):
+def read(data_dir: str | Path | None, split: str) -> Split:
     """The rendered examples of one split: always the same, images of about 128 x 160 pixels.
 
     Args:
@@ -45,7 +47,7 @@ def read(data_dir, split):
     )
 
 
-def render(rng):
+def render(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One image, RGB uint8 `[h, w, 3]`, and its mask, uint8 `[h, w]`."""
     height, width = rng.integers(112, 145), rng.integers(144, 177)
     y, x = np.mgrid[:height, :width].astype("float32")
@@ -54,7 +56,7 @@ def render(rng):
     image = np.repeat(image[..., None], 3, axis=-1)
     mask = np.zeros((height, width), "uint8")
     for _ in range(rng.integers(2, 5)):
-        class_id = rng.integers(1, len(CLASSES))
+        class_id = int(rng.integers(1, len(CLASSES)))
         radius = rng.uniform(16, 36)
         angle = rng.uniform(0, 2 * np.pi)
         dy, dx = y - rng.uniform(0, height), x - rng.uniform(0, width)
@@ -72,7 +74,7 @@ def render(rng):
     return np.clip(np.round(image), 0, 255).astype("uint8"), mask
 
 
-def _outside(class_id, v, u):
+def _outside(class_id: int, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     """How far outside the shape of radius 1 each point lies."""
     distance = np.hypot(v, u)
     return {
@@ -83,7 +85,7 @@ def _outside(class_id, v, u):
     }[class_id]
 
 
-def _texture(class_id, v, u):
+def _texture(class_id: int, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     """True where the texture is light: stripes, checks, dots, plain; v and u in pixels."""
     return {
         1: np.sin(v) > 0,

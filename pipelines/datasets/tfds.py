@@ -12,7 +12,9 @@ TFDS's notation. The order is TFDS's, a fixed shuffle.
 import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,8 @@ PREFIX = "tfds:"
 NAME = re.compile(r"(\w+)(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
 VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 MASKS = ("segmentation_mask", "segmentation_label", "annotation", "mask", "label_map")
-KNOWN = {  # Class names, palette and mask values.
+# Class names, palette and mask values.
+KNOWN: dict[str, tuple[tuple[str, ...], np.ndarray, dict[int, int]]] = {
     "oxford_iiit_pet": (
         ("pet", "background", "border"),
         np.array([(128, 0, 0), (0, 0, 0), (192, 192, 192)], "uint8"),
@@ -42,7 +45,7 @@ KNOWN = {  # Class names, palette and mask values.
 SAMPLE, LISTED = 50, 32  # Masks that are read to show their values, and values that are shown.
 
 
-def read(name, data_dir, split):
+def read(name: str, data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split of a data set whose classes are known, or named in its features.
 
     Args:
@@ -69,7 +72,15 @@ def read(name, data_dir, split):
     return Split(title, examples, classes, distinct_palette(count), plain_values(count))
 
 
-def read_with(name, data_dir, split, class_names, palette, mask_values, mask_colours=None):
+def read_with(
+    name: str,
+    data_dir: str | Path | None,
+    split: str,
+    class_names: tuple[str, ...],
+    palette: np.ndarray,
+    mask_values: Mapping[int, int],
+    mask_colours: Mapping[tuple[int, int, int], int] | None = None,
+) -> Split:
     """The examples of one split of a data set whose masks are described by the user.
 
     Args:
@@ -89,7 +100,9 @@ def read_with(name, data_dir, split, class_names, palette, mask_values, mask_col
     return Split(title, examples, class_names, palette, mask_values, mask_colours or {})
 
 
-def _opened(name, data_dir, split):
+def _opened(
+    name: str, data_dir: str | Path | None, split: str
+) -> tuple[str, tuple[Example, ...], tuple[str, ...]]:
     """A split's name, examples, and the class names that the mask feature has, if any."""
     try:
         import tensorflow_datasets
@@ -131,7 +144,7 @@ def _opened(name, data_dir, split):
     return f"{PREFIX}{name} {own}{part}", examples, classes
 
 
-def _folder(name, data_dir):
+def _folder(name: str, data_dir: str | Path | None) -> Path:
     """Where TFDS has prepared a data set: .../NAME/CONFIG/VERSION; the newest version."""
     match = NAME.fullmatch(name)
     if not match:
@@ -164,7 +177,7 @@ def _folder(name, data_dir):
     return max(prepared, key=lambda folder: tuple(map(int, folder.name.split("."))))
 
 
-def _preparation(builder, config, name, data_dir):
+def _preparation(builder: str, config: str, name: str, data_dir: str | Path | None) -> str:
     where = f", data_dir={str(data_dir)!r}" if data_dir else ""
     if builder == "voc_segmentation":
         year = f", {config!r}" if config else ""
@@ -174,7 +187,7 @@ def _preparation(builder, config, name, data_dir):
     return f'python -c "{code}"'
 
 
-def _chosen(name, features):
+def _chosen(name: str, features: Mapping[str, Any]) -> tuple[str, str]:
     """Which features are image and mask."""
     import tensorflow_datasets as tfds
 
@@ -206,7 +219,7 @@ def _chosen(name, features):
     )
 
 
-def _span(name, splits, split):
+def _span(name: str, splits: Mapping[str, Any], split: str) -> tuple[str, slice]:
     """The data set's own split, and the part of it that is meant."""
     validation = next((own for own in ("validation", "val") if own in splits), None)
     held_out = validation is None and "train" in splits
@@ -215,22 +228,22 @@ def _span(name, splits, split):
         cut = count - math.ceil(count / 10)
         return "train", slice(cut) if split == "train" else slice(cut, None)
     own = validation if split == "val" else split
-    if own not in splits:
+    if own is None or own not in splits:
         known = [*(["val"] if held_out else []), *splits]
         raise DataError(f"{PREFIX}{name}: no split {split!r}; there are {', '.join(known)}.")
     return own, slice(None)
 
 
-def _description_wanted(name, examples):
+def _description_wanted(name: str, examples: Sequence[Example]) -> str:
     """What to say of masks with unknown classes: what they hold, and the YAML file that helps."""
-    found = set()
+    held: set[int | tuple[int, ...]] = set()
     for example in examples[:SAMPLE]:
         values = read_mask(example.mask)
         if values.ndim == 3:
-            found.update(map(tuple, np.unique(values.reshape(-1, 3), axis=0).tolist()))
+            held.update(map(tuple, np.unique(values.reshape(-1, 3), axis=0).tolist()))
         else:
-            found.update(np.unique(values * 255 if values.dtype == bool else values).tolist())
-    found = sorted(found, key=lambda value: (isinstance(value, tuple), value))
+            held.update(np.unique(values * 255 if values.dtype == bool else values).tolist())
+    found = sorted(held, key=lambda value: (isinstance(value, tuple), value))
     listed = ", ".join(map(str, found[:LISTED])) + (", ..." if len(found) > LISTED else "")
     classes = "".join(
         f"  - {{name: CLASS_{number}, colour: {list(value)}}}\n"

@@ -17,10 +17,12 @@ lies beside VOCdevkit:
 The counts are those of the whole data sets; the splits are computed from the lists that are there.
 """
 
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from pipelines.datasets import sbd
-from pipelines.datasets.lists import data_root, existing, read_lines
+from pipelines.datasets.lists import Listed, data_root, existing, read_lines
 from pipelines.errors import DataError
 from pipelines.split import Example, Split, distinct_palette, plain_values
 
@@ -50,7 +52,7 @@ CLASSES = (
 )
 
 
-def read(year, data_dir, split):
+def read(year: int, data_dir: str | Path | None, split: str) -> Split:
     """The examples of one split.
 
     Args:
@@ -91,14 +93,14 @@ def read(year, data_dir, split):
     )
 
 
-def _root(year, given, where):
+def _root(year: int, given: Path, where: str) -> Path:
     for folder in (given / f"VOC{year}", given / "VOCdevkit" / f"VOC{year}"):
         if folder.is_dir():
             return folder
     raise DataError(f"data_dir={str(given)!r}: no folder VOCdevkit/VOC{year} there. {where}")
 
 
-def _listed(root, split, where, without=()):
+def _listed(root: Path, split: str, where: str, without: Iterable[str] = ()) -> Listed:
     """Examples and faults of one of VOC's lists, less the IDs in `without`."""
     without = set(without)
     listed = [
@@ -111,7 +113,7 @@ def _listed(root, split, where, without=()):
     return existing(listed, root, _listing(root, split), where)
 
 
-def _names(root, split):
+def _names(root: Path, split: str) -> list[str]:
     """The IDs in one of VOC's lists."""
     listing = _listing(root, split)
     if split not in SPLITS or not listing.is_file():
@@ -123,7 +125,7 @@ def _names(root, split):
     return read_lines(listing)
 
 
-def _listing(root, split):
+def _listing(root: Path, split: str) -> Path:
     return root / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 

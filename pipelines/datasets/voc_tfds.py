@@ -6,7 +6,11 @@
 Images are the JPEG files as they are; masks hold class ids, and 255 where void.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -28,7 +32,7 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
         "unpacked."
     )
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description=__doc__,
@@ -44,11 +48,13 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         folder = Path(dl_manager.manual_dir)
         return {split: self._generate_examples(folder, split) for split in ("train", "val")}
 
-    def _generate_examples(self, folder, split):
+    def _generate_examples(self, folder: Path, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         examples = voc.read(int(self.builder_config.name), folder, split)
         raise_all(examples.faults)
         for index, example in enumerate(examples.examples):
@@ -63,7 +69,9 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def prepare(voc_dir, year="2012", data_dir=None):
+def prepare(
+    voc_dir: str | Path, year: str | int = "2012", data_dir: str | Path | None = None
+) -> None:
     """Writes the data set for TFDS, once; then `--data tfds:voc_segmentation/YEAR` reads it.
 
     Args:

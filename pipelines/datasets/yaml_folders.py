@@ -8,10 +8,12 @@ files do not count, and neither lists nor links lead out of the folders that the
 import os
 import unicodedata
 import zlib
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, NoReturn
 
 from pipelines.datasets.lists import is_inside, read_lines
-from pipelines.datasets.yaml_schema import load
+from pipelines.datasets.yaml_schema import Folders, load
 from pipelines.errors import DataError
 from pipelines.split import SPLITS, Example, Split
 
@@ -19,7 +21,7 @@ from pipelines.split import SPLITS, Example, Split
 ENDINGS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-def read(path, split):
+def read(path: str | Path, split: str) -> Split:
     """The examples of one split; files that do not pair up are among its `faults`.
 
     Args:
@@ -31,7 +33,7 @@ def read(path, split):
     """
     path = Path(path)
     description = load(path)
-    meaning = {
+    meaning: dict[str, Any] = {
         "class_names": description.class_names,
         "palette": description.palette,
         "mask_values": description.mask_values,
@@ -68,7 +70,7 @@ def read(path, split):
     return Split(name=f"{path.name} {split}", examples=examples, faults=faults, **meaning)
 
 
-def in_val(name, share):
+def in_val(name: str, share: float) -> bool:
     """Whether `val_share` puts an image into val: by its name alone, whatever else there is.
 
     Args:
@@ -78,7 +80,7 @@ def in_val(name, share):
     return zlib.crc32(os.fsencode(name)) < share * 2**32
 
 
-def files_of(folder, deep=False):
+def files_of(folder: Path, deep: bool = False) -> dict[str, list[Path]]:
     """The image files of a folder.
 
     Args:
@@ -92,10 +94,10 @@ def files_of(folder, deep=False):
         DataError: the folder cannot be read.
     """
 
-    def refuse(error):
+    def refuse(error: OSError) -> NoReturn:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}).")
 
-    files = {}
+    files: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
         for name in sorted(names):
@@ -106,11 +108,11 @@ def files_of(folder, deep=False):
     return files
 
 
-def _composed(path):
+def _composed(path: str | PurePath) -> str:
     return unicodedata.normalize("NFC", Path(path).as_posix())
 
 
-def _found(path, folders):
+def _found(path: Path, folders: Folders) -> Iterator[tuple[str, Example | DataError]]:
     """Yields (name, `Example`) where image and mask pair up, (name, `DataError`) otherwise."""
     image_folder, mask_folder = path.parent / folders.images, path.parent / folders.masks
     suffix = _composed(folders.mask_suffix) if folders.mask_suffix else ""
@@ -138,6 +140,7 @@ def _found(path, folders):
                 kind="empty split",
                 file=folder,
             )
+    named: Iterable[tuple[str, DataError | None]]
     if folders.list:
         named = _listed(path.parent / folders.list, image_folder, images)
     else:
@@ -158,7 +161,9 @@ def _found(path, folders):
             yield stem, Example(stem, of_image[0], of_mask[0])
 
 
-def _listed(listing, folder, images):
+def _listed(
+    listing: Path, folder: Path, images: Mapping[str, list[Path]]
+) -> Iterator[tuple[str, DataError | None]]:
     """Yields (name, None) for each image that a list names, (name, `DataError`) where it cannot."""
     stems = {_composed(file.relative_to(folder)): s for s in images for file in images[s]}
     seen = set()
@@ -179,13 +184,13 @@ def _listed(listing, folder, images):
                 "its ending, or its path below that folder; the mask is found by that name."
             )
         else:
-            kind = rule = None
+            kind = rule = ""
         seen.add(stem)
         text = f"{listing}: lists {line!r}, {rule}"
-        yield stem, kind and DataError(text, kind=kind, file=listing, value=line)
+        yield stem, DataError(text, kind=kind, file=listing, value=line) if kind else None
 
 
-def _faults_of_files(files, folder):
+def _faults_of_files(files: Sequence[Path], folder: Path) -> Iterator[DataError]:
     """What is wrong with the files of one name in a folder."""
     if len(files) > 1:
         yield DataError(
@@ -203,7 +208,7 @@ def _faults_of_files(files, folder):
             )
 
 
-def _unpaired(file, lacks, folder, name):
+def _unpaired(file: Path, lacks: str, folder: Path, name: str) -> DataError:
     return DataError(
         f"{file} has no {lacks}: nothing in {folder} is called {name!r} but for the ending. Add "
         "it, or remove the file.",

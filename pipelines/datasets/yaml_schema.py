@@ -14,9 +14,12 @@ compared. `tfds` names a data set of TensorFlow Datasets instead of folders.
 """
 
 import difflib
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -32,15 +35,17 @@ from pydantic import (
 from pipelines.errors import DataError
 from pipelines.split import IGNORE, SPLITS, distinct_palette
 
+Key = TypeVar("Key", int, tuple[int, int, int])
 
-def _as_class(entry):
+
+def _as_class(entry: object) -> object:
     """A class given by its name alone; YAML reads yes, no and 1 as something else than names."""
     if isinstance(entry, bool | int | float):
         raise ValueError("must be a name; put yes, no and numbers in quotes")
     return {"name": entry} if isinstance(entry, str) else entry
 
 
-def _as_colour(colour):
+def _as_colour(colour: object) -> object:
     """A colour as [red, green, blue], or as "#rrggbb"; without quotes YAML sees a comment."""
     if isinstance(colour, str):
         try:
@@ -52,12 +57,13 @@ def _as_colour(colour):
     return colour
 
 
-def _as_list(entry):
+def _as_list(entry: object) -> object:
     return [entry] if isinstance(entry, int | str) else entry
 
 
 Byte = Annotated[int, Field(strict=True, ge=0, le=255)]  # Strict: `yes` is not 1.
-Colour = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_as_colour)]
+Bytes = tuple[Byte, Byte, Byte]
+Colour = Annotated[Bytes, BeforeValidator(_as_colour)]
 Ignored = Annotated[
     Annotated[Byte, Tag("int")] | Annotated[Colour, Tag("tuple")],
     Discriminator(lambda entry: "tuple" if isinstance(entry, list | tuple | str) else "int"),
@@ -79,7 +85,7 @@ class Class(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: Annotated[str, Field(min_length=1)]
-    colour: Colour = None
+    colour: Annotated[Bytes | None, BeforeValidator(_as_colour)] = None
     value: Byte | None = None
 
 
@@ -101,7 +107,7 @@ class Description(BaseModel):
     ignore: Annotated[list[Ignored], BeforeValidator(_as_list)] = [IGNORE]
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self):
+    def _agrees_with_itself(self) -> Self:
         given = [key for key in (*SPLITS, "val_share") if getattr(self, key) is not None]
         if self.tfds and given:
             raise ValueError(f"`tfds` and `{given[0]}`: give one of the two.")
@@ -122,12 +128,12 @@ class Description(BaseModel):
         return self
 
     @property
-    def class_names(self):
+    def class_names(self) -> tuple[str, ...]:
         """The classes' names, in the order of their ids."""
         return tuple(c.name for c in self.classes)
 
     @property
-    def palette(self):
+    def palette(self) -> np.ndarray:
         """uint8 `[classes, 3]`; classes without a colour get one of PASCAL VOC's."""
         palette = distinct_palette(len(self.classes))
         for class_id, c in enumerate(self.classes):
@@ -136,7 +142,7 @@ class Description(BaseModel):
         return palette
 
     @cached_property
-    def mask_values(self):
+    def mask_values(self) -> dict[int, int]:
         """Class id or 255 of each value."""
         values = [
             self.offset + i if c.value is None else c.value for i, c in enumerate(self.classes)
@@ -147,7 +153,7 @@ class Description(BaseModel):
         return _meanings("value", ignored, values, self.class_names)
 
     @cached_property
-    def mask_colours(self):
+    def mask_colours(self) -> dict[tuple[int, int, int], int]:
         """Class id or 255 of each colour; empty if no class has one."""
         colours = [c.colour for c in self.classes]
         if not any(colours):
@@ -156,7 +162,7 @@ class Description(BaseModel):
         return _meanings("colour", ignored, colours, self.class_names)
 
 
-def load(path):
+def load(path: Path) -> Description:
     """Reads the YAML file.
 
     Args:
@@ -185,7 +191,7 @@ def load(path):
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML would take the last."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key, (mark, _) in zip(keys, node.value, strict=True):
             if keys.count(key) > 1:
@@ -195,7 +201,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _meanings(what, ignored, of_classes, names):
+def _meanings(
+    what: str, ignored: Iterable[Key], of_classes: Sequence[Key | None], names: Sequence[str]
+) -> dict[Key, int]:
     meanings = dict.fromkeys(ignored, IGNORE)
     for class_id, (key, name) in enumerate(zip(of_classes, names, strict=True)):
         if key is None:
@@ -209,7 +217,7 @@ def _meanings(what, ignored, of_classes, names):
     return meanings
 
 
-def _first_fault(error):
+def _first_fault(error: ValidationError) -> str:
     # A misspelt key explains the missing one.
     fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in fault["loc"] if part not in ("int", "tuple"))

@@ -2,9 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pipelines.datasets.lists import read_lines
+from pipelines.discovery.mask_values import Key
 from pipelines.errors import DataError
 
 FILES = re.compile(
@@ -30,7 +34,7 @@ class ClassName:
     colour: tuple[int, int, int] | None = None
 
 
-def tables(texts):
+def tables(texts: Iterable[Path]) -> Iterator[tuple[Path, list[ClassName]]]:
     """Yields (file, entries) for each text file that seems to name classes.
 
     Args:
@@ -47,7 +51,7 @@ def tables(texts):
                 yield text, entries
 
 
-def matching(entries, keys):
+def matching(entries: Sequence[ClassName], keys: Sequence[Key]) -> dict[Key, str] | None:
     """The classes of a table, if it fits what masks hold.
 
     Args:
@@ -57,10 +61,12 @@ def matching(entries, keys):
     Returns:
         `{key: name}` in the table's order, with classes that no mask has; None if it does not fit.
     """
+    table: dict[Key, str]
+    values = [entry.value for entry in entries if entry.value is not None]
     if isinstance(keys[0], tuple):
-        table = {entry.colour: entry.name for entry in entries}
-    elif all(entry.value is not None for entry in entries):
-        table = {entry.value: entry.name for entry in entries}
+        table = {entry.colour: entry.name for entry in entries if entry.colour}
+    elif len(values) == len(entries):
+        table = {value: entry.name for value, entry in zip(values, entries, strict=True)}
     elif len(entries) == len(keys):
         table = {key: entry.name for key, entry in zip(keys, entries, strict=True)}
     else:  # A name's line is its value.
@@ -70,7 +76,7 @@ def matching(entries, keys):
     return table if fits and all(n in range(256) for n in numbers) else None
 
 
-def _of_lines(text):
+def _of_lines(text: Path) -> list[ClassName]:
     entries = []
     for number, line in enumerate(read_lines(text)):
         is_header = number == 0 and re.search(r"name.*[,;\t]|[,;\t].*name", line, re.IGNORECASE)
@@ -85,7 +91,7 @@ def _of_lines(text):
     return entries
 
 
-def _of_json(text):
+def _of_json(text: Path) -> list[ClassName]:
     content = json.loads(text.read_text(encoding="utf-8-sig"))
     for key in ("classes", "labels", "categories"):
         if isinstance(content, dict) and isinstance(content.get(key), list | dict):
@@ -97,7 +103,7 @@ def _of_json(text):
     raise ValueError("neither a list nor an object")
 
 
-def _of_object(item):
+def _of_object(item: Any) -> ClassName:
     if isinstance(item, str):
         return _entry(item)
     if not isinstance(item, dict):
@@ -114,7 +120,7 @@ def _of_object(item):
     return _entry(name, value, colour)
 
 
-def _of_item(key, item):
+def _of_item(key: str, item: Any) -> ClassName:
     if isinstance(item, str) and key.isdecimal():
         return _entry(item, key)
     if isinstance(item, dict):
@@ -122,7 +128,7 @@ def _of_item(key, item):
     return _entry(key, None, item) if isinstance(item, list | str) else _entry(key, item)
 
 
-def _entry(name, value=None, colour=None):
+def _entry(name: Any, value: Any = None, colour: Any = None) -> ClassName:
     if isinstance(colour, str):
         colour = bytes.fromhex(colour.removeprefix("#"))
     colour = None if colour is None else tuple(int(c) for c in colour)

@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,8 @@ from pipelines.split import SPLITS, colour_codes
 DEPTH = 4  # Of folders below the one that is given.
 FEW = 64  # Values or colours in one mask; photographs have more.
 SAMPLED = 3  # Files of a folder.
+Files = dict[str, list[Path]]  # What `files_of` gives.
+Folders = dict[Path, Files]
 
 MASKS = re.compile(r"mask|label|annot|segm|ground.?truth|target|(?<![a-z])(gt|seg)(?![a-z])")
 IMAGES = re.compile(r"image|img|photo|picture|rgb|jpe?g|input|frame")
@@ -64,12 +67,12 @@ class Layout:
     notes: tuple[str, ...]
 
     @property
-    def masks(self):
+    def masks(self) -> list[Path]:
         """All masks' files."""
         return [mask for part in self.parts.values() for mask in part.pairs.values()]
 
 
-def find(root):
+def find(root: str | Path) -> Layout:
     """Looks for images and masks in a folder and those below it.
 
     Args:
@@ -86,7 +89,7 @@ def find(root):
         raise DataError(f"{root}: no such folder.")
     folders, texts = _walk(root)
     pairs = _pairs(root, folders)
-    by_split = {}
+    by_split: dict[str | None, list[Part]] = {}
     for part in pairs:
         by_split.setdefault(_split_of(root, part), []).append(part)
     if "train" not in by_split and None in by_split:
@@ -94,11 +97,11 @@ def find(root):
     if "train" not in by_split:
         raise _nothing(root, folders, by_split)
     left_out = [f"left out: {_shown(root, part)}" for part in by_split.pop(None, [])]
-    for split, parts in by_split.items():
-        if len(parts) > 1:
-            listed = "; ".join(_shown(root, part) for part in parts[:5])
+    for split, alike in by_split.items():
+        if len(alike) > 1:
+            listed = "; ".join(_shown(root, part) for part in alike[:5])
             raise DataError(
-                f"{root}: {len(parts)} pairs of folders could be {split}: {listed}. Give one of "
+                f"{root}: {len(alike)} pairs of folders could be {split}: {listed}. Give one of "
                 "these folders, or write the YAML file by hand."
             )
     parts = {split: by_split[split][0] for split in SPLITS if split in by_split}
@@ -107,11 +110,11 @@ def find(root):
     return Layout(root, parts, tuple(texts), (*_unread(parts, folders), *left_out))
 
 
-def _walk(root):
+def _walk(root: Path) -> tuple[Folders, list[Path]]:
     """Image files by folder and name, and small text files."""
     folders, texts = {}, []
-    for place, below, names in os.walk(root):
-        place = Path(place)
+    for top, below, names in os.walk(root):
+        place = Path(top)
         deep = len(place.relative_to(root).parts) >= DEPTH
         below[:] = [] if deep else sorted(name for name in below if not name.startswith("."))
         texts += [place / n for n in sorted(names) if Path(n).suffix in (".txt", ".csv", ".json")]
@@ -120,11 +123,11 @@ def _walk(root):
     return folders, texts
 
 
-def _pairs(root, folders):
+def _pairs(root: Path, folders: Folders) -> list[Part]:
     """A `Part` for each folder of masks, and the folder of images that fits it best."""
 
     @cache
-    def rank(folder):
+    def rank(folder: Path) -> float:
         """How much a folder looks like one of masks, from -3 to 3."""
         return 2 * _by_name(folder.relative_to(root)) + _by_content(folders[folder])
 
@@ -155,7 +158,7 @@ def _pairs(root, folders):
     return [best[images] for images in sorted(best) if images not in taken]
 
 
-def _by_name(path):
+def _by_name(path: Path) -> float:
     """1 if the last telling part of a path speaks of masks, -1 if of images, otherwise 0."""
     for part in reversed(path.parts):
         part = part.lower()
@@ -166,9 +169,9 @@ def _by_name(path):
     return 0
 
 
-def _by_content(files):
+def _by_content(folder: Files) -> int:
     """1 if most of some files have few values, -1 if they have many, 0 if none is readable."""
-    files = [of_name[0] for of_name in files.values()]
+    files = [of_name[0] for of_name in folder.values()]
     votes = 0
     for file in files[:: max(1, len(files) // SAMPLED)][:SAMPLED]:
         try:
@@ -178,8 +181,8 @@ def _by_content(files):
     return int(np.sign(votes))
 
 
-def values_of(mask):
-    """The values of a mask, or its `colour_codes`; and the pixels of each."""
+def values_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a mask `[h, w]`, or its `colour_codes`; and the pixels of each: both `[n]`."""
     if mask.dtype == bool:
         mask = mask * np.uint8(255)
     if mask.ndim == 3:
@@ -187,24 +190,24 @@ def values_of(mask):
     return np.unique(mask, return_counts=True)
 
 
-def _may_belong(root, images, masks):
+def _may_belong(root: Path, images: Path, masks: Path) -> bool:
     """Not where one is of train and the other of val."""
     a, b = (_split_of_path(folder.relative_to(root)) for folder in (images, masks))
     return a == b or None in (a, b)
 
 
-def _split_of_path(path):
+def _split_of_path(path: Path) -> str | None:
     found = SPLIT.search(path.as_posix().lower())
     return found[1] if found else None
 
 
-def _split_of(root, part):
+def _split_of(root: Path, part: Part) -> str | None:
     return _split_of_path(part.images.relative_to(root)) or _split_of_path(
         part.masks.relative_to(root)
     )
 
 
-def _suffix(images, masks, together):
+def _suffix(images: Files, masks: Files, together: bool) -> str | None:
     """What the masks' names have more than the images'; None if they have nothing in common."""
     if not together and not images.keys().isdisjoint(masks):
         return ""
@@ -218,7 +221,7 @@ def _suffix(images, masks, together):
     return found.most_common(1)[0][0] if found else None
 
 
-def _part(images, masks, suffix, folders):
+def _part(images: Path, masks: Path, suffix: str, folders: Folders) -> Part:
     of_images = set(folders[images])
     if images == masks:
         of_images = {stem for stem in of_images if not stem.endswith(suffix)}
@@ -231,18 +234,15 @@ def _part(images, masks, suffix, folders):
     return Part(images, masks, suffix, None, pairs, len(of_images ^ of_masks.keys()))
 
 
-def _by_lists(part, texts):
+def _by_lists(part: Part, texts: list[Path]) -> dict[str, Part] | None:
     """The parts that lists train.txt, val.txt and test.txt name, if there are such lists."""
-    best = {}
+    best: tuple[float, dict[str, Part]] | None = None
     for place in {text.parent for text in texts}:
         parts = {}
         for text in texts:
             split = _split_of_path(Path(text.stem))
-            if text.parent == place and text.stem.lower() in (
-                split,
-                f"{split}id",
-                f"{split}idation",
-            ):
+            known = (split, f"{split}id", f"{split}idation")
+            if split and text.parent == place and text.stem.lower() in known:
                 listed = _names(text)
                 pairs = {name: part.pairs[name] for name in listed if name in part.pairs}
                 # The test images of many data sets have no masks.
@@ -250,12 +250,12 @@ def _by_lists(part, texts):
                     unpaired = len(listed) - len(pairs)
                     parts[split] = Part(part.images, part.masks, part.suffix, text, pairs, unpaired)
         shares = [len(p.pairs) / (len(p.pairs) + p.unpaired) for p in parts.values()]
-        if "train" in parts and (not best or min(shares) > best[0]):
+        if "train" in parts and (best is None or min(shares) > best[0]):
             best = min(shares), {split: parts[split] for split in SPLITS if split in parts}
     return best[1] if best else None
 
 
-def _names(listing):
+def _names(listing: Path) -> list[str]:
     try:
         lines = read_lines(listing)
     except DataError:
@@ -264,7 +264,7 @@ def _names(listing):
     return [str(p.with_suffix("") if p.suffix.lower() in ENDINGS else p) for p in paths]
 
 
-def _unread(parts, folders):
+def _unread(parts: dict[str, Part], folders: Folders) -> Iterator[str]:
     """Says how to convert images of a kind that is not read."""
     for split, part in parts.items():
         files = [file for name in part.pairs for file in folders[part.images].get(name, [])]
@@ -278,7 +278,7 @@ def _unread(parts, folders):
                 )
 
 
-def _nothing(root, folders, by_split):
+def _nothing(root: Path, folders: Folders, by_split: dict[str | None, list[Part]]) -> DataError:
     """The error when there is no train."""
     if by_split:
         found = "; ".join(f"{split}: {_shown(root, p[0])}" for split, p in by_split.items())
@@ -295,6 +295,6 @@ def _nothing(root, folders, by_split):
     )
 
 
-def _shown(root, part):
+def _shown(root: Path, part: Part) -> str:
     images, masks = (folder.relative_to(root).as_posix() for folder in (part.images, part.masks))
     return f"{images} + {masks}"

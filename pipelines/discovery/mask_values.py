@@ -1,15 +1,21 @@
 """What all masks of a folder hold: values or colours, and how often."""
 
 from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
-from pipelines.discovery.folders import FEW, values_of
+from pipelines.discovery.folders import FEW, Layout, values_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 from pipelines.split import colour_of
+
+Key = int | tuple[int, int, int]  # What a mask holds: a value, or a colour.
+# Of each value its colour, and the first file whose palette has it.
+Palettes = dict[int, tuple[tuple[int, int, int], Path]]
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,14 @@ class Contents:
         faults: `DataError`s of masks that could not be read.
     """
 
-    pixels: Counter
-    masks: Counter
+    pixels: Counter[Key]
+    masks: Counter[Key]
     in_colours: bool
     palette: dict[int, tuple[int, int, int]]
     faults: tuple[DataError, ...]
 
 
-def read_contents(layout, progress=None):
+def read_contents(layout: Layout, progress: Callable[[], object] | None = None) -> Contents:
     """Reads all masks of a `Layout`.
 
     Args:
@@ -45,7 +51,7 @@ def read_contents(layout, progress=None):
         DataError: no mask can be read, or they hold too much to be classes.
     """
 
-    def read(path):
+    def read(path: Path) -> tuple[Path, DataError | tuple[bool, dict[int, int]]]:
         try:
             mask = read_mask(path)
             values, counts = values_of(mask)
@@ -53,13 +59,15 @@ def read_contents(layout, progress=None):
             return path, error
         return path, (mask.ndim == 3, dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
-    found, faults, palettes = [], [], {}
+    found, faults = [], []
+    palettes: Palettes = {}
     with ThreadPoolExecutor() as pool:
         for path, result in pool.map(read, layout.masks):
             if isinstance(result, DataError):
                 faults.append(result)
             elif len(result[1]) > 4 * FEW:  # Hundreds of thousands in a photograph.
-                raise _smoothed(layout, Counter(result[1]), result[0], path)
+                is_rgb, codes = result
+                raise _smoothed(layout, _keys(codes, is_rgb, is_rgb), is_rgb, path)
             else:
                 found.append((path, *result))
                 _add_palette(palettes, path, result[1])
@@ -72,15 +80,13 @@ def read_contents(layout, progress=None):
             file=faults[0].file,
         )
     # Pictures that are grey throughout may hold values, saved as RGB.
-    in_colours = any(is_rgb and not all(map(_is_grey, counts)) for _, is_rgb, counts in found)
-    pixels, masks = Counter(), Counter()
-    for path, is_rgb, counts in found:
-        if in_colours:
-            counts = {_colour(code, is_rgb): n for code, n in counts.items()}
-        elif is_rgb:
-            counts = {code & 255: n for code, n in counts.items()}
+    in_colours = any(is_rgb and not all(map(_is_grey, codes)) for _, is_rgb, codes in found)
+    pixels: Counter[Key] = Counter()
+    masks: Counter[Key] = Counter()
+    for path, is_rgb, codes in found:
+        counts = _keys(codes, is_rgb, in_colours)
         if len(counts) > FEW:
-            raise _smoothed(layout, Counter(counts), in_colours, path)
+            raise _smoothed(layout, counts, in_colours, path)
         pixels.update(counts)
         masks.update(counts.keys())
     _check_classes(layout, pixels, in_colours)
@@ -90,27 +96,32 @@ def read_contents(layout, progress=None):
     return Contents(pixels, masks, in_colours, palette, tuple(faults))
 
 
-def listed(pixels):
+def listed(pixels: Counter[Key]) -> str:
     """The most frequent values or colours, as text."""
     most = ", ".join(f"{key} ({count:,} pixels)" for key, count in pixels.most_common(5))
     return most + (f", and {len(pixels) - 5:,} more" if len(pixels) > 5 else "")
 
 
-def _colour(code, is_rgb):
-    return colour_of(code) if is_rgb else (code,) * 3
+def _keys(codes: dict[int, int], is_rgb: bool, in_colours: bool) -> Counter[Key]:
+    """What a mask holds, and the pixels of each, for what `values_of` gave."""
+    if in_colours:
+        return Counter({colour_of(c) if is_rgb else (c, c, c): n for c, n in codes.items()})
+    return Counter({code & 255 if is_rgb else code: n for code, n in codes.items()})
 
 
-def _is_grey(code):
+def _is_grey(code: int) -> bool:
     return code % 65793 == 0  # 65536 + 256 + 1.
 
 
-def _add_palette(palettes, path, values):
+def _add_palette(palettes: Palettes, path: Path, values: Collection[int]) -> None:
     """Notes the colour of each value of a palette file, which must be the same in all files."""
     with Image.open(path) as image:
-        colours = image.getpalette("RGB") if image.mode == "P" else []
-    for value in values:
-        colour = tuple(colours[3 * value : 3 * value + 3])
-        known, first = palettes.setdefault(value, (colour, path)) if colour else (colour, path)
+        flat = (image.getpalette("RGB") if image.mode == "P" else None) or []
+    colours = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    for value, colour in enumerate(colours):
+        if value not in values:
+            continue
+        known, first = palettes.setdefault(value, (colour, path))
         if known != colour:
             raise DataError(
                 f"{path}: value {value} is {colour} in its palette, but {known} in that of "
@@ -121,7 +132,7 @@ def _add_palette(palettes, path, values):
             )
 
 
-def _telling(palettes, pixels):
+def _telling(palettes: Palettes, pixels: Counter[Key]) -> dict[int, tuple[int, int, int]]:
     """The palette, unless it is one of greys, or shows two values alike."""
     colours = {value: colour for value, (colour, _) in palettes.items()}
     alike = len(set(colours.values())) < len(pixels)
@@ -129,30 +140,29 @@ def _telling(palettes, pixels):
     return {} if alike or grey else colours
 
 
-def _check_classes(layout, pixels, in_colours):
+def _check_classes(layout: Layout, pixels: Counter[Key], in_colours: bool) -> None:
     """Raises an error if all masks together hold what cannot be class ids."""
     if in_colours:
         if len(pixels) > FEW:
             raise _smoothed(layout, pixels, in_colours)
         return
-    between = sum(128 <= value < 255 for value in pixels)
+    values = [value for value in pixels if isinstance(value, int)]
+    between = sum(128 <= value < 255 for value in values)
     if between > 8 and pixels[0] + pixels[255] > 0.9 * pixels.total():
         raise _smoothed(layout, pixels, in_colours)
-    if max(pixels) > 255:
+    if max(values) > 255:
         raise DataError(
-            f"{layout.root}: the masks hold values up to {max(pixels)}; classes have 0..255. If "
+            f"{layout.root}: the masks hold values up to {max(values)}; classes have 0..255. If "
             "these are numbers of objects, use masks of classes.",
             kind="unknown value",
             file=layout.root,
-            value=max(pixels),
+            value=max(values),
         )
 
 
-def _smoothed(layout, pixels, in_colours, path=None):
-    if in_colours:
-        pixels = Counter(
-            {c if isinstance(c, tuple) else _colour(c, True): n for c, n in pixels.items()}
-        )
+def _smoothed(
+    layout: Layout, pixels: Counter[Key], in_colours: bool, path: Path | None = None
+) -> DataError:
     where = path or f"{layout.root}: the masks together"
     return DataError(
         f"{where}: {len(pixels):,} {'colours' if in_colours else 'values'}: {listed(pixels)}. So "

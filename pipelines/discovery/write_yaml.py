@@ -7,6 +7,7 @@ where to look.
 import json
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import yaml
 
 from pipelines.datasets.yaml_folders import in_val
 from pipelines.discovery.class_names import VOID_NAMES, matching, tables
-from pipelines.discovery.mask_values import listed, read_contents
+from pipelines.discovery.folders import Layout
+from pipelines.discovery.mask_values import Contents, Key, listed, read_contents
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
@@ -26,7 +28,7 @@ class MaskValue:
     """A value or colour of the masks, and what it is taken for.
 
     Attributes:
-        name: of the class; of what is ignored, if it has one.
+        name: of the class; of what is ignored, if it has one, otherwise "".
         key: the value, or the colour (r, g, b).
         colour: declared for the class, or None.
         pixels: in all masks.
@@ -34,8 +36,8 @@ class MaskValue:
         note: what the YAML file says about it.
     """
 
-    name: str | None
-    key: int | tuple[int, int, int]
+    name: str
+    key: Key
     colour: tuple[int, int, int] | None
     pixels: int
     masks: int
@@ -63,7 +65,7 @@ class YamlFile:
     notes: tuple[str, ...]
 
 
-def destination(root, out=None):
+def destination(root: str | Path, out: str | Path | None = None) -> Path:
     """Where the YAML file of a folder goes: `out`, or NAME.yaml in the current directory.
 
     Raises:
@@ -87,7 +89,7 @@ def destination(root, out=None):
     return out
 
 
-def describe(layout, out, progress=None):
+def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = None) -> YamlFile:
     """Reads all masks and makes the YAML file's text; writes nothing.
 
     Args:
@@ -107,15 +109,16 @@ def describe(layout, out, progress=None):
     notes = list(layout.notes)
     names, table = _names(layout, [key for key in keys if key not in void], notes)
     ground = 0 if keys == [0, 255] else held.pixels.most_common(1)[0][0]
-    classes, ignored = [], []
+    classes: list[MaskValue] = []
+    ignored: list[MaskValue] = []
     for key in _black_first([key for key in names or keys if key not in void]):
         name, note = f"class_{len(classes)}", "  <- its name?"
         if names or (key == ground and key in (0, (0, 0, 0))):
             name, note = names[key] if names else "background", ""
-        colour = key if held.in_colours else held.palette.get(key)
+        colour = key if isinstance(key, tuple) else held.palette.get(key)
         entry = MaskValue(name, key, colour, held.pixels[key], held.masks[key], note)
         (ignored if name.lower() in VOID_NAMES else classes).append(entry)
-    ignored += [MaskValue(None, key, None, held.pixels[key], held.masks[key], "") for key in void]
+    ignored += [MaskValue("", key, None, held.pixels[key], held.masks[key], "") for key in void]
     if len(classes) < 2:
         raise DataError(
             f"{layout.root}: the masks hold only {listed(held.pixels)}: at least two classes are "
@@ -136,15 +139,17 @@ def describe(layout, out, progress=None):
     return YamlFile(text, tuple(classes), tuple(ignored), len(train), held.faults, tuple(notes))
 
 
-def _void(keys):
+def _void(keys: Sequence[Key]) -> list[Key]:
     """255 beside small values is void; beside large ones, or only one, it is a class."""
-    others = [key for key in keys if key != IGNORE]
+    others = [key for key in keys if isinstance(key, int) and key != IGNORE]
     if IGNORE not in keys or len(others) < 2 or others[-1] >= 2 * len(others) + 10:
         return []
     return [IGNORE]
 
 
-def _names(layout, keys, notes):
+def _names(
+    layout: Layout, keys: Sequence[Key], notes: list[str]
+) -> tuple[dict[Key, str], Path] | tuple[None, None]:
     """`{key: name}` from a file in the folder, and that file; None where there is none.
 
     What does not fit goes to the list `notes`.
@@ -160,12 +165,19 @@ def _names(layout, keys, notes):
     return None, None
 
 
-def _black_first(keys):
+def _black_first(keys: Iterable[Key]) -> list[Key]:
     # Some programs store a mask that is black throughout with one channel: value 0, so black's.
     return sorted(keys, key=lambda key: key != (0, 0, 0))
 
 
-def _yaml(layout, out, classes, ignored, held, notes):
+def _yaml(
+    layout: Layout,
+    out: Path,
+    classes: Sequence[MaskValue],
+    ignored: Sequence[MaskValue],
+    held: Contents,
+    notes: Sequence[str],
+) -> str:
     base = out.resolve().parent
     count = sum(len(part.pairs) for part in layout.parts.values())
     lines = [
@@ -185,7 +197,7 @@ def _yaml(layout, out, classes, ignored, held, notes):
         lines.append(
             f"val_share: {share:.3g}  # {chosen} images of train, by their names' checksum"
         )
-    offset = 0 if held.in_colours else _offset([entry.key for entry in classes])
+    offset = _offset([entry.key for entry in classes])
     if offset:
         lines.append(f"offset: {offset}  # the mask value of the first class")
     lines.append("classes:")
@@ -193,22 +205,21 @@ def _yaml(layout, out, classes, ignored, held, notes):
         fields = {"name": _scalar(entry.name)}
         if entry.colour:
             fields["colour"] = str(list(entry.colour))
-        value = class_id + offset
-        if not held.in_colours and entry.key != value:
-            fields["value"] = value = entry.key
-        what = f"colour {list(entry.key)}" if held.in_colours else f"value {value}"
+        what = f"colour {list(entry.key)}" if isinstance(entry.key, tuple) else f"value {entry.key}"
+        if not held.in_colours and entry.key != class_id + offset:
+            fields["value"] = str(entry.key)
         line = f"  - {_flow(fields) if len(fields) > 1 else fields['name']}"
         lines.append(f"{line}  # {what}: {_share(entry, held)}{entry.note}")
-    numbers = [list(e.key) if held.in_colours else e.key for e in ignored]
+    numbers: Sequence[object] = [list(e.key) for e in ignored if isinstance(e.key, tuple)]
     if not held.in_colours:
-        numbers = sorted({*numbers, IGNORE} - {entry.key for entry in classes})
+        numbers = sorted({*(e.key for e in ignored), IGNORE} - {entry.key for entry in classes})
     if numbers:
         shares = [f"{e.name or e.key}: {_share(e, held)}" for e in ignored]
         lines.append(f"ignore: {numbers}  # " + "; ".join(["counts nowhere", *shares]))
     return "\n".join([line.replace("\n", " ") for line in lines]) + "\n"
 
 
-def _val_share(layout):
+def _val_share(layout: Layout) -> tuple[float, int]:
     """A share of train for val, and how many images that is."""
     names = list(layout.parts["train"].pairs)
     for share in SHARES:
@@ -224,30 +235,32 @@ def _val_share(layout):
     )
 
 
-def _offset(values):
-    """The value of class 0, if the values are consecutive."""
-    consecutive = values == list(range(values[0], values[0] + len(values)))
-    return values[0] if consecutive else 0
+def _offset(keys: Sequence[Key]) -> int:
+    """The value of class 0, if the keys are consecutive values."""
+    first = keys[0]
+    if not isinstance(first, int) or keys != list(range(first, first + len(keys))):
+        return 0
+    return first
 
 
-def _share(entry, held):
+def _share(entry: MaskValue, held: Contents) -> str:
     if not entry.masks:
         return "in no mask"
     return f"{entry.pixels / held.pixels.total():.2%} of the pixels, in {entry.masks} masks"
 
 
-def _flow(fields):
+def _flow(fields: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}"
 
 
-def _path(path, base):
+def _path(path: Path, base: Path) -> str:
     try:
         return _scalar(Path(os.path.relpath(path.resolve(), base)).as_posix())
     except ValueError:  # On another drive.
         return _scalar(str(path.resolve()))
 
 
-def _scalar(text):
+def _scalar(text: str) -> str:
     """A string in YAML, in quotes where it needs them."""
     plain = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*", text) and yaml.safe_load(text) == text
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -7,7 +7,9 @@ content and raise `ValueError` with the reason.
 
 import re
 import zlib
+from typing import Literal
 
+import numpy as np
 import simplejpeg
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -15,20 +17,28 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"IDAT", b"IEND")
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By a PNG's colour type.
 # First column and row, and the steps from there, of the passes of an interlaced PNG.
-PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-PASSES += ((0, 1, 1, 2),)
+PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 # In a JPEG's codes 0xff stands before 0 or a restart; before anything else it ends them.
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 MAX_SCANS = 100  # Usual are 10; each costs a pass over all pixels, however few its bytes.
 
 
-def check_png(data):
+def check_png(data: bytes) -> bytes:
     """Checks the checksums of all chunks, and that there is an end.
 
     Returns:
         The file without the chunks that do not matter for the pixels.
     """
-    view, kept, at = memoryview(data), [PNG], len(PNG)
+    kept: list[bytes | memoryview] = [PNG]
+    view, at = memoryview(data), len(PNG)
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
         name, end = data[at + 4 : at + 8], at + 12 + length
@@ -46,7 +56,7 @@ def check_png(data):
     raise ValueError("truncated: its end is missing")
 
 
-def check_rows(png):
+def check_rows(png: bytes) -> None:
     """Checks that there is data for all rows of what `check_png` gave."""
     wanted, at = _png_bytes(png), len(PNG)
     inflate = zlib.decompressobj()
@@ -62,7 +72,7 @@ def check_rows(png):
         raise ValueError("truncated: the last rows are missing")
 
 
-def check_webp(data):
+def check_webp(data: bytes) -> bytes:
     """Checks that all of a WebP is there, and gives it without what comes behind it."""
     length = 8 + int.from_bytes(data[4:8], "little")
     if length > len(data):
@@ -70,7 +80,7 @@ def check_webp(data):
     return data[:length]
 
 
-def is_lossy_webp(data):
+def is_lossy_webp(data: bytes) -> bool:
     """Whether the pixels of a WebP are stored with losses."""
     at = 12
     while at + 8 <= len(data):
@@ -81,7 +91,9 @@ def is_lossy_webp(data):
     return False
 
 
-def decode_jpeg(data, colours="RGB"):
+def decode_jpeg(
+    data: bytes, colours: Literal["RGB", "CMYK"] = "RGB"
+) -> tuple[np.ndarray, str | None]:
     """Decodes a JPEG; one without an end is refused.
 
     Args:
@@ -101,7 +113,7 @@ def decode_jpeg(data, colours="RGB"):
     return simplejpeg.decode_jpeg(data, colours, strict=False), reason
 
 
-def _png_bytes(png):
+def _png_bytes(png: bytes) -> int:
     """The length of a PNG's unpacked pixels: rows of whole bytes, and one more for the filter."""
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     bits, colour_type, interlaced = png[24], png[25], png[28]
@@ -113,13 +125,13 @@ def _png_bytes(png):
     return total
 
 
-def _check_scans(data):
+def _check_scans(data: bytes) -> None:
     scans = data.count(b"\xff\xda")
     if scans > MAX_SCANS:
         raise ValueError(f"{scans} scans, but at most {MAX_SCANS} are read")
 
 
-def _has_end(data):
+def _has_end(data: bytes) -> bool:
     at = 2
     while marker := MARKER.search(data, at):
         at, code = marker.end(), data[marker.end() - 1]

@@ -10,21 +10,24 @@ in EXIF does not count. Where it would matter the user is told.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.files import damage
-from pipelines.files.opening import MAX_PIXELS, damaged, open_image
+from pipelines.files.opening import MAX_PIXELS, Source, damaged, open_image
 
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with another behind it.
 BACKGROUND = (255, 255, 255)  # What transparent pixels are laid on.
 
 
 def read_image(
-    source: Any, notes: list[DataError] | None = None, *, max_pixels: int = MAX_PIXELS
+    source: Source | np.ndarray,
+    notes: list[DataError] | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Reads an image as RGB.
 
@@ -63,14 +66,14 @@ def read_image(
         image.info["transparency"] *= _grey_step(image, data)
     layer = image.convert("RGBA")
     alpha = layer.getchannel("A")
-    if alpha.getextrema()[0] < 255:
+    if alpha.getextrema() != (255, 255):
         notes.append(_note_on_transparency(source))
     image = Image.new("RGB", layer.size, BACKGROUND)
     image.paste(layer, mask=alpha)
     return np.asarray(image)
 
 
-def read_mask(source: Any) -> np.ndarray:
+def read_mask(source: Source | np.ndarray) -> np.ndarray:
     """Reads a mask's values as they are in the file; palette files give their indices.
 
     Args:
@@ -103,7 +106,7 @@ def read_mask(source: Any) -> np.ndarray:
             file=source,
         )
     _load(image, data, source)
-    if image.mode in ("LA", "RGBA", "PA") and image.getchannel("A").getextrema()[0] < 255:
+    if image.mode in ("LA", "RGBA", "PA") and image.getchannel("A").getextrema() != (255, 255):
         raise DataError(
             f"{source}: the mask is transparent in places, so that its values are in doubt. Save "
             "it without an alpha channel.",
@@ -119,7 +122,7 @@ def read_mask(source: Any) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def read_size(source: Any) -> tuple[int, int]:
+def read_size(source: Source | np.ndarray) -> tuple[int, int]:
     """Height and width of an image, from its header.
 
     Raises:
@@ -130,14 +133,14 @@ def read_size(source: Any) -> tuple[int, int]:
     return open_image(source, "image")[0].size[::-1]
 
 
-def read_orientation(source):
+def read_orientation(source: Source | np.ndarray) -> int | None:
     """EXIF's orientation of an image, 2..8 where viewers turn or mirror it; otherwise None."""
     if isinstance(source, np.ndarray):
         return None
     return _orientation(open_image(source, "image")[0])
 
 
-def _load(image, data, source):
+def _load(image: Image.Image, data: bytes, source: Source) -> None:
     """Decodes a Pillow image."""
     try:
         image.load()
@@ -150,10 +153,12 @@ def _load(image, data, source):
         raise damaged(source, error) from None
 
 
-def _jpeg(image, data, source, notes):
+def _jpeg(
+    image: Image.Image, data: bytes, source: Source, notes: list[DataError]
+) -> np.ndarray | None:
     """The pixels of a JPEG, None if only Pillow can tell; damage that is passed over is noted."""
     try:
-        colours = "CMYK" if image.mode == "CMYK" else "RGB"
+        colours: Literal["RGB", "CMYK"] = "CMYK" if image.mode == "CMYK" else "RGB"
         pixels, passed_over = damage.decode_jpeg(data, colours)
     except Exception as error:
         if "Could not determine subsampling" in str(error):
@@ -171,7 +176,7 @@ def _jpeg(image, data, source, notes):
     return pixels
 
 
-def _grey_16_bit(image, source, notes):
+def _grey_16_bit(image: Image.Image, source: Source, notes: list[DataError]) -> np.ndarray:
     """16-bit grey levels 0..65535 as RGB 0..255."""
     values = np.asarray(image)
     low, high = values.min(initial=0), values.max(initial=0)
@@ -189,14 +194,14 @@ def _grey_16_bit(image, source, notes):
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def _grey_step(image, data):
+def _grey_step(image: Image.Image, data: bytes) -> int:
     """Grey of 2 or 4 bits is scaled to 0..255 on reading; a mask means the numbers before."""
     if image.format == "PNG" and data[25] == 0:  # Colour type: grey.
         return {2: 85, 4: 17}.get(data[24], 1)
     return 1
 
 
-def _orientation(image):
+def _orientation(image: Image.Image) -> int | None:
     """EXIF's orientation if it turns or mirrors, 2..8; otherwise None."""
     if "exif" not in image.info:
         return None
@@ -207,7 +212,7 @@ def _orientation(image):
     return orientation if orientation in range(2, 9) else None
 
 
-def _note_on_orientation(image, source):
+def _note_on_orientation(image: Image.Image, source: Source) -> DataError:
     return DataError(
         f"{source}: EXIF orientation {_orientation(image)} is not applied; the image is read as it "
         "is stored, and so must its mask be.",
@@ -217,7 +222,7 @@ def _note_on_orientation(image, source):
     )
 
 
-def _note_on_transparency(source):
+def _note_on_transparency(source: Source) -> DataError:
     return DataError(
         f"{source}: its transparent pixels are laid on white.", kind="transparency", file=source
     )

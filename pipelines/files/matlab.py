@@ -6,18 +6,20 @@ contains. HDF5 has MATLAB's axes in reverse, so such arrays are transposed here.
 
 import io
 import math
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.files.opening import MAX_PIXELS, damaged, read_content
+from pipelines.files.opening import MAX_PIXELS, Source, damaged, read_content
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 LARGEST = 2**53  # Up to it a double holds every integer.
 
 
-def read_mat(source, *keys):
+def read_mat(source: Source | np.ndarray, *keys: str) -> np.ndarray:
     """Reads an array of integers out of a MATLAB file.
 
     Args:
@@ -51,7 +53,7 @@ def read_mat(source, *keys):
     return _integers(array, source, name)
 
 
-def _from_version_5(data, source, keys):
+def _from_version_5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
     """The array that `keys` name, or what else is there."""
     from scipy.io import loadmat, whosmat  # Half a second, which who reads PNGs need not spend.
 
@@ -66,7 +68,7 @@ def _from_version_5(data, source, keys):
     return value
 
 
-def _from_hdf5(data, source, keys):
+def _from_hdf5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
     """The same for a file of version 7.3."""
     import h5py
 
@@ -88,18 +90,18 @@ def _from_hdf5(data, source, keys):
         return value[()].T
 
 
-def _is_group(value):
+def _is_group(value: object) -> bool:
     return hasattr(value, "keys")
 
 
-def _only(value):
+def _only(value: Any) -> Any:
     """What lies in cells and structs of one element; MATLAB's scalars are matrices."""
     while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
         value = value.item()
     return value
 
 
-def _integers(array, source, name):
+def _integers(array: Any, source: Source, name: str) -> np.ndarray:
     """The array, if it is a matrix of integers; MATLAB's numbers are floats unless told."""
     kind = array.dtype.kind if isinstance(array, np.ndarray) else None
     if kind not in ("b", "i", "u", "f"):
@@ -116,7 +118,7 @@ def _integers(array, source, name):
     return array.astype("uint8") if kind == "b" else array
 
 
-def _check_name(name, names, source):
+def _check_name(name: str, names: Collection[str], source: Source) -> None:
     if name not in names:
         raise DataError(
             f"{source}: has no {name!r}; it has {', '.join(sorted(names)) or 'nothing by name'}. "
@@ -127,7 +129,7 @@ def _check_name(name, names, source):
         )
 
 
-def _check_size(shape, source):
+def _check_size(shape: tuple[int, ...], source: Source) -> None:
     if math.prod(shape) > MAX_PIXELS:
         raise DataError(
             f"{source}: too large: {' x '.join(map(str, shape))} is over {MAX_PIXELS:,} pixels. "
@@ -138,7 +140,7 @@ def _check_size(shape, source):
         )
 
 
-def _not_a_mask(source, name, rule, found):
+def _not_a_mask(source: Source, name: str, rule: str, found: str) -> DataError:
     return DataError(
         f"{source}: {name!r} is {rule}, but {found}. Replace the file.",
         kind="wrong content",
@@ -147,7 +149,7 @@ def _not_a_mask(source, name, rule, found):
     )
 
 
-def _elsewhere(source):
+def _elsewhere(source: Source) -> DataError:
     return DataError(
         f"{source}: its data lies in another file, which is not read. Save the array itself.",
         kind="outside the folder",
@@ -155,7 +157,7 @@ def _elsewhere(source):
     )
 
 
-def _not_matlab(data, source):
+def _not_matlab(data: bytes, source: Source) -> DataError:
     """What a file is that is not of MATLAB."""
     if not data:
         reason, kind = "the file is empty. Replace it", "empty file"

@@ -8,7 +8,9 @@ import io
 import shlex
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, Protocol
 
 from PIL import Image, UnidentifiedImageError
 
@@ -40,7 +42,17 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_content(source, max_bytes=MAX_BYTES):
+class Encoded(Protocol):
+    """An encoded file, wherever it lies; its `str()` names it in messages."""
+
+    def read_bytes(self) -> bytes:
+        """Its content."""
+
+
+Source = str | Path | Encoded
+
+
+def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a file, or of what else there is to read.
 
     Raises:
@@ -78,7 +90,9 @@ def read_content(source, max_bytes=MAX_BYTES):
         ) from None
 
 
-def open_image(source, role, max_pixels=MAX_PIXELS):
+def open_image(
+    source: Source, role: Literal["image", "mask"], max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, bytes]:
     """Opens a file for Pillow and checks the header; nothing is decoded.
 
     Args:
@@ -131,7 +145,7 @@ def open_image(source, role, max_pixels=MAX_PIXELS):
 
 
 @contextlib.contextmanager
-def _pillows_limit(max_pixels):
+def _pillows_limit(max_pixels: int) -> Iterator[None]:
     """Lets Pillow open what it would refuse: its limit is one for all threads, so they take turns.
 
     Another thread may meanwhile see the higher limit; what it opens here is checked after all.
@@ -147,7 +161,7 @@ def _pillows_limit(max_pixels):
             Image.MAX_IMAGE_PIXELS = before
 
 
-def damaged(source, reason):
+def damaged(source: Source, reason: str | Exception) -> DataError:
     """The error for a file that cannot be decoded."""
     return DataError(
         f"{source}: damaged or unreadable ({' '.join(str(reason).split())}). Replace the file.",
@@ -156,7 +170,7 @@ def damaged(source, reason):
     )
 
 
-def _too_large(source, reason):
+def _too_large(source: Source, reason: str) -> DataError:
     return DataError(
         f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
         kind="too large",
@@ -164,11 +178,11 @@ def _too_large(source, reason):
     )
 
 
-def _is_webp(data):
+def _is_webp(data: bytes) -> bool:
     return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
 
 
-def _not_an_image(data, source):
+def _not_an_image(data: bytes, source: Source) -> DataError:
     """What a file is that is not read, and what to do."""
     name = Path(str(source)).name
     other = next((OTHERS[start] for start in OTHERS if data.startswith(start)), None)
@@ -201,6 +215,6 @@ def _not_an_image(data, source):
     return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
 
 
-def _quoted(name):
+def _quoted(name: str) -> str:
     """A file's name as a shell takes it; one that begins like an option stays a name."""
     return shlex.quote(f"./{name}" if name.startswith("-") else name)

@@ -4,6 +4,7 @@ A record is its length (8 bytes) and that number's checksum (4), the data, their
 lengths alone tell where each record is, so that examples can be read in any order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,11 @@ class Record:
     length: int
     feature: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         """The place, for messages."""
         return f"{self.path}, byte {self.offset}, {self.feature}"
 
-    def read_bytes(self):
+    def read_bytes(self) -> bytes:
         """The encoded image.
 
         Raises:
@@ -49,7 +50,9 @@ class Record:
             ) from None
         except DecodeError:
             features = {}
-        values = features[self.feature].bytes_list.value if self.feature in features else ()
+        values: Sequence[bytes] = (
+            features[self.feature].bytes_list.value if self.feature in features else ()
+        )
         if len(values) != 1:
             raise DataError(
                 f"{self}: the record is damaged. Prepare the data set again.",
@@ -59,7 +62,7 @@ class Record:
         return values[0]
 
 
-def index_records(path):
+def index_records(path: Path) -> list[tuple[int, int]]:
     """Offset and length of every record in a TFRecord file.
 
     Args:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,14 +237,47 @@ def test_classes_of_other_names_are_pointed_out(fcn_keras_cli, two_folders):
     assert "the model's classes are ground, road, car, the data set's ground, road, [/cat]" in err
 
 
-def test_models_of_several_images_are_refused_by_the_commands(fcn_keras_cli, two_folders):
-    streams = {"color": fcn_keras.Modality(), "hha": fcn_keras.Modality()}
-    late = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=4, inputs=streams)
-    late.save(two_folders / "late.keras")
-    status, _, err = fcn_keras_cli(
-        "predict", two_folders / "late.keras", two_folders / "val" / "images", "--out", "x"
-    )
-    assert status == 2 and "the model has 2 images (color, hha); this command knows one." in err
+def test_a_model_of_several_images_takes_those_of_one_name(fcn_keras_cli, two_folders):
+    streams = {"left": fcn_keras.Modality(), "right": fcn_keras.Modality()}
+    options = {"backbone": "tiny", "weights": None, "head_width": 4}
+    net = randomise_scores(fcn_keras.FCN32s(3, inputs=streams, **options))
+    net.save(two_folders / "late.keras")
+    left, right, out = two_folders / "train" / "images", two_folders / "right", two_folders / "out"
+    right.mkdir()
+    for number in range(4):  # Another order, and another format.
+        image = Image.open(left / f"{3 - number}.jpg")
+        image.save(right / f"{number}.png")
+    predict = ("predict", two_folders / "late.keras", f"left={left}", f"right={right}")
+    status, _, err = fcn_keras_cli(*predict, "--out", out)
+    assert status == 0, err
+    images = {
+        "left": pipelines.read_image(left / "1.jpg"),
+        "right": pipelines.read_image(left / "2.jpg"),
+    }
+    written = np.asarray(Image.open(out / "1.png"))
+    np.testing.assert_array_equal(written, fcn_keras.predict(net, images))
+    assert len(list(out.iterdir())) == 4 * 2
+    for arguments, message in (
+        ([left], f"{left}: the model takes 2 images. Give a file or folder for each: left=IMAGES"),
+        ([f"left={left}"], "right: no images given. Give right=IMAGES"),
+        ([f"left={left}", f"right={left / '0.jpg'}"], "right: 1: not among the images of both"),
+    ):
+        status, _, err = fcn_keras_cli("predict", predict[1], *arguments, "--out", out)
+        assert status == 2 and message in err
+
+
+def test_commands_for_one_image_and_head_name_those_of_a_model_with_several(
+    fcn_keras_cli, two_folders
+):
+    heads = {"semantic": 3, "geometric": 2}
+    net = fcn_keras.FCN32s(heads, backbone="tiny", weights=None, head_width=4)
+    net.save(two_folders / "two.keras")
+    data = ("--data", two_folders / "data.yaml", "--out", two_folders / "new.keras")
+    status, _, err = fcn_keras_cli("calibrate", two_folders / "two.keras", *data)
+    assert status == 2 and "has 2 maps of logits (semantic, geometric); this takes" in err
+    data = ("--data", two_folders / "data.yaml", "--out", two_folders / "saved")
+    status, _, err = fcn_keras_cli("export", two_folders / "two.keras", *data)
+    assert status == 2 and "has several heads (semantic, geometric), which only" in err
 
 
 def test_a_model_of_several_heads_gives_a_mask_of_each(fcn_keras_cli, two_folders):
@@ -259,8 +293,54 @@ def test_a_model_of_several_heads_gives_a_mask_of_each(fcn_keras_cli, two_folder
         np.testing.assert_array_equal(written, predicted[head])
         assert (out / f"0_{head}_overlay.png").is_file()
     assert len(list(out.iterdir())) == 2 * 2 * 2
-    status, _, err = fcn_keras_cli("evaluate", two_folders / "two.keras", "--data", "synthetic")
-    assert status == 2 and "has 2 maps of logits (semantic, geometric); this command" in err
+
+
+def test_evaluate_measures_each_head_on_its_own_masks(fcn_keras_cli, two_folders, monkeypatch):
+    monkeypatch.chdir(two_folders)
+    heads = {"semantic": 3, "geometric": 2}
+    net = randomise_scores(fcn_keras.FCN32s(heads, backbone="tiny", weights=None, head_width=4))
+    net.save("two.keras")
+    shutil.copytree("val/masks", "val/halves")
+    for path in Path("val/halves").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 255, 255, mask % 2).astype("uint8")).save(path)
+    Path("halves.yaml").write_text(
+        "val: {images: val/images, masks: val/halves}\nclasses: [a, b]\n"
+    )
+    parts = ["--data", "semantic=data.yaml", "--data", "geometric=halves.yaml"]
+    status, out, err = fcn_keras_cli("evaluate", "two.keras", *parts, "--json", "figures.json")
+    assert status == 0, err
+    assert "road" in out and "geometric, " in out
+    figures = json.loads(Path("figures.json").read_text())
+    for head, folder in (("semantic", "masks"), ("geometric", "halves")):
+        right = labelled = 0
+        for number in (0, 1):
+            mask = np.asarray(Image.open(f"val/{folder}/{number}.png"))
+            found = fcn_keras.predict(net, pipelines.read_image(f"val/images/{number}.jpg"))[head]
+            right += (found == mask).sum()
+            labelled += (mask != 255).sum()
+        assert figures[head]["pixel_accuracy"] == pytest.approx(right / labelled)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (["data.yaml"], "Give one data set for each: --data semantic=DATA --data geometric=DATA"),
+        (["semantic=data.yaml"], "geometric: not given; "),
+        (["semantic=data.yaml", "depth=data.yaml"], "--data depth=data.yaml: "),
+        (["semantic=data.yaml", "semantic=data.yaml"], "--data semantic=data.yaml: "),
+        (["semantic=data.yaml", "geometric=data.yaml"], "'geometric' of fcn32s_tiny has 2 classes"),
+    ],
+)
+def test_data_sets_that_do_not_fit_the_heads_are_told(
+    fcn_keras_cli, two_folders, monkeypatch, data, message
+):
+    monkeypatch.chdir(two_folders)
+    heads = {"semantic": 3, "geometric": 2}
+    fcn_keras.FCN32s(heads, backbone="tiny", weights=None, head_width=4).save("two.keras")
+    options = [text for one in data for text in ("--data", one)]
+    status, _, err = fcn_keras_cli("evaluate", "two.keras", *options)
+    assert status == 2 and message in err
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from nets import randomise_scores
+from PIL import Image
 
 import fcn_keras
+import pipelines
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.confusion_picture import confusion_picture
 
@@ -73,3 +75,45 @@ def test_a_path_in_place_of_a_model_or_of_data_is_told(two_tasks):
             function("runs/mine", "photo.jpg")
     with pytest.raises(ConfigError, match=r"Give pipelines.read\('data.yaml', 'val'\)"):
         fcn_keras.evaluate(two_tasks, "data.yaml")
+
+
+def test_splits_by_name_are_as_their_batches(two_tasks, tmp_path, rng):
+    classes = {"semantic": list("abcd"), "geometric": list("abc")}
+    splits = {}
+    for name, names in classes.items():
+        for folder in ("left", "right", name):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        for number in range(2):
+            mask = rng.integers(0, len(names), (40, 56), "uint8")
+            Image.fromarray(mask).save(tmp_path / name / f"{number}.png")
+    for side in ("left", "right"):
+        for number in range(2):
+            image = rng.integers(0, 256, (40, 56, 3), "uint8")
+            Image.fromarray(image).save(tmp_path / side / f"{number}.png")
+    for part, images, masks in (
+        ("left", "left", "semantic"),
+        ("right", "right", "semantic"),
+        ("semantic", "left", "semantic"),
+        ("geometric", "left", "geometric"),
+    ):
+        path = tmp_path / f"{part}.yaml"
+        path.write_text(f"val: {{images: {images}, masks: {masks}}}\nclasses: {classes[masks]}\n")
+        splits[part] = pipelines.read(path, "val")
+    found = fcn_keras.evaluate(two_tasks, splits)
+    images = {side: splits[side] for side in ("left", "right")}
+    masks = {head: splits[head] for head in classes}
+    batches = fcn_keras.evaluate(two_tasks, pipelines.joint_dataset(images, masks))
+    assert found["geometric"].class_names == ("a", "b", "c")
+    for head in classes:
+        np.testing.assert_array_equal(found[head].confusion, batches[head].confusion)
+        assert found[head].confusion.sum() == 2 * 40 * 56
+    for change, message in (
+        ({"right": None}, "data: right: not given; "),
+        ({"depth": splits["left"]}, "data: depth: no such part; .* images left, right"),
+        ({"geometric": splits["semantic"]}, "the head 'geometric' .* has 3 classes, .* has 4"),
+    ):
+        wrong = {name: one for name, one in {**splits, **change}.items() if one is not None}
+        with pytest.raises(ConfigError, match=message):
+            fcn_keras.evaluate(two_tasks, wrong)
+    with pytest.raises(ConfigError, match="Give a dict with a split for each"):
+        fcn_keras.evaluate(two_tasks, splits["left"])

@@ -81,6 +81,7 @@ def test_new_fully_connected_layers_come_only_if_they_are_asked_for():
 def test_the_image_may_have_other_channels_and_a_fixed_size():
     model = fcn_keras.FCN8s(2, backbone=features(channels=5), input_shape=(40, 56, 5))
     assert model.input_shape == (None, 40, 56, 5) and model.output_shape == (None, 40, 56, 2)
+    assert model.name.startswith("fcn8s_")
     vgg = fcn_keras.FCN32s(2, backbone="tiny", weights=None, input_shape=(64, None, 3))
     assert vgg.input_shape == (None, 64, None, 3)
 
@@ -131,3 +132,9 @@ def test_each_way_that_goes_wrong_has_its_line(options, message):
     with pytest.raises(ModelError) as error:
         fcn_keras.FCN8s(3, **{"backbone": "tiny", "weights": None, **options})
     assert message in str(error.value)
+
+
+def test_a_model_has_the_name_it_is_given():
+    options = {"backbone": "tiny", "weights": None, "head_width": 8}
+    assert fcn_keras.FCN16s(2, name="street", **options).name == "street"
+    assert fcn_keras.FCN16s(2, **options).name == "fcn16s_tiny"

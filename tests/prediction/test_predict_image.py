@@ -91,13 +91,13 @@ def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
     for name in ("a.png", "b.jpg"):
         (tmp_path / "in" / name).touch()
     jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
-    assert [job[0].name for job in jobs] == ["a.png", "b.jpg"]
-    assert jobs[1][1:] == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
+    assert [job.images.name for job in jobs] == ["a.png", "b.jpg"]
+    assert jobs[1].results == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
     with pytest.raises(ConfigError, match="a.png: is there already, and predict did not write it"):
         plan([tmp_path / "in"], tmp_path / "in")
     (tmp_path / "a.jpg").touch()
     jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
-    assert [job[1].name for job in jobs] == ["a.png.png", "a.jpg.png"]
+    assert [job.results[0].name for job in jobs] == ["a.png.png", "a.jpg.png"]
     (tmp_path / "a.png").touch()
     with pytest.raises(ConfigError, match="a.png.png: would be the result of"):
         plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")

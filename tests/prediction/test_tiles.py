@@ -146,6 +146,20 @@ def test_what_cannot_be_tiled_says_why():
     heads = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
     with pytest.raises(ConfigError, match="tile: .* has several images or heads"):
         fcn_keras.predict(heads, image, tile=320)
+    streams = {"left": fcn_keras.Modality(), "right": fcn_keras.Modality()}
+    options = {"backbone": "tiny", "weights": None, "head_width": 16, "inputs": streams}
+    with pytest.raises(ConfigError, match="tile: .* has several images"):
+        fcn_keras.predict(fcn_keras.FCN32s(2, **options), dict.fromkeys(streams, image), tile=320)
+
+
+def test_a_field_that_ends_within_a_pixel_is_tiled_too(rng):
+    image = keras.Input((None, None, 3))
+    x = keras.layers.UpSampling2D(2)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Conv2D(4, 2, padding="same")(x)  # Sees one pixel and a half.
+    net = keras.Model(image, keras.layers.Conv2D(5, 2, strides=2, padding="same")(x))
+    photo = rng.integers(0, 256, (64, 64, 3), "uint8")
+    whole, tiled = fcn_keras.predict(net, photo), fcn_keras.predict(net, photo, tile=32)
+    np.testing.assert_array_equal(tiled, whole)
 
 
 HUGE = """

@@ -455,6 +455,12 @@ def test_a_stride_that_cannot_be_had_is_refused(stride, message):
         shift_and_stitch(classifier, np.zeros((1, 30, 30, 3)), stride)
 
 
+def test_a_net_finer_than_its_image_is_refused():
+    net = keras.Sequential([keras.Input((None, None, 3)), keras.layers.UpSampling2D(2)])
+    with pytest.raises(ModelError, match="must be a divisor of the net's own stride, 0.5 x 0.5"):
+        shift_and_stitch(net, np.zeros((1, 8, 8, 3)), 1)
+
+
 def test_a_layer_that_would_need_two_dilations_is_named():
     assert convolutionalize(shared_at_two_strides()).output_shape == (None, None, None, 2)
     with pytest.raises(ModelError, match="layer 'shared' .* is used at several places"):

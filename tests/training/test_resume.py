@@ -280,12 +280,12 @@ def test_out_and_resume_are_told_apart(fcn_keras_cli, begun, tmp_path):
         (("--resume", run, "--stages", "32,8"), "stages was none, now 32,8"),
         ((), "give --out RUN for a new run, or --resume RUN to go on with one"),
         (("--out", run, "--resume", run), "give --out RUN for a new run, or --resume RUN"),
-        (("--out", tmp_path / "x"), "--data: not given"),
+        (("--out", tmp_path / "x"), "data: not given"),
         (("--resume", tmp_path / "x"), "no run was begun there"),
         (("--out", run, "--data", data / "data.yaml"), f"(fcn-keras train --resume {run})"),
         (
             ("--resume", run, "--recipe", "camvid"),
-            "a run goes on with the options it was",
+            "recipe='camvid': a run resumes with the options it was",
         ),
         (("--resume", run, "--checkpoint-every", "often"), "checkpoint_every='often': must be"),
     ):

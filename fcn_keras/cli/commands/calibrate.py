@@ -19,7 +19,7 @@ def calibrate(
     split: Annotated[
         str, typer.Option(help="What decides; never what the model is measured on.")
     ] = "train",
-):
+) -> None:
     """Shifts the scores of the classes by constants, to the best mean IU on the training split.
 
     Where cross-entropy gives up on thin or rare classes; the constants are part of the new model.
@@ -28,9 +28,10 @@ def calibrate(
     import_tensorflow()
     import pipelines
     from fcn_keras.evaluation import calibration
-    from fcn_keras.models import saving
+    from fcn_keras.models.saving import save_model
+    from fcn_keras.prediction.segmenter import load_single
 
-    opened = saving.load_single(model)
+    opened = load_single(model)
     examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples)
     with progress_bar(f"predicting {examples.name}", len(examples)) as advance:
@@ -42,5 +43,5 @@ def calibrate(
     console.print(table)
     console.print(f"mean IU on {examples.name}: {found.before:.3f} -> {found.after:.3f}")
     outputs.make_folder(out.parent)
-    saving.save_model(opened.model, out)
+    save_model(opened.model, out)
     console.print(f"model: {out}", soft_wrap=True)

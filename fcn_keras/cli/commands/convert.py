@@ -37,7 +37,7 @@ def convert(
     partial: Annotated[
         bool, typer.Option("--partial", help="Layers that the file lacks stay untrained.")
     ] = False,
-):
+) -> None:
     """Turns Caffe weights, such as the authors', into a model for predict, evaluate and export."""
     outputs.check_new_model(out)
     import_tensorflow()

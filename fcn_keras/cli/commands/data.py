@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,6 +12,13 @@ from rich.table import Table
 from fcn_keras import outputs
 from fcn_keras.cli.options import STYLE
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
+from fcn_keras.runs.recipes import camvid_epochs
+
+if TYPE_CHECKING:
+    from pipelines.checking.diagnosis import Diagnosis
+    from pipelines.checking.examine import Findings
+    from pipelines.discovery.folders import Layout
+    from pipelines.discovery.write_yaml import YamlFile
 
 app = typer.Typer(
     help="Look at a data set before training on it; serve it to trainings.",
@@ -27,7 +35,7 @@ def init(
         Path | None,
         typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
     ] = None,
-):
+) -> None:
     """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
 
     Nothing is written into the folder.
@@ -60,7 +68,7 @@ def check(
         Path | None,
         typer.Option(metavar="FILE.html", help="Write a page with pictures and their masks."),
     ] = None,
-):
+) -> None:
     """Reads every image and mask, and lists all faults; the exit status is 2 if there are any.
 
     Nothing of the data set is changed.
@@ -105,7 +113,7 @@ def serve(
         str | None,
         typer.Option(help="By which trainings reach this machine. [default: its own name]"),
     ] = None,
-):
+) -> None:
     """Makes training batches for `train --data-service`: reads, crops, changes colours.
 
     Serves any number of trainings until Ctrl-C. Whoever reaches the ports can read the images.
@@ -124,7 +132,7 @@ def serve(
     server.wait()
 
 
-def _show_diagnosis(found):
+def _show_diagnosis(found: "Diagnosis") -> None:
     """Splits, classes, warnings and faults, the last being what is to be seen last."""
     from pipelines.errors import grouped
 
@@ -154,7 +162,7 @@ def _show_diagnosis(found):
         console.print("no faults")
 
 
-def _show_classes(findings):
+def _show_classes(findings: "Sequence[Findings]") -> None:
     """The share of each class in the labelled pixels of each split, and how many images have it."""
     table = Table("class")
     for one in findings:
@@ -169,12 +177,12 @@ def _show_classes(findings):
     console.print(table)
 
 
-def _last_word(name):
+def _last_word(name: str) -> str:
     """Of "camvid train" the split's own name, which leaves more room in a table."""
     return name.split()[-1]
 
 
-def _sizes(sizes):
+def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
     """In words: how many sizes, from which to which, height by width."""
     found = {size for size in sizes if size}
     if not found:
@@ -185,7 +193,7 @@ def _sizes(sizes):
     return f"{len(found)}, {min(heights)} x {min(widths)} to {max(heights)} x {max(widths)}"
 
 
-def _show_description(layout, made, out):
+def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
     """What `data init` has found, and what to do next."""
     for split, part in layout.parts.items():
         listed = f", those in {part.listing}" if part.listing else ""
@@ -209,8 +217,7 @@ def _show_description(layout, made, out):
         print(f"warning: {fault}", file=sys.stderr)
     console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
     console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
-    # As many steps as on CamVid, for which the recipe was made.
-    epochs = min(400, max(6, round(24 * 367 / made.train_images)))
+    epochs = camvid_epochs(made.train_images)
     console.print(
         f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
         f"--out {shlex.quote(str(Path('runs') / out.stem))}",

@@ -6,15 +6,21 @@ from typing import Annotated
 import typer
 
 from fcn_keras import outputs
-from fcn_keras.cli.checked import examples_for
-from fcn_keras.cli.options import Data, DataDir, RunOrModel, Tta
+from fcn_keras.cli.options import DATA_HELP, DataDir, RunOrModel, Tta
 from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import import_tensorflow, progress_bar
 
 
 def evaluate(
     model: RunOrModel,
-    data: Data,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]DATA",
+            help=f"{DATA_HELP} For a model of several images or heads one for each, such as "
+            "--data semantic=a.yaml --data geometric=b.yaml.",
+        ),
+    ],
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
     batch_size: Annotated[
@@ -22,7 +28,7 @@ def evaluate(
     ] = 1,
     tta: Tta = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-):
+) -> None:
     """Measures a model: the paper's four figures and the IU of each class.
 
     With --json also the confusion matrix.
@@ -30,22 +36,38 @@ def evaluate(
     measure(model, data, data_dir, split, json, batch_size, tta)
 
 
-def measure(model, data, data_dir=None, split="val", json=None, batch_size=1, tta=False):
+def measure(
+    model: Path,
+    data: list[str],
+    data_dir: Path | None = None,
+    split: str = "val",
+    json: Path | None = None,
+    batch_size: int = 1,
+    tta: bool = False,
+) -> None:
     """Shows the figures of a run or model file on a split, and writes them to `json`, if given."""
     import_tensorflow()
-    import pipelines
-    from fcn_keras.evaluation import evaluate as evaluation
-    from fcn_keras.models import saving
+    from fcn_keras.cli.checked import splits_for
+    from fcn_keras.evaluation.batches import batches_of
+    from fcn_keras.evaluation.evaluate import evaluate as evaluate_model
+    from fcn_keras.prediction.segmenter import load
 
     if json is not None:
         outputs.check_file("--json", json, ".json")
-    opened = saving.load_single(model)
-    examples = examples_for(opened, model, data, split, data_dir)
-    batches = pipelines.eval_dataset(examples, batch_size=batch_size)
-    with progress_bar(f"evaluating on {examples.name}", int(batches.cardinality())) as advance:
-        found = evaluation.evaluate(
-            opened, batches, class_names=examples.class_names, tta=tta, progress=advance
-        )
-    show_evaluation(found, examples.name)
+    opened = load(model)
+    splits = splits_for(opened, model, data, split, data_dir)
+    batches, names = batches_of(opened.model, splits, batch_size)
+    named = splits if isinstance(splits, dict) else {"": splits}
+    titles = {name: one.name for name, one in named.items()}
+    where = ", ".join(dict.fromkeys(titles.values()))
+    with progress_bar(f"evaluating on {where}", int(batches.cardinality())) as advance:
+        found = evaluate_model(opened, batches, class_names=names, tta=tta, progress=advance)
+    if isinstance(found, dict):
+        for head, evaluation in found.items():
+            show_evaluation(evaluation, f"{head}, {titles[head]}")
+        content = {head: evaluation.to_dict() for head, evaluation in found.items()}
+    else:
+        show_evaluation(found, where)
+        content = found.to_dict()
     if json is not None:
-        outputs.write_json(json, found.to_dict())
+        outputs.write_json(json, content)

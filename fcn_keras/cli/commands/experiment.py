@@ -1,8 +1,10 @@
 """The commands `fcn-keras experiment ...`: the paper's experiments that need no training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -16,7 +18,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def experiment():
+def experiment() -> None:
     """The paper's experiments that need no training."""
 
 
@@ -29,7 +31,7 @@ def iu_bounds(
         str, typer.Option(help="subsample-bilinear, average-bilinear or subsample-nearest.")
     ] = "subsample-bilinear",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-):
+) -> None:
     """The best mean IU that a net of each stride could reach: labels downsampled and back."""
     import_tensorflow()
     import pipelines
@@ -44,7 +46,7 @@ def iu_bounds(
     checked([examples], TerminalWatch())
     with progress_bar(f"resampling {examples.name}", len(examples)) as advance:
 
-        def masks():
+        def masks() -> Iterator[np.ndarray]:
             for index in range(len(examples)):
                 yield pipelines.read_example(examples, index)[1]
                 advance()

@@ -1,9 +1,8 @@
 """The command `fcn-keras export`: a SavedModel, or a file for another engine."""
 
 import sys
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -14,8 +13,10 @@ from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 from fcn_keras.errors import ConfigError
 from fcn_keras.serving.formats import check_export
 
+if TYPE_CHECKING:
+    from fcn_keras.prediction.segmenter import Segmenter
+
 LOSS = 0.005  # Of the mean IU, which is warned of.
-CALIBRATION_IMAGES = 100  # Of the training images, at equal distances.
 
 
 def export(
@@ -62,7 +63,7 @@ def export(
     ] = None,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="What the mean IU is measured on.")] = "val",
-):
+) -> None:
     """Writes a SavedModel into the next free version folder, or one file for another engine.
 
     What is written is run beside the Keras model before it gets its name.
@@ -72,12 +73,15 @@ def export(
     if precision == "int8" and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
     import_tensorflow()
-    from fcn_keras.models import saving
+    import pipelines
+    from fcn_keras.prediction.segmenter import load
+    from fcn_keras.serving import accuracy
 
-    opened, examples = saving.load(model), None
+    opened, examples, images = load(model), None, None
     if data is not None:
         examples = examples_for(opened, model, data, split, data_dir)
-    images = _training_images(data, data_dir) if precision == "int8" else None
+    if precision == "int8" and data is not None:
+        images = accuracy.calibration_images(pipelines.read(data, "train", data_dir))
     path = write(
         opened,
         model,
@@ -89,10 +93,17 @@ def export(
         calibration=images,
     )
     if examples is not None:
-        _show_loss(opened.model, path, examples, format == "savedmodel")
+        before, after = accuracy.before_and_after(opened, path, examples, progress_bar)
+        _show_loss(before.mean_iou, after.mean_iou, f"mean IU on {examples.name}")
 
 
-def write(opened, model, out, format="savedmodel", **options):
+def write(
+    opened: "Segmenter",
+    model: Path,
+    out: Path,
+    format: Literal["savedmodel", "onnx", "openvino", "litert"] = "savedmodel",
+    **options: Any,
+) -> Path:
     """Exports what `load` opened, of a run or a model file; shows and gives the path."""
     from fcn_keras.serving.export import export as export_model
 
@@ -109,29 +120,9 @@ def write(opened, model, out, format="savedmodel", **options):
     return found.path
 
 
-def _training_images(data, data_dir):
-    """Some images of the training split, at their own sizes."""
-    import pipelines
-
-    train = pipelines.read(data, "train", data_dir)
-    step = -(-len(train) // CALIBRATION_IMAGES)
-    return [train.read_image(example.image) for example in train.examples[::step]]
-
-
-def _show_loss(model, path, examples, is_saved_model):
+def _show_loss(before: float, after: float, title: str) -> None:
     """Prints the mean IU of the Keras model and of what was written."""
-    import pipelines
-    from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
-    from fcn_keras.prediction.engines import open_engine
-
-    batches = pipelines.eval_dataset(examples)
-    steps, names = int(batches.cardinality()), examples.class_names
-    with progress_bar("measuring the model", steps) as advance:
-        before = evaluate(model, batches, progress=advance).mean_iou
-    written = _saved_model(path) if is_saved_model else nullcontext(open_engine(path))
-    with written as run, progress_bar("measuring what was written", steps) as advance:
-        after = evaluate_engine(run, batches, names, advance).mean_iou
-    table = Table(title=f"mean IU on {examples.name}", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for name in ("the model", "what was written", "difference"):
         table.add_column(name, justify="right")
     table.add_row(f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
@@ -142,12 +133,3 @@ def _show_loss(model, path, examples, is_saved_model):
             "more training images.",
             file=sys.stderr,
         )
-
-
-@contextmanager
-def _saved_model(path):
-    """Images -> masks of a version."""
-    from fcn_keras.serving import saved_model
-
-    with saved_model.opened(path, "serving_default") as run:
-        yield lambda images: run(image=images)["mask"]

@@ -17,21 +17,21 @@ def quickstart(
         Path | None,
         typer.Option(help="The run's folder. [default: runs/quickstart, or -2, -3 ...]"),
     ] = None,
-):
+) -> None:
     """Trains, evaluates, predicts and exports on built-in data, in one to four minutes."""
     out = out or _free_folder(Path("runs/quickstart"))
     config = resolve("quickstart", {"data": "synthetic", "devices": 1})  # A tiny net.
     run_training(config, out)
     console.print("\nThe best model on images that nobody has trained on:")
-    measure(out, "synthetic", split="test")
+    measure(out, ["synthetic"], split="test")
     console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
-    from fcn_keras.models.saving import load
+    from fcn_keras.prediction.segmenter import load
 
     write(load(out), out, out / "saved_model")
     console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
 
 
-def _free_folder(folder):
+def _free_folder(folder: Path) -> Path:
     """`folder`, or the first of `folder-2`, `folder-3`, ... that is not there."""
     choice, number = folder, 1
     while choice.exists():

@@ -33,7 +33,7 @@ def report(
             "data.",
         ),
     ] = False,
-):
+) -> None:
     """Writes one HTML page: what was run, curves, figures, confusion matrix, pictures.
 
     It stands alone: no network, no other files. A staged run shows its stages side by side.
@@ -62,7 +62,7 @@ def report(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _default(folders):
+def _default(folders: list[Path]) -> Path:
     """`report.html` in the run's folder, or in the one that holds all of several."""
     if len(folders) == 1:
         return folders[0] / "report.html"

@@ -1,41 +1,47 @@
 """The command `fcn-keras train`; most of its options are the fields of `TrainConfig`."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from fcn_keras.cli.running import run_training
 from fcn_keras.cli.train_options import with_options
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs import run_folder
-from fcn_keras.runs.resolve import resolve, with_absolute_paths
+from fcn_keras.runs.resolve import resolve_run
 
 
 @with_options
-def train(*, out, resume, checkpoint_every, stages, data_service, **options):
+def train(
+    *,
+    recipe: str,
+    out: Path | None,
+    resume: Path | None,
+    checkpoint_every: str,
+    stages: str | None,
+    data_service: str | None,
+    **options: Any,
+) -> None:
     """Trains a model; --out gets the best one, its figures, history, pictures and TensorBoard log.
 
     An option that is not given has the value of the recipe, and where that is silent, the default.
     """
-    options = {key: value for key, value in options.items() if value not in (None, [])}
     if (out is None) == (resume is None):
         raise ConfigError("give --out RUN for a new run, or --resume RUN to go on with one.")
-    models = _nets(stages, options)
-    if "data" in options:
-        config = _config(options)
-    elif resume is None:
-        raise ConfigError("--data: not given. Name a data set, or the YAML file of your folders.")
-    else:
-        config, begun = _as_begun(resume, options)
-        models = models or begun
+    options = {key: value for key, value in options.items() if value not in (None, [])}
+    folder, is_resumed = out or resume or Path(), resume is not None
+    config, nets = resolve_run(recipe, _values(options), folder, _nets(stages, options), is_resumed)
     run_training(
         config,
-        out or resume,
-        models,
-        resume=resume is not None,
+        folder,
+        nets,
+        resume=is_resumed,
         checkpoint_every=checkpoint_every,
         data_service=data_service,
     )
 
 
-def _config(options):
-    """A `TrainConfig` from a recipe and what was given on the command line."""
+def _values(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the text of those that have several parts, or "none", as values."""
     options = dict(options)
     if options.get("crop", "").lower() == "none":
         options["crop"] = None
@@ -51,24 +57,10 @@ def _config(options):
             options[name] = _pair(option, options[name], ",", float, example)
     if options.get("weights", "").lower() == "none":
         options["weights"] = None
-    recipe = options.pop("recipe")
-    return resolve(recipe, with_absolute_paths(options))
+    return options
 
 
-def _as_begun(run, options):
-    """The `TrainConfig` and the stages of a run, with options that were given beside."""
-    config, stages = run_folder.read_begun(run)
-    if options.keys() - {"recipe"}:
-        config = _config({**options, "recipe": config.model_dump()})
-    elif options["recipe"] != "default":
-        raise ConfigError(
-            f"--recipe {options['recipe']}: a run goes on with the options it was begun with. "
-            "Leave it out, or give all of the options it was begun with."
-        )
-    return config, stages
-
-
-def _nets(stages, options):
+def _nets(stages: str | None, options: dict[str, Any]) -> list[str] | None:
     """The names of nets such as fcn32s in the option --stages; None without it."""
     if stages is None:
         return None
@@ -80,7 +72,9 @@ def _nets(stages, options):
     return [f"fcn{stride.strip()}s" for stride in stages.split(",")]
 
 
-def _pair(option, text, separator, kind, example):
+def _pair(
+    option: str, text: str, separator: str, kind: Callable[[str], float], example: str
+) -> tuple[float, float]:
     try:
         first, second = (kind(part) for part in text.split(separator))
     except ValueError:

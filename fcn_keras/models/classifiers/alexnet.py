@@ -60,7 +60,7 @@ def AlexNet(
     return finish(image, x, include_top, weights, pooling, name, "bvlc_reference_caffenet")
 
 
-def features(x, padding=(0, 0)):
+def features(x: keras.KerasTensor, padding: tuple[int, int] = (0, 0)) -> keras.KerasTensor:
     """All up to pool5, of stride 32 (section 4.1).
 
     Args:
@@ -86,7 +86,9 @@ def features(x, padding=(0, 0)):
     return CeilMaxPooling2D(3, 2, name="pool5")(x)
 
 
-def _convolution(x, filters, kernel, groups, name):
+def _convolution(
+    x: keras.KerasTensor, filters: int, kernel: int, groups: int, name: str
+) -> keras.KerasTensor:
     return GroupedConv2D(
         filters, kernel, padding="same", groups=groups, activation="relu", name=name
     )(x)

@@ -1,5 +1,7 @@
 """What keras.applications' nets have in common: the input, the end without top, the weights."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -9,8 +11,14 @@ from fcn_keras.models.imagenet import naming_the_file
 POOLING = {None: None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
-def image_input(input_tensor, input_shape, include_top, size, smallest):
-    """The image: the tensor given, or a new input, of fixed size where the top needs one."""
+def image_input(
+    input_tensor: keras.KerasTensor | None,
+    input_shape: tuple[int | None, int | None, int] | None,
+    include_top: bool,
+    size: int,
+    smallest: int,
+) -> keras.KerasTensor:
+    """The image `[b, h, w, 3]`: the tensor given, or a new input, of fixed size for a top."""
     if input_tensor is not None:
         shape, image = input_tensor.shape[1:], input_tensor
     else:
@@ -26,7 +34,15 @@ def image_input(input_tensor, input_shape, include_top, size, smallest):
     return image
 
 
-def finish(image, x, include_top, weights, pooling, name, caffe_model):
+def finish(
+    image: keras.KerasTensor,
+    x: keras.KerasTensor,
+    include_top: bool,
+    weights: str | None,
+    pooling: Literal["avg", "max"] | None,
+    name: str,
+    caffe_model: str,
+) -> keras.Model:
     """The model, pooled as asked where it has no top, with the weights of a file."""
     if pooling not in POOLING:
         raise ModelError(f"pooling={pooling!r}: must be None, 'avg' or 'max'.")

@@ -70,7 +70,9 @@ def GoogLeNet(
     return finish(image, x, include_top, weights, pooling, name, "bvlc_googlenet")
 
 
-def features(x, incomplete4="last"):
+def features(
+    x: keras.KerasTensor, incomplete4: Literal["first", "last"] = "last"
+) -> keras.KerasTensor:
     """All up to the last inception module, of stride 32.
 
     Args:
@@ -96,7 +98,7 @@ def features(x, incomplete4="last"):
     return _inception(_inception(x, "5a"), "5b")
 
 
-def _inception(x, module):
+def _inception(x: keras.KerasTensor, module: str) -> keras.KerasTensor:
     """Four branches side by side."""
     name = f"inception_{module}"
     ones, (reduce3, threes), (reduce5, fives), projection = INCEPTION[module]
@@ -110,5 +112,5 @@ def _inception(x, module):
     return layers.Concatenate(name=f"{name}_output")(branches)
 
 
-def _convolution(x, filters, kernel, name):
+def _convolution(x: keras.KerasTensor, filters: int, kernel: int, name: str) -> keras.KerasTensor:
     return layers.Conv2D(filters, kernel, padding="same", activation="relu", name=name)(x)

@@ -1,8 +1,11 @@
 """The function that every format is converted from: images -> mask, scaling and argmax inside."""
 
+from __future__ import annotations
+
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fcn_keras.layers.alignment import PadToMultiple
@@ -13,7 +16,7 @@ from fcn_keras.prediction.signature import class_ids
 LARGE = 1 << 13  # Bytes of a weight, above which converters are not given it.
 
 
-def prepared(model):
+def prepared(model: keras.Model) -> keras.Model:
     """The model with maps that all have a known number of channels.
 
     TensorFlow forgets the channels behind a padding whose size depends on the image, and LiteRT
@@ -21,7 +24,7 @@ def prepared(model):
     and gets the sum wrong. So a reshape that changes nothing follows each of them.
     """
 
-    def copied(layer):
+    def copied(layer: keras.Layer) -> keras.Layer:
         kind = type(layer)
         if isinstance(layer, PadToMultiple | CeilMaxPooling2D | keras.layers.ZeroPadding2D):
             kind = type(kind.__name__, (_Reshaped, kind), {})
@@ -32,7 +35,9 @@ def prepared(model):
     return copy
 
 
-def endpoint_of(model, with_logits, large=math.inf):
+def endpoint_of(
+    model: keras.Model, with_logits: bool, large: float = math.inf
+) -> tuple[tf.types.experimental.PolymorphicFunction, dict[str, np.ndarray]]:
     """A function of one image batch: its named outputs are the file's.
 
     Weights are constants in it, but for those of more than `large` bytes: it takes these too, and
@@ -47,10 +52,11 @@ def endpoint_of(model, with_logits, large=math.inf):
     image_spec = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
 
     @tf.function(input_signature=[image_spec, *specs])
-    def endpoint(image, *given):
-        given = dict(zip(kernels, given, strict=True))
+    def endpoint(image: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+        by_name = dict(zip(kernels, given, strict=True))
         tensors = [
-            given[name] if name in given else tf.constant(array) for name, array in weights.items()
+            by_name[name] if name in by_name else tf.constant(array)
+            for name, array in weights.items()
         ]
         (logits,) = logits_with(model, tensors, [image])
         mask = {"mask": class_ids(logits)}
@@ -60,6 +66,6 @@ def endpoint_of(model, with_logits, large=math.inf):
 
 
 class _Reshaped:
-    def call(self, x):
-        y = super().call(x)
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        y = super().call(x)  # type: ignore[misc]  # Of the layer it is mixed into.
         return tf.reshape(y, (*tf.unstack(tf.shape(y)[:3]), x.shape[-1]))

@@ -4,23 +4,27 @@ Every file takes `image`, uint8 `[n, h, w, 3]`, RGB, and gives `mask`, uint8 `[n
 above 255 classes), for any n, h and w. Scaling and argmax are inside.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.outputs import check_folder
-from fcn_keras.prediction.engines import ENGINES, check_installed, quiet
+from fcn_keras.prediction.engines import ENGINES, Opener, check_installed, quiet
 from fcn_keras.prediction.frozen import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported
-from fcn_keras.serving.formats import FORMATS
+from fcn_keras.serving.formats import FORMATS, Format
 from fcn_keras.serving.writers import litert, onnx, openvino
 from fcn_keras.serving.writers.endpoint import prepared
 from fcn_keras.text import first_line
@@ -35,15 +39,15 @@ COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
 
 
 def write_engine(
-    model,
-    out,
-    format,
+    model: keras.Model,
+    out: str | Path,
+    format: str,
     *,
-    precision="float32",
-    calibration=None,
-    class_names=None,
-    palette=None,
-):
+    precision: str = "float32",
+    calibration: Iterable[np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    palette: np.ndarray | None = None,
+) -> Exported:
     """Writes one file for another engine, after running it there beside the Keras model.
 
     The file is made in a temporary folder beside `out`, compared on odd sizes with the model
@@ -106,7 +110,7 @@ def write_engine(
 WRITERS = {"onnx": onnx.write, "openvino": openvino.write, "litert": litert.write}
 
 
-def _checked_format(format, precision):
+def _checked_format(format: str, precision: str) -> Format:
     if format not in FORMATS:
         raise ConfigError(f"format={format!r}: must be one of {', '.join(FORMATS)}.")
     chosen = FORMATS[format]
@@ -119,7 +123,7 @@ def _checked_format(format, precision):
     return chosen
 
 
-def _check_out(out, format):
+def _check_out(out: Path, format: str) -> None:
     ending = ENGINES[format].ending
     if out.suffix != ending:
         raise ConfigError(f"{out}: a file for {format} must end in {ending}.")
@@ -130,12 +134,12 @@ def _check_out(out, format):
         _check_free(path)
 
 
-def _check_free(path):
+def _check_free(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already, and is not replaced. Choose another name.")
 
 
-def _check_model(model):
+def _check_model(model: keras.Model) -> None:
     check_functional(model)
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     if len(shapes) != 2 or shapes[0][-1] != 3 or any(len(shape) != 4 for shape in shapes):
@@ -146,7 +150,7 @@ def _check_model(model):
         )
 
 
-def _checked_calibration(calibration):
+def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.ndarray]:
     if calibration is None:
         raise ConfigError(
             "calibration=None: int8 needs images, uint8 [h, w, 3]. Give about 100 of the training "
@@ -164,7 +168,7 @@ def _checked_calibration(calibration):
     return images
 
 
-def _labels(class_names, palette):
+def _labels(class_names: Sequence[str] | None, palette: np.ndarray | None) -> dict[str, str]:
     """What is stored about the classes, as JSON by name."""
     found = {}
     if class_names is not None:
@@ -174,7 +178,14 @@ def _labels(class_names, palette):
     return found
 
 
-def _compare(reference, open_file, file, checked, precision, images):
+def _compare(
+    reference: keras.Model,
+    open_file: Opener,
+    file: Path,
+    checked: Path,
+    precision: str,
+    images: list[np.ndarray],
+) -> tuple[float | None, float]:
     """The error of the logits and the agreement of the masks; raises if they are too bad."""
     logits_of = tf.function(
         lambda batch: reference(batch, training=False), input_signature=[input_signature(reference)]
@@ -197,7 +208,7 @@ def _compare(reference, open_file, file, checked, precision, images):
     return compare(expected, found, BOUNDS[precision])
 
 
-def _publish(source, target):
+def _publish(source: Path, target: Path) -> None:
     _check_free(target)
     try:
         os.rename(source, target)

@@ -1,14 +1,26 @@
 """LiteRT files, for phones and boards."""
 
+from __future__ import annotations
+
 import json
 import tempfile
+from pathlib import Path
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from fcn_keras.serving.writers.endpoint import endpoint_of
 
 
-def write(model, file, checked, precision, images, labels):
+def write(
+    model: keras.Model,
+    file: Path,
+    checked: Path,
+    precision: str,
+    images: list[np.ndarray],
+    labels: dict[str, str],
+) -> None:
     """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
     _convert(endpoint_of(model, with_logits=False)[0], file, precision, images)
     if precision != "int8":  # There the logits have no bound.
@@ -18,7 +30,12 @@ def write(model, file, checked, precision, images, labels):
         file.with_suffix(".labels.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _convert(endpoint, file, precision, images):
+def _convert(
+    endpoint: tf.types.experimental.PolymorphicFunction,
+    file: Path,
+    precision: str,
+    images: list[np.ndarray],
+) -> None:
     # Only by way of a SavedModel do input and outputs keep their names.
     with tempfile.TemporaryDirectory(dir=file.parent) as saved:
         signatures = {"serving_default": endpoint.get_concrete_function()}

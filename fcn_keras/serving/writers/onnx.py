@@ -1,11 +1,28 @@
 """ONNX files, for ONNX Runtime."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fcn_keras.serving.writers.endpoint import LARGE, endpoint_of
 
+if TYPE_CHECKING:
+    import keras
+    import onnx
+    from tf2onnx.graph import Graph, Node
 
-def write(model, file, checked, precision, images, labels):
+
+def write(
+    model: keras.Model,
+    file: Path,
+    checked: Path,
+    precision: str,
+    images: list[np.ndarray],
+    labels: dict[str, str],
+) -> None:
     """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
     import onnx
     import tf2onnx
@@ -26,7 +43,7 @@ def write(model, file, checked, precision, images, labels):
     onnx.save(model, file)
 
 
-def _floor_mod(graph, node, name, arguments):
+def _floor_mod(graph: Graph, node: Node, name: str, arguments: list[Any]) -> None:
     """TensorFlow's FloorMod as ONNX's Mod; tf2onnx 1.17 rounds -337 // 32 the wrong way."""
     inputs, outputs = list(node.input), list(node.output)
     shapes, kinds = node.output_shapes, node.output_dtypes
@@ -34,7 +51,7 @@ def _floor_mod(graph, node, name, arguments):
     graph.make_node("Mod", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=kinds)
 
 
-def _fill(graph, kernels):
+def _fill(graph: onnx.GraphProto, kernels: dict[str, np.ndarray]) -> None:
     """Makes inputs constants, in the order of axes that the graph brings them into."""
     from onnx import helper, numpy_helper
 
@@ -50,7 +67,7 @@ def _fill(graph, kernels):
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(kernel), name))
 
 
-def _name_sizes(model):
+def _name_sizes(model: onnx.ModelProto) -> None:
     """Calls the sizes n, h and w, which the converter numbers."""
     for value in (*model.graph.input, *model.graph.output):
         for name, size in zip("nhw", value.type.tensor_type.shape.dim, strict=False):

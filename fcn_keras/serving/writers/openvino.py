@@ -1,9 +1,26 @@
 """OpenVINO files: an .xml with the graph, and a .bin with the weights beside it."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from fcn_keras.serving.writers.endpoint import LARGE, endpoint_of
 
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import openvino
 
-def write(model, file, checked, precision, images, labels):
+
+def write(
+    model: keras.Model,
+    file: Path,
+    checked: Path,
+    precision: str,
+    images: list[np.ndarray],
+    labels: dict[str, str],
+) -> None:
     """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
     import openvino
 
@@ -25,7 +42,7 @@ def write(model, file, checked, precision, images, labels):
     openvino.save_model(model, file, compress_to_fp16=half)
 
 
-def _fill(model, kernels):
+def _fill(model: openvino.Model, kernels: dict[str, np.ndarray]) -> None:
     """Makes inputs constants."""
     from openvino import opset13, passes
 

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -47,16 +48,16 @@ LARGEST_GRAPH = 1_900_000_000  # Bytes; a protocol buffer ends at 2 GiB.
 
 
 def write_savedmodel(
-    model,
-    out,
+    model: keras.Model,
+    out: str | Path,
     *,
-    precision=None,
-    freeze=True,
-    max_pixels=MAX_PIXELS,
-    class_names=None,
-    palette=None,
-    run=None,
-):
+    precision: str | None = None,
+    freeze: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    class_names: Sequence[str] | None = None,
+    palette: np.ndarray | None = None,
+    run: str | Path | None = None,
+) -> Exported:
     """Writes a SavedModel into the next free version folder under `out`.
 
     Its signatures are those of `fcn_keras.serving.signatures`: `serving_default` takes `image`,
@@ -125,13 +126,15 @@ def write_savedmodel(
                 out.rmdir()
 
 
-def precision_of(model):
+def precision_of(model: keras.Model) -> str:
     """What most of a model computes in: "float32", "bfloat16" or "float16"."""
     kinds = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 
 
-def _facts(model, freeze, max_pixels, error, agreement):
+def _facts(
+    model: keras.Model, freeze: bool, max_pixels: int, error: float, agreement: float
+) -> dict[str, str]:
     """What the model card says of the export."""
     return {
         "Precision": precision_of(model),
@@ -142,7 +145,7 @@ def _facts(model, freeze, max_pixels, error, agreement):
     }
 
 
-def _check_size(model):
+def _check_size(model: keras.Model) -> None:
     needed = sum(weight.size * np.dtype(weight.dtype).itemsize for weight in model.get_weights())
     if needed > LARGEST_GRAPH:
         raise ModelError(
@@ -151,7 +154,9 @@ def _check_size(model):
         )
 
 
-def _compare(model, path, served, max_pixels):
+def _compare(
+    model: keras.Model, path: Path, served: Mapping[str, saved_model.Ends], max_pixels: int
+) -> tuple[float, float]:
     """The error of the logits and the agreement of the masks; raises if they are too bad."""
     rng = np.random.default_rng(0)
     specs = keras.tree.flatten(input_signature(model))
@@ -162,7 +167,7 @@ def _compare(model, path, served, max_pixels):
         }
         for size in CHECKED_SIZES
     ]
-    expected = []
+    expected: list[np.ndarray] = []
     for images in batches:
         logits = model(as_input(model, images.values()), training=False)
         expected += map(np.asarray, keras.tree.flatten(logits))
@@ -183,7 +188,12 @@ def _compare(model, path, served, max_pixels):
     return result
 
 
-def _run(path, signature, batches, names):
+def _run(
+    path: Path,
+    signature: str,
+    batches: Iterable[Mapping[str, np.ndarray | list[bytes]]],
+    names: Sequence[str],
+) -> list[np.ndarray]:
     """The named outputs of a signature for each batch, in one flat list."""
     with saved_model.opened(path, signature) as run:
         found = [
@@ -194,12 +204,14 @@ def _run(path, signature, batches, names):
     return found
 
 
-def _decoded(masks):
+def _decoded(masks: Iterable[bytes]) -> np.ndarray:
     """Masks `[n, h, w]` of PNG files of one size."""
     return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
 
 
-def _labels(model, class_names, palette):
+def _labels(
+    model: keras.Model, class_names: Sequence[str] | None, palette: np.ndarray | None
+) -> str | None:
     """Names and colours by class id, as JSON, null where unknown; None for several heads."""
     if isinstance(model.output, dict):
         return None
@@ -216,7 +228,7 @@ def _labels(model, class_names, palette):
     return '{"classes": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def _write_warm_up(path, name, max_pixels):
+def _write_warm_up(path: Path, name: str, max_pixels: int) -> None:
     """Requests of `encoded` alone: each signature in use has the weights in memory for itself."""
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
@@ -229,7 +241,7 @@ def _write_warm_up(path, name, max_pixels):
             records.write(log.SerializeToString())
 
 
-def _write_hashes(saved):
+def _write_hashes(saved: Path) -> None:
     """In the form of `sha256sum`, which checks them: `sha256sum --check SHA256SUMS`."""
     files = sorted(path for path in saved.rglob("*") if path.is_file())
     lines = []
@@ -240,7 +252,7 @@ def _write_hashes(saved):
     (saved / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
-def _publish(saved, out):
+def _publish(saved: Path, out: Path) -> Path:
     """Renames `saved` to the version after the last; another process may take that one first."""
     while True:
         versions = [int(p.name) for p in out.iterdir() if p.name.isdecimal()]

@@ -1,0 +1,99 @@
+"""Splits become the batches that a model is measured on: by name, where it has several parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from fcn_keras.errors import ConfigError
+from pipelines.batches.joint import joint_dataset
+from pipelines.batches.tf_datasets import eval_dataset
+from pipelines.split import Split
+
+
+def batches_of(
+    net: keras.Model, data: Split | Mapping[str, Split], batch_size: int = 1
+) -> tuple[tf.data.Dataset, tuple[str, ...] | dict[str, tuple[str, ...]]]:
+    """The batches of a split, or of several by the names of a model's images and heads.
+
+    A name may be that of an image, of a head or of both. A model with one image takes it from the
+    first split, and one with one head its masks.
+
+    Args:
+        net: a Keras model.
+        data: a split, or splits of the same examples by name.
+        batch_size: images of one size that go through the model together; several images or heads
+            are measured one example at a time.
+
+    Returns:
+        Batches of images and masks, each a tensor or a dict; and the class names, by head if the
+        model has several.
+
+    Raises:
+        ConfigError: names are missing or not the model's, a split has other classes than its head,
+            or the batch size is not 1 for several images or heads.
+    """
+    check_splits(net, data)
+    if isinstance(data, Split):
+        return eval_dataset(data, batch_size=batch_size), data.class_names
+    if batch_size != 1:
+        raise ConfigError(f"batch_size={batch_size}: must be 1 for several images or heads.")
+    images, heads = _names(net.input), _names(net.output)
+    first = next(iter(data.values()))
+    batches = joint_dataset(
+        {name: data[name] for name in images} if images else first,
+        {head: data[head] for head in heads} if heads else first,
+    )
+    return batches, {head: data[head].class_names for head in heads} if heads else first.class_names
+
+
+def part_names(net: keras.Model) -> list[str]:
+    """The names of a model's images and heads; none of those that it has only one of."""
+    return list(dict.fromkeys([*_names(net.input), *_names(net.output)]))
+
+
+def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
+    """Checks that a split, or splits by name, are what a model can be measured on.
+
+    Raises:
+        ConfigError: names are missing or not the model's, or a split has other classes than its
+            head.
+    """
+    names, heads = part_names(net), _names(net.output)
+    if isinstance(data, Split):
+        if names:
+            raise ConfigError(f"data: {_parts(net)}. Give a dict with a split for each.")
+        _check_classes(net, data, net.output.shape[-1])
+        return
+    if not names:
+        raise ConfigError(f"data: {net.name} has one image and one head. Give one split.")
+    if unknown := [name for name in data if name not in names]:
+        raise ConfigError(f"data: {', '.join(unknown)}: no such part; {_parts(net)}.")
+    if missing := [name for name in names if name not in data]:
+        raise ConfigError(f"data: {', '.join(missing)}: not given; {_parts(net)}.")
+    for head in heads:
+        _check_classes(net, data[head], net.output[head].shape[-1], head)
+    if not heads:
+        _check_classes(net, next(iter(data.values())), net.output.shape[-1])
+
+
+def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor]) -> list[str]:
+    return list(tensors) if isinstance(tensors, dict) else []
+
+
+def _parts(net: keras.Model) -> str:
+    """What a person is told of a model's names."""
+    kinds = {"images": _names(net.input), "heads": _names(net.output)}
+    parts = [f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names]
+    return f"{net.name} has the {' and the '.join(parts)}"
+
+
+def _check_classes(net: keras.Model, split: Split, count: int, head: str | None = None) -> None:
+    if split.num_classes != count:
+        what = net.name if head is None else f"the head {head!r} of {net.name}"
+        raise ConfigError(
+            f"data: {what} has {count} classes, {split.name} has {split.num_classes}. Give the "
+            "data set it was trained on."
+        )

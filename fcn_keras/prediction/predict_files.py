@@ -1,0 +1,108 @@
+"""Image files become mask files: the next images are read, and the last masks written, meanwhile.
+
+A file that cannot be read, or an image that the tiles do not fit, has no mask; the others do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.prediction import image_files, tiles
+from fcn_keras.prediction.predict_image import predict
+from pipelines.errors import DataError
+from pipelines.files.images import read_image
+
+MAX_PIXELS = 500_000_000  # Tiles bound what the net takes; the image itself is 3 bytes a pixel.
+AHEAD = 2  # Images that are read, and written, while another one is predicted.
+BIG_FILE = 32_000_000  # Bytes; of such files one at a time is in memory.
+
+
+def predict_files(
+    model: keras.Model,
+    jobs: Sequence[image_files.Job],
+    palette: np.ndarray | Mapping[str, np.ndarray],
+    *,
+    tile: int | Literal["auto"] | None = "auto",
+    overlap: int | None = None,
+    tta: bool = False,
+    notes: list[DataError] | None = None,
+) -> Iterator[DataError | ConfigError | None]:
+    """Predicts images from files and writes their masks and overlays.
+
+    However it ends, what is being written is written to its end.
+
+    Args:
+        model: a Keras model.
+        jobs: what `image_files.plan` gave.
+        palette: uint8 `[classes, 3]`, or a dict of them by head.
+        tile: as in `predict`; "auto" cuts images above 8 megapixels.
+        overlap: as in `predict`; it is ignored for images that are not cut.
+        tta: as in `predict`.
+        notes: gets what is odd about images that are read all the same, in their order.
+
+    Yields:
+        For each job, in order, None or the error because of which it has no mask.
+    """
+    notes = [] if notes is None else notes
+    reader, writer = ThreadPoolExecutor(AHEAD), ThreadPoolExecutor(AHEAD)
+    reading: deque[Future | None] = deque()
+    writing: deque[Future] = deque()
+    ahead = iter(jobs)
+    try:
+        for job in jobs:
+            while len(reading) <= AHEAD and (following := next(ahead, None)) is not None:
+                is_big = _is_big(following.first)
+                reading.append(None if is_big else reader.submit(_read, following))
+            future = reading.popleft()
+            is_big = future is None
+            try:
+                image, found = _read(job) if future is None else future.result()
+                shown = next(iter(image.values())) if isinstance(image, dict) else image
+                edge = tiles.edge_for(model, shown.shape[:2], tile)
+                shared = None if edge is None else overlap
+                mask = predict(model, image, tile=edge, overlap=shared, tta=tta)
+            except DataError as error:
+                yield error
+                continue
+            except ConfigError as error:  # The tiles are too small for an image of this size.
+                yield ConfigError(f"{job.first}: {error}")
+                continue
+            del future  # It holds the image.
+            notes += found
+            writing.append(writer.submit(image_files.write, shown, mask, palette, *job.results))
+            del image, shown, mask
+            while len(writing) > (0 if is_big else AHEAD):
+                writing.popleft().result()
+            yield None
+        for written in writing:
+            written.result()
+    finally:
+        reader.shutdown(cancel_futures=True)
+        writer.shutdown(cancel_futures=True)
+
+
+def _read(job: image_files.Job) -> tuple[np.ndarray | dict[str, np.ndarray], list[DataError]]:
+    """An image, or several by name, and what is odd about them."""
+    found: list[DataError] = []
+    if isinstance(job.images, dict):
+        images = {
+            name: read_image(path, found, max_pixels=MAX_PIXELS)
+            for name, path in job.images.items()
+        }
+        return images, found
+    return read_image(job.images, found, max_pixels=MAX_PIXELS), found
+
+
+def _is_big(path: Path) -> bool:
+    try:
+        return path.stat().st_size > BIG_FILE
+    except OSError:
+        return False  # Reading it says what is wrong.
