@@ -1,0 +1,102 @@
+"""Every block of code in the README and the documentation runs, or says why it does not."""
+
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from doc_blocks import DATA, RUN, blocks_of, needs_of, run_page
+from PIL import Image
+
+import fcn_keras
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_CODE = [page for page in PAGES if any(one.language in RUN for one in blocks_of(page))]
+
+EXTRAS = ("grpc", "litert", "onnx", "openvino", "tfds")
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def marked(page):
+    needs = needs_of(page)
+    marks = [pytest.mark.slow] if "slow" in needs else []
+    marks += [pytest.mark.extra(name) for name in EXTRAS if name in needs]
+    return pytest.param(page, marks=marks, id=name_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_blocks_run_or_say_why_not(page):
+    for block in blocks_of(page):
+        kinds = {kind for kind, _ in block.directives}
+        assert kinds <= {"skip", "replace", "file"}, f"{page}:{block.line}"
+        for reason in block.values("skip"):
+            assert len(reason.split()) > 2, f"{page}:{block.line}: no reason: {reason!r}"
+        if block.language in DATA:
+            assert kinds & {"skip", "file"}, f"{page}:{block.line}: neither written nor skipped"
+        assert block.language, f"{page}:{block.line}: the block names no language"
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    assert "    fcn-keras" not in text, f"{page}: an indented block would not run"
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in WITH_CODE])
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, run_command, rng):
+    monkeypatch.chdir(tmp_path)
+    for name in needs_of(page) & set(WORLD):
+        WORLD[name](rng)
+    before = dict(os.environ)
+    try:
+        run_page(page, run_command)
+    finally:
+        for name in set(os.environ) - set(before):
+            monkeypatch.delenv(name)
+
+
+def photos(rng):
+    """`photos/`, two JPEGs, and `photo.jpg`, `one_more.jpg`, `huge.png`."""
+    Path("photos").mkdir()
+    for name in ("photos/a.jpg", "photos/b.jpg", "photo.jpg", "one_more.jpg", "huge.png"):
+        noise = rng.integers(0, 256, (6, 8, 3), "uint8")
+        Image.fromarray(noise).resize((96, 72)).save(name)
+
+
+def data(rng, root="DATA"):
+    """`DATA/{train,val}/{images,masks}` of three classes with names, and `data.yaml`."""
+    for split, count in (("train", 8), ("val", 2)):
+        for kind in ("images", "masks"):
+            Path(root, split, kind).mkdir(parents=True)
+        for number in range(count):
+            mask = np.repeat(np.repeat(rng.integers(0, 3, (6, 8), "uint8"), 12, 0), 12, 1)
+            image = np.stack([90 * mask, 255 - 90 * mask, rng.integers(0, 256, mask.shape)], -1)
+            Image.fromarray(mask).save(Path(root, split, "masks", f"{number}.png"))
+            Image.fromarray(image.astype("uint8")).save(
+                Path(root, split, "images", f"{number}.jpg")
+            )
+    Path(root, "classes.txt").write_text("background\nroad\ncar\n")
+    Path("data.yaml").write_text(
+        f"train: {{images: {root}/train/images, masks: {root}/train/masks}}\n"
+        f"val: {{images: {root}/val/images, masks: {root}/val/masks}}\n"
+        "classes: [background, road, car]\n"
+    )
+
+
+def run(rng):
+    """`runs/mine`, a short training on `data.yaml`."""
+    if not Path("data.yaml").exists():
+        data(rng)
+    options = {"epochs": 1, "crop": (64, 64), "batch_size": 4, "head_width": 16}
+    fcn_keras.train("quickstart", data="data.yaml", out="runs/mine", **options)
+
+
+def model(rng):
+    """`model.keras` of three classes."""
+    keras.utils.set_random_seed(0)
+    fcn_keras.FCN8s(3, backbone="tiny", weights=None, head_width=16).save("model.keras")
+
+
+WORLD = {"photos": photos, "data": data, "run": run, "model": model}
