@@ -1,4 +1,4 @@
-"""Packaging: two sibling packages, `fcn_keras` and `pipelines`, and the command `fcn-keras`."""
+"""Packaging of `fcn_keras`, `pipelines` and the command `fcn-keras`."""
 
 import re
 from pathlib import Path
@@ -9,16 +9,16 @@ HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "fcn_keras/_version.py").read_text("utf-8"), re.MULTILINE
 )[1]
-# What the exports to other engines need, each tested with the versions named.
+# Needed for exports to other engines; tested with these versions.
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 OPENVINO = ["openvino>=2026.4", "nncf>=3.4"]
 LITERT = ["ai-edge-litert>=2.3"]
-# What the client of a server needs; TensorFlow is not among it.
+# Needed by the client of a model server, which works without TensorFlow.
 GRPC = ["grpcio>=1.60", "protobuf>=5.28"]
-# importlib_resources: tensorflow-datasets imports it and does not ask for it.
+# tensorflow-datasets imports importlib_resources without requiring it.
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.0"]
 
-# What the quick tests need; "test-all" adds what the tests of the other extras need.
+# Needed by the quick tests; "test-all" adds the packages of the other extras' tests.
 TEST = [
     "pytest>=8.0",
     "pytest-cov>=6.0",
@@ -30,6 +30,9 @@ TEST = [
     "mypy>=1.18",
     *TFDS,
 ]
+
+# The documentation site.
+DOCS = ["zensical>=0.0.73", "mkdocstrings>=1.0", "mkdocstrings-python>=2.0"]
 
 setup(
     name="fcn_keras",
@@ -68,7 +71,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.21",
-        "keras>=3.15.1",  # Below it, loading a model file can execute code.
+        "keras>=3.15.1",  # Earlier versions can execute code when they load a model file.
         "numpy>=2.0",
         "h5py>=3.11",
         "pillow>=11.1",
@@ -77,13 +80,13 @@ setup(
         "filelock>=3.12",
         "requests>=2.32",
         "simplejpeg>=1.8",
-        "albumentations>=2.0.8,<2.1",  # The MIT line has ended; its successor is AGPL.
+        "albumentations>=2.0.8,<2.1",  # The last version under MIT; its successor is AGPL.
         "opencv-python-headless>=4.9",
         "pydantic>=2.9",
         "pyyaml>=6.0",
-        "typer>=0.19",  # Choices are typing.Literal.
+        "typer>=0.19",  # Supports typing.Literal as choices.
         "rich>=13.0",
-        "wrapt>=1.15",  # TensorFlow needs it too.
+        "wrapt>=1.15",  # TensorFlow requires it too.
         "matplotlib>=3.9",
         "tensorboard>=2.20",
     ],
@@ -94,6 +97,7 @@ setup(
         "openvino": OPENVINO,
         "litert": LITERT,
         "grpc": GRPC,
+        "docs": DOCS,
         "test": TEST,
         "test-all": [*TEST, *ONNX, *OPENVINO, *LITERT, *GRPC, "tensorflow-serving-api>=2.19"],
     },
