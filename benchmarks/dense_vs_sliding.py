@@ -1,9 +1,10 @@
-"""One dense pass of a net against the same grid of scores from crops, one by one in batches.
+"""Compares one dense pass of a model with scoring the same grid of windows crop by crop.
 
-The paper (section 3.1) has AlexNet on a GPU: a 10 x 10 grid on a 500 x 500 image takes 22 ms, 100
-crops at 1.2 ms each more than five times as long. The nets here are untrained: times do not differ.
+The paper (section 3.1) reports for AlexNet on a GPU: a 10 x 10 grid on a 500 x 500 image takes
+22 ms, 100 crops of 1.2 ms each more than five times as long. The models here are untrained, which
+does not affect the times.
 
-Run it as `python benchmarks/dense_vs_sliding.py [--classifier small|vgg16|alexnet] [--grid 10]`.
+Run `python benchmarks/dense_vs_sliding.py [--classifier small|vgg16|alexnet] [--grid 10]`.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import fcn_keras
 
 
 def small():
-    """A LeNet-like net without padding: window 64, stride 8."""
+    """Builds a LeNet-like model without padding: window 64, stride 8."""
     return keras.Sequential(
         [
             keras.Input((64, 64, 3)),
@@ -40,12 +41,12 @@ def small():
 
 
 def vgg16():
-    """Window 224, stride 32."""
+    """Builds VGG16: window 224, stride 32."""
     return keras.applications.VGG16(weights=None)
 
 
 def alexnet():
-    """Window 227, stride 32."""
+    """Builds AlexNet: window 227, stride 32."""
     from fcn_keras.models.classifiers.alexnet import AlexNet
 
     return AlexNet(weights=None)
@@ -55,12 +56,14 @@ CLASSIFIERS = {"small": small, "vgg16": vgg16, "alexnet": alexnet}
 
 
 def main():
-    """Prints seconds for both ways, and their ratio."""
+    """Prints the seconds of both methods, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classifier", choices=CLASSIFIERS, default="small")
-    parser.add_argument("--grid", type=int, default=10, help="cells each way [10]")
-    parser.add_argument("--batch", type=int, default=10, help="crops at a time [10]")
-    parser.add_argument("--repeats", type=int, default=5, help="of which the median counts [5]")
+    parser.add_argument("--grid", type=int, default=10, help="cells per side [10]")
+    parser.add_argument("--batch", type=int, default=10, help="crops per batch [10]")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs, of which the median is reported [5]"
+    )
     options = parser.parse_args()
 
     classifier = CLASSIFIERS[options.classifier]()
@@ -87,16 +90,16 @@ def main():
         f"{options.grid} x {options.grid} windows of {window} px, {stride} px apart, on "
         f"{side} x {side} px; dense output {scores.shape[1]} x {scores.shape[2]}"
     )
-    print(f"dense {dense:.3f} s, sliding {sliding:.3f} s: {sliding / dense:.1f} times faster")
+    print(f"dense {dense:.3f} s, sliding {sliding:.3f} s: speed-up {sliding / dense:.1f}")
 
 
 def median(run, repeats):
-    """Median seconds of a run, after one that does not count; and what it returns."""
+    """Returns the median seconds of a run after one warm-up run, and the run's result."""
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
         result = run()
-        keras.tree.map_structure(lambda tensor: tensor.numpy(), result)  # Waits for it.
+        keras.tree.map_structure(lambda tensor: tensor.numpy(), result)  # Waits for the result.
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:]), result
 

@@ -1,19 +1,20 @@
-"""How long a mask takes: this package's exports beside what one would otherwise deploy.
+"""Measures the time per mask of this package's exports and of the usual alternatives.
 
-FCN-8s on VGG16 with the 4096-wide head, one image, from uint8 pixels to class ids. "ours" has the
-`same` geometry; the peers are the net of the reference implementation, with its padding of 100
-pixels, in TensorFlow, PyTorch (channels last), ONNX Runtime and OpenVINO, all of the same weights.
-"frozen" is the function that an exported SavedModel holds; "oneDNN" has TensorFlow's oneDNN turned
-on, which is off by default where the processor has no AVX512. Each row has a process of its own: in
-one process a graph may be given what oneDNN prepared for another graph.
+The task is FCN-8s on VGG16 with the 4096-wide head, one image, from uint8 pixels to class ids.
+"ours" uses the `same` geometry. The peers are the reference implementation's model, with its
+padding of 100 pixels, in TensorFlow, PyTorch (channels last), ONNX Runtime and OpenVINO, all with
+the same weights. "frozen" is the function inside an exported SavedModel. "oneDNN" turns on
+TensorFlow's oneDNN, which is off by default on processors without AVX512. Each row runs in a
+separate process, because within a process oneDNN may reuse for one graph what it prepared for
+another.
 
-The ratio is to the fastest peer that computes in the same precision. GFLOP are counted in the graph
-of that geometry; peak is a matrix product of 2048 x 2048 in the same run, before and after the
-rows, the faster of TensorFlow and PyTorch. Error (of the largest logit) and agreement (of masks)
-are against Keras in float32 of the same geometry. Where the processor has no instructions for
-bfloat16 its rows are left out: what emulates them takes minutes.
+The ratio is to the fastest peer of the same precision. GFLOP are counted in the graph of the row's
+geometry. The peak is a 2048 x 2048 matrix product in the same run, before and after the rows, the
+faster of TensorFlow and PyTorch. Error (relative to the largest logit) and agreement (of masks) are
+relative to Keras in float32 with the same geometry. bfloat16 rows are skipped on processors without
+bfloat16 instructions, because emulation takes minutes.
 
-Run it as `python benchmarks/inference.py [--model RUN] [--image FILE] [--size 375x500]
+Run `python benchmarks/inference.py [--model RUN] [--image FILE] [--size 375x500]
 [--only NAME ...]`. A narrower head is widened to 4096 without changing what it computes.
 """
 
@@ -46,14 +47,14 @@ from fcn_keras.training.compiling import resolve_precision
 from pipelines import read_image
 
 WIDTH = 4096
-CALIBRATION = 8  # Crops of the image, at several places.
+CALIBRATION = 8  # Number of crops of the image.
 MATRIX = 2048
 REFERENCE_CROPS = 5, 9, 31
 ONEDNN = (("TF_ENABLE_ONEDNN_OPTS", "1"),)
 
 
 class Candidate(NamedTuple):
-    """One way to a mask: `make` gives a function of an image `[1, h, w, 3]`."""
+    """A row of the table: `make` returns a function of an image `[1, h, w, 3]`."""
 
     name: str
     precision: str
@@ -63,25 +64,27 @@ class Candidate(NamedTuple):
 
     @property
     def is_peer(self):
-        """Whether it is what one would otherwise deploy."""
+        """Whether it is an alternative to this package."""
         return self.geometry == "reference"
 
 
 def main():
-    """Prints a table for each size, and the goals."""
+    """Prints a table and the goals for each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a trained FCN-8s on VGG16 [random weights, 21 classes]")
-    parser.add_argument("--image", help="a picture, resized [noise of several scales]")
-    parser.add_argument("--size", action="append", help="[375x500 and 500x500]")
-    parser.add_argument("--repeats", type=int, default=7, help="[7]")
-    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--image", help="an image, which is resized [noise of several scales]")
+    parser.add_argument(
+        "--size", action="append", help="HEIGHTxWIDTH, repeatable [375x500 and 500x500]"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="measured runs [7]")
+    parser.add_argument("--only", nargs="+", help="names of the rows to run")
     arguments = parser.parse_args()
     sizes = [tuple(map(int, s.split("x"))) for s in arguments.size or ("375x500", "500x500")]
     images = {size: picture(arguments.image, size) for size in sizes}
     precisions = ["float32", "int8"]
     if resolve_precision("auto") == "mixed_bfloat16":
         precisions.append("bfloat16")
-    models = nets(arguments.model)
+    models = build_models(arguments.model)
     work = {size: {name: gflop(model, size) for name, model in models.items()} for size in sizes}
     expected = {
         (geometry, size): logits_of(model)(images[size]).numpy()
@@ -104,7 +107,7 @@ def main():
             try:
                 found = measure_alone(*task, candidate.environment)
             except (ImportError, ConfigError) as error:  # Not installed.
-                print(f"{candidate.name}: left out ({error})")
+                print(f"{candidate.name}: skipped ({error})")
                 continue
             for size, measured in found.items():
                 rows[size].append((candidate, *measured))
@@ -117,7 +120,7 @@ def main():
 
 
 def candidates(models, folder, image):
-    """All ways, peers first."""
+    """Lists all candidates, peers first."""
     ours, reference = models["same"], models["reference"]
 
     def engine(model, name, format, precision="float32", opened=None):
@@ -178,7 +181,7 @@ def candidates(models, folder, image):
 
 
 def measure_alone(name, folder, images, expected, arguments, environment):
-    """What `measure` gives, by size, in a process that does nothing else."""
+    """Runs `measure` for each size in a separate process; returns the results by size."""
     with mock.patch.dict(os.environ, environment):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             task = measure_named, name, folder, images, expected, arguments
@@ -186,8 +189,8 @@ def measure_alone(name, folder, images, expected, arguments, environment):
 
 
 def measure_named(name, folder, images, expected, arguments):
-    """What `measure_alone` runs in its process; `images` begin with the one to calibrate with."""
-    models, image = nets(arguments.model), next(iter(images.values()))
+    """Runs in the process of `measure_alone`; the first of `images` is used for calibration."""
+    models, image = build_models(arguments.model), next(iter(images.values()))
     (candidate,) = (one for one in candidates(models, folder, image) if one.name == name)
     run = candidate.make()
     return {
@@ -197,7 +200,7 @@ def measure_named(name, folder, images, expected, arguments):
 
 
 def measure(run, image, expected, repeats):
-    """Median ms, error of the logits (None where only a mask comes out), agreement."""
+    """Returns median ms, error of the logits (None if it returns only a mask), and agreement."""
     logits, mask = None, None
     for _ in range(2):
         answer = run(image)
@@ -217,7 +220,7 @@ def measure(run, image, expected, repeats):
 
 
 def show(size, rows, work, peaks):
-    """The table of one size, and the goals as ratios."""
+    """Prints the table of one size, and the ratios to compare with the goals."""
     ms = {candidate.name: milliseconds for candidate, milliseconds, _, _ in rows}
     fastest = {}
     for candidate, milliseconds, _, _ in rows:
@@ -228,7 +231,7 @@ def show(size, rows, work, peaks):
         f"\n{size[0]} x {size[1]}; peak in GFLOP/s: "
         + ", ".join(f"{precision} {value:.0f}" for precision, value in peaks.items())
     )
-    print("| | ms | to the fastest peer | GFLOP | of peak | logit error | masks agree |")
+    print("| | ms | speed-up over fastest peer | GFLOP | of peak | logit error | mask agreement |")
     print("|---|---|---|---|---|---|---|")
     for candidate, milliseconds, error, agreement in rows:
         ratio = fastest.get(candidate.precision)
@@ -246,19 +249,19 @@ def show(size, rows, work, peaks):
         print(f"| {' | '.join(cells)} |")
     openvino = ms.get("OpenVINO bf16, reference")
     goals = [
-        ("float32 to its fastest peer", fastest.get("float32"), "ours, frozen, oneDNN", 1.9),
-        ("frozen bf16 to PyTorch float32", ms.get("PyTorch"), "ours, frozen bf16", 4.5),
-        ("frozen bf16 to OpenVINO bf16", openvino, "ours, frozen bf16", 1.7),
-        ("int8 to PyTorch float32", ms.get("PyTorch"), "ours, OpenVINO int8", 10),
-        ("int8 to OpenVINO bf16", openvino, "ours, OpenVINO int8", 3.6),
+        ("float32 over its fastest peer", fastest.get("float32"), "ours, frozen, oneDNN", 1.9),
+        ("frozen bf16 over PyTorch float32", ms.get("PyTorch"), "ours, frozen bf16", 4.5),
+        ("frozen bf16 over OpenVINO bf16", openvino, "ours, frozen bf16", 1.7),
+        ("int8 over PyTorch float32", ms.get("PyTorch"), "ours, OpenVINO int8", 10),
+        ("int8 over OpenVINO bf16", openvino, "ours, OpenVINO int8", 3.6),
     ]
     for said, peer, name, goal in goals:
         if peer and name in ms:
             print(f"{said}: {peer / ms[name]:.2f} (goal {goal})")
 
 
-def nets(path):
-    """FCN-8s in both geometries, of the same weights."""
+def build_models(path):
+    """Builds FCN-8s in both geometries with the same weights."""
     keras.utils.set_random_seed(0)
     trained = None if path is None else in_precision(fcn_keras.load(path).model, "float32")
     classes = 21 if trained is None else trained.output_shape[-1]
@@ -268,7 +271,7 @@ def nets(path):
         )
         for geometry in ("same", "reference")
     }
-    weights = random_weights(models["same"]) if trained is None else widened(trained)
+    weights = random_weights(models["same"]) if trained is None else widen_head(trained)
     for model in models.values():
         for layer in model.layers:
             if layer.name in weights and layer.name.startswith(("block", "fc", "score")):
@@ -277,7 +280,7 @@ def nets(path):
 
 
 def random_weights(model):
-    """He's kernels, small biases: layers that neither fade nor saturate."""
+    """Draws He-initialised kernels and small biases, so that activations keep their scale."""
     rng, found = np.random.default_rng(0), {}
     for layer in model.layers:
         if layer.name.startswith(("block", "fc", "score")) and len(layer.get_weights()) == 2:
@@ -290,8 +293,8 @@ def random_weights(model):
     return found
 
 
-def widened(model):
-    """The weights of a trained net with its head's channels repeated up to `WIDTH`."""
+def widen_head(model):
+    """Returns a trained model's weights with its head's channels repeated up to `WIDTH`."""
     weights = {layer.name: layer.get_weights() for layer in model.layers if layer.get_weights()}
     times = WIDTH // weights["fc6"][1].size
     fc6, fc7, score = (weights[name][0] for name in ("fc6", "fc7", "score_fr"))
@@ -299,14 +302,14 @@ def widened(model):
     tiled = np.tile(fc7, (1, 1, times, times)) / times
     weights["fc7"] = [tiled, np.tile(weights["fc7"][1], times)]
     weights["score_fr"][0] = np.tile(score, (1, 1, times, 1)) / times
-    for layer in model.layers:  # The fixed factors on pool4 and pool3 go into what follows them.
+    for layer in model.layers:  # The next layer absorbs the fixed factors on pool4 and pool3.
         if layer.name.startswith("scale_"):
             weights[layer.name.replace("scale_", "score_")][0] *= layer.scale
     return weights
 
 
 def logits_of(model):
-    """Images -> logits, with the weights as variables."""
+    """Builds a function images -> logits, with the weights as variables."""
     return tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
@@ -314,12 +317,12 @@ def logits_of(model):
 
 
 def keras_predict(model):
-    """What the first page of Keras' guide says."""
+    """Predicts as in the first page of Keras's guide."""
     return lambda image: np.argmax(model.predict(image, verbose=0), axis=-1).astype("uint8")
 
 
 def masks_of(logits):
-    """From a function of logits one of the mask, with the logits beside it."""
+    """Turns a function that computes logits into one that returns mask and logits."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
     def run(images):
@@ -330,7 +333,7 @@ def masks_of(logits):
 
 
 def pytorch(model, precision):
-    """The reference's net in PyTorch, channels last."""
+    """Builds the reference model in PyTorch, channels last."""
     import torch
     from torch.nn import functional
 
@@ -388,7 +391,7 @@ def pytorch(model, precision):
 
 
 def gflop(model, size):
-    """2 x multiplications in the graph for one image, in 1e9."""
+    """Counts 2 x the multiplications in the graph for one image, in 1e9."""
     spec = tf.TensorSpec((1, *size, 3), tf.uint8)
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
@@ -398,7 +401,7 @@ def gflop(model, size):
 
 
 def peak(precision):
-    """GFLOP/s of a matrix product, the faster of TensorFlow and PyTorch."""
+    """Measures the GFLOP/s of a matrix product, the faster of TensorFlow and PyTorch."""
 
     def fastest(multiply):
         times = []
@@ -419,7 +422,7 @@ def peak(precision):
 
 
 def picture(path, size):
-    """One image `[1, h, w, 3]`."""
+    """Loads or generates one image `[1, h, w, 3]`."""
     if path:
         resized = tf.image.resize(read_image(path), size, antialias=True)
         return np.round(resized.numpy())[None].astype("uint8")
@@ -432,14 +435,14 @@ def picture(path, size):
 
 
 def calibration(image):
-    """Some crops, uint8 `[h, w, 3]`."""
+    """Returns several crops, uint8 `[h, w, 3]`."""
     rng = np.random.default_rng(0)
     tops = [(rng.integers(0, 40), rng.integers(0, 40)) for _ in range(CALIBRATION)]
     return [image[0, top:, left:] for top, left in tops]
 
 
 def machine():
-    """The processor's name, and which arithmetic of low precision it has."""
+    """Returns the processor's name and its low-precision instruction sets."""
     wanted = ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
     found = ", ".join(flag for flag in wanted if flag in processor.flags())
     return f"{processor.name()} ({found})"

@@ -1,11 +1,11 @@
-"""Images a second of the training pipeline, beside decoding alone and PyTorch's DataLoader.
+"""Measures images per second of the training pipeline, of decoding alone and of PyTorch.
 
-Decoding alone, by the same reader on all cores, is the limit. The DataLoader has the same transform
-and as many worker processes as there are cores; once with Pillow, as in most scripts, and once with
-our reader. It is left out where PyTorch is not installed.
+Decoding alone, with the same reader on all cores, is the upper limit. PyTorch's DataLoader uses the
+same transform and one worker process per core; once with Pillow, as in most scripts, and once with
+our reader. It is skipped if PyTorch is not installed.
 
-Run it as `python benchmarks/input_pipeline.py [--images 600] [--data voc2012 --data-dir DIR]`.
-Without --data it makes images of PASCAL VOC's size and weight in a temporary folder.
+Run `python benchmarks/input_pipeline.py [--images 600] [--data voc2012 --data-dir DIR]`.
+Without --data it creates images of PASCAL VOC's image and file size in a temporary folder.
 """
 
 import argparse
@@ -30,13 +30,15 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def main():
-    """Prints a table for each size of crop."""
+    """Prints a table for each crop size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=600, help="in one epoch [default: 600]")
-    parser.add_argument("--crops", type=int, nargs="+", default=[320, 480])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", help="a data set instead of made images")
-    parser.add_argument("--data-dir")
+    parser.add_argument("--images", type=int, default=600, help="images per epoch [600]")
+    parser.add_argument(
+        "--crops", type=int, nargs="+", default=[320, 480], help="crop sizes [320 480]"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="measured epochs [5]")
+    parser.add_argument("--data", help="a data set to use instead of generated images")
+    parser.add_argument("--data-dir", help="the data set's folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.data:
@@ -44,26 +46,26 @@ def main():
             numbers = np.arange(arguments.images) % len(split)
             split = replace(split, examples=tuple(split.examples[n] for n in numbers))
         else:
-            split = made(Path(folder), arguments.images)
+            split = make_voc_like(Path(folder), arguments.images)
         for crop in arguments.crops:
             compare(split, crop, arguments.rounds)
 
 
 def compare(split, crop, rounds):
-    """Prints the median rate of each way, and its ratio to ours."""
+    """Prints the median rate of each method, and its ratio to ours."""
     augmentation = pipelines.Augmentation((crop, crop), scale=(0.75, 1.5), colour=0.5)
     ds = pipelines.train_dataset(split, batch_size=BATCH, augmentation=augmentation)
-    ways = {
+    methods = {
         "decoding alone": lambda: decode(split),
         "pipelines.train_dataset": lambda: [None for _ in ds],
     }
     for name, read in (("Pillow", with_pillow), ("our reader", with_our_reader)):
         loader = torch_loader(split, augmentation, read)
         if loader is not None:
-            ways[f"DataLoader, {name}"] = lambda loader=loader: [None for _ in loader]
-    seconds = {name: [] for name in ways}
-    for repetition in range(rounds + 1):  # The first one is for warming up.
-        for name, run in ways.items():
+            methods[f"DataLoader, {name}"] = lambda loader=loader: [None for _ in loader]
+    seconds = {name: [] for name in methods}
+    for repetition in range(rounds + 1):  # The first one is a warm-up.
+        for name, run in methods.items():
             started = time.perf_counter()
             run()
             if repetition:
@@ -74,11 +76,11 @@ def compare(split, crop, rounds):
     )
     for name, rate in rates.items():
         ratio = rates["pipelines.train_dataset"] / rate
-        print(f"  {name:26s}{rate:7.0f}   ours is {ratio:.2f} times that")
+        print(f"  {name:26s}{rate:7.0f}   ours / this: {ratio:.2f}")
 
 
-def made(folder, count):
-    """VOC-like pairs: 500 x 375, JPEGs of about 90 KB, palette PNGs of large regions."""
+def make_voc_like(folder, count):
+    """Creates VOC-like pairs: 500 x 375, JPEGs of about 90 KB, palette PNGs of large regions."""
     examples = []
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -98,11 +100,11 @@ def made(folder, count):
         examples.append(pipelines.Example(f"{number}", *paths))
     template = pipelines.read("synthetic", "val")
     values = {**{value: min(value, 4) for value in range(21)}, 255: 255}
-    return replace(template, name="made", examples=tuple(examples), mask_values=values)
+    return replace(template, name="generated", examples=tuple(examples), mask_values=values)
 
 
 def decode(split):
-    """Reads every image and mask on all cores, and does nothing with them."""
+    """Reads every image and mask on all cores, and discards them."""
 
     def read(example):
         pipelines.read_image(example.image), pipelines.read_mask(example.mask)
@@ -113,41 +115,41 @@ def decode(split):
 
 
 class Pairs:
-    """What a PyTorch user would write: a map-style data set."""
+    """A map-style data set as a PyTorch user would write it."""
 
     def __init__(self, split, augmentation, read):
-        """`read` gives image and mask of an example."""
+        """`read` returns the image and mask of an example."""
         self.split, self.augmentation, self.read = split, augmentation, read
         self.compose = None
 
     def __len__(self):
-        """How many examples there are."""
+        """Returns the number of examples."""
         return len(self.split)
 
     def __getitem__(self, index):
-        """One augmented example."""
+        """Returns one augmented example."""
         if self.compose is None:
             self.compose = transform(self.augmentation)
         return seed_and_apply(self.compose, *self.read(self.split.examples[index]), index)
 
 
 def with_pillow(example):
-    """Reads by Pillow alone."""
+    """Reads an example with Pillow alone."""
     with Image.open(example.image) as image, Image.open(example.mask) as mask:
         return np.asarray(image.convert("RGB")), np.asarray(mask)
 
 
 def with_our_reader(example):
-    """Reads by `pipelines`, with its checks of the files."""
+    """Reads an example with `pipelines`, including its file checks."""
     return pipelines.read_image(example.image), pipelines.read_mask(example.mask)
 
 
 def torch_loader(split, augmentation, read):
-    """A DataLoader with a worker process for each core, or None without PyTorch."""
+    """Builds a DataLoader with one worker process per core; None without PyTorch."""
     try:
         from torch.utils.data import DataLoader
     except ImportError:
-        print("PyTorch is not installed: its DataLoader is left out.")
+        print("PyTorch is not installed: its DataLoader is skipped.")
         return None
     return DataLoader(
         Pairs(split, augmentation, read),

@@ -1,12 +1,12 @@
-"""How the time and the memory of a mask grow: with pixels, with images at once, with cores.
+"""Measures how time and memory of a prediction grow with pixels, batch size and cores.
 
-FCN-8s on VGG16, its weights as constants, in float32: what an exported SavedModel runs. An FCN is
-convolutions, so both should grow like the pixels: a slope of 1 between the logarithms, and the same
-milliseconds a megapixel everywhere. Memory is the most that the process has, above what it has with
-the model loaded and one pixel predicted; Linux alone tells it. Every table comes from processes of
-its own, which may use the cores named and no others.
+FCN-8s on VGG16 runs in float32 with constant weights, as in an exported SavedModel. An FCN consists
+of convolutions, so time and memory should grow in proportion to the pixels: the log-log slope
+should be 1, and the milliseconds per megapixel constant. Memory is the process's peak minus its
+memory with the model loaded and one pixel predicted; it is available on Linux only. Each table is
+measured in separate processes that may use only the given cores.
 
-Run it as `python benchmarks/scaling.py [--head-width 1024] [--backbone vgg16] [--repeats 5]`.
+Run `python benchmarks/scaling.py [--head-width 1024] [--backbone vgg16] [--repeats 5]`.
 """
 
 import argparse
@@ -23,24 +23,35 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-SIDES = 128, 192, 256, 384, 512, 768, 1024, 1536  # Ascending: the most memory is the last one's.
+SIDES = (
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+)  # Ascending: memory is a peak so far.
 BATCHES = 1, 2, 4, 8
-SIDE = 384  # Where batches and cores are compared.
-FIRST_PIXELS = 256**2  # Below it the padding to a multiple of 32 and the border weigh too much.
+SIDE = 384  # Image size for comparing batches and cores.
+FIRST_PIXELS = 256**2  # In smaller images, padding to a multiple of 32 and the border dominate.
 
 
 def main():
-    """Prints the three tables, and the slopes."""
+    """Prints the three tables and the slopes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="vgg16", help="[vgg16]")
-    parser.add_argument("--head-width", type=int, default=1024, help="[1024]")
-    parser.add_argument("--repeats", type=int, default=5, help="of which the median counts [5]")
+    parser.add_argument("--backbone", default="vgg16", help="backbone [vgg16]")
+    parser.add_argument("--head-width", type=int, default=1024, help="width of the head [1024]")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs, of which the median is reported [5]"
+    )
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     print(f"FCN-8s, {arguments.backbone}, head {arguments.head_width}, {len(cores)} cores\n")
 
-    by_pixels = alone(cores, arguments, [(1, side) for side in SIDES])
-    print("| image | ms | ms a megapixel | MB | MB a megapixel |\n|---|---|---|---|---|")
+    by_pixels = measure_alone(cores, arguments, [(1, side) for side in SIDES])
+    print("| image | ms | ms per megapixel | MB | MB per megapixel |\n|---|---|---|---|---|")
     for (_, side), (seconds, memory) in by_pixels.items():
         megapixels = side**2 / 1e6
         print(
@@ -52,22 +63,22 @@ def main():
     for what, values in zip(("time", "memory"), zip(*large.values(), strict=True), strict=True):
         print(f"slope of log {what} on log pixels: {slope(list(large), values):.2f}")
 
-    print(f"\n| images of {SIDE} x {SIDE} at once | ms an image | MB an image |\n|---|---|---|")
-    for (count, _), (seconds, memory) in alone(
+    print(f"\n| images of {SIDE} x {SIDE} per batch | ms per image | MB per image |\n|---|---|---|")
+    for (count, _), (seconds, memory) in measure_alone(
         cores, arguments, [(count, SIDE) for count in BATCHES]
     ).items():
         print(f"| {count} | {1000 * seconds / count:.0f} | {memory / count:.0f} |")
 
-    print(f"\n| cores, {SIDE} x {SIDE} | ms | times one core |\n|---|---|---|")
+    print(f"\n| cores, {SIDE} x {SIDE} | ms | speed-up over one core |\n|---|---|---|")
     one = None
     for count in [2**power for power in range(len(cores).bit_length())]:
-        ((seconds, _),) = alone(cores[:count], arguments, [(1, SIDE)]).values()
+        ((seconds, _),) = measure_alone(cores[:count], arguments, [(1, SIDE)]).values()
         one = one or seconds
         print(f"| {count} | {1000 * seconds:.0f} | {one / seconds:.2f} |")
 
 
-def alone(cores, arguments, shapes):
-    """Seconds and MB by (count, side), measured in a process of its own on these cores."""
+def measure_alone(cores, arguments, shapes):
+    """Returns seconds and MB by (count, side), measured in a separate process on these cores."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, cores)
     ) as process:
@@ -75,8 +86,8 @@ def alone(cores, arguments, shapes):
 
 
 def measure(arguments, shapes):
-    """Median seconds and most MB for each number of square images and their side."""
-    import tensorflow as tf  # Here: it counts the cores when it is loaded.
+    """Measures the median seconds and peak MB for each (number of square images, side)."""
+    import tensorflow as tf  # Imported here because it counts the cores on import.
 
     import fcn_keras
     from fcn_keras.prediction.frozen import freeze
@@ -107,8 +118,8 @@ def measure(arguments, shapes):
 
 
 def resident(which, *, forget=False):
-    """MB of this process now (VmRSS), or at most (VmHWM) since the last call with `forget`."""
-    if forget:  # What was needed to build the model goes back to the system, and out of the count.
+    """Returns this process's MB now (VmRSS), or its peak since the last `forget` (VmHWM)."""
+    if forget:  # Returns the memory used for building the model, and resets the peak.
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
@@ -116,7 +127,7 @@ def resident(which, *, forget=False):
 
 
 def slope(pixels, values):
-    """Of the line through the logarithms that has the least squares."""
+    """Returns the slope of the least-squares line through the logarithms."""
     return np.polyfit(np.log(pixels), np.log(values), 1)[0]
 
 

@@ -1,13 +1,12 @@
-"""Requests a second of a served model, and what a change of version does to them.
+"""Measures requests per second of a served model, and what a change of version does to them.
 
-The server is the tests' stand-in for TensorFlow Serving (`tests/helpers/model_server.py`:
-the same graph in a session, behind the same gRPC interface) in a process of its own; clients are
-threads with `fcn_keras.serving.client`, each waiting for its mask before it sends the next image.
-Images are JPEG files of mixed sizes. After half of the requests a second version is
-published under the server's eyes. No request may fail, and memory at the end should be that of the
-middle.
+The server is the tests' stand-in for TensorFlow Serving (`tests/helpers/model_server.py`: the same
+graph in a session, behind the same gRPC interface) in a separate process. Clients are threads that
+use `fcn_keras.serving.client`; each waits for its mask before it sends the next image. Images are
+JPEG files of mixed sizes. After half of the requests a second version is published. No request may
+fail, and memory at the end should equal that in the middle.
 
-Run it as `python benchmarks/serving.py [--model RUN] [--requests 1000] [--clients 8]`.
+Run `python benchmarks/serving.py [--model RUN] [--requests 1000] [--clients 8]`.
 """
 
 import argparse
@@ -38,8 +37,8 @@ def main():
     """Prints failures, latencies, throughput and memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a run's folder or a model file [a tiny FCN-8s]")
-    parser.add_argument("--requests", type=int, default=1000, help="[1000]")
-    parser.add_argument("--clients", type=int, default=8, help="[8]")
+    parser.add_argument("--requests", type=int, default=1000, help="number of requests [1000]")
+    parser.add_argument("--clients", type=int, default=8, help="number of clients [8]")
     arguments = parser.parse_args()
     if arguments.model:
         model = fcn_keras.load(arguments.model).model
@@ -57,14 +56,14 @@ def main():
 
 
 def measure(arguments, url, pid, publish):
-    """Sends the requests, calls `publish` in the middle, and prints what was seen."""
+    """Sends the requests, calls `publish` in the middle, and prints the results."""
     files, rng = [], np.random.default_rng(0)
     for height, width in SIZES:
         small = rng.integers(0, 256, (max(1, height // 8), max(1, width // 8), 3), "uint8")
         file = io.BytesIO()
         Image.fromarray(small).resize((width, height)).save(file, "jpeg", quality=90)
         files.append(file.getvalue())
-    for file in files:  # A warm-up, which does not count.
+    for file in files:  # A warm-up, not measured.
         client.segment(url, file)
     memory, lock, done = {"start": resident(pid)}, threading.Lock(), 0
     publishing = threading.Thread(target=publish)
@@ -103,11 +102,11 @@ def measure(arguments, url, pid, publish):
     print(f"  throughput   {arguments.requests / seconds:.0f} requests/s")
     print(f"  memory       {', '.join(f'{mb:.0f} MB at the {at}' for at, mb in memory.items())}")
     if failures or not swapped:
-        raise SystemExit(failures[0] if failures else "The new version was not taken.")
+        raise SystemExit(failures[0] if failures else "The server did not load the new version.")
 
 
 def wait_for_version(url, number, seconds=60):
-    """Whether the server comes to answer with that version, now the only one."""
+    """Waits until the server answers with that version; returns whether it does."""
     end = time.monotonic() + seconds
     pixel = np.zeros((1, 1, 3), "uint8")
     while time.monotonic() < end:
@@ -120,7 +119,7 @@ def wait_for_version(url, number, seconds=60):
 
 
 def resident(pid):
-    """Resident memory of a process in MB; nan where there is no /proc."""
+    """Returns a process's resident memory in MB; NaN without /proc."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return float("nan")

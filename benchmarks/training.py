@@ -1,17 +1,17 @@
-"""Images a second of a training step of FCN-8s, beside PyTorch and the machine's own limit.
+"""Measures images per second of an FCN-8s training step, of PyTorch and of the machine's limit.
 
-A step is forward pass, loss, gradients, AdamW and confusion matrix. Two nets, both on VGG16:
-`head4096` is the default recipe's, `camvid` that of the recipe of this name (a head of 1024, the
-first two blocks frozen). PyTorch's is written below from plain layers: the same multiplications,
-channels last, autocast, fused AdamW. It is left out where PyTorch is not installed.
+A step is forward pass, loss, gradients, AdamW and confusion matrix. There are two models on VGG16:
+`head4096` uses the default recipe, `camvid` the recipe of that name (a head of width 1024, the
+first two blocks frozen). The PyTorch model is written below from plain layers: the same
+multiplications, channels last, autocast, fused AdamW. It is skipped if PyTorch is not installed.
 
-The limit is the best rate at which TensorFlow or PyTorch multiplies matrices in that precision, and
-"of peak" is the share of it that the convolutions' multiplications of a step make, frozen layers
-without their gradients. Ours and PyTorch's run in processes of their own and take turns, step by
-step; medians count. CPU seconds tell more than images/s where other programs are running, and so
-the share of the peak is given for both.
+The limit is the best rate at which TensorFlow or PyTorch multiplies matrices in that precision.
+"of peak" is the share of it that the step's convolutions reach, counting frozen layers without
+their gradients. Ours and PyTorch's run in separate processes and take turns, step by step; medians
+are reported. CPU seconds are more reliable than images/s while other programs are running, so the
+share of the peak is given for both.
 
-Run it as `python benchmarks/training.py [--only camvid] [--precision float32] [--crop 256 352]`.
+Run `python benchmarks/training.py [--only camvid] [--precision float32] [--crop 256 352]`.
 """
 
 import argparse
@@ -28,30 +28,32 @@ import numpy as np
 
 from fcn_keras.runs.resolve import resolve
 
-NETS = {"head4096": ("default", 21), "camvid": ("camvid", 11)}  # Recipe, number of classes.
-VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # Width and convolutions of a block.
+MODELS = {"head4096": ("default", 21), "camvid": ("camvid", 11)}  # Recipe, number of classes.
+VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # Width and convolutions per block.
 CORES = len(os.sched_getaffinity(0))
-WARM_UP = 2  # Steps that do not count.
+WARM_UP = 2  # Steps that are not measured.
 
 
 def main():
-    """Prints a table for each net."""
+    """Prints a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=NETS, help="one of the nets")
+    parser.add_argument("--only", choices=MODELS, help="run only this model")
     parser.add_argument(
         "--precision", choices=("auto", "float32", "mixed_bfloat16"), default="auto"
     )
-    parser.add_argument("--crop", type=int, nargs=2, help="height and width [the recipe's]")
-    parser.add_argument("--batch", type=int, help="crops in a batch [the recipe's]")
-    parser.add_argument("--repeats", type=int, default=7, help="steps that count [7]")
+    parser.add_argument(
+        "--crop", type=int, nargs=2, help="height and width of the crops [from the recipe]"
+    )
+    parser.add_argument("--batch", type=int, help="crops per batch [from the recipe]")
+    parser.add_argument("--repeats", type=int, default=7, help="measured steps [7]")
     arguments = parser.parse_args()
-    for net in [arguments.only] if arguments.only else NETS:
+    for net in [arguments.only] if arguments.only else MODELS:
         compare(net, arguments)
 
 
 def compare(net, arguments):
-    """Prints what a step of each of the two takes."""
-    recipe, classes = NETS[net]
+    """Prints the time and memory of a step for each of the two."""
+    recipe, classes = MODELS[net]
     options = {"precision": arguments.precision, "weights": None, "data": "none"}
     options |= {"batch_size": arguments.batch} if arguments.batch else {}
     options |= {"crop": arguments.crop} if arguments.crop else {}
@@ -61,7 +63,7 @@ def compare(net, arguments):
     if importlib.util.find_spec("torch"):
         sides["PyTorch"] = Worker(Theirs, config, classes)
     else:
-        print("PyTorch is not installed: its net is left out.")
+        print("PyTorch is not installed: its model is skipped.")
     steps, products = {name: [] for name in sides}, []
     for repetition in range(WARM_UP + arguments.repeats):
         for name, worker in sides.items():
@@ -74,7 +76,7 @@ def compare(net, arguments):
     for worker in sides.values():
         worker.end()
     if len(set(flop.values())) > 1:
-        raise SystemExit(f"The nets are not the same: {flop} operations in a step.")
+        raise SystemExit(f"The models differ: {flop} operations per step.")
 
     (flop,) = set(flop.values())
     wall, cpu = (
@@ -86,9 +88,9 @@ def compare(net, arguments):
     print(
         f"{net}: batches of {config.batch_size} crops of {height} x {width}, {config.precision}, "
         f"{CORES} cores, medians of {arguments.repeats}; {flop / 1e9 / config.batch_size:.0f} "
-        f"GFLOP an image, matrices are multiplied at {best / 1e9:.0f} GFLOP/s"
+        f"GFLOP per image, matrix product at {best / 1e9:.0f} GFLOP/s"
     )
-    print(f"  {'':12}images/s  of peak  CPU s an image  of peak  memory")
+    print(f"  {'':12}images/s  of peak   CPU s / image  of peak  memory")
     for name in sides:
         print(
             f"  {name:12}{config.batch_size / wall[name]:8.2f}{flop / wall[name] / best:9.2f}"
@@ -97,11 +99,11 @@ def compare(net, arguments):
         )
     if len(sides) > 1:
         ratios = [values["PyTorch"] / values["fcn_keras"] for values in (wall, cpu)]
-        print(f"  ours is {ratios[0]:.2f} times as fast, in CPU time {ratios[1]:.2f} times")
+        print(f"  ours is {ratios[0]:.2f} times as fast, {ratios[1]:.2f} times in CPU time")
 
 
 class Worker:
-    """A process that holds one side and does one thing at a time."""
+    """A process that holds one of the two models and runs one task at a time."""
 
     def __init__(self, side, config, classes):
         """`side` is `Ours` or `Theirs`."""
@@ -111,7 +113,7 @@ class Worker:
         self.process.start()
 
     def do(self, name):
-        """What the method of that name returns."""
+        """Runs a method of the side by name and returns its result."""
         self.connection.send(name)
         return self.connection.recv()
 
@@ -122,7 +124,7 @@ class Worker:
 
 
 def serve(connection, side, config, classes):
-    """In a worker's process: makes a side and does what it is told."""
+    """Runs in a worker's process: builds a side and answers its requests."""
     rng = np.random.default_rng(0)
     shape = (config.batch_size, *config.crop)
     images = rng.integers(0, 256, (*shape, 3)).astype("uint8")
@@ -144,7 +146,7 @@ def serve(connection, side, config, classes):
 
 
 def timed(run):
-    """Seconds, and seconds of all cores together."""
+    """Returns wall seconds and CPU seconds (summed over all cores) of a run."""
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -171,30 +173,30 @@ class Ours:
         self.model.make_train_function()
 
     def precision(self):
-        """The one that "auto" stands for."""
+        """Returns the precision that "auto" resolves to."""
         return self.used
 
     def step(self):
-        """One step, waited for."""
+        """Runs one step and waits for it."""
         float(self.model.train_function(self.data)["loss"])
 
     def multiply(self, size):
-        """A function that multiplies two matrices."""
+        """Returns a function that multiplies two matrices."""
         import tensorflow as tf
 
         a = tf.ones((size, size), self.dtype)
         return lambda: tf.matmul(a, a)[0, 0].numpy()
 
     def flop(self):
-        """Operations of the convolutions in a step, two for each multiplication."""
+        """Counts the operations of a step's convolutions, two per multiplication."""
         import keras
 
         convs = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Conv2D)]
         maps = keras.Model(self.model.input, [layer.output for layer in convs])(self.images)
         total, any_trained = 0, False
         for layer, scores in zip(convs, maps, strict=True):
-            # Forward; the kernel's gradient; the input's, if something before it is trained. The
-            # layers stand in order, and the frozen ones are the first.
+            # Forward, the kernel's gradient, and the input's gradient if an earlier layer is
+            # trained. The layers are in order, the frozen ones first.
             passes = 1 + layer.trainable + any_trained
             any_trained |= layer.trainable
             total += passes * 2 * int(np.prod(scores.shape[:3])) * int(np.prod(layer.kernel.shape))
@@ -202,10 +204,10 @@ class Ours:
 
 
 class Theirs:
-    """The same in PyTorch."""
+    """The same step in PyTorch."""
 
     def __init__(self, config, classes, images, masks):
-        """Builds the net."""
+        """Builds the model."""
         import torch
 
         self.torch, self.classes = torch, classes
@@ -222,7 +224,7 @@ class Theirs:
         self.matrix = torch.zeros(classes * classes, dtype=torch.int64)
 
     def step(self):
-        """One step."""
+        """Runs one step."""
         torch = self.torch
         self.optimizer.zero_grad()
         masks = self.masks.long()
@@ -238,12 +240,12 @@ class Theirs:
         loss.item()
 
     def multiply(self, size):
-        """A function that multiplies two matrices."""
+        """Returns a function that multiplies two matrices."""
         a = self.torch.ones((size, size), dtype=self.dtype)
         return lambda: a @ a
 
     def flop(self):
-        """Operations of the convolutions in a step, as PyTorch counts them."""
+        """Counts the operations of a step's convolutions with PyTorch's counter."""
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
@@ -253,7 +255,7 @@ class Theirs:
 
 
 def torch_fcn8s(config, classes):
-    """FCN-8s of plain layers: `[b, 3, h, w]` -> `[b, classes, h, w]`, multiples of 32."""
+    """Builds FCN-8s from plain layers: `[b, 3, h, w]` -> `[b, classes, h, w]`, multiples of 32."""
     from torch import nn
     from torch.nn.functional import interpolate
 

@@ -1,6 +1,6 @@
-"""A classifier of your own scores larger images, densely: three lines.
+"""Applies your own classifier densely to larger images, in three lines.
 
-Run it as `python examples/convolutionalize.py`.
+Run `python examples/convolutionalize.py`.
 """
 
 import keras
@@ -9,7 +9,7 @@ from keras import layers
 
 import fcn_keras
 
-# Any Keras classifier will do; yours is trained, or keras.applications.ResNet50() and the like.
+# Any Keras classifier works: your own trained one, or for example keras.applications.ResNet50().
 classifier = keras.Sequential(
     [
         keras.Input((32, 32, 3)),
@@ -25,7 +25,7 @@ classifier = keras.Sequential(
 )
 photo = np.random.default_rng(0).uniform(0, 255, (1, 96, 160, 3)).astype("float32")
 
-net = fcn_keras.convolutionalize(classifier)  # stride=2 or 1 gives a finer grid, by dilation.
+net = fcn_keras.convolutionalize(classifier)  # stride=2 or 1 gives a finer grid by dilation.
 size, stride, offset = fcn_keras.receptive_field(net)
 scores = np.asarray(net(photo))  # [1, rows, columns, 10]
 

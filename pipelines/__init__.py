@@ -1,8 +1,8 @@
-"""Files -> `tf.data.Dataset` of (image, mask).
+"""Reads segmentation data sets and builds `tf.data.Dataset`s of (image, mask).
 
 Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]` of class ids; 255 is ignored.
 
-Names are imported when they are first used (PEP 562): reading files needs no TensorFlow.
+Names are imported on first use (PEP 562), so that reading files does not need TensorFlow.
 """
 
 import importlib
@@ -42,7 +42,7 @@ _HOMES = {
     "train_dataset": "batches.tf_datasets",
 }
 
-# Rooms and modules, so that `pipelines.errors` is there whatever has been imported before.
+# Subpackages and modules, so that `pipelines.errors` works without importing it first.
 _MODULES = frozenset(
     "batches catalogue checking datasets discovery errors examples files hha split".split()
 )

@@ -1,4 +1,4 @@
-"""All data sets by their names, and one function that reads any of them."""
+"""The data sets by name, and one function that reads any of them."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def read(
     *,
     keep_faults: bool = False,
 ) -> Split:
-    """The examples of one split of a data set.
+    """Reads one split of a data set.
 
     Args:
-        data: a key of `DATASETS`, "tfds:NAME" for a data set of TensorFlow Datasets (see
-            `pipelines.datasets.tfds`), or the path of a YAML file that describes one's own folders
+        data: A key of `DATASETS`, "tfds:NAME" for a data set of TensorFlow Datasets (see
+            `pipelines.datasets.tfds`), or the path of a YAML file that describes your own folders
             (see `pipelines.datasets.yaml_folders`).
-        split: "train", "val", "test", or what else the data set has.
-        data_dir: the folder that holds the data set's files, for those that have files.
-        keep_faults: leave faults of lists and folders, such as an image without its mask, in
-            `Split.faults` instead of raising them; such examples are not in the split.
+        split: "train", "val", "test", or another split of the data set.
+        data_dir: The folder with the data set's files, for data sets that have files.
+        keep_faults: Collect faults of lists and folders, such as an image without a mask, in
+            `Split.faults` instead of raising them. Such examples are left out of the split.
 
     Returns:
         A `Split`.
 
     Raises:
-        DataError: the data set is unknown, its files are missing, or its lists have faults.
+        DataError: The data set is unknown, its files are missing, or its lists have faults.
     """
     if str(data).startswith(tfds.PREFIX):
         examples = tfds.read(str(data).removeprefix(tfds.PREFIX), data_dir, split)
@@ -64,14 +64,14 @@ def read(
         examples = DATASETS[str(data)](data_dir, split)
     elif Path(data).is_dir():
         raise DataError(
-            f"data={str(data)!r}: is a folder. Of your own images make a YAML file with `fcn-keras "
-            f"data init {data}`; the folder of {', '.join(DATASETS)} is given as data_dir "
-            "(--data-dir)."
+            f"data={str(data)!r}: a folder, not a data set. For your own images, write a YAML file "
+            f"with `fcn-keras data init {data}`. For {', '.join(DATASETS)}, give that name as data "
+            "and the folder as data_dir (--data-dir)."
         )
     else:
         raise DataError(
             f"data={str(data)!r}: unknown; choose one of {', '.join(DATASETS)}, or give the YAML "
-            "file of your own folders, or tfds:NAME for a data set of TensorFlow Datasets."
+            "file of your own folders or tfds:NAME for a data set of TensorFlow Datasets."
         )
     if not keep_faults:
         raise_all(examples.faults)

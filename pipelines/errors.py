@@ -1,21 +1,21 @@
-"""The error for data that cannot be used; its text names file, rule, value found and fix."""
+"""The error for unusable data; its message names the file, the rule, the value and the fix."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-SHOWN = 20  # Faults in one message.
+SHOWN = 20  # Faults listed in one message.
 
 
 class DataError(ValueError):
     """A file or folder of the user's data that breaks a rule.
 
-    In its text, characters that no terminal shows are escaped; files' names may hold any.
+    Non-printable characters in the message are escaped, because file names may contain them.
 
     Attributes:
-        kind: a short name for faults of this sort, by which they are grouped.
-        file: the file or folder it is about, or None.
-        value: what was found there, or None.
+        kind: A short name for this kind of fault, used for grouping.
+        file: The file or folder with the fault, or None.
+        value: The value found, or None.
         position: (row, column) of the first such pixel, or None.
     """
 
@@ -28,13 +28,13 @@ class DataError(ValueError):
         value: object = None,
         position: tuple[int, int] | None = None,
     ) -> None:
-        """An error whose text is `message`."""
+        """Creates an error with the text `message`."""
         name = str(file)
         super().__init__(_shown(message.replace(name, _shown(name, "")), "\n"))
         self.kind, self.file, self.value, self.position = kind, file, value, position
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as JSON can hold it; `DataError(**error.to_dict())` is one like it."""
+        """Returns a JSON-compatible dict; `DataError(**error.to_dict())` restores the error."""
         return {
             "message": str(self),
             "kind": self.kind,
@@ -45,14 +45,14 @@ class DataError(ValueError):
 
 
 def _shown(text: str, kept: str) -> str:
-    """A text with everything escaped that is not printable, but for the characters `kept`."""
+    """Escapes the non-printable characters of a text, except those in `kept`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 
 def raise_all(faults: Iterable[DataError]) -> None:
-    """Raises one `DataError` with a line for each fault, if there are any."""
+    """Raises one `DataError` with one line per fault, if there are any."""
     faults = tuple(faults)
     if len(faults) == 1:
         raise faults[0]
@@ -62,13 +62,13 @@ def raise_all(faults: Iterable[DataError]) -> None:
 
 
 def grouped(errors: Sequence[DataError]) -> dict[str, list[DataError]]:
-    """Errors by kind, the most frequent kind first: a dict of lists."""
+    """Groups errors by kind into a dict of lists, the most frequent kind first."""
     order = Counter(error.kind for error in errors)
     return {kind: [e for e in errors if e.kind == kind] for kind, _ in order.most_common()}
 
 
 def as_lines(errors: Sequence[DataError]) -> list[str]:
-    """Errors as lines for a person: those of files one line a kind, others a line each."""
+    """Formats errors for display: one line per kind for errors in files, one per other error."""
     of_files = grouped([error for error in errors if error.file is not None])
     lines = []
     for alike in of_files.values():

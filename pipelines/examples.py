@@ -1,4 +1,4 @@
-"""Reading one example: image and mask together, checked against each other and the classes."""
+"""Reads an example's image and mask, and checks them against each other and the classes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pipelines.errors import DataError
 from pipelines.files.images import read_image, read_orientation
 from pipelines.split import IGNORE, Example, Split, colour_codes, colour_of
 
-EXACT = 2**24  # Up to here OpenCV counts exactly, in float32.
-LISTED = 5  # Unknown values and colours in one message.
+EXACT = 2**24  # OpenCV counts in float32, which is exact up to here.
+LISTED = 5  # Unknown values or colours listed in one message.
 
 
 def read_example(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask of one example.
+    """Reads the image and mask of one example.
 
     Args:
-        split: a `Split`.
-        index: position in `split.examples`.
+        split: A `Split`.
+        index: Position in `split.examples`.
 
     Returns:
-        RGB uint8 `[h, w, 3]`, and class ids uint8 `[h, w]`, 255 where void.
+        The image, RGB uint8 `[h, w, 3]`, and class ids, uint8 `[h, w]`, 255 where void.
 
     Raises:
-        DataError: a file cannot be read, the two differ in size, or the mask has a value or a
-            colour that is neither a class nor ignored.
+        DataError: A file cannot be read, the sizes differ, or the mask has a value or colour that
+            is neither a class nor ignored.
     """
     example = split.examples[index]
     image = read_image(example.image)
@@ -35,30 +35,29 @@ def read_example(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def class_ids(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
-    """The class ids that a mask's values or colours stand for.
+    """Converts a mask's values or colours to class ids.
 
-    Colours are looked up in `split.mask_colours`. If that is empty, a picture that is grey
-    throughout is taken for values, which were saved as RGB.
+    Colours are looked up in `split.mask_colours`. If that is empty, an RGB mask that is grey
+    throughout is read as values that were saved as RGB.
 
     Args:
-        split: a `Split`.
-        example: of the split; for messages.
-        values: what `split.read_mask` gave: integers or bool `[h, w]`, or colours `[h, w, 3]`.
+        split: A `Split`.
+        example: The example, for messages.
+        values: The output of `split.read_mask`: integers or bool `[h, w]`, or colours `[h, w, 3]`.
 
     Returns:
         uint8 `[h, w]`, 255 where void.
 
     Raises:
-        DataError: a value or a colour has no meaning.
+        DataError: A value or colour is neither a class nor ignored.
     """
     if values.ndim == 3 and not split.mask_colours and _is_grey(values):
         values = np.ascontiguousarray(values[..., 0])
-    if values.dtype == bool:  # Some programs read one bit as 0 and 1, most as 0 and 255.
+    if values.dtype == bool:  # Some programs read 1 bit as 0 and 1, most as 0 and 255.
         if split.mask_values.get(255, IGNORE) == IGNORE:
             raise DataError(
-                f"{example.mask}: the mask is black and white, of one bit, which is read as 0 and "
-                "255. Map 255 to 1? Then give that class `value: 255`, or save masks of 8 bits "
-                "that hold class ids.",
+                f"{example.mask}: a 1-bit mask, read as 0 and 255, but 255 is not a class. Map 255 "
+                "to 1? Then give that class `value: 255`, or save 8-bit masks of class ids.",
                 kind="mask of one bit",
                 file=example.mask,
             )
@@ -86,13 +85,13 @@ def class_ids(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
 
 
 def class_counts(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
-    """How often each class id occurs in `class_ids(split, example, values)`.
+    """Counts the pixels of each class id in `class_ids(split, example, values)`.
 
     Returns:
         int64 `[256]`; void is at 255.
 
     Raises:
-        DataError: as in `class_ids`.
+        DataError: As in `class_ids`.
     """
     if values.dtype == np.uint8 and values.ndim == 2:
         known, table = split.value_table
@@ -106,34 +105,34 @@ def class_counts(split: Split, example: Example, values: np.ndarray) -> np.ndarr
 
 
 def check_sizes(example: Example, image: np.ndarray, mask: np.ndarray) -> None:
-    """Checks that an image and its mask have one grid of pixels.
+    """Checks that an image and its mask have the same size.
 
     Args:
-        example: for messages.
+        example: The example, for messages.
         image: `[h, w, 3]`.
-        mask: `[h, w]`, or `[h, w, 3]` in colours.
+        mask: `[h, w]`, or colours `[h, w, 3]`.
 
     Raises:
-        DataError: they have not.
+        DataError: The sizes differ.
     """
     if image.shape[:2] == mask.shape[:2]:
         return
     text = (
-        f"{example.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image "
+        f"{example.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, but its image "
         f"{example.image} is {image.shape[1]} x {image.shape[0]}."
     )
     orientation = read_orientation(example.image)
     if mask.shape[:2] == image.shape[1::-1] and orientation is not None:
         raise DataError(
-            f"{text} The image is stored lying and has EXIF orientation {orientation}; the mask "
-            "fits the turned image. Turn the image's own pixels, for example with ImageMagick: "
-            "magick IN -auto-orient OUT",
+            f"{text} The image has EXIF orientation {orientation}, and the mask fits the rotated "
+            "image. Rotate the stored pixels, for example with ImageMagick: magick IN -auto-orient "
+            "OUT",
             kind="EXIF orientation",
             file=example.mask,
             value=orientation,
         )
     raise DataError(
-        f"{text} They must be of one size; neither is resized.",
+        f"{text} Both must have the same size; nothing is resized.",
         kind="size mismatch",
         file=example.mask,
         value=mask.shape[:2],
@@ -146,9 +145,10 @@ def _is_grey(colours: np.ndarray) -> bool:
 
 
 def _listed(found: np.ndarray | list[tuple[int, int, int]], counts: np.ndarray) -> str:
-    """The first values or colours with their pixels, and how many more there are."""
+    """Lists the first values or colours with their pixel counts, and how many more there are."""
     listed = ", ".join(
-        f"{value} ({n} pixels)" for value, n in zip(found[:LISTED], counts[:LISTED], strict=True)
+        f"{value} ({n} pixel{'' if n == 1 else 's'})"
+        for value, n in zip(found[:LISTED], counts[:LISTED], strict=True)
     )
     return listed + (f" and {len(found) - LISTED} more" if len(found) > LISTED else "")
 
@@ -166,7 +166,7 @@ def _unknown_values(
             "`value: 255`."
         )
     elif found.tolist() == [split.num_classes] and present[0] == 1:
-        hint = f"Do the ids start at 1? Then say `offset: 1` ({present[0]} is class 0)."
+        hint = f"Do the ids start at 1? Then set `offset: 1` ({present[0]} is class 0)."
     else:
         hint = f"Add the class, or ignore it: `ignore: [{found[0]}]`."
     return DataError(
@@ -186,7 +186,7 @@ def _unknown_colours(
     order = np.argsort(-counts, kind="stable")
     row, column = (int(n) for n in np.argwhere(unknown)[0])
     colours = [colour_of(code) for code in found[order]]
-    rule = f"which are not among the {len(split.mask_colours)} declared"
+    rule = f"which are not among the {len(split.mask_colours)} declared colours"
     if not split.mask_colours:
         rule = f"but {split.name} expects class ids"
         hint = (
@@ -196,7 +196,7 @@ def _unknown_colours(
     elif all(len(set(colour)) == 1 for colour in colours):
         hint = "If grey levels are class ids here, save the mask as a single-channel PNG."
     elif len(found) > len(split.mask_colours):
-        hint = "So many mean a picture that was smoothed or resized: export the masks without that."
+        hint = "So many colours mean that the mask was smoothed or resized. Export it without that."
     else:
         hint = f"Give the class its colour, or ignore it: `ignore: [[{str(colours[0])[1:-1]}]]`."
     return DataError(

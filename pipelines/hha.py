@@ -1,10 +1,10 @@
-"""HHA: a depth image as horizontal disparity, height above ground and angle with gravity.
+"""HHA: encodes depth as horizontal disparity, height above ground and angle with gravity.
 
 Gupta, Girshick, Arbelaez and Malik, "Learning Rich Features from RGB-D Images for Object Detection
-and Segmentation", ECCV 2014. Every constant, the rounding and the treatment of pixels without depth
-are those of the authors' MATLAB program, so that nets trained on its pictures see what they know.
+and Segmentation", ECCV 2014. Every constant, the rounding and the handling of pixels without depth
+follow the authors' MATLAB code, so that models trained on its HHA images get the same input.
 
-Depth is [h, w] in metres. Camera coordinates are x to the right, y down and z ahead, here in
+Depth is [h, w] in metres. Camera coordinates are x to the right, y down and z forward, here in
 centimetres; pixel coordinates start at 1, as in MATLAB.
 """
 
@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from pipelines.errors import DataError
 
-# NYUDv2's colour camera (its toolbox's calibration) for the part of the 480 x 640 frames that Gupta
-# et al. keep: rows 46..470 and columns 41..600 counted from 1, that is 425 x 560 pixels.
+# NYUDv2's colour camera (calibration from its toolbox), for the part of the 480 x 640 frames that
+# Gupta et al. keep: rows 46..470 and columns 41..600 counted from 1, that is 425 x 560 pixels.
 NYUDV2_CAMERA = np.array(
     [
         [5.1885790117450188e02, 0.0, 3.2558244941119034e02 - 40],
@@ -26,13 +26,13 @@ NYUDV2_CAMERA = np.array(
 )
 NYUDV2_CAMERA.setflags(write=False)
 
-FINE, COARSE = 3, 10  # Radii of the windows of normals: for the angle, and for gravity.
-GRAVITY_STEPS = (45,) * 5 + (15,) * 5  # Degrees within which a surface is a floor or a wall.
-TIE = 1e-9  # Eigenvalues that differ by less, relatively, are equal.
-LEVEL = 0.1  # Degrees below which the camera is taken for level.
-NEAREST = 100  # Nearer pixels have this one's disparity: 310, which is shown as 255.
-LOWEST, EYE_LEVEL = -90, 130  # If nothing is below LOWEST, the ground is EYE_LEVEL below.
-MAX_MEDIAN = 100  # Metres. No depth camera sees that far; in millimetres nearly every one does.
+FINE, COARSE = 3, 10  # Window radii for normals: for the angle, and for gravity.
+GRAVITY_STEPS = (45,) * 5 + (15,) * 5  # Degrees within which a surface counts as floor or wall.
+TIE = 1e-9  # Eigenvalues with a smaller relative difference count as equal.
+LEVEL = 0.1  # Below this tilt in degrees, the camera counts as level.
+NEAREST = 100  # Nearer pixels get the disparity of this depth: 310, saturated to 255.
+LOWEST, EYE_LEVEL = -90, 130  # If no point is below LOWEST, the ground is EYE_LEVEL below.
+MAX_MEDIAN = 100  # Metres. No depth camera sees that far, so larger medians are millimetres.
 
 
 def encode_hha(
@@ -45,30 +45,30 @@ def encode_hha(
 
     The channels are 31000 / max(z, 100); the height above the lowest point; and 38 + the angle in
     degrees between gravity and the normal that points away from the camera (floor 38, wall 128,
-    ceiling 218); lengths in centimetres. Gravity is looked for near the image's vertical axis, as
-    the direction that most floors face and most walls do not; without a floor it is a guess.
+    ceiling 218). Lengths are in centimetres. Gravity is estimated near the image's vertical axis,
+    as the direction that most floors face and most walls do not. Without a floor it is a guess.
 
     Args:
-        depth_metres: floats `[h, w]`. Where it is 0 or less, a point is in the camera itself; where
-            it is not finite, the height is 0 and the disparity 255.
-        camera_matrix: `[3, 3]`, ((fx, 0, cx), (0, fy, cy), (0, 0, 1)) in pixels; the first pixel
-            has the coordinates (1, 1), so add 1 to a centre that counts from 0.
-        missing: bool `[h, w]`, pixels that no normal may rest on, such as those of filled holes
-            (where the raw depth is 0). Pixels without a positive depth are among them always.
-            Where a whole window is missing, the angle counts as 180 degrees.
+        depth_metres: Floats `[h, w]`. Where the depth is 0 or less, the point is in the camera
+            itself; where it is infinite or NaN, the height is 0 and the disparity 255.
+        camera_matrix: `[3, 3]`, ((fx, 0, cx), (0, fy, cy), (0, 0, 1)) in pixels. The first pixel
+            has the coordinates (1, 1), so add 1 to a centre that is counted from 0.
+        missing: bool `[h, w]`, pixels to leave out when normals are fitted, such as filled holes
+            (where the raw depth is 0). Pixels without a positive depth are always left out. Where
+            a whole window is missing, the angle is taken as 180 degrees.
 
     Returns:
         uint8 `[h, w, 3]`.
 
     Raises:
-        DataError: an argument has another shape or kind, no pixel has a depth, or the depth is
+        DataError: An argument has the wrong shape or type, no pixel has a depth, or the depth is
             in millimetres.
     """
     depth, camera, missing = _checked(depth_metres, camera_matrix, missing)
     rays = _rays(depth.shape, camera)
     points = 100 * depth[..., None] * rays  # [h, w, 3]
     gravity = _gravity(_normals(points, rays, missing, COARSE))
-    # fmax, like MATLAB's max, passes over NaN.
+    # fmax ignores NaN, like MATLAB's max.
     disparity = 31000 / np.fmax(points[..., 2], NEAREST)
     cosine = np.fmin(1, np.fmax(-1, _normals(points, rays, missing, FINE) @ gravity))
     angle = np.degrees(np.arccos(cosine))
@@ -83,7 +83,7 @@ def _checked(
     if depth.ndim != 2 or depth.dtype.kind != "f":
         raise DataError(
             f"depth_metres: {depth.dtype} {list(depth.shape)}; it must be floats [h, w] in "
-            "metres. Divide the integers of a file by its steps in a metre, often 1000."
+            "metres. Divide a file's integers by its steps per metre, often 1000."
         )
     depth = depth.astype("float64")
     depth = np.where(np.isfinite(depth), np.maximum(depth, 0), np.nan)
@@ -111,7 +111,7 @@ def _checked(
     if not np.array_equal(camera * ~_FREE, np.diag([0, 0, 1])):
         raise DataError(
             f"camera_matrix: {camera.tolist()}; it must be ((fx, 0, cx), (0, fy, cy), (0, 0, 1)). "
-            "A skewed camera's images must be rectified; a rotation is no camera matrix."
+            "A skewed camera's images must be rectified; a rotation is not a camera matrix."
         )
     if missing is None:
         return depth, camera.astype("float64"), ~(depth > 0)
@@ -119,7 +119,7 @@ def _checked(
     if missing.dtype != bool or missing.shape != depth.shape:
         raise DataError(
             f"missing: {missing.dtype} {list(missing.shape)}; it must be bool "
-            f"{list(depth.shape)}, as depth_metres. Give raw_depth == 0."
+            f"{list(depth.shape)}, like depth_metres. Give raw_depth == 0."
         )
     return depth, camera.astype("float64"), missing | ~(depth > 0)
 
@@ -128,7 +128,7 @@ _FREE = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]], bool)  # fx, fy, cx, cy.
 
 
 def _rays(shape: tuple[int, ...], camera: np.ndarray) -> np.ndarray:
-    """The points at depth 1 that the pixels show, float64 [h, w, 3]."""
+    """Computes each pixel's point at depth 1, float64 [h, w, 3]."""
     rows, columns = np.indices(shape) + 1.0
     x = (columns - camera[0, 2]) / camera[0, 0]
     y = (rows - camera[1, 2]) / camera[1, 1]
@@ -136,31 +136,32 @@ def _rays(shape: tuple[int, ...], camera: np.ndarray) -> np.ndarray:
 
 
 def _normals(points: np.ndarray, rays: np.ndarray, missing: np.ndarray, radius: int) -> np.ndarray:
-    """Unit normals of planes fitted to square windows, away from the camera, [h, w, 3], or NaN.
+    """Fits planes to square windows: unit normals away from the camera, [h, w, 3], or NaN.
 
-    A plane n . p = 1 is n . ray = 1 / z for the pixels in it: least squares in n, which weighs
-    distant points less.
+    The pixels of a plane n . p = 1 fulfil n . ray = 1 / z. This is solved for n by least squares,
+    which weighs distant points less.
     """
     seen = ~missing
     inverse = np.divide(1, points[..., 2], out=np.zeros(seen.shape), where=seen)
     a, b, c = (_box_sum(rays * (rays[..., i] * seen)[..., None], radius) for i in range(3))
     right = _box_sum(rays * inverse[..., None], radius)
-    # Cramer's rule; the determinant, which may be 0, goes with the length.
+    # Cramer's rule without its division by the determinant, which may be 0: only the direction of n
+    # matters.
     normals = np.stack(
         [(np.cross(p, q) * right).sum(-1) for p, q in ((b, c), (c, a), (a, b))], axis=-1
     )
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.divide(normals, length, out=np.full_like(normals, np.nan), where=length > 0)
-    # The second rule leaves the first where there is no point to look at.
+    # Pixels without depth have no point, so that only the first rule applies to them.
     normals[normals[..., 2] < 0] *= -1
     normals[(normals * points).sum(-1) < 0] *= -1
     return normals
 
 
 def _box_sum(values: np.ndarray, radius: int) -> np.ndarray:
-    """Sums of [h, w, c] over windows that are cut off at the borders.
+    """Sums [h, w, c] over square windows, which are cut off at the borders.
 
-    Weights, not running sums: a window of zeros must give exactly 0.
+    A correlation with ones instead of running sums: a window of zeros must give exactly 0.
     """
     ones = np.ones(2 * radius + 1)
     for axis in (0, 1):
@@ -169,7 +170,7 @@ def _box_sum(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _gravity(normals: np.ndarray) -> np.ndarray:
-    """The unit vector that is most nearly along the floors' normals and across the walls'."""
+    """Estimates gravity: the unit vector most parallel to floor and orthogonal to wall normals."""
     normals = normals[~np.isnan(normals[..., 0])]  # [n, 3]
     gravity = np.array([0.0, 1.0, 0.0])
     for degrees in np.radians(GRAVITY_STEPS):
@@ -177,7 +178,7 @@ def _gravity(normals: np.ndarray) -> np.ndarray:
         walls, floors = cosine < np.sin(degrees), cosine > np.cos(degrees)
         votes = walls.astype("float64") - floors
         values, vectors = np.linalg.eigh(normals.T @ (votes[:, None] * normals))
-        # One vector, or what a single wall leaves open, where rounding would choose.
+        # Usually one vector. With a single wall in view several tie, and rounding would choose.
         best = vectors[:, values <= values[0] + TIE * np.abs(values).max()]
         nearest = best @ (best.T @ gravity)
         if nearest.any():
@@ -186,7 +187,7 @@ def _gravity(normals: np.ndarray) -> np.ndarray:
 
 
 def _height(points: np.ndarray, gravity: np.ndarray) -> np.ndarray:
-    """Centimetres above the ground, [h, w]."""
+    """Computes the height above the ground in centimetres, [h, w]."""
     level = np.degrees(np.arccos(np.clip(gravity[1], -1, 1))) <= LEVEL
     height = -points[..., 1] if level else -points @ gravity
     lowest = np.nanmin(height)
@@ -194,5 +195,5 @@ def _height(points: np.ndarray, gravity: np.ndarray) -> np.ndarray:
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """MATLAB's `uint8`: halves go up, what is outside is cut off, NaN is 0."""
+    """Converts like MATLAB's `uint8`: halves round up, values are clipped, NaN becomes 0."""
     return np.floor(np.nan_to_num(np.clip(values, 0, 255)) + 0.5).astype("uint8")

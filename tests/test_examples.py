@@ -1,4 +1,4 @@
-"""The scripts of `examples/`, run as a user runs them."""
+"""The scripts in `examples/`, run as a user would."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.slow
-def test_fit(tmp_path):
+def test_fit_trains_and_saves_a_model(tmp_path):
     result = subprocess.run(
         [sys.executable, EXAMPLES / "fit.py", tmp_path / "run", "1"],
         capture_output=True,
@@ -28,7 +28,7 @@ def test_fit(tmp_path):
 
 
 @pytest.mark.slow
-def test_convolutionalize():
+def test_convolutionalize_matches_the_classifier():
     result = subprocess.run(
         [sys.executable, EXAMPLES / "convolutionalize.py"], capture_output=True, text=True
     )

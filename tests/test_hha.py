@@ -27,50 +27,50 @@ def rays_of(shape, camera=CAMERA):
 
 
 def floor_and_wall(pitch, roll=0.0, yaw=0.0, *, shape=(60, 80), camera=CAMERA, far=3.0):
-    """A floor 1.4 m below the camera and a wall ahead: depth, is it floor, height in cm.
+    """A floor 1.4 m below the camera and a wall ahead: depth, whether it is floor, height in cm.
 
     The camera looks down by `pitch` degrees.
     """
     turn = Rotation.from_euler("yxz", (yaw, -pitch, roll), degrees=True).as_matrix()
-    rays = rays_of(shape, camera) @ turn.T  # In the world: right, down, ahead.
+    rays = rays_of(shape, camera) @ turn.T  # World coordinates: right, down, forward.
     below = rays[..., 1] > 1.4 / far * rays[..., 2]
     depth = np.where(below, 1.4 / np.where(below, rays[..., 1], 1), far / rays[..., 2])
     return depth, below, 100 * (1.4 - depth * rays[..., 1])
 
 
 def seam(regions, radius):
-    """Pixels so near another region that a window of that radius would see both."""
+    """Pixels so near another region that a window of that radius contains both."""
     edge = ndimage.maximum_filter(regions, 3) != ndimage.minimum_filter(regions, 3)
     return ndimage.binary_dilation(edge, np.ones((3, 3)), iterations=radius)
 
 
 def assert_rounded(found, exact):
-    """Nearest integers, but for ties that the last bit decides."""
+    """Checks for the nearest integers, except for ties that rounding errors decide."""
     assert np.abs(found - np.clip(exact, 0, 255)).max() <= 0.5 + 1e-6
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(20, 35), st.floats(-12, 12), st.floats(-15, 15))
-def test_height_and_angle_do_not_depend_on_how_the_camera_is_held(pitch, roll, yaw):
+def test_height_and_angle_do_not_depend_on_camera_pose(pitch, roll, yaw):
     depth, below, height = floor_and_wall(pitch, roll, yaw)
     hidden = seam(below, 11)
     hha = encode_hha(depth, CAMERA, missing=hidden)
     assert_rounded(hha[..., 0], 31000 / np.maximum(100 * depth, 100))
-    # Not 0.5: windows that see one line of pixels fit any plane through it, and yet they vote.
+    # Not 0.5: windows with only one line of pixels fit any plane through it, and still vote.
     assert np.abs(hha[..., 1] - height).max() < 3
     exact, clear = np.where(below, FLOOR, WALL), ~seam(below, 12)
     assert np.abs(hha[..., 2] - exact)[clear].max() <= 1
 
 
 @pytest.mark.parametrize("pitch", (20, 35))
-def test_where_floor_meets_wall_gravity_is_still_found(pitch):
+def test_gravity_is_found_where_floor_meets_wall(pitch):
     depth, below, height = floor_and_wall(pitch, roll=5)
     hha = encode_hha(depth, CAMERA)
     assert np.abs(hha[..., 1] - height).max() < 6
     assert np.abs(hha[..., 2][below & ~seam(below, 4)] - FLOOR).max() <= 2
 
 
-def test_a_ceiling_and_the_ground_that_is_not_seen():
+def test_ceiling_without_visible_ground():
     rays = rays_of((60, 80))
     turn = Rotation.from_euler("x", 30, degrees=True).as_matrix()  # Looks up.
     up = -(rays @ turn.T)[..., 1]
@@ -81,7 +81,7 @@ def test_a_ceiling_and_the_ground_that_is_not_seen():
 
 
 @pytest.mark.parametrize("below, height", ((0.5, 80), (0.89, 41), (0.91, 0), (2.0, 0)))
-def test_the_ground_is_the_lowest_point_if_it_is_low_enough(below, height):
+def test_ground_is_the_lowest_point_if_low_enough(below, height):
     turn = Rotation.from_euler("x", -35, degrees=True).as_matrix()
     down = (rays_of((60, 80)) @ turn.T)[..., 1]
     hha = encode_hha(below / down, CAMERA)
@@ -90,7 +90,7 @@ def test_the_ground_is_the_lowest_point_if_it_is_low_enough(below, height):
 
 
 @pytest.mark.parametrize("pitch, is_level", ((-0.09, True), (0.09, True), (0.11, False)))
-def test_a_camera_that_is_nearly_level_is_taken_for_level(pitch, is_level):
+def test_nearly_level_camera_counts_as_level(pitch, is_level):
     below_horizon = CAMERA - [[0, 0, 0], [0, 0, 36], [0, 0, 0]]
     rays = rays_of((60, 80), below_horizon)
     turn = Rotation.from_euler("x", -pitch, degrees=True).as_matrix()
@@ -110,7 +110,7 @@ def test_disparity_rounds_halves_up_and_saturates():
 
 
 def slow_hha(depth, camera, missing):
-    """Every step once more, pixel by pixel: as floats [h, w, 3]."""
+    """Computes HHA again, pixel by pixel, as floats [h, w, 3]."""
     points = 100 * depth[..., None] * rays_of(depth.shape, camera)
     fine, coarse = (slow_normals(points, missing, radius) for radius in (3, 10))
     gravity = np.array([0, 1.0, 0])
@@ -121,7 +121,7 @@ def slow_hha(depth, camera, missing):
             scatter += np.outer(normal, normal) * (
                 int(lean > 90 - threshold) - int(lean < threshold)
             )
-        values, vectors = map(np.real, np.linalg.eig(scatter))  # NumPy 2.5: complex, always.
+        values, vectors = map(np.real, np.linalg.eig(scatter))  # Always complex in NumPy 2.5.
         found = vectors[:, np.argmin(values)]
         gravity = found if found @ gravity > 0 else -found
     axis = np.cross((0, 1, 0), gravity)
@@ -133,7 +133,7 @@ def slow_hha(depth, camera, missing):
 
 
 def slow_normals(points, missing, radius):
-    """Planes n . p = 1, least squares of the residual over the depth."""
+    """Fits planes n . p = 1 by least squares of the residual divided by the depth."""
     normals = np.empty_like(points)
     for row, column in np.ndindex(missing.shape):
         window = tuple(slice(max(0, at - radius), at + radius + 1) for at in (row, column))
@@ -146,7 +146,7 @@ def slow_normals(points, missing, radius):
 
 
 @pytest.mark.parametrize("shape", ((19, 26), (34, 23)))
-def test_every_pixel_equals_a_plane_fit_of_its_own(rng, shape):
+def test_every_pixel_equals_its_own_plane_fit(rng, shape):
     depth = floor_and_wall(15, 6, -9, shape=shape)[0]
     depth *= 1 + 0.5 * ndimage.gaussian_filter(rng.standard_normal(shape), 3)
     missing = rng.random(shape) < 0.3
@@ -155,14 +155,14 @@ def test_every_pixel_equals_a_plane_fit_of_its_own(rng, shape):
     assert np.ptp(hha[..., 2]) > 60  # The surface turns in many directions.
 
 
-def test_missing_pixels_have_no_part_in_normals(rng):
+def test_missing_pixels_do_not_affect_normals(rng):
     depth, below, _ = floor_and_wall(30)
     hidden = seam(below, 11) | (rng.random(depth.shape) < 0.2)
     clean = encode_hha(depth, CAMERA, missing=hidden)
     spoilt = np.where(hidden, rng.uniform(0.5, 1.2, depth.shape), depth)
     found = encode_hha(spoilt, CAMERA, missing=hidden)
     np.testing.assert_array_equal(found[~hidden, ::2], clean[~hidden, ::2])
-    spoilt[hidden] = 0  # No depth at all: missing without a word.
+    spoilt[hidden] = 0  # Pixels without depth are missing by default.
     found = encode_hha(spoilt, CAMERA)
     np.testing.assert_array_equal(found[~hidden, ::2], clean[~hidden, ::2])
     spoilt[hidden] = -1
@@ -170,7 +170,7 @@ def test_missing_pixels_have_no_part_in_normals(rng):
     np.testing.assert_array_equal(encode_hha(spoilt, CAMERA, missing=depth < 0), found)
 
 
-def test_pixels_without_depth_are_as_in_matlab():
+def test_pixels_without_depth_match_matlab():
     depth, below, _ = floor_and_wall(30)
     for value in (np.nan, np.inf, -np.inf):
         depth[2:22, 3:23] = value
@@ -183,7 +183,7 @@ def test_pixels_without_depth_are_as_in_matlab():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(("f2", "f4", "f8")), st.integers(0))
-def test_any_size(height, width, dtype, seed):
+def test_any_size_is_encoded(height, width, dtype, seed):
     rng = np.random.default_rng(seed)
     depth = rng.uniform(0.5, 9, (height, width)).astype(dtype)
     depth[rng.random(depth.shape) < 0.2] = rng.choice([0, np.nan, np.inf, -1])
@@ -194,9 +194,9 @@ def test_any_size(height, width, dtype, seed):
     np.testing.assert_array_equal(depth, before)
 
 
-def test_normals_point_away_from_the_camera_and_ahead_where_there_is_no_depth():
+def test_normals_point_away_from_the_camera_or_forward_without_depth():
     below_horizon = CAMERA - [[0, 0, 0], [0, 0, 50], [0, 0, 0]]
-    for pitch, hole in ((10, FLOOR), (-10, CEILING)):  # Looking up, a floor's normal comes nearer.
+    for pitch, hole in ((10, FLOOR), (-10, CEILING)):  # Looking up, floor normals point back.
         turn = Rotation.from_euler("x", -pitch, degrees=True).as_matrix()
         depth = 1.4 / (rays_of((60, 80), below_horizon) @ turn.T)[..., 1]
         depth[30, 40] = 0
@@ -206,7 +206,7 @@ def test_normals_point_away_from_the_camera_and_ahead_where_there_is_no_depth():
 
 
 @pytest.mark.parametrize("yaw", (-40, 0, 25))
-def test_a_wall_with_nothing_else_leaves_the_camera_upright(yaw):
+def test_single_wall_keeps_the_camera_upright(yaw):
     turn = Rotation.from_euler("y", yaw, degrees=True).as_matrix()
     rays = rays_of((40, 50))
     depth = 1.5 / (rays @ turn.T)[..., 2]
@@ -216,7 +216,7 @@ def test_a_wall_with_nothing_else_leaves_the_camera_upright(yaw):
     assert (hha[..., 2] == WALL).all()
 
 
-def test_the_camera_of_nyudv2_is_that_of_the_cropped_frames():
+def test_nyudv2_camera_matches_the_cropped_frames():
     full = rays_of(
         (480, 640), [[518.85790117, 0, 325.58244941], [0, 519.46961112, 253.73616633], [0, 0, 1]]
     )
@@ -241,7 +241,7 @@ GOOD = np.full((4, 5), 2.0)
             (1000 * GOOD).astype("uint16"),
             CAMERA,
             None,
-            "Divide the integers of a file by its steps",
+            "Divide a file's integers by its steps per",
         ),
         (1000 * GOOD, CAMERA, None, "its median is 2000, which looks like millimetres"),
         (0 * GOOD, CAMERA, None, "depth_metres: no pixel of [4, 5] has a depth above 0"),
@@ -252,13 +252,13 @@ GOOD = np.full((4, 5), 2.0)
         (GOOD, "kinect", None, "it must be [3, 3] finite numbers"),
         (GOOD, CAMERA * [[-1], [1], [1]], None, "focal lengths -60 and 62; they must be above 0"),
         (GOOD, CAMERA.T, None, "it must be ((fx, 0, cx), (0, fy, cy), (0, 0, 1))"),
-        (GOOD, np.eye(3)[:, [1, 0, 2]] + np.eye(3), None, "a rotation is no camera matrix"),
+        (GOOD, np.eye(3)[:, [1, 0, 2]] + np.eye(3), None, "a rotation is not a camera matrix"),
         (GOOD, CAMERA, GOOD == 0.0, None),
         (GOOD, CAMERA, 0 * GOOD, "missing: float64 [4, 5]; it must be bool [4, 5]"),
         (GOOD, CAMERA, np.zeros((5, 4), bool), "missing: bool [5, 4]; it must be bool [4, 5]"),
     ),
 )
-def test_what_cannot_be_encoded_is_explained(depth, camera, missing, message):
+def test_invalid_arguments_are_explained(depth, camera, missing, message):
     if message is None:
         encode_hha(depth, camera, missing=missing)
     else:
@@ -266,7 +266,7 @@ def test_what_cannot_be_encoded_is_explained(depth, camera, missing, message):
             encode_hha(depth, camera, missing=missing)
 
 
-def test_example(tmp_path, monkeypatch, capsys):
+def test_example_script_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -280,7 +280,7 @@ def test_example(tmp_path, monkeypatch, capsys):
     assert hha[400, 30, 1:].tolist() == [0, FLOOR]
     with pytest.raises(SystemExit):
         run()
-    assert "hha_room.png exists already" in capsys.readouterr().err
+    assert "hha_room.png: exists already" in capsys.readouterr().err
 
     depth = np.round(1e4 * floor_and_wall(30)[0]).astype("uint16")
     Image.fromarray(depth).save("depth.png")
@@ -289,4 +289,4 @@ def test_example(tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(picture, encode_hha(1e-4 * depth, CAMERA))
     with pytest.raises(SystemExit):
         run("depth.png")
-    assert "name the PNG to write" in capsys.readouterr().err
+    assert "HHA: missing. Give the PNG to write" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""An image becomes a mask, and a mask becomes a picture."""
+"""Prediction: from images to masks, and from masks to pictures."""

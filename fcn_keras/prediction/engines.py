@@ -1,4 +1,4 @@
-"""Opens the files that `serving.writers` wrote, with the engine each is for."""
+"""Opens the files written by `serving.writers`, each with its engine."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ import numpy as np
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.text import first_line
 
-Runner = Callable[[np.ndarray], dict[str, np.ndarray]]  # Images -> the outputs by name.
-Opener = Callable[[Path, str | None], Runner]  # Of a file, with a precision.
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]  # Images -> outputs by name.
+Opener = Callable[[Path, str | None], Runner]  # Opens a file in a precision.
 
 
 def open_engine(
     path: str | Path, *, precision: str | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens a file of `serving.writers` with the engine it is for, on the CPU.
+    """Opens a file written by `serving.writers` with its engine, on the CPU.
 
     Args:
-        path: a file that ends in .onnx, .xml or .tflite.
-        precision: for OpenVINO, what it computes in: "f32", "bf16" or "f16"; None leaves the
-            choice to it, which is bf16 where the CPU has instructions for that.
+        path: A file that ends in .onnx, .xml or .tflite.
+        precision: For OpenVINO, the precision to compute in: "f32", "bf16" or "f16". None lets
+            OpenVINO choose, which means bf16 where the CPU has instructions for it.
 
     Returns:
         A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`.
 
     Raises:
-        ConfigError: there is no such file, or the engine is not installed.
-        ModelError: the file cannot be opened.
+        ConfigError: The file does not exist, or the engine is not installed.
+        ModelError: The file cannot be opened.
     """
     path = Path(path)
     format = next((name for name in ENGINES if path.suffix == ENGINES[name].ending), None)
@@ -45,13 +45,16 @@ def open_engine(
         endings = ", ".join(engine.ending for engine in ENGINES.values())
         raise ConfigError(f"{path}: must be an existing file that ends in one of {endings}.")
     if precision is not None and format != "openvino":
-        raise ConfigError(f"precision={precision!r}: only OpenVINO (.xml) takes one, not {path}.")
+        raise ConfigError(
+            f"precision={precision!r}: only OpenVINO files (.xml) support it, found {path}. Leave "
+            "it out."
+        )
     engine = ENGINES[format]
     check_installed(format, engine.modules)
     try:
         with quiet():
             run = engine.open(path, precision)
-    except Exception as error:  # Each engine has errors of its own.
+    except Exception as error:  # Each engine has its own kinds of errors.
         raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
     return lambda images: run(images)["mask"]
 
@@ -79,16 +82,16 @@ def _open_litert(path: Path, precision: str | None) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()  # Says so on the terminal, here and not at the first image.
+    interpreter.allocate_tensors()  # It logs to the terminal; here and not at the first image.
     run = interpreter.get_signature_runner("serving_default")
     return lambda images: run(image=images)
 
 
 class Engine(NamedTuple):
-    """What runs the files of one format."""
+    """The engine for the files of one format."""
 
-    ending: str  # Of its files.
-    modules: tuple[str, ...]  # What it needs, of the extra of the format's name.
+    ending: str  # The file name's ending.
+    modules: tuple[str, ...]  # Needed for reading; the extra of the format's name installs them.
     open: Opener
 
 
@@ -100,20 +103,20 @@ ENGINES = {
 
 
 def check_installed(format: str, modules: tuple[str, ...]) -> None:
-    """Raises a `ConfigError` if modules of the extra of the format's name are not installed."""
+    """Raises a `ConfigError` if modules that a format needs are not installed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"format={format!r}: needs {', '.join(missing)}, not installed. "
-            f"pip install 'fcn_keras[{format}]'"
+            f"format={format!r}: needs {', '.join(missing)}, which is not installed. "
+            f"Run pip install 'fcn_keras[{format}]'"
         )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps converters from writing to the terminal, Python and C++ alike.
+    """Keeps converters, Python and C++, from writing to the terminal.
 
-    And from sending their makers a message about the use, as they do outside of CI.
+    It also turns off their usage reports, which they send outside of CI.
     """
     loggers = [logging.getLogger(name) for name in ("nncf", "tensorflow", "tf2onnx", "absl")]
     levels = [logger.level for logger in loggers]

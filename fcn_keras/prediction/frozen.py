@@ -1,7 +1,7 @@
-"""A model as a graph of constants: what is exported, and what predicts fastest on a CPU.
+"""Freezes a model into a graph of constants, which is exported and is fastest on a CPU.
 
-oneDNN lays the weights of a convolution out anew for each call, unless they are constants; and a
-constant can be stored in the type that the layer computes in.
+oneDNN repacks a convolution's weights on each call unless they are constants. A constant can also
+be stored in the type that its layer computes in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fcn_keras.prediction.signature import as_input, input_signature
 HALF = tf.bfloat16
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
-# From the scores on everything is float32 in every precision, and so is the image's scaling.
+# Preprocessing, and everything from the scores on, is float32 in every precision.
 FLOAT32_LAYERS = {
     "BilinearUpsampling",
     "CaffePreprocessing",
@@ -34,17 +34,17 @@ FLOAT32_NAMES = ("score", "fuse", "scale_")
 
 
 def in_precision(model: keras.Model, precision: str) -> keras.Model:
-    """The model with the same weights, its layers computing in another precision.
+    """Copies a model, with the same weights but with layers that compute in another precision.
 
     Args:
-        model: a functional `keras.Model`.
-        precision: "float32", or "bfloat16": the layers up to the scores; weights stay float32.
+        model: A functional `keras.Model`.
+        precision: "float32", or "bfloat16" for the layers up to the scores; weights stay float32.
 
     Returns:
         A new `keras.Model`.
 
     Raises:
-        ModelError: the precision is unknown, or the model is no functional one.
+        ModelError: The precision is unknown, or the model is not functional.
     """
     if precision not in POLICIES:
         raise ModelError(f"precision={precision!r}: must be one of {', '.join(POLICIES)}.")
@@ -57,20 +57,21 @@ def in_precision(model: keras.Model, precision: str) -> keras.Model:
 
 
 def check_functional(model: object) -> None:
-    """Raises a `ModelError` unless it is a functional `keras.Model`."""
+    """Raises a `ModelError` unless the model is a functional `keras.Model`."""
     if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
         raise ModelError(
-            f"model: must be a functional keras.Model, or what fcn_keras.load gave, found "
-            f"{type(model).__name__}."
+            f"model: must be a functional keras.Model or the result of fcn_keras.load, found "
+            f"{type(model).__name__}. Pass keras.Model(inputs, outputs)."
         )
 
 
 def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
-    """The logits of a model as a graph without variables.
+    """Freezes the function that computes a model's logits into a graph without variables.
 
     Returns:
-        A `tf.ConcreteFunction` of positional images (as `input_signature(model)` flattens, uint8)
-        -> a list of flat outputs. Weights are constants of the type that the layers compute in.
+        A `tf.ConcreteFunction` that takes the images as positional arguments (uint8, flat as in
+        `input_signature(model)`) and returns a flat list of outputs. Weights are constants of the
+        type that their layers compute in.
     """
     function = _traced(model, tf.constant)
     if not any(_casts(op.node_def) for op in function.graph.get_operations() if op.type == "Cast"):
@@ -85,19 +86,22 @@ def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     return wrapped.prune(inputs, outputs)
 
 
-def outline(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
-    """As `freeze`, but with zeros for the weights, which take no memory: see `fill`."""
+def freeze_without_weights(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
+    """Like `freeze`, but with zeros in place of weights, which take no memory.
+
+    `insert_weights` inserts the weights later.
+    """
     return _traced(model, lambda array, name: tf.constant(0, array.dtype, array.shape, name))
 
 
-def fill(graph: tf.compat.v1.GraphDef, model: keras.Model) -> None:
-    """Puts the weights into an `outline` that is a function of a graph.
+def insert_weights(graph: tf.compat.v1.GraphDef, model: keras.Model) -> None:
+    """Inserts the weights into a function made by `freeze_without_weights` inside a graph.
 
-    So TensorFlow, which copies a graph many times on its way to a file, copies none of them.
+    TensorFlow copies a graph many times before it writes it, so the weights are inserted last.
 
     Args:
-        graph: a `GraphDef`, the functions of which are changed.
-        model: what the outline is of.
+        graph: A `GraphDef`, whose functions are changed in place.
+        model: The model that the function was made from.
     """
     weights = dict(named_weights(model))
     for function in graph.library.function:
@@ -110,7 +114,7 @@ def fill(graph: tf.compat.v1.GraphDef, model: keras.Model) -> None:
 def _traced(
     model: keras.Model, constant: Callable[..., tf.Tensor]
 ) -> tf.types.experimental.ConcreteFunction:
-    """The logits as a graph; `constant` makes a tensor of a weight's array and its name."""
+    """Traces the logits; `constant` turns a weight's array and name into a tensor."""
     weights = named_weights(model)
 
     @tf.function(input_signature=keras.tree.flatten(input_signature(model)))
@@ -123,12 +127,12 @@ def _traced(
 def logits_with(
     model: keras.Model, weights: Sequence[tf.Tensor], images: Iterable[tf.Tensor]
 ) -> list[tf.Tensor]:
-    """The flat outputs of a model, computed with other tensors in the place of its weights.
+    """Computes a model's flat outputs with other tensors in place of its weights.
 
     Args:
-        model: a functional `keras.Model`.
-        weights: tensors, in the order of `named_weights`.
-        images: one tensor `[b, h, w, c]` for each of its inputs.
+        model: A functional `keras.Model`.
+        weights: Tensors, in the order of `named_weights`.
+        images: One tensor `[b, h, w, c]` per input.
     """
     trainable = len(model.trainable_variables)
     outputs, _ = model.stateless_call(
@@ -138,13 +142,13 @@ def logits_with(
 
 
 def named_weights(model: keras.Model) -> list[tuple[str, np.ndarray]]:
-    """(name in a graph, array) of each weight, in the order that `logits_with` takes."""
+    """Returns (name in the graph, array) of each weight, in the order that `logits_with` takes."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
 
 
 def _set_policies(config: dict[str, Any], policy: str) -> None:
-    """Changes the policies of all layers in a model's configuration, nested models included."""
+    """Sets the dtype policies of all layers in a model's configuration, also in nested models."""
     for entry in config["layers"]:
         kind, inner = entry["class_name"], entry["config"]
         if "layers" in inner:
@@ -155,13 +159,13 @@ def _set_policies(config: dict[str, Any], policy: str) -> None:
 
 
 def _cast_constants(nodes: MutableSequence[node_def_pb2.NodeDef]) -> None:
-    """Replaces casts of constants to bfloat16 by constants of bfloat16.
+    """Replaces casts of constants to bfloat16 by bfloat16 constants.
 
-    TensorFlow itself does not fold constants of more than 10 MB.
+    TensorFlow does not fold constants of more than 10 MB itself.
     """
     known, sources, cast = {node.name: node for node in nodes}, set(), set()
     for node in filter(_casts, nodes):
-        source = known.get(node.input[0].split(":")[0])  # None: an argument of a function.
+        source = known.get(node.input[0].split(":")[0])  # None for a function argument.
         if source is None or source.op != "Const":
             continue
         value = tf.make_ndarray(source.attr["value"].tensor).astype(HALF.as_numpy_dtype)
@@ -169,7 +173,7 @@ def _cast_constants(nodes: MutableSequence[node_def_pb2.NodeDef]) -> None:
         node.attr["dtype"].type = HALF.as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         sources.add(source.name)
-        cast.add(f"{node.name}:y:0")  # So a function calls what a cast gives.
+        cast.add(f"{node.name}:y:0")  # The name of a cast's output inside a function.
     used = set()
     for node in nodes:
         for place, name in enumerate(node.input):

@@ -1,4 +1,4 @@
-"""Which images to predict and where to write: files and folders, never over a user's own file."""
+"""Finds the images to predict and plans the results' paths, never over a user's own files."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +18,11 @@ SOFTWARE = "fcn-keras predict"
 
 
 class Job(NamedTuple):
-    """What to read for one prediction, and where to write it.
+    """The images of one prediction, and the paths of its results.
 
     Attributes:
-        images: the image, or for a model of several images a dict of them by name.
-        results: mask and overlay, of each head in turn.
+        images: The image's path; for a model of several images a dict of paths by name.
+        results: The paths of mask and overlay, for each head in turn.
     """
 
     images: Path | dict[str, Path]
@@ -30,7 +30,7 @@ class Job(NamedTuple):
 
     @property
     def first(self) -> Path:
-        """The image, or the first of several: the one that the results are named after."""
+        """The image, or the first of several, after which the results are named."""
         return next(iter(self.images.values())) if isinstance(self.images, dict) else self.images
 
 
@@ -40,26 +40,26 @@ def plan(
     heads: Sequence[str] = (),
     parts: Sequence[str] = (),
 ) -> list[Job]:
-    """What to read and where to write for a list of files and folders.
+    """Plans the jobs for a list of files and folders, and creates the folder for the results.
 
     Args:
-        sources: image files, or folders whose images are taken (no hidden ones, and not those of
-            folders in them). For a model of several images NAME=SOURCE; images that belong together
-            have one name, but for the ending.
-        out: the folder for the results; made here.
-        heads: of a model with several their names, which the results' names then end with.
-        parts: of a model with several images their names.
+        sources: Image files, or folders whose images are used (not hidden files or subfolders).
+            For a model of several images, NAME=SOURCE; images that belong together must have the
+            same name apart from the extension.
+        out: The folder for the results.
+        heads: For a model of several heads, their names, which are appended to the results' names.
+        parts: For a model of several images, their names.
 
     Raises:
-        ConfigError: a source is missing or empty, two images have one name and ending, images do
-            not belong together, or a result cannot be written or would take the place of a file
-            that is no earlier result.
+        ConfigError: A source is missing or empty, two images have the same name and extension,
+            images do not belong together, or a result cannot be written or would replace a file
+            that is not an earlier result.
     """
     out = Path(out)
     images: list[Path | dict[str, Path]] = []
-    images += _together(sources, parts) if parts else _images(sources)
+    images += _group_by_stem(sources, parts) if parts else _images(sources)
     jobs = [
-        Job(image, tuple(out / f"{name}{end}.png" for end in _ends(heads)))
+        Job(image, tuple(out / f"{name}{end}.png" for end in _result_endings(heads)))
         for image, name in zip(images, _names(images), strict=True)
     ]
     check_folder(out)
@@ -68,13 +68,13 @@ def plan(
         for result in job.results:
             if result in taken:
                 raise ConfigError(
-                    f"{result}: would be the result of {taken[result]} and of {job.first}. Predict "
-                    "them into folders of their own."
+                    f"{result}: would be the result of both {taken[result]} and {job.first}. "
+                    "Predict them into separate folders."
                 )
             taken[result] = job.first
-            if result.exists() and not _is_ours(result):
+            if result.exists() and not _was_written_by_predict(result):
                 raise ConfigError(
-                    f"{result}: is there already, and predict did not write it. Choose another "
+                    f"{result}: exists already and was not written by predict. Choose another "
                     "--out."
                 )
     make_folder(out)
@@ -83,7 +83,7 @@ def plan(
 
 
 def _images(sources: Iterable[str | Path]) -> list[Path]:
-    """The image files of some files and folders, each once."""
+    """Lists the image files among files and in folders, each once."""
     images: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
@@ -93,7 +93,9 @@ def _images(sources: Iterable[str | Path]) -> list[Path]:
                 if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
             ]
             if not found:
-                raise ConfigError(f"{source}: the folder holds no images.")
+                raise ConfigError(
+                    f"{source}: the folder contains no images. Choose another folder."
+                )
             images += found
         elif source.is_file():
             images.append(source)
@@ -102,8 +104,8 @@ def _images(sources: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(images))
 
 
-def _together(sources: Iterable[str | Path], parts: Sequence[str]) -> list[dict[str, Path]]:
-    """Of NAME=SOURCE texts the images that belong together, which have one stem."""
+def _group_by_stem(sources: Iterable[str | Path], parts: Sequence[str]) -> list[dict[str, Path]]:
+    """Groups the images of NAME=SOURCE texts by their stem."""
     by_part: dict[str, list[Path]] = {part: [] for part in parts}
     for source in map(str, sources):
         part, _, path = source.partition("=")
@@ -120,26 +122,28 @@ def _together(sources: Iterable[str | Path], parts: Sequence[str]) -> list[dict[
         images = _images(paths)
         found[part] = {path.stem: path for path in images}
         if len(found[part]) < len(images):
-            raise ConfigError(f"{part}: two images have one name but for the ending. Rename one.")
+            raise ConfigError(
+                f"{part}: two images have the same name apart from the extension. Rename one."
+            )
     first = found[parts[0]]
     for part, images_of in found.items():
         if lone := sorted(first.keys() ^ images_of.keys()):
             raise ConfigError(
-                f"{part}: {lone[0]}: not among the images of both {parts[0]} and {part}. Images "
-                "that belong together must have one name, but for the ending."
+                f"{part}: {lone[0]}: found for only one of {parts[0]} and {part}. Images that "
+                "belong together must have the same name apart from the extension."
             )
     return [{part: found[part][stem] for part in parts} for stem in first]
 
 
 def _names(images: Sequence[Path | dict[str, Path]]) -> list[str]:
-    """A result's name for each image: its own, with the ending where two are called alike."""
+    """Names each result after its image; keeps the extension where two stems are the same."""
     paths = [next(iter(one.values())) if isinstance(one, dict) else one for one in images]
     stems = Counter(path.stem for path in paths)
     return [path.stem if stems[path.stem] == 1 else path.name for path in paths]
 
 
-def _ends(heads: Sequence[str]) -> list[str]:
-    """Endings of the results' names: mask and overlay of each head in turn."""
+def _result_endings(heads: Sequence[str]) -> list[str]:
+    """Returns the endings of the results' names: mask and overlay for each head in turn."""
     suffixes = [f"_{head}" for head in heads] or [""]
     return [f"{suffix}{kind}" for suffix in suffixes for kind in ("", "_overlay")]
 
@@ -150,13 +154,13 @@ def write(
     palette: np.ndarray | Mapping[str, np.ndarray],
     *paths: Path,
 ) -> None:
-    """Writes a mask as a palette PNG, and the image under it; both say who wrote them.
+    """Writes a mask as a palette PNG, and an overlay; both name this program as their author.
 
     Args:
         image: uint8 `[h, w, 3]`.
-        mask: class ids `[h, w]`, or a dict of them by head.
+        mask: Class ids `[h, w]`, or a dict of them by head.
         palette: uint8 `[classes, 3]`, or a dict of them by head, in the order of `plan`'s heads.
-        *paths: of the mask and of the overlay, for each head in turn.
+        *paths: The paths of mask and overlay, for each head in turn.
     """
     masks = mask if isinstance(mask, Mapping) else {"": mask}
     palettes = palette if isinstance(palette, Mapping) else {"": palette}
@@ -177,8 +181,8 @@ def _write(
             make().save(temporary, "PNG", pnginfo=mark)
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file is a result of `write`."""
+def _was_written_by_predict(path: Path) -> bool:
+    """Whether `write` made a file."""
     try:
         with Image.open(path) as image:
             return image.info.get("Software") == SOFTWARE

@@ -1,6 +1,6 @@
-"""Masks as pictures: palette PNGs, overlays, and panels of what is wrong.
+"""Masks as pictures: palette PNGs, overlays and pictures of the errors.
 
-Images are RGB uint8 [h, w, 3], masks [h, w] of class ids.
+Images are RGB, uint8 `[h, w, 3]`; masks are class ids `[h, w]`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ WRONG_COLOUR = (213, 45, 30)
 
 
 def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """A mask as an RGB picture; void (255) is white.
+    """Colours a mask; void (255) is white.
 
     Args:
-        mask: class ids `[h, w]`.
+        mask: Class ids `[h, w]`.
         palette: uint8 `[classes, 3]`.
 
     Returns:
@@ -33,9 +33,9 @@ def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 def overlay(
     image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.55
 ) -> np.ndarray:
-    """The image under its coloured mask: uint8 `[h, w, 3]`."""
+    """Lays the coloured mask over the image: uint8 `[h, w, 3]`."""
     picture = np.empty((*mask.shape, 3), "uint8")
-    rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # Its float64 is 8 times an image's size.
+    rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # The float64 sum takes 8 times the memory.
     for top in range(0, len(mask), rows):
         band = slice(top, top + rows)
         mixed = (1 - opacity) * image[band] + opacity * colour_mask(mask[band], palette)
@@ -44,10 +44,10 @@ def overlay(
 
 
 def error_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Where a prediction is wrong: uint8 `[h, w, 3]`.
+    """Shows where a prediction is wrong: uint8 `[h, w, 3]`.
 
-    Wrong pixels are red; under them the image is pale grey where the prediction is right, and
-    nearly black where the truth is void, so that nothing counts.
+    Wrong pixels are red. The image is pale grey where the prediction is right, and nearly black
+    where the ground truth is void and pixels are ignored.
     """
     grey = image.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     picture = 128 + 0.5 * grey
@@ -66,15 +66,15 @@ def side_by_side(
     gap: int = 4,
     columns: int = 4,
 ) -> np.ndarray:
-    """Image, truth, prediction and error in one picture, with white between them.
+    """Combines image, ground truth, prediction and errors in one picture, with white gaps.
 
     Args:
         image: uint8 `[h, w, 3]`.
-        truth: class ids `[h, w]`, 255 where void.
-        prediction: class ids `[h, w]`.
+        truth: Ground truth as class ids `[h, w]`, 255 where void.
+        prediction: Class ids `[h, w]`.
         palette: uint8 `[classes, 3]`.
-        gap: between the parts, in pixels.
-        columns: 4 for all in a row; 2 for prediction and error below.
+        gap: Pixels between the parts.
+        columns: 4 for all in a row; 2 for prediction and errors below.
 
     Returns:
         uint8 `[h, 4 w + 3 gap, 3]`, or `[2 h + gap, 2 w + gap, 3]` in two columns.
@@ -93,9 +93,9 @@ def side_by_side(
 
 
 def palette_png(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """A Pillow image whose pixels are the class ids and whose palette shows them in colour."""
+    """Makes a Pillow image whose pixels are class ids and whose palette shows them in colour."""
     if mask.dtype != np.uint8:
-        return Image.fromarray(mask)  # More classes than a palette has entries: 16-bit grey.
+        return Image.fromarray(mask)  # 16-bit grey: a palette has only 256 entries.
     picture = Image.fromarray(mask, "P")
     colours = np.full((256, 3), VOID_COLOUR, "uint8")
     colours[: len(palette)] = palette

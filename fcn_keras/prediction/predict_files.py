@@ -1,6 +1,6 @@
-"""Image files become mask files: the next images are read, and the last masks written, meanwhile.
+"""Predicts image files; reading the next images and writing the last masks run in parallel.
 
-A file that cannot be read, or an image that the tiles do not fit, has no mask; the others do.
+Files that cannot be read, and images that cannot be tiled, are skipped; the others are predicted.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from fcn_keras.prediction.predict_image import predict
 from pipelines.errors import DataError
 from pipelines.files.images import read_image
 
-MAX_PIXELS = 500_000_000  # Tiles bound what the net takes; the image itself is 3 bytes a pixel.
-AHEAD = 2  # Images that are read, and written, while another one is predicted.
-BIG_FILE = 32_000_000  # Bytes; of such files one at a time is in memory.
+MAX_PIXELS = 500_000_000  # Tiles limit the model's memory; the image takes 3 bytes per pixel.
+AHEAD = 2  # Images that are read or written while another one is predicted.
+BIG_FILE = 32_000_000  # Bytes; only one of such files is in memory at a time.
 
 
 def predict_files(
@@ -37,16 +37,17 @@ def predict_files(
 ) -> Iterator[DataError | ConfigError | None]:
     """Predicts images from files and writes their masks and overlays.
 
-    However it ends, what is being written is written to its end.
+    Files that are being written are finished, even after an error or Ctrl-C.
 
     Args:
-        model: a Keras model.
-        jobs: what `image_files.plan` gave.
+        model: A Keras model.
+        jobs: The result of `image_files.plan`.
         palette: uint8 `[classes, 3]`, or a dict of them by head.
-        tile: as in `predict`; "auto" cuts images above 8 megapixels.
-        overlap: as in `predict`; it is ignored for images that are not cut.
-        tta: as in `predict`.
-        notes: gets what is odd about images that are read all the same, in their order.
+        tile: As in `predict`; "auto" tiles images above 8 megapixels.
+        overlap: As in `predict`; ignored for images that are not tiled.
+        tta: As in `predict`.
+        notes: A list to which warnings about images that could still be read are appended, in
+            order.
 
     Yields:
         For each job, in order, None or the error because of which it has no mask.
@@ -72,10 +73,10 @@ def predict_files(
             except DataError as error:
                 yield error
                 continue
-            except ConfigError as error:  # The tiles are too small for an image of this size.
+            except ConfigError as error:  # The tiles are too small for this image.
                 yield ConfigError(f"{job.first}: {error}")
                 continue
-            del future  # It holds the image.
+            del future  # It refers to the image.
             notes += found
             writing.append(writer.submit(image_files.write, shown, mask, palette, *job.results))
             del image, shown, mask
@@ -90,7 +91,7 @@ def predict_files(
 
 
 def _read(job: image_files.Job) -> tuple[np.ndarray | dict[str, np.ndarray], list[DataError]]:
-    """An image, or several by name, and what is odd about them."""
+    """Reads an image, or several by name, and returns them with warnings about them."""
     found: list[DataError] = []
     if isinstance(job.images, dict):
         images = {
@@ -105,4 +106,4 @@ def _is_big(path: Path) -> bool:
     try:
         return path.stat().st_size > BIG_FILE
     except OSError:
-        return False  # Reading it says what is wrong.
+        return False  # Reading it reports the error.

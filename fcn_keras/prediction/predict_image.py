@@ -1,6 +1,6 @@
-"""From an image to its mask.
+"""Predicts the mask of an image.
 
-Images are RGB uint8 [h, w, 3], masks uint8 (uint16 above 255 classes) [h, w] of the image's size.
+Images are RGB, uint8 `[h, w, 3]`; masks are `[h, w]`, uint8, or uint16 above 255 classes.
 """
 
 from __future__ import annotations
@@ -27,42 +27,44 @@ def predict(
     overlap: int | tuple[int, int] | None = None,
     tta: bool = False,
 ) -> np.ndarray | dict[str, np.ndarray]:
-    """The class of every pixel.
+    """Predicts the class of every pixel.
 
     Args:
-        model: a Keras model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        image: RGB, 0..255, `[h, w, 3]`, uint8 or float, also a `np.memmap`; for a model of several
-            streams a dict of them.
-        tile: the edge in pixels, or (rows, columns), of what goes through the net at once; memory
-            is bounded by it, whatever the image's size. None for the whole image.
-        overlap: pixels that neighbouring tiles share, at least. None for what the receptive field
-            asks for: the logits are then the whole image's, but for rounding. Fewer are faster,
-            and near the seams only nearly right.
-        tta: test-time augmentation: the class of the highest mean probability over scales and the
-            mirror image (`test_time_augmentation`). It takes about ten times as long, and
-            memory as for an image of 1.5 times the height and width. In tiles it is only nearly
-            that of the whole image, since resized tiles have grids of their own.
+        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`.
+        image: An RGB image `[h, w, 3]`, 0..255, uint8 or float; a `np.memmap` works too. For a
+            model of several images, a dict of them.
+        tile: The largest edge of a tile in pixels, or (rows, columns). The model sees one tile at a
+            time, which bounds the memory for any image size. None predicts the whole image at once.
+        overlap: The least number of pixels that neighbouring tiles share. None derives it from the
+            receptive field: the logits then equal the whole image's, except for rounding. A smaller
+            overlap is faster, but only approximate near the seams.
+        tta: Test-time augmentation: the class with the highest mean probability over several scales
+            and the mirrored image (`test_time_augmentation`). It takes about ten times as long, and
+            as much memory as an image of 1.5 times the height and width. In tiles it only
+            approximates the whole image's result, because resized tiles have their own grids.
 
     Returns:
-        Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head, if the model
-        has several.
+        Class ids `[h, w]`, uint8; uint16 above 255 classes. A dict of them by head if the model has
+        several heads.
 
     Raises:
-        ConfigError: the image is no array of that shape, the names are not the model's, or the
+        ConfigError: The image is not an array of that shape, the names are not the model's, or the
             tiles are too small for the model.
-        ModelError: the model's geometry is not known, so that it cannot be tiled.
+        ModelError: The model cannot be tiled because its geometry is unknown.
     """
     model = keras_model(model)
     if not hasattr(model, "input"):
         raise ConfigError(
-            f"model: must be a functional Keras model, found {type(model).__name__}. Give "
+            f"model: must be a functional Keras model, found {type(model).__name__}. Pass "
             "keras.Model(image, logits)."
         )
     expected = model.input
     if tile is None and overlap is not None:
-        raise ConfigError(f"overlap={overlap!r}: is of tiles only. Give tile too.")
+        raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")
     if tile is not None and isinstance(expected, dict):
-        raise ConfigError(f"tile: {model.name} has several images. Leave tile out.")
+        raise ConfigError(
+            f"tile: {model.name} has several images; only one can be tiled. Leave tile out."
+        )
     if tile is not None:
         whole = _checked(image, expected, "image")
         cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
@@ -72,7 +74,7 @@ def predict(
     if isinstance(expected, dict):
         if not isinstance(image, dict) or image.keys() != expected.keys():
             raise ConfigError(
-                f"image: {model.name} takes a dict of the images {', '.join(expected)}."
+                f"image: must be a dict with the images {', '.join(expected)} for {model.name}."
             )
         image = {name: _as_pixels(image[name], expected[name], name) for name in expected}
     else:
@@ -99,7 +101,7 @@ def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
         what = type(image).__name__ if shape is None else f"the shape {tuple(shape)}"
         raise ConfigError(
             f"{name}: must be an array [height, width, {channels}], found {what}. "
-            "`pipelines.read_image` reads a file."
+            "To read a file, use `pipelines.read_image`."
         )
     return image
 
@@ -107,10 +109,10 @@ def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
 def _traced(
     model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.types.experimental.PolymorphicFunction:
-    """`finish` of the logits of any image batch: one trace serves all sizes.
+    """Returns a traced function that applies `finish` to the logits of an image batch of any size.
 
-    `model.predict` is slower. It is kept with the model, past Keras's own tracking of attributes,
-    and so goes with it.
+    It is faster than `model.predict`, and is traced once for all sizes. The model holds it, hidden
+    from Keras's tracking of attributes, so that both are freed together.
     """
     functions = vars(model).setdefault("_fcn_keras_traced", {})
     if (kinds, finish) not in functions:

@@ -1,4 +1,4 @@
-"""A trained model that predicts: what `fcn_keras.load` gives."""
+"""A trained model with its classes and colours, as returned by `fcn_keras.load`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from pipelines.split import distinct_palette
 class Segmenter(saving.Loaded):
     """A trained model with its classes and colours.
 
-    `predict`, `evaluate`, `export`, `calibrate` and `start_from` take it wherever they take a Keras
+    `predict`, `evaluate`, `export`, `calibrate` and `start_from` accept it in place of a Keras
     model.
     """
 
     def predict(self, image: Any, **options: Any) -> np.ndarray | dict[str, np.ndarray]:
-        """The class of every pixel: `fcn_keras.predict` with this model, and its options."""
+        """Predicts the class of every pixel, with `fcn_keras.predict` and its options."""
         return predict(self.model, image, **options)
 
     @property
     def colours(self) -> np.ndarray | dict[str, np.ndarray]:
-        """What masks are painted with: the palette, or distinct colours where there is none.
+        """The colours for masks: the palette, or distinct colours if it is None.
 
-        uint8 `[classes, 3]`; of a model with several heads a dict by their names.
+        uint8 `[classes, 3]`; for a model of several heads a dict of them by head.
         """
         if self.palette is not None:
             return self.palette
         return keras.tree.map_structure(distinct_palette, self.num_classes)
 
     def image_names(self) -> list[str]:
-        """Of a model with several images their names; else an empty list.
+        """Returns the names of a model's images if it has several; else an empty list.
 
         Raises:
-            ModelError: one of them is no RGB image, which no image file holds.
+            ModelError: An image is not RGB, so it cannot come from an image file.
         """
         images = self.model.input
         if not isinstance(images, dict):
@@ -47,33 +47,33 @@ class Segmenter(saving.Loaded):
         for name, image in images.items():
             if image.shape[-1] != 3:
                 raise ModelError(
-                    f"{self.model.name}: its image {name!r} has {image.shape[-1]} channels, and "
-                    "image files have 3. In a script use fcn_keras.predict with arrays."
+                    f"{self.model.name}: its image {name!r} has {image.shape[-1]} channels, but "
+                    "image files have 3. Call fcn_keras.predict with arrays in a script."
                 )
         return list(images)
 
 
 def load(path: str | Path) -> Segmenter:
-    """Loads a run's best model, or a model file; also one of several images or heads.
+    """Loads a run's best model, or a model file; several images or heads are supported.
 
     Args:
-        path: a run's folder, or a .keras file; class names and palette come from the
-            `config.yaml` beside the model.
+        path: A run's folder, or a .keras file. Class names and palette come from the `config.yaml`
+            beside the model.
 
     Returns:
         A `Segmenter`: `.predict(image)`, `.model`, `.classes` and `.palette`.
 
     Raises:
-        ModelError: there is no such model, it is corrupt, it is refused, or it is no segmenter.
+        ModelError: The model is missing, corrupt, refused, or not a segmentation model.
     """
     return Segmenter(**vars(saving.load(path)))
 
 
 def load_single(path: str | Path) -> Segmenter:
-    """As `load`, for what has no meaning with several images or heads.
+    """Loads a model like `load`, but refuses models of several images or heads.
 
     Raises:
-        ModelError: the model has several, or as in `load`.
+        ModelError: The model has several images or heads, or as in `load`.
     """
     opened = load(path)
     for several, tensors in (
@@ -83,7 +83,7 @@ def load_single(path: str | Path) -> Segmenter:
         if isinstance(tensors, dict | list):
             names = ", ".join(map(str, tensors))
             raise ModelError(
-                f"{path}: the model has {len(tensors)} {several} ({names}); this takes a model of "
-                "one."
+                f"{path}: the model has {len(tensors)} {several} ({names}), but only one is "
+                "supported here. Use a model with one."
             )
     return opened

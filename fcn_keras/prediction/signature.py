@@ -1,4 +1,4 @@
-"""What a `tf.function` of a model takes and gives: images of any size, class ids."""
+"""Inputs and outputs of a model's `tf.function`: images of any size, class ids."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import tensorflow as tf
 def input_signature(
     model: keras.Model, kinds: Iterable[str] | None = None
 ) -> tf.TensorSpec | list[tf.TensorSpec] | dict[str, tf.TensorSpec]:
-    """What a `tf.function` of the model takes: images of any number and size.
+    """Returns the input signature of a model's `tf.function`: images of any number and size.
 
     Args:
-        model: a Keras model.
-        kinds: dtypes of its inputs; by default uint8 where there are three channels, else float32.
+        model: A Keras model.
+        kinds: Dtypes of its inputs; by default uint8 for three channels, else float32.
     """
     kinds = iter(kinds or ())
 
@@ -31,17 +31,17 @@ def input_signature(
 def as_input(
     model: keras.Model, images: Iterable[tf.Tensor | np.ndarray]
 ) -> tf.Tensor | list[tf.Tensor] | dict[str, tf.Tensor]:
-    """A flat list of images in the structure that the model takes, as `input_signature` flattens.
+    """Packs a flat list of images, in the order of `input_signature`, into the model's structure.
 
     Args:
-        model: a Keras model.
-        images: one batch `[b, h, w, c]` for each of its inputs.
+        model: A Keras model.
+        images: One batch `[b, h, w, c]` per input.
     """
     return keras.tree.pack_sequence_as(model.input, list(images))
 
 
 def class_ids(logits: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """The class of the highest logit or probability: `[..., classes]` -> `[...]`.
+    """Computes the class of the highest logit or probability: `[..., classes]` -> `[...]`.
 
     Class ids are uint8, or uint16 above 255 classes.
     """

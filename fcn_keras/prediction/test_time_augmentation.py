@@ -1,7 +1,7 @@
-"""Prediction from several views of an image: other scales and the mirror image.
+"""Test-time augmentation: prediction from several scales of an image and its mirror image.
 
-The net sees each view by itself; class probabilities are brought back to the image's pixels and
-averaged. Nothing of the model changes: it is a slower prediction, of the same model.
+The model sees one view at a time. Class probabilities are resized to the image's size and averaged.
+The model itself does not change; only prediction takes longer.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ def mean_probabilities(
     scales: Sequence[float] = SCALES,
     mirror: bool = True,
 ) -> tf.Tensor | dict[str, tf.Tensor]:
-    """Class probabilities, averaged over views of the images.
+    """Averages class probabilities over several views of the images.
 
-    One view is in memory at a time: what the largest scale needs is what all need, and the sum.
+    Only one view is in memory at a time, so the peak is the largest view plus the sum.
 
     Args:
-        logits: a function images `[b, h, w, c]` -> logits `[b, h, w, classes]`, or a dict of them;
-            images may be a dict too.
-        images: what it takes, uint8 or float.
-        scales: factors on height and width, bilinear.
-        mirror: each view also flipped left and right.
+        logits: A function from images `[b, h, w, c]` to logits `[b, h, w, classes]`, or to a dict
+            of them; the images may be a dict too.
+        images: The images, uint8 or float.
+        scales: Factors on height and width; images are resized bilinearly.
+        mirror: Whether each view is also flipped left to right.
 
     Returns:
         Float32 `[b, h, w, classes]` that sum to 1 over the classes, or a dict of them.
@@ -47,7 +47,7 @@ def mean_probabilities(
 
 
 def _scaled(images: tf.Tensor, scale: float) -> tf.Tensor:
-    """uint8 stays uint8, as a model's input is."""
+    """Resizes images; uint8 stays uint8, the model's input type."""
     if scale == 1:
         return images
     size = tf.cast(tf.shape(images)[1:3], tf.float32) * scale

@@ -1,11 +1,12 @@
-"""Tiles of an image, so that memory is bounded and what is stitched is what the whole image gives.
+"""Prediction in tiles: memory is bounded, and the result is that of the whole image.
 
-Where a net lays its cells depends on the image's size and the net's total stride only. So every
-tile has the image's height and width but for multiples of that stride, and starts at a multiple of
-it: then its cells lie where the whole image's do, whatever the net pads or crops. At the image's
-edge a tile has that edge for its own; at its inner edges the pixels go that see beyond the tile.
+The grid of a model's output cells depends only on the image's size and the model's total stride.
+Each tile therefore starts at a multiple of the stride, and its size differs from the image's by a
+multiple of the stride. Its cells then coincide with the whole image's, whatever the model pads or
+crops. At the image's border a tile ends where the image ends; at inner edges the pixels that see
+beyond the tile are dropped.
 
-Logits are equal to rounding, of which a convolution over another size does a little differently.
+The logits are equal up to rounding, which differs slightly between convolutions of different sizes.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from fcn_keras.geometry.receptive_field import output_field, total_stride
 from fcn_keras.geometry.windows import pair
 from fcn_keras.layers.alignment import PadToMultiple
 
-AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 of them: 2.25 times the work, in 1.3 GB.
-AUTO_PIXELS = 8_000_000  # Whole images above it are cut by the command line.
+AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 pixels of each: 2.25 times the work, in 1.3 GB.
+AUTO_PIXELS = 8_000_000  # The command line tiles larger images.
 
 
 class Tile(NamedTuple):
-    """A part of an image, as (rows, columns) of slices.
+    """A part of an image, as slices (rows, columns).
 
     Attributes:
-        seen: what goes through the net.
-        kept: what of the image comes from it. These cover the image without overlap.
-        inner: where `kept` lies in `seen`.
+        seen: The part that the model sees.
+        kept: The part that is kept in the result. These parts cover the image without overlap.
+        inner: The position of `kept` inside `seen`.
     """
 
     seen: tuple[slice, slice]
@@ -46,24 +47,24 @@ def cut(
     tile: int | tuple[int, int],
     overlap: int | tuple[int, int] | None = None,
 ) -> list[Tile]:
-    """The tiles of an image; all are of one size.
+    """Cuts an image into tiles of the same size.
 
     Args:
-        model: a `keras.Model` of one image and one map of logits of its size.
+        model: A `keras.Model` of one image and one map of logits of the image's size.
         size: (height, width) of the image.
-        tile: the largest edge of a tile in pixels, or a pair (rows, columns).
-        overlap: pixels that neighbours share at least, or a pair; the seam lies in their middle.
-            None for as many as the net sees around a pixel, so that no seam is left.
+        tile: The largest edge of a tile in pixels, or a pair (rows, columns).
+        overlap: The least number of pixels that neighbours share, or a pair; the seam lies in the
+            middle. None for as many as the model sees around a pixel, which leaves no seams.
 
     Returns:
         A list of `Tile`, row by row.
 
     Raises:
-        ConfigError: the tile or the overlap is no such number, or too small or large.
-        ModelError: the net's geometry is not known, or a pixel sees the whole image.
+        ConfigError: The tile or the overlap is not a valid number, too small or too large.
+        ModelError: The model's geometry is unknown, or a pixel sees the whole image.
     """
-    tiles = _checked("tile", tile, 1)
-    shared = (None, None) if overlap is None else _checked("overlap", overlap, 0)
+    tiles = _as_pair("tile", tile, 1)
+    shared = (None, None) if overlap is None else _as_pair("overlap", overlap, 0)
     strides, fields = _geometry(model)
     axes = [
         _spans(*axis)
@@ -75,12 +76,12 @@ def cut(
 def stitch(
     function: Callable[[np.ndarray], np.ndarray], image: np.ndarray, tiles: Sequence[Tile]
 ) -> np.ndarray:
-    """What a function gives for each tile, put together.
+    """Applies a function to each tile and stitches the results together.
 
     Args:
-        function: `[rows, columns, channels]` -> an array `[rows, columns, ...]`.
-        image: `[h, w, channels]`; a tile of it is a view, so that it may be a `np.memmap`.
-        tiles: as from `cut`.
+        function: A function from `[rows, columns, channels]` to an array `[rows, columns, ...]`.
+        image: `[h, w, channels]`. Tiles are views of it, so it may be a `np.memmap`.
+        tiles: The result of `cut`.
 
     Returns:
         An array `[h, w, ...]`.
@@ -88,7 +89,7 @@ def stitch(
     whole = np.empty(0)
     for number, tile in enumerate(tiles):
         part = function(image[tile.seen])[tile.inner]
-        if number == 0:  # It says what type and depth the whole has.
+        if number == 0:  # The first result decides the type and depth.
             whole = np.empty((*image.shape[:2], *part.shape[2:]), part.dtype)
         whole[tile.kept] = part
     return whole
@@ -106,13 +107,13 @@ def is_possible(model: keras.Model) -> bool:
 def edge_for(
     model: keras.Model, size: tuple[int, int], tile: int | Literal["auto"] | None
 ) -> int | None:
-    """The edge of the tiles of an image in pixels; None to predict it whole.
+    """Returns the edge of an image's tiles in pixels, or None to predict the image whole.
 
     Args:
-        model: a Keras model of one image.
+        model: A Keras model of one image.
         size: (height, width) of the image.
-        tile: the edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS`, if the
-            model's geometry is known.
+        tile: The edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS` if the model's
+            geometry is known.
     """
     if tile != "auto":
         return tile
@@ -123,7 +124,7 @@ def edge_for(
 def _spans(
     size: int, tile: int, shared: int | None, stride: int, field: tuple[int, int], slack: int
 ) -> list[tuple[slice, slice, slice]]:
-    """(seen, kept, inner) of each tile along one axis."""
+    """Returns (seen, kept, inner) of each tile along one axis."""
     if size <= tile:
         whole = slice(0, size)
         return [(whole, whole, whole)]
@@ -137,9 +138,9 @@ def _spans(
         least = before + after + stride
         least = min(size, least + (size - least) % stride)
         cause = "its pixels see" if shared is None else "the overlap is"
-        fix = ", or give a smaller overlap: not quite the same, but faster" * (shared is None)
+        fix = ", or pass a smaller overlap, which is faster but approximate" * (shared is None)
         raise ConfigError(
-            f"tile: must be at least {least} for {size} pixels and this model (stride {stride}; "
+            f"tile: must be at least {least} for {size} pixels and this model (stride {stride}, "
             f"{cause} {before + after} pixels), found {tile}. Choose a larger tile{fix}."
         )
     starts = [*range(0, size - length, step), size - length]
@@ -155,33 +156,36 @@ def _spans(
 
 
 def _geometry(model: keras.Model) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """By axis: the total stride, and the pixels that an output pixel sees (before, behind) it."""
+    """Returns, per axis, the total stride and the pixels seen (before, after) an output pixel."""
     if isinstance(model.input, dict | list) or isinstance(model.output, dict | list):
         raise ConfigError(
-            f"tile: {model.name} has several images or heads, and only a model of one of each is "
-            "tiled. Leave tile out, or take one of its heads: keras.Model(model.input, "
+            f"tile: {model.name} has several images or heads; only one of each can be tiled. "
+            "Leave tile out, or use one of its heads: keras.Model(model.input, "
             "model.output[NAME])."
         )
     try:
         field, strides = output_field(model), total_stride(model)
     except ModelError as error:
-        raise ModelError(f"tile: {error} Without tile the image is predicted whole.") from None
+        raise ModelError(
+            f"tile: {error} Leave tile out to predict the whole image at once."
+        ) from None
     sizes, steps, offsets = (pair(value) for value in field)
     if steps != (1, 1):
         raise ModelError(
-            f"tile: the output of {model.name} has stride {field.stride}; only logits of the "
-            "image's size are stitched."
+            f"tile: the output of {model.name} must have the image's size, found stride "
+            f"{field.stride}. Leave tile out."
         )
-    return strides, [  # Whole pixels; behind an upsampling a field may end within one.
+    return strides, [  # Whole pixels; after upsampling a field may end within a pixel.
         (math.ceil(-low), math.ceil(low + size - 1))
         for size, low in zip(sizes, offsets, strict=True)
     ]
 
 
 def _slack(model: keras.Model, size: Sequence[int]) -> Sequence[int]:
-    """What the offset of a field may be off by, for each axis.
+    """Returns, per axis, by how much the offset of a receptive field may be off.
 
-    TensorFlow's padding "same" before strides moves the cells where a map is no multiple of them.
+    TensorFlow's padding "same" shifts the cells of a strided layer if its input is not a multiple
+    of the stride.
     """
     if any(isinstance(layer, PadToMultiple) for layer in model.layers):
         return 0, 0
@@ -191,8 +195,8 @@ def _slack(model: keras.Model, size: Sequence[int]) -> Sequence[int]:
     ]
 
 
-def _checked(name: str, value: Any, least: int) -> tuple[int, int]:
-    """A whole number or a pair of them, as a pair."""
+def _as_pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """Checks a whole number or a pair of them, and returns a pair."""
     pairs = (value, value) if isinstance(value, int | np.integer) else value
     whole = isinstance(pairs, tuple | list) and len(pairs) == 2
     if not whole or not all(

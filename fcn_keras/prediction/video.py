@@ -1,7 +1,7 @@
-"""Films and cameras: every frame predicted, and written as a film of its size and speed.
+"""Predicts videos and cameras, frame by frame, into a video of the same size and frame rate.
 
-OpenCV reads and writes. A film has no palette and its codec has losses: class ids are to be had
-from images only.
+OpenCV reads and writes the frames. Videos have no palette and their codecs are lossy, so exact
+class ids are available from images only.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import keras
 
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Those that every build of OpenCV writes.
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Every build of OpenCV can write these.
 CAMERA = re.compile(r"camera:(\d+)")
-CAMERA_RATE = 25.0  # Frames a second where the source does not say.
+CAMERA_RATE = 25.0  # Frames per second if the source does not report them.
 
 
 def is_video(source: str | Path) -> bool:
-    """Whether a source is a film, by its name's ending, or `camera:0`."""
+    """Whether a source is a video, judged by its extension, or a camera such as `camera:0`."""
     return bool(CAMERA.fullmatch(str(source))) or Path(source).suffix.lower() in ENDINGS
 
 
@@ -46,34 +46,35 @@ def predict_video(
     tile_of: Callable[[np.ndarray], int | None] | None = None,
     advance: Callable[[], object] | None = None,
 ) -> tuple[int, int]:
-    """Predicts the frames of a film or camera into a film.
+    """Predicts the frames of a video or camera and writes them as a video.
 
-    A camera is read until `frames`, or Ctrl-C; what was written until then is kept. A film that is
-    broken off is not: there is no half of it.
+    A camera is read until `frames` or Ctrl-C, and the frames written so far are kept. An
+    interrupted video leaves no output file.
 
     Args:
-        model: a Keras model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        source: a film, or `camera:0`, `camera:1` ...
-        out: the .mp4 or .avi file to make. Codecs know even sizes only: of an odd one the last row
-            or column is left out.
+        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`.
+        source: A video file, or `camera:0`, `camera:1` ...
+        out: The .mp4 or .avi file to write. Codecs support only even sizes: if a size is odd, the
+            last row or column is left out.
         palette: uint8 `[classes, 3]`.
-        picture: "overlay", the frame under its coloured mask, or "mask", the colours alone.
-        frames: how many at most.
-        tile_of: a function frame -> `tile` of `predict`. By default None: whole frames.
-        advance: called after each frame.
+        picture: "overlay" for the frame under its coloured mask, or "mask" for the colours alone.
+        frames: The largest number of frames.
+        tile_of: A function from a frame to the argument `tile` of `predict`. By default None, which
+            predicts whole frames.
+        advance: Called after each frame.
 
     Returns:
-        (frames written, frames that the film says it has; 0 if it does not).
+        (frames written, frames that the video reports; 0 if it reports none).
 
     Raises:
-        ConfigError: `out` is there or cannot be written, or the source cannot be read.
+        ConfigError: `out` exists or cannot be written, or the source cannot be read.
     """
     source, out = str(source), Path(out)
     check_output(out)
     with (
         replacing(out, by_suffix=True) as temporary,
         _quiet(),
-        _opened(source) as (film, first, rate, announced),
+        _open_source(source) as (reader, first, rate, reported),
         _writer() as write,
     ):
         count = 0
@@ -82,12 +83,12 @@ def predict_video(
             while frame is not None and (frames is None or count < frames):
                 if frame.shape != first.shape:
                     raise ConfigError(
-                        f"{source}: frame {count} is {_size(frame)} pixels, those before are "
-                        f"{_size(first)}. Convert it to one size."
+                        f"{source}: all frames must have one size, found {_size(first)} and then "
+                        f"{_size(frame)} pixels at frame {count}. Convert the video to one size."
                     )
                 image = np.ascontiguousarray(frame[..., ::-1])  # BGR
                 mask = predict(model, image, tile=tile_of(image) if tile_of else None)
-                mask = cast(np.ndarray, mask)  # Of one head.
+                mask = cast(np.ndarray, mask)  # The model has one head.
                 seen = colour_mask(mask, palette)
                 if picture == "overlay":
                     seen = overlay(image, mask, palette)
@@ -95,92 +96,92 @@ def predict_video(
                 count += 1
                 if advance is not None:
                     advance()
-                frame = _next(film)
+                frame = _next(reader)
         except KeyboardInterrupt:
             if not CAMERA.fullmatch(source) or not count:
                 raise
-    return count, announced
+    return count, reported
 
 
 def check_output(out: str | Path) -> None:
-    """Checks that a film can be written.
+    """Checks that a video can be written.
 
     Raises:
-        ConfigError: its ending is of no codec, it is there, or its folder is not to be written to.
+        ConfigError: The extension is unsupported, the file exists, or the folder is not writable.
     """
     out = Path(out)
     if out.suffix.lower() not in CODECS:
-        raise ConfigError(f"--out {out}: of a film must be a file that ends in .mp4 or .avi.")
+        raise ConfigError(f"--out {out}: must be a file that ends in .mp4 or .avi for a video.")
     if out.exists():
-        raise ConfigError(f"--out {out}: is there already. Choose another name, or delete it.")
+        raise ConfigError(f"--out {out}: exists already. Choose another name, or delete it.")
     make_folder(out.parent)
     remove_unfinished(out.parent)
 
 
 @contextlib.contextmanager
-def _opened(source: str) -> Iterator[tuple[cv2.VideoCapture, np.ndarray, float, int]]:
-    """(OpenCV's reader, first frame, frames a second, number of frames or 0) of a source."""
+def _open_source(source: str) -> Iterator[tuple[cv2.VideoCapture, np.ndarray, float, int]]:
+    """Opens a source: (OpenCV's reader, first frame, frames per second, number of frames or 0)."""
     import cv2
 
     camera = CAMERA.fullmatch(source)
     if not camera and not Path(source).is_file():
         raise ConfigError(f"{source}: no such file.")
     if camera:
-        film = cv2.VideoCapture(int(camera[1]))
-    else:  # Other readers print lines of their own, and take "%d" in a name for many files.
-        film = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+        reader = cv2.VideoCapture(int(camera[1]))
+    else:  # Other readers print messages, and read "%d" in a name as a pattern.
+        reader = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
     try:
-        first = _next(film) if film.isOpened() else None
+        first = _next(reader) if reader.isOpened() else None
         if first is None:
             why = (
                 "no such camera, or it is in use. Try another number"
                 if camera
-                else "not a film, truncated, or of a codec that OpenCV does not read. Convert it "
+                else "not a video, truncated, or in a codec that OpenCV cannot read. Convert it "
                 "to .mp4 (H.264), or replace the file"
             )
             raise ConfigError(f"{source}: {why}.")
-        rate, announced = film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate, reported = reader.get(cv2.CAP_PROP_FPS), reader.get(cv2.CAP_PROP_FRAME_COUNT)
         rate = rate if 0 < rate <= 1000 else CAMERA_RATE
-        yield film, first, rate, 0 if camera or not announced > 0 else int(announced)
+        yield reader, first, rate, 0 if camera or not reported > 0 else int(reported)
     finally:
-        film.release()
+        reader.release()
 
 
 @contextlib.contextmanager
 def _writer() -> Iterator[Callable[[Path, float, np.ndarray, Path], None]]:
-    """A function that writes a frame; it opens the file at the first one."""
+    """Yields a function that writes a frame; the first frame opens the file."""
     import cv2
 
-    film: cv2.VideoWriter | None = None
+    writer: cv2.VideoWriter | None = None
 
     def write(path: Path, rate: float, frame: np.ndarray, out: Path) -> None:
-        nonlocal film
-        if film is None:
+        nonlocal writer
+        if writer is None:
             codec = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
-            film = cv2.VideoWriter(str(path), codec, rate, frame.shape[1::-1])
-            if not film.isOpened():
+            writer = cv2.VideoWriter(str(path), codec, rate, frame.shape[1::-1])
+            if not writer.isOpened():
                 raise ConfigError(
                     f"--out {out}: OpenCV cannot write it ({_size(frame)} pixels). Try the other "
                     "of .mp4 and .avi, or another folder."
                 )
-        film.write(frame)
+        writer.write(frame)
 
     try:
         yield write
     finally:
-        if film is not None:
-            film.release()
+        if writer is not None:
+            writer.release()
 
 
-def _next(film: cv2.VideoCapture) -> np.ndarray | None:
-    """The next frame, BGR uint8 `[h, w, 3]`; None at the end."""
-    there, frame = film.read()
-    return frame if there else None
+def _next(reader: cv2.VideoCapture) -> np.ndarray | None:
+    """Reads the next frame, BGR uint8 `[h, w, 3]`; None at the end."""
+    is_read, frame = reader.read()
+    return frame if is_read else None
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCV without the lines it and FFmpeg print about files that they cannot read."""
+    """Silences what OpenCV and FFmpeg print about files that they cannot read."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from cv2.utils import logging
 

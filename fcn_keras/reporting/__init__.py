@@ -1,4 +1,4 @@
-"""What a person looks at, made from the files of a run.
+"""The run report: an HTML page made from the files of a run.
 
 Imports no TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Example images of a run as layers that a page lays over each other."""
+"""Example images of a run as layers that a page stacks on each other."""
 
 import base64
 import io
@@ -15,8 +15,13 @@ WRONG = (213, 45, 30)
 
 
 def example_pictures(run: Run, each: int | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Of each kind its examples, all or `each`: name, mean IU, and four layers as data URIs."""
-    kinds: dict[str, list[dict[str, Any]]] = {"worst": [], "median": [], "best": []}
+    """The best, median and worst examples: name, mean IU, class ids, and layers as data URIs.
+
+    Args:
+        run: A `Run`.
+        each: The number of examples of each kind, or None for all.
+    """
+    kinds: dict[str, list[dict[str, Any]]] = {"best": [], "median": [], "worst": []}
     for image in sorted(run.images, key=lambda image: image.get("picture") or ""):
         picture = image.get("picture") or ""
         kind = picture.split("-")[0]
@@ -33,7 +38,7 @@ def example_pictures(run: Run, each: int | None = None) -> dict[str, list[dict[s
 
 
 def _layers(base: Path) -> dict[str, Any]:
-    """An example's layers, to be laid over each other."""
+    """An example's layers, all of one size, and the ids of its classes."""
     photo = base.with_name(f"{base.name}.jpg").read_bytes()
     masks = {
         name: base.with_name(f"{base.name}-{name}.png").read_bytes()
@@ -43,6 +48,7 @@ def _layers(base: Path) -> dict[str, Any]:
     return {
         "width": truth.shape[1],
         "height": truth.shape[0],
+        "class_ids": set(np.unique([truth, prediction]).tolist()),
         "image": _uri("jpeg", photo),
         **{name: _uri("png", mask) for name, mask in masks.items()},
         "error": _uri("png", _error_layer(truth, prediction)),
@@ -50,7 +56,7 @@ def _layers(base: Path) -> dict[str, Any]:
 
 
 def _error_layer(truth: np.ndarray, prediction: np.ndarray) -> bytes:
-    """A PNG that is clear where the prediction is right, red where wrong and dark where void."""
+    """A PNG that is transparent where the prediction is right, red where wrong, dark at void."""
     kinds = np.where(truth == VOID, 2, (truth != prediction).astype("uint8")).astype("uint8")
     picture = Image.fromarray(kinds, "P")
     picture.putpalette([0, 0, 0, *WRONG, 0, 0, 0])

@@ -1,40 +1,33 @@
-"""The tables of a report: figures, classes, options, facts, confusions."""
+"""The tables of a report: metrics, classes, options, confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fcn_keras.runs.reading import Run, digest
-from fcn_keras.text import FIGURES, duration
+from fcn_keras.runs.reading import Run
+from fcn_keras.text import METRIC_NAMES
 
-MATRIX = 40  # Classes of a confusion matrix that is drawn; a larger one cannot be read.
-CONFUSIONS = 12  # The most frequent ones, which are listed.
-# What the page says of a start in its own way; other facts it shows as they are.
-SHOWN_FACTS = {
-    "command",
-    "started",
-    "versions",
-    "platform",
-    "processor",
-    "cores",
-    "gpus",
-    "epochs",
-    "steps",
-}
+MOST_CLASSES = 40  # A larger confusion matrix cannot be read.
+MOST_CONFUSIONS = 12
+SHOWN_SHARE = 0.005  # A smaller share of a class would read as 0 %: its cell stays empty.
+ORDER = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
-def rows_of_figures(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Of each figure its values, and how much each differs from the first run's."""
+def rows_of_metrics(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Each metric's name and values, the most important first."""
     values = [run.metrics or {} for run in runs]
     return [
-        {"name": name, "values": _differences([metrics.get(key) for metrics in values])}
-        for key, name in FIGURES.items()
+        {
+            "name": METRIC_NAMES[key],
+            "values": _differences([metrics.get(key) for metrics in values]),
+        }
+        for key in ORDER
     ]
 
 
 def rows_of_classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Of each class, by name, its colour, pixels, and IU and accuracy in each run."""
+    """Per class, by name: colour, pixels, and the IU and accuracy in each run."""
     found: dict[str, str] = {}
     for run in runs:
         for entry in run.classes:
@@ -59,7 +52,7 @@ def rows_of_classes(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _differences(values: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
-    """Pairs of a value and its difference to the first, None where there is none."""
+    """Pairs of a value and its difference from the first, None where one is missing."""
     first = values[0]
     return [
         (value, None if i == 0 or value is None or first is None else value - first)
@@ -68,7 +61,7 @@ def _differences(values: Sequence[float | None]) -> list[tuple[float | None, flo
 
 
 def rows_of_options(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """The options: all of a single run's, of several runs those that differ."""
+    """All options of a single run; of several runs only those that differ."""
     names = dict.fromkeys(name for run in runs for name in run.options)
     rows = [(name, [_option(run.options.get(name)) for run in runs]) for name in names]
     return [row for row in rows if len(runs) == 1 or len(set(row[1])) > 1]
@@ -82,58 +75,60 @@ def _option(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def facts(run: Run) -> list[tuple[str, str]]:
-    """What was run and on what, as pairs of texts."""
-    facts: dict[str, Any] = {"folder": None if run.name == str(run.folder) else run.folder}
-    for number, start in enumerate(run.starts):
-        which = "" if len(run.starts) == 1 else f" {number + 1}"
-        facts[f"command{which}"] = start.get("command")
-        facts[f"started{which}"] = start.get("started")
-    last = run.starts[-1] if run.starts else {}
-    versions = last.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
-    gpus = last.get("gpus") or []
-    options = run.options
-    seconds = sum(row.get("seconds") or 0 for row in run.history)
-    facts |= {
-        "took": duration(seconds) + ", epochs and validations" if seconds else None,
-        "length": _length(run, last.get("steps")),
-        "net": f"{options.get('model')}, {options.get('backbone')}",
-        "precision, seed": f"{options.get('precision')}, {options.get('seed')}",
-        "versions": ", ".join(f"{name} {found}" for name, found in versions.items()),
-        "processor": last.get("processor") and f"{last['processor']}, {last.get('cores')} cores",
-        "GPU": last and (", ".join(gpus) or "none"),
-        "system": last.get("platform"),
-        **{name: fact for name, fact in last.items() if name not in SHOWN_FACTS},
-    }
-    facts["data"] = None if run.data else options.get("data")
-    for split, held in run.data.items():
-        count = len(held.get("examples", ()))
-        facts[f"data, {split}"] = (
-            f"{held.get('name')}: {count:,} images, SHA-256 {digest(held)[:16]}..."
-        )
-    return [(name, str(text)) for name, text in facts.items() if text]
-
-
-def _length(run: Run, steps: object) -> str:
-    epochs = f"{run.done} of {run.epochs} epochs" if run.epochs else f"{run.done} epochs"
-    return epochs + (f", {steps:,} steps in all" if isinstance(steps, int) else "")
-
-
 def confusion(run: Run) -> dict[str, Any]:
-    """The row-normalised matrix, where it can be read, and the most frequent confusions."""
+    """The confusion matrix of a run, and its most frequent confusions.
+
+    Returns:
+        A dict: `matrix`, a list of rows (name and cells), or None with over `MOST_CLASSES`
+        classes; `largest_error`, the largest share (0..1) of a class that is predicted as
+        one other class; `confusions`, tuples of ground truth, prediction, share and pixels.
+    """
     if run.metrics is None:
-        return {"matrix": None, "confusions": []}
+        return {"matrix": None, "largest_error": 0.0, "confusions": []}
     counts = np.array(run.metrics["confusion"], "float64")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [entry["name"] for entry in run.classes]
-    wrong = counts * (1 - np.eye(len(counts)))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
-    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    largest = float((shares * (1 - np.eye(len(names)))).max())
     return {
-        "matrix": shares.tolist() if len(names) <= MATRIX else None,
-        "empty": (counts.sum(axis=1) == 0).tolist(),
-        "confusions": [
-            (names[i], names[j], shares[i, j], int(counts[i, j])) for i, j in pairs if wrong[i, j]
-        ],
+        "matrix": _matrix(names, counts, shares, largest) if len(names) <= MOST_CLASSES else None,
+        "largest_error": largest,
+        "confusions": _confusions(names, counts, shares),
     }
+
+
+def _matrix(
+    names: Sequence[str], counts: np.ndarray, shares: np.ndarray, largest: float
+) -> list[dict[str, Any]]:
+    is_empty = counts.sum(axis=1) == 0
+    return [
+        {
+            "name": name,
+            "cells": [
+                _cell(None if is_empty[i] else shares[i, j], i == j, largest)
+                for j in range(len(names))
+            ],
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _cell(share: float | None, is_right: bool, largest: float) -> dict[str, Any]:
+    """A cell's text and shade; the shade is relative to 1 if right, else to the largest error."""
+    if share is None:
+        return {"text": "n/a" if is_right else "", "title": "n/a", "is_right": is_right, "shade": 0}
+    is_shown = share >= SHOWN_SHARE
+    return {
+        "text": f"{100 * share:.0f}" if is_shown else "",
+        "title": f"{share:.1%}",
+        "is_right": is_right,
+        "shade": round(float(share / (1 if is_right else largest)), 3) if is_shown else 0,
+    }
+
+
+def _confusions(
+    names: Sequence[str], counts: np.ndarray, shares: np.ndarray
+) -> list[tuple[str, str, float, int]]:
+    wrong = counts * (1 - np.eye(len(counts)))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [(names[i], names[j], shares[i, j], int(counts[i, j])) for i, j in pairs if wrong[i, j]]

@@ -1,1 +1,1 @@
-"""A trained model leaves the house: SavedModels, other formats, and a client for servers."""
+"""Export of trained models: SavedModels, other formats, and a client for model servers."""

@@ -1,7 +1,7 @@
-"""Asks a server for masks: TensorFlow Serving, over REST or gRPC, without TensorFlow.
+"""Client for TensorFlow Serving, over REST or gRPC, without TensorFlow.
 
-An image file is sent as it is, so that the server decodes what training decoded. The signature is
-`encoded` of `fcn_keras.export`: encoded images in, PNGs of class ids out.
+The client sends image files unchanged, so the server decodes the same bytes as training did. It
+calls the signature `encoded` of `fcn_keras.export`: encoded images in, PNGs of class ids out.
 """
 
 import base64
@@ -24,9 +24,9 @@ from fcn_keras.serving.messages import (
     predict_request,
 )
 
-# What TensorFlow makes of a refusal in the graph, in a longer message.
+# How a refusal in the graph appears inside TensorFlow's longer message.
 REFUSAL = re.compile(r"assertion failed: \[" + re.escape(f"{IMAGE_BYTES}[0]: ") + r"(.*?)\]")
-LARGEST_MESSAGE = 1 << 30  # gRPC's own limit is 4 MiB; bytes.
+LARGEST_MESSAGE = 1 << 30  # Bytes; gRPC's default is 4 MiB.
 
 
 def segment(
@@ -36,36 +36,37 @@ def segment(
     model: str | None = None,
     timeout: float = 60,
 ) -> np.ndarray:
-    """The class of every pixel, as the server tells it.
+    """Segments an image on a server and returns the class of every pixel.
 
     Args:
         url: `http://host:8501/v1/models/street` for REST, with `/versions/3` for one version, or
-            `grpc://host:8500/street`. An https URL is taken too.
-        image: the path of a JPEG or PNG file, its bytes, or uint8 `[h, w, 3]`, RGB, which is sent
-            as PNG.
-        model: the model's name, if the URL leaves it out: `http://host:8501`, `grpc://host:8500`.
-        timeout: seconds to wait for the answer.
+            `grpc://host:8500/street`. https works too.
+        image: The path of a JPEG or PNG file, its bytes, or an RGB array uint8 `[h, w, 3]`, which
+            is sent as a PNG.
+        model: The model's name, if the URL leaves it out: `http://host:8501`, `grpc://host:8500`.
+        timeout: Seconds to wait for the reply.
 
     Returns:
         Class ids `[h, w]`, uint8; uint16 above 255 classes.
 
     Raises:
-        ConfigError: the URL or the image is none of these.
-        ServingError: no server, its refusal in its own words, or a reply that is no mask.
+        ConfigError: The URL or the image has none of these forms.
+        ServingError: The server cannot be reached, refuses the request (its message is quoted), or
+            replies without a mask.
     """
-    ways = {"http": _over_rest, "https": _over_rest, "grpc": _over_grpc}
-    parts = _parts(url)
-    if parts is None or parts.scheme not in ways:
+    senders = {"http": _over_rest, "https": _over_rest, "grpc": _over_grpc}
+    parts = _split(url)
+    if parts is None or parts.scheme not in senders:
         raise ConfigError(
-            f"url={url!r}: must be like http://host:8501/v1/models/street or "
+            f"url={url!r}: must look like http://host:8501/v1/models/street or "
             "grpc://host:8500/street."
         )
     path = parts.path.strip("/")
     if not path:
         if not model:
-            raise ConfigError(f"url={url!r}: names no model. Add it to the URL, or give model=.")
+            raise ConfigError(f"url={url!r}: has no model name. Add it to the URL, or pass model=.")
         path = model if parts.scheme == "grpc" else f"v1/models/{model}"
-    answer = ways[parts.scheme]
+    answer = senders[parts.scheme]
     try:
         return _as_mask(url, answer(url, parts, path, _as_bytes(image), timeout))
     except ServingError as error:
@@ -76,18 +77,18 @@ def segment(
         raise ServingError(f"{url}: refused {name}: {refused[1]}") from None
 
 
-def _parts(url: str) -> SplitResult | None:
-    """The parts of a URL; None if it is none."""
+def _split(url: str) -> SplitResult | None:
+    """Splits a URL; returns None if it is invalid."""
     try:
         parts = urlsplit(str(url))
         valid = parts.port != 0 and parts.hostname and not any(map(str.isspace, parts.netloc))
-    except ValueError:  # A port that is no number up to 65535, half an IPv6 address.
+    except ValueError:  # A port that is not a number up to 65535, or a broken IPv6 address.
         return None
     return parts if valid else None
 
 
 def _as_bytes(image: str | Path | bytes | bytearray | memoryview | np.ndarray) -> bytes:
-    """What is sent: a file's own bytes, or an array as PNG."""
+    """Returns the bytes to send: a file's own, or an array as a PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | Path):
@@ -111,15 +112,15 @@ def _as_mask(url: str, png: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
             mask = np.array(picture)
-    except Exception as error:  # Pillow raises whatever a broken file makes it raise.
+    except Exception as error:  # Pillow raises many kinds of errors for broken files.
         raise ServingError(
-            f"{url}: `{MASK_BYTES}` of the reply is no PNG ({_line(error)}). Is it a model that "
-            "fcn_keras exported?"
+            f"{url}: the reply's `{MASK_BYTES}` is not a PNG ({_one_line(error)}). Check that "
+            "fcn_keras exported the model."
         ) from None
     if mask.ndim != 2 or mask.dtype.kind not in "ui":
         raise ServingError(
-            f"{url}: `{MASK_BYTES}` of the reply is a picture {list(mask.shape)} of {mask.dtype}, "
-            "not of class ids. Is it a model that fcn_keras exported?"
+            f"{url}: the reply's `{MASK_BYTES}` must be class ids [height, width], found a picture "
+            f"{list(mask.shape)} of {mask.dtype}. Check that fcn_keras exported the model."
         )
     return mask if mask.dtype == np.uint8 else mask.astype(np.uint16)
 
@@ -135,7 +136,7 @@ def _over_rest(url: str, parts: SplitResult, path: str, image: bytes, timeout: f
     try:
         reply = requests.post(address, json=body, timeout=timeout)
     except requests.ReadTimeout:
-        raise _late(url, timeout) from None
+        raise _timed_out(url, timeout) from None
     except requests.RequestException as error:
         reason = getattr(error.args[0] if error.args else error, "reason", error)
         raise _unreachable(url, reason) from None
@@ -145,14 +146,14 @@ def _over_rest(url: str, parts: SplitResult, path: str, image: bytes, timeout: f
         answer = reply.text
     if reply.status_code != 200:
         said = answer.get("error", answer) if isinstance(answer, dict) else answer
-        raise ServingError(f"{url}: HTTP {reply.status_code}: {_line(said) or reply.reason}")
+        raise ServingError(f"{url}: HTTP {reply.status_code}: {_one_line(said) or reply.reason}")
     try:
         (prediction,) = answer["predictions"]
-        # One output is given by itself; of several each has its name.
+        # A single output comes without its name, several outputs come by name.
         prediction = prediction.get(MASK_BYTES, prediction)
         return base64.b64decode(prediction["b64"], validate=True)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise _no_mask(url, answer) from None
+        raise _missing_mask(url, answer) from None
 
 
 def _over_grpc(url: str, parts: SplitResult, path: str, image: bytes, timeout: float) -> bytes:
@@ -180,36 +181,36 @@ def _over_grpc(url: str, parts: SplitResult, path: str, image: bytes, timeout: f
         except grpc.RpcError as error:
             code, said = error.code(), error.details()
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise _late(url, timeout) from None
+                raise _timed_out(url, timeout) from None
             if code == grpc.StatusCode.UNAVAILABLE:
                 raise _unreachable(url, said) from None
-            raise ServingError(f"{url}: {code.name}: {_line(said)}") from None
+            raise ServingError(f"{url}: {code.name}: {_one_line(said)}") from None
     found = MASK_BYTES in reply.outputs
     strings: Sequence[bytes] = reply.outputs[MASK_BYTES].string_val if found else ()
     if len(strings) != 1:
-        raise _no_mask(url, sorted(reply.outputs))
+        raise _missing_mask(url, sorted(reply.outputs))
     return strings[0]
 
 
 def _unreachable(url: str, reason: object) -> ServingError:
     return ServingError(
-        f"{url}: no answer ({_line(reason)}). Is the server running there, and the port right "
-        "(REST 8501, gRPC 8500)?"
+        f"{url}: no answer ({_one_line(reason)}). Check that the server is running there and that "
+        "the port is right (REST 8501, gRPC 8500)."
     )
 
 
-def _late(url: str, timeout: float) -> ServingError:
-    return ServingError(f"{url}: no answer within {timeout} s. Give a longer timeout=.")
+def _timed_out(url: str, timeout: float) -> ServingError:
+    return ServingError(f"{url}: no answer within {timeout} s. Pass a longer timeout=.")
 
 
-def _no_mask(url: str, answer: object) -> ServingError:
+def _missing_mask(url: str, answer: object) -> ServingError:
     return ServingError(
-        f"{url}: the reply holds no `{MASK_BYTES}`: {_line(answer)}. Is it a model that fcn_keras "
-        "exported?"
+        f"{url}: the reply has no `{MASK_BYTES}`: {_one_line(answer)}. Check that fcn_keras "
+        "exported the model."
     )
 
 
-def _line(text: object, longest: int = 500) -> str:
-    """A server's message, which may be of many lines, as one."""
+def _one_line(text: object, longest: int = 500) -> str:
+    """Joins a server's message, which may have many lines, into one line."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[:longest]} ..."

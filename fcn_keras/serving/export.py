@@ -1,4 +1,4 @@
-"""One function that writes a trained model in any format."""
+"""Export of a trained model in any format."""
 
 from __future__ import annotations
 
@@ -31,40 +31,41 @@ def export(
     palette: np.ndarray | None = None,
     run: str | Path | None = None,
 ) -> Exported:
-    """Writes a trained model for TensorFlow Serving or for another engine.
+    """Exports a trained model for TensorFlow Serving or another engine.
 
-    What is written is run beside the model before it gets its name; nothing that is there is
-    replaced.
+    The exported model is run and compared with the Keras model before it gets its final name.
+    Existing files are never replaced.
 
     Args:
-        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave. A
-            SavedModel may have several images and heads.
-        out: of SavedModels the folder of all versions, such as `saved_models/street`; else a file
-            that ends in .onnx, .xml (OpenVINO; a .bin comes beside it) or .tflite (LiteRT; a
-            .labels.json comes beside it if the classes have names).
-        format: what is written.
-        precision: of a SavedModel "float32", "bfloat16" or, with None, what the model computes in;
-            of OpenVINO "float32", "float16" or "int8"; of LiteRT "float32" or "int8"; of ONNX
-            "float32". None is float32 there.
-        calibration: for int8, about 100 of the training images, uint8 `[h, w, 3]`.
-        freeze: of a SavedModel, weights as constants, which a CPU computes faster with; else as
-            variables.
-        max_pixels: of a SavedModel, of an encoded image in a request; 2 ** 24 by default.
-        class_names: a name for each class; by default the loaded model's.
-        palette: uint8 `[classes, 3]`; by default the loaded model's.
-        run: of a SavedModel, the folder of the run that trained it, for the model card.
+        model: A model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`, or the result of
+            `load`. For a SavedModel it may have several images and heads.
+        out: For a SavedModel, the folder of all versions, such as `saved_models/street`; else a
+            file ending in .onnx, .xml (OpenVINO; writes a .bin too) or .tflite (LiteRT; writes a
+            .labels.json too if the classes have names).
+        format: The format to write.
+        precision: For a SavedModel "float32", "bfloat16", or None for the precision that the model
+            computes in; for OpenVINO "float32", "float16" or "int8"; for LiteRT "float32" or
+            "int8"; for ONNX "float32". None means float32 for these three.
+        calibration: For int8, about 100 training images, uint8 `[h, w, 3]`.
+        freeze: For a SavedModel, whether to store the weights as constants, which is faster on a
+            CPU, or as variables.
+        max_pixels: For a SavedModel, upper limit on the pixels of an encoded image; by default
+            2 ** 24.
+        class_names: A name for each class; by default those of the loaded model.
+        palette: Colours, uint8 `[classes, 3]`; by default those of the loaded model.
+        run: For a SavedModel, the folder of the run that trained the model, for the model card.
 
     Returns:
         An `Exported`: path, error of the logits, agreement of the masks.
 
     Raises:
-        ConfigError: an argument is unknown, out of its range or not for this format, `out` is there
-            or cannot be written, or the engine is not installed.
-        ModelError: the model cannot be converted, or what was written gives other masks.
+        ConfigError: An argument is unknown, out of range or unsupported by this format, `out`
+            exists or cannot be written, or the engine is not installed.
+        ModelError: The model cannot be converted, or the exported model's masks differ.
     """
     check_export(format, out, precision, freeze=freeze, max_pixels=max_pixels)
     if calibration is not None and precision != "int8":
-        raise ConfigError("calibration: is for precision='int8' only. Leave it out.")
+        raise ConfigError("calibration: is only used with precision='int8'. Leave it out.")
     if isinstance(model, Loaded):
         class_names = model.classes if class_names is None else class_names
         palette = model.palette if palette is None else palette

@@ -1,16 +1,16 @@
-"""What an export gives back."""
+"""The result of an export."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Exported(NamedTuple):
-    """What was written, and how it compares with the Keras model.
+    """The path of an exported model, and how closely it matches the Keras model.
 
     Attributes:
-        path: the version's folder of a SavedModel, such as `saved_models/street/1`; else the file.
-        error: largest difference of a logit, over the logits' largest magnitude; None for int8.
-        agreement: share of pixels that have the Keras model's class, 0..1.
+        path: A SavedModel's version folder, such as `saved_models/street/1`; else the file.
+        error: The largest logit difference, relative to the largest logit magnitude; None for int8.
+        agreement: The share of pixels with the Keras model's class, 0..1.
     """
 
     path: Path

@@ -1,6 +1,6 @@
-"""The formats of an export, and which arguments go together. No TensorFlow here.
+"""The export formats, and which arguments go together.
 
-So a command says what does not fit before it loads a model.
+Without TensorFlow, so that a command reports a wrong argument before it loads a model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ SAVEDMODEL_PRECISIONS = ("float32", "bfloat16")
 
 
 class Format(NamedTuple):
-    """What can be stored in the files of one engine."""
+    """What the files of one engine can hold."""
 
-    beside: tuple[str, ...]  # Endings of files that may belong to it.
+    companions: tuple[str, ...]  # Endings of further files that may be written.
     precisions: tuple[str, ...]
-    modules: tuple[str, ...]  # What writing needs, of the extra of the format's name.
+    modules: tuple[str, ...]  # Needed for writing; the extra of the format's name installs them.
 
 
 FORMATS = {
@@ -37,10 +37,10 @@ def check_export(
     freeze: bool = True,
     max_pixels: int | None = None,
 ) -> None:
-    """Checks that the arguments of `export` go together, before a model is loaded.
+    """Checks that the arguments of `export` go together.
 
     Raises:
-        ConfigError: one is unknown, or not for this format.
+        ConfigError: An argument is unknown or unsupported by this format.
     """
     if format not in ("savedmodel", *FORMATS):
         known = ", ".join(("savedmodel", *FORMATS))
@@ -48,17 +48,17 @@ def check_export(
     if format != "savedmodel":
         if not freeze or max_pixels is not None:
             what = "max_pixels (--max-pixels)" if freeze else "freeze=False (--no-freeze)"
-            raise ConfigError(f"{what}: is for SavedModels, not for {format}. Leave it out.")
+            raise ConfigError(f"{what}: only SavedModels support it, not {format}. Leave it out.")
         return
     if precision not in (None, *SAVEDMODEL_PRECISIONS):
         able = [name for name, other in FORMATS.items() if precision in other.precisions]
-        fix = f" {' and '.join(able)} take{'s' * (len(able) == 1)} {precision}." if able else ""
+        fix = f" For {precision} use {' or '.join(able)} (--format)." if able else ""
         raise ConfigError(
-            f"precision={precision!r} (--precision): a SavedModel is float32 or bfloat16.{fix}"
+            f"precision={precision!r} (--precision): a SavedModel must be float32 or bfloat16.{fix}"
         )
     suffix = Path(out).suffix
     if other := next((name for name in ENGINES if ENGINES[name].ending == suffix), None):
         raise ConfigError(
-            f"{out}: is a file for {other}. Give format={other!r} (--format {other}), or for a "
-            "SavedModel the folder of its versions."
+            f"{out}: is a file name for {other}. Use format={other!r} (--format {other}), or give "
+            "the folder for the SavedModel's versions."
         )

@@ -1,7 +1,8 @@
-"""The messages of TensorFlow Serving's PredictionService, without TensorFlow.
+"""Messages of TensorFlow Serving's PredictionService, without TensorFlow.
 
-Their published Python modules import it. Here are the fields that are used, with the numbers of
-predict.proto, model.proto, prediction_log.proto, tensor.proto and tensor_shape.proto.
+The published Python modules for these messages import TensorFlow. This module defines only the
+fields that are used, with the field numbers of predict.proto, model.proto, prediction_log.proto,
+tensor.proto and tensor_shape.proto.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message import Message
 
-# The signature for images as files, its input and its output. REST gives binary data only where an
-# output's name ends in _bytes.
+# The signature for encoded images, its input and its output. REST sends binary data only for
+# outputs whose name ends in _bytes.
 ENCODED, IMAGE_BYTES, MASK_BYTES = "encoded", "image_bytes", "mask_bytes"
-DT_STRING = 7  # Of TensorFlow's DataType.
+DT_STRING = 7  # In TensorFlow's enum DataType.
 
 
 def predict_request(model: str, images: Sequence[bytes], version: int | None = None) -> Message:
-    """A PredictRequest of `encoded`.
+    """Builds a PredictRequest for the signature `encoded`.
 
     Args:
-        model: its name.
-        images: the contents of image files.
-        version: of the model; None for the newest.
+        model: The model's name.
+        images: The contents of image files.
+        version: The model's version; None for the newest.
 
     Raises:
         ImportError: protobuf is not installed.
@@ -45,7 +46,7 @@ def predict_request(model: str, images: Sequence[bytes], version: int | None = N
 
 @functools.cache
 def message_class(name: str) -> type[Message]:
-    """The class of one of `MESSAGES`.
+    """Returns the class of one of `MESSAGES`.
 
     Raises:
         ImportError: protobuf is not installed.
@@ -83,7 +84,7 @@ MESSAGES = {
 
 @functools.cache
 def _pool() -> DescriptorPool:
-    """A pool of its own keeps them apart from the published ones."""
+    """Builds a separate pool, in which the messages cannot clash with the published ones."""
     from google.protobuf import descriptor_pb2, descriptor_pool
 
     kinds = descriptor_pb2.FieldDescriptorProto
@@ -101,7 +102,7 @@ def _pool() -> DescriptorPool:
                 continue
             field.type = kinds.TYPE_MESSAGE
             field.type_name = f".fcn_keras.{kind}"
-            if kind.endswith("Entry"):  # A map is a list of these.
+            if kind.endswith("Entry"):  # protobuf stores a map as a list of entries.
                 field.type_name = f".fcn_keras.{message.name}.{kind}"
                 entry = message.nested_type.add(name=kind)
                 entry.options.map_entry = True

@@ -1,4 +1,4 @@
-"""What an exported model is, for the people who get it: data, recipe, figures, how it was made."""
+"""The model card of an exported model: data, recipe, metrics and how it was made."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from fcn_keras.runs.reading import Run, read
-from fcn_keras.runs.run_folder import FREE
-from fcn_keras.text import FIGURES, figure
+from fcn_keras.runs.run_folder import FREE_OPTIONS
+from fcn_keras.text import METRIC_NAMES, format_metric
 from fcn_keras.training import environment
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from fcn_keras.serving.saved_model import Ends
+    from fcn_keras.serving.saved_model import SignatureSpecs
 
 UNKNOWN = "n/a"
 ORDER = ("serving_default", "encoded", "logits", "confidence")
@@ -29,19 +29,20 @@ def write(
     model: keras.Model,
     name: str,
     facts: Mapping[str, str],
-    signatures: Mapping[str, Ends],
+    signatures: Mapping[str, SignatureSpecs],
     class_names: Sequence[str] | None = None,
     run: str | Path | None = None,
 ) -> None:
-    """Writes a Markdown page.
+    """Writes a model card as a Markdown page.
 
     Args:
-        path: the file.
-        model: a `keras.Model`.
-        name: what the page is called.
-        facts: what is known of the export, in words by what it is.
-        signatures: as `saved_model.describe` gives them.
-        class_names: a name for each class, or None.
+        path: The file to write.
+        model: A `keras.Model`.
+        name: The title of the page.
+        facts: Facts about the export, a value by label.
+        signatures: The signatures, as returned by `saved_model.describe`.
+        class_names: A name for each class, or None.
+        run: The folder of the run that trained the model, or None.
         run: the folder of the run that trained it, or None.
     """
     made = environment.describe()
@@ -81,29 +82,29 @@ def _of_run(run: Run) -> dict[str, Any]:
         "data": data,
         "command": run.starts[0].get("command") if run.starts else None,
         "options": yaml.safe_dump(
-            {name: value for name, value in run.options.items() if name not in FREE},
+            {name: value for name, value in run.options.items() if name not in FREE_OPTIONS},
             sort_keys=False,
             allow_unicode=True,
         ),
     }
     if run.metrics is None:
         return found
-    figures = [(said, figure(run.metrics[key])) for key, said in FIGURES.items()]
+    metrics = [(said, format_metric(run.metrics[key])) for key, said in METRIC_NAMES.items()]
     classes = [
         {
             "name": entry["name"],
-            "iou": figure(entry["iou"]),
-            "accuracy": figure(entry["accuracy"]),
+            "iou": format_metric(entry["iou"]),
+            "accuracy": format_metric(entry["accuracy"]),
             "pixels": f"{entry['pixels']:,}",
         }
         for entry in run.metrics["per_class"]
     ]
-    return {**found, "figures": figures, "classes": classes}
+    return {**found, "metrics": metrics, "classes": classes}
 
 
-def _signature(name: str, ends: Ends) -> dict[str, str]:
-    takes, gives = (", ".join(_tensor(*pair) for pair in specs.items()) for specs in ends)
-    return {"name": name, "takes": takes, "gives": gives}
+def _signature(name: str, ends: SignatureSpecs) -> dict[str, str]:
+    inputs, outputs = (", ".join(_tensor(*pair) for pair in specs.items()) for specs in ends)
+    return {"name": name, "inputs": inputs, "outputs": outputs}
 
 
 def _tensor(name: str, spec: tf.TensorSpec) -> str:

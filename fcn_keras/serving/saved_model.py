@@ -1,6 +1,6 @@
-"""SavedModels with the signatures of `signatures`, and a session that runs them.
+"""Writes SavedModels with the signatures of `signatures`, and runs them in a session.
 
-The session is what TensorFlow Serving runs too.
+TensorFlow Serving runs such a session too.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from fcn_keras.serving.signatures import signatures
 v1 = tf.compat.v1
 
 Specs = dict[str, tf.TensorSpec]
-Ends = tuple[Specs, Specs]  # Inputs and outputs of a signature.
+SignatureSpecs = tuple[Specs, Specs]  # Inputs and outputs of a signature.
 
 
 def write_constants(model: keras.Model, path: str | Path, max_pixels: int) -> None:
     """Writes a SavedModel of one graph, in which all signatures call one function of constants.
 
-    They get their values when all else is done: `tf.saved_model.save` makes so many copies of them
-    that VGG16 takes 20 GB.
+    The constants get their values last. `tf.saved_model.save` copies them so often that VGG16 takes
+    20 GB.
 
     Args:
-        model: a functional `keras.Model`.
-        path: the folder, which is made.
-        max_pixels: of an encoded image.
+        model: A functional `keras.Model`.
+        path: The folder to create.
+        max_pixels: Upper limit on the pixels of an encoded image.
     """
-    logits_of, found = frozen.outline(model), {}
+    logits_of, found = frozen.freeze_without_weights(model), {}
     with tf.Graph().as_default() as graph:
         for name, (specs, function) in signatures(model, logits_of, max_pixels).items():
             with tf.name_scope(name):
@@ -48,18 +48,18 @@ def write_constants(model: keras.Model, path: str | Path, max_pixels: int) -> No
         builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], found)
     file = Path(os.fsdecode(builder.save()))
     content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    frozen.fill(content.meta_graphs[0].graph_def, model)
+    frozen.insert_weights(content.meta_graphs[0].graph_def, model)
     file.write_bytes(content.SerializeToString())
-    Path(path, "fingerprint.pb").unlink(missing_ok=True)  # It was of the zeros.
+    Path(path, "fingerprint.pb").unlink(missing_ok=True)  # It belongs to the zeros.
 
 
 def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> None:
     """Writes a SavedModel whose signatures share the model's variables.
 
     Args:
-        model: a functional `keras.Model`.
-        path: the folder, which is made.
-        max_pixels: of an encoded image.
+        model: A functional `keras.Model`.
+        path: The folder to create.
+        max_pixels: Upper limit on the pixels of an encoded image.
     """
 
     def logits_of(*images: tf.Tensor) -> list[tf.Tensor]:
@@ -73,11 +73,11 @@ def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> No
     tf.saved_model.save(module, str(path), found)
 
 
-def describe(path: str | Path) -> dict[str, Ends]:
-    """The signatures of a SavedModel.
+def describe(path: str | Path) -> dict[str, SignatureSpecs]:
+    """Reads the signatures of a SavedModel.
 
     Returns:
-        By name, of each a pair of dicts: of its inputs and of its outputs, `tf.TensorSpec` by name.
+        By signature name, a pair of dicts of `tf.TensorSpec` by name: inputs and outputs.
     """
     content = saved_model_pb2.SavedModel.FromString(Path(path, "saved_model.pb").read_bytes())
     return {
@@ -89,7 +89,7 @@ def describe(path: str | Path) -> dict[str, Ends]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without TensorFlow's warnings that what it calls version 1 may go away."""
+    """Silences TensorFlow's deprecation warnings about its version 1 API."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
@@ -100,13 +100,15 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: str | Path, signature: str) -> Iterator[Callable[..., dict[str, np.ndarray]]]:
-    """Gives a function of one signature: keyword arrays -> a dict of arrays.
+def open_signature(
+    path: str | Path, signature: str
+) -> Iterator[Callable[..., dict[str, np.ndarray]]]:
+    """Opens one signature of a SavedModel as a function: keyword arrays -> a dict of arrays.
 
-    A session keeps the constants for each signature that was run; so it is of one.
+    A session keeps the constants once per signature that has run, so each session runs only one.
     """
     with contextlib.closing(v1.Session(graph=tf.Graph())) as session:
-        with session.graph.as_default():  # Not what the caller does meanwhile.
+        with session.graph.as_default():  # Loading only: the caller may use its own default graph.
             loaded = v1.saved_model.load(session, [tf.saved_model.SERVING], str(path))
         ends = loaded.signature_def[signature]
         outputs = {name: tensor.name for name, tensor in ends.outputs.items()}

@@ -1,13 +1,13 @@
-"""What an exported model is asked: its signatures in a SavedModel, around one function of logits.
+"""The signatures of an exported SavedModel, all built on one function that computes logits.
 
 serving_default  image uint8 [n, h, w, 3], RGB        -> mask uint8 [n, h, w]
 encoded          image_bytes string [n], JPEG or PNG  -> mask_bytes string [n], PNG
 logits           image                                -> logits float32 [n, h, w, classes]
 confidence       image                                -> mask, confidence uint8 [n, h, w]
 
-Masks are uint16 above 255 classes. A model of several streams takes each by its name; of one of
-several heads each output has its name behind it, as in `mask_HEAD`. `encoded` is for one RGB image
-and one head.
+Masks are uint16 above 255 classes. A model of several images takes each by its name. With several
+heads, the head's name follows each output's name, as in `mask_HEAD`. `encoded` exists only for
+models of one RGB image and one head.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ from fcn_keras.serving.messages import ENCODED, IMAGE_BYTES, MASK_BYTES
 
 
 class Signature(NamedTuple):
-    """One of them: a function of named tensors that gives a dict of named tensors."""
+    """A signature: a function of named tensors that returns a dict of named tensors."""
 
     inputs: tuple[tf.TensorSpec, ...]
     function: Callable[..., dict[str, tf.Tensor]]
@@ -31,12 +31,13 @@ class Signature(NamedTuple):
 def signatures(
     model: keras.Model, logits_of: Callable[..., list[tf.Tensor]], max_pixels: int
 ) -> dict[str, Signature]:
-    """The signatures of a model.
+    """Builds the signatures of a model.
 
     Args:
-        model: a functional `keras.Model`, whose inputs and outputs decide what there is.
-        logits_of: its logits, as `frozen.freeze` gives them: images -> a flat list.
-        max_pixels: of an encoded image.
+        model: A functional `keras.Model`. Its inputs and outputs decide which signatures exist.
+        logits_of: A function that computes its logits: images -> a flat list, like
+            `frozen.freeze`.
+        max_pixels: Upper limit on the pixels of an encoded image.
 
     Returns:
         A dict of `Signature` by name.
@@ -72,7 +73,7 @@ def signatures(
 
 
 def endings(model: keras.Model) -> list[str]:
-    """What comes behind an output's name: "", or "_HEAD" for each of several heads, flat."""
+    """Returns the endings of the outputs' names: "", or "_HEAD" for each of several heads, flat."""
     if not isinstance(model.output, dict):
         return [""]
     return keras.tree.flatten({head: f"_{head}" for head in model.output})
@@ -85,7 +86,7 @@ def _encoded(mask_of: Callable[[tf.Tensor], tf.Tensor], max_pixels: int) -> Sign
         return tf.io.encode_png(mask[0, ..., None])
 
     def function(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        # One after the other, each at its own size: no image changes another one's mask.
+        # One image at a time, at its own size, so that no image affects another image's mask.
         numbered = tf.range(tf.size(image_bytes)), image_bytes
         masks = tf.map_fn(
             lambda one: mask_bytes(*one),
@@ -99,11 +100,11 @@ def _encoded(mask_of: Callable[[tf.Tensor], tf.Tensor], max_pixels: int) -> Sign
 
 
 def _confidence(logits: tf.Tensor) -> tf.Tensor:
-    """The probability of the most probable class; 255 is certain."""
+    """Computes the probability of the most probable class, scaled so that 1 becomes 255."""
     highest = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
     return tf.cast(tf.round(255 * highest), tf.uint8)
 
 
 def _has_pixels(name: str, image: tf.Tensor) -> tf.Operation:
-    line = tf.strings.format(f"{name}: its shape {{}} holds no pixel.", tf.shape(image))
+    line = tf.strings.format(f"{name}: its shape {{}} has no pixels.", tf.shape(image))
     return tf.debugging.Assert(tf.size(image) > 0, [line])

@@ -1,1 +1,1 @@
-"""A split becomes batches of a `tf.data.Dataset`."""
+"""Turns a split into a `tf.data.Dataset` of batches."""

@@ -1,7 +1,7 @@
-"""Random changes to an image and its mask together: scale, crop, mirror, colour (albumentations).
+"""Random augmentation of an image and its mask: scale, crop, mirror, colour (albumentations).
 
-Images are RGB uint8 [h, w, 3], masks uint8 [h, w]. What lies outside the image is the ImageNet mean
-colour there and 255 (void) in the mask.
+Images are RGB uint8 [h, w, 3], masks uint8 [h, w]. Images are padded with the ImageNet mean colour,
+masks with 255 (void).
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Its import asks the network otherwise.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Otherwise its import uses the network.
 
 import albumentations as A  # noqa: E402
 import cv2  # noqa: E402
@@ -24,13 +24,13 @@ RGB = np.linalg.inv(YIQ)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is changed at random, and by how much.
+    """Which random changes are applied, and how strong they are.
 
     Attributes:
-        crop: (height, width) of what comes out, in pixels; None for whole images.
-        scale: the image is resized by a factor drawn from this range before it is cropped.
-        mirror: flip left and right in half of the cases.
-        colour: strength of brightness, contrast, saturation, hue and gamma changes; 0 is off,
+        crop: (height, width) of the output in pixels; None for whole images.
+        scale: Range of the random factor by which the image is resized before cropping.
+        mirror: Flip left-right with probability 0.5.
+        colour: Strength of brightness, contrast, saturation, hue and gamma changes. 0 is off;
             1 changes brightness and contrast by up to 40 %.
     """
 
@@ -41,9 +41,9 @@ class Augmentation:
 
 
 def transform(augmentation: Augmentation) -> A.Compose:
-    """The albumentations pipeline; `seed_and_apply` runs it.
+    """Builds the albumentations pipeline, which `seed_and_apply` runs.
 
-    A pipeline keeps a random state: each thread needs one of its own.
+    A pipeline has a random state, so each thread needs its own.
     """
     low, high = augmentation.scale
     steps = []
@@ -72,28 +72,28 @@ def transform(augmentation: Augmentation) -> A.Compose:
 def seed_and_apply(
     compose: A.Compose, image: np.ndarray, mask: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Applies `compose` with the random numbers that `seed` gives, whatever ran before."""
+    """Applies `compose` with the random numbers of `seed`, whatever ran before."""
     compose.set_random_seed(seed)
     changed = compose(image=image, mask=mask)
     return changed["image"], changed["mask"]
 
 
 class RandomScaledCrop(A.DualTransform):
-    """A crop of the image resized by a random factor.
+    """Resizes the image by a random factor and crops it.
 
-    What is cut away is never resized, which makes it three times as fast as the two one after the
-    other. Where the resized image is smaller than the crop, it lies at random within it.
+    Only the cropped part is resized, which is three times as fast as resizing first. If the resized
+    image is smaller than the crop, it is placed at random inside the crop.
     """
 
     def __init__(self, crop: tuple[int, int], scale: tuple[float, float]) -> None:
-        """`crop` is (height, width), `scale` the range of the factor."""
+        """Takes the crop's (height, width) and the range of the factor."""
         super().__init__(p=1)
         self.crop, self.scale = crop, scale
 
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, list[slice]]:
-        """The factor's draw: what is taken from the image, and where it goes in the crop."""
+        """Draws the factor, the part of the image to take, and its place in the crop."""
         factor = self.py_random.uniform(*self.scale)
         spans = [
             self._span(size, crop, factor)
@@ -102,7 +102,7 @@ class RandomScaledCrop(A.DualTransform):
         return {"source": [s[0] for s in spans], "target": [s[1] for s in spans]}
 
     def _span(self, size: int, crop: int, factor: float) -> tuple[slice, slice]:
-        """Along one axis: a slice of the image, and the slice of the crop that it becomes."""
+        """Draws, along one axis, a slice of the image and the slice of the crop that it fills."""
         window = max(1, round(crop / factor))
         if window <= size:
             start = self.py_random.randint(0, size - window)
@@ -114,13 +114,13 @@ class RandomScaledCrop(A.DualTransform):
     def apply(
         self, img: np.ndarray, source: list[slice], target: list[slice], **params: Any
     ) -> np.ndarray:
-        """The image's crop; outside of the image it is the mean colour."""
+        """Crops the image, and pads it with the mean colour."""
         return self._cut(img, source, target, cv2.INTER_LINEAR, MEAN_COLOUR)
 
     def apply_to_mask(
         self, mask: np.ndarray, source: list[slice], target: list[slice], **params: Any
     ) -> np.ndarray:
-        """The mask's crop; outside of the image it is void."""
+        """Crops the mask, and pads it with void."""
         return self._cut(mask, source, target, cv2.INTER_NEAREST_EXACT, IGNORE)
 
     def _cut(
@@ -149,19 +149,19 @@ class RandomScaledCrop(A.DualTransform):
 
 
 class RandomColour(A.ImageOnlyTransform):
-    """Brightness, contrast, saturation and hue at once, as one linear map of the colours.
+    """Changes brightness, contrast, saturation and hue with one linear map of the colours.
 
-    Hue turns the chroma of YIQ about the grey axis. One pass over the pixels instead of four and a
-    detour over HSV: a fifth of the time.
+    Hue rotates the chroma of YIQ about the grey axis. One pass over the pixels, instead of four and
+    a conversion to HSV, takes a fifth of the time.
     """
 
     def __init__(self, strength: float) -> None:
-        """At strength 1 factors are 0.6 to 1.4, and hue turns by up to 14 degrees."""
+        """At strength 1, factors are 0.6 to 1.4 and hue rotates by up to 14 degrees."""
         super().__init__(p=0.8)
         self.strength = strength
 
     def get_params(self) -> dict[str, float]:
-        """The draw: three factors, and an angle in radians."""
+        """Draws three factors, and an angle in radians."""
         low, high = 1 - 0.4 * self.strength, 1 + 0.4 * self.strength
         return {
             "brightness": self.py_random.uniform(low, high),
@@ -179,10 +179,10 @@ class RandomColour(A.ImageOnlyTransform):
         hue: float,
         **params: Any,
     ) -> np.ndarray:
-        """The image with its colours changed."""
+        """Changes the colours of the image."""
         turn = np.array([[1, 0, 0], [0, np.cos(hue), -np.sin(hue)], [0, np.sin(hue), np.cos(hue)]])
         chroma = np.diag([1, saturation, saturation])
         colours = RGB @ turn @ chroma @ YIQ
-        level = (1 - contrast) * YIQ[0] @ cv2.mean(img)[:3]  # Contrast is about the mean grey.
+        level = (1 - contrast) * YIQ[0] @ cv2.mean(img)[:3]  # Contrast scales about the mean grey.
         matrix = np.column_stack([contrast * colours, np.full(3, level)])
         return cv2.transform(img, brightness * matrix)

@@ -1,8 +1,8 @@
-"""Several images, several masks: `tf.data.Dataset`s for nets with streams and heads.
+"""Builds `tf.data.Dataset`s for models with several inputs or heads.
 
-Images are RGB uint8 `[1, h, w, 3]`, or float32 with more channels where their split's reader gives
-them; masks are uint8 `[1, h, w]`, 255 is ignored. They come whole, one example at a time, as the
-paper's recipes take them.
+Images are RGB uint8 `[1, h, w, 3]`, or float32 with more channels if their split's reader returns
+them. Masks are uint8 `[1, h, w]`; 255 is ignored. Images are whole, one example per batch, as in
+the paper's recipes.
 """
 
 from __future__ import annotations
@@ -28,26 +28,25 @@ def joint_dataset(
     seed: int = 0,
     mirror: bool = False,
 ) -> tf.data.Dataset:
-    """One pass over examples that have several images, several masks, or both.
+    """Builds one pass over examples that have several images, several masks, or both.
 
-    Each time it is iterated the order is a new one, if it is shuffled. Two data sets of the same
-    seed give the same, whatever the number of threads.
+    With `shuffle`, each iteration has a new order. Two data sets with the same seed give the same
+    examples, whatever the number of threads.
 
     Args:
-        images: a `Split` whose images are taken, or a dict of them by the names of the model's
-            streams.
-        masks: a `Split` whose masks are taken, or a dict of them by the names of its heads.
-        shuffle: a new order for each epoch; otherwise that of the splits.
-        seed: of order and mirroring.
-        mirror: flip left and right in half of the cases, all images and masks alike.
+        images: A `Split` that gives the images, or a dict of them by the model's input names.
+        masks: A `Split` that gives the masks, or a dict of them by the model's head names.
+        shuffle: Reshuffle in each epoch; otherwise keep the order of the splits.
+        seed: Seed of the order and of mirroring.
+        mirror: Flip left-right with probability 0.5, all images and masks of an example alike.
 
     Returns:
-        A `tf.data.Dataset` of known cardinality: (images, masks), each a tensor where a `Split` was
-        given and a dict of tensors where a dict was.
+        A `tf.data.Dataset` of known cardinality of (images, masks): each a tensor if a `Split` was
+        given, or a dict of tensors if a dict was given.
 
     Raises:
-        DataError: the splits are empty or not of the same examples in the same order, or the first
-            example cannot be read.
+        DataError: The splits are empty, do not have the same examples in the same order, or the
+            first example cannot be read.
     """
     pictures, labels = tf.nest.flatten(images), tf.nest.flatten(masks)
     count = _common_length([*pictures, *labels])
@@ -55,7 +54,7 @@ def joint_dataset(
 
     @ended_at_exit
     def order() -> Iterator[tuple[int, bool]]:
-        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        # NumPy's generator: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((seed, next(epochs)))
         indices = rng.permutation(count) if shuffle else np.arange(count)
         flips = rng.random(count) < 0.5 if mirror else np.zeros(count, bool)
@@ -66,7 +65,7 @@ def joint_dataset(
         arrays = _read(pictures, labels, index)
         return [(a[:, ::-1] if is_flipped else a)[np.newaxis] for a in arrays]
 
-    # What kind of images a split's reader gives is seen from the first.
+    # The first example shows the images' types and channels.
     specs = [
         tf.TensorSpec((1, None, None, *array.shape[3:]), array.dtype) for array in load(0, False)
     ]
@@ -80,13 +79,13 @@ def joint_dataset(
 
     numbers = (tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.bool))
     ds = tf.data.Dataset.from_generator(order, output_signature=numbers)
-    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # Unknown for a generator.
     ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
 def _common_length(splits: Sequence[Split]) -> int:
-    """How many examples each of the splits has; they must be the same ones."""
+    """Returns the number of examples, and checks that all splits have the same ones."""
     first = splits[0]
     if not len(first):
         raise DataError(f"{first.name}: the split is empty.", kind="empty split")
@@ -96,14 +95,14 @@ def _common_length(splits: Sequence[Split]) -> int:
             ids = [repr(example.id) if example else "missing" for example in (one, another)]
             if ids[0] != ids[1]:
                 raise DataError(
-                    f"{first.name} and {other.name}: example {number} is {ids[0]} in the one and "
-                    f"{ids[1]} in the other. Give splits of the same examples, in one order."
+                    f"{first.name} and {other.name}: example {number} is {ids[0]} in the first and "
+                    f"{ids[1]} in the second. Give splits with the same examples in the same order."
                 )
     return len(first)
 
 
 def _read(pictures: Sequence[Split], labels: Sequence[Split], index: int) -> list[np.ndarray]:
-    """The images of one example and its masks, in one list; all are of one size."""
+    """Reads the images and masks of one example into a list, and checks their sizes."""
     images = [split.read_image(split.examples[index].image) for split in pictures]
     masks = [
         class_ids(split, split.examples[index], split.read_mask(split.examples[index].mask))

@@ -1,13 +1,13 @@
-"""Training batches made on other machines, by tf.data service: the same ones in the same order.
+"""Makes training batches on other machines with tf.data service: the same batches, same order.
 
-Decoding and augmentation are Python, which tf.data service can run only in the process that made
-the data set. So the serving machine makes it, from files of its own, when a training asks for it;
-its batches then travel by tf.data service. What a training asks for is all that decides them: the
-examples, the augmentation, the seed, the position and the share. Validation images and the check of
-all files stay with the training.
+Decoding and augmentation are Python code, which tf.data service can run only in the process that
+created the data set. So the server creates the data set, from its own files, when a training run
+requests it, and tf.data service transfers the batches. The request alone determines the batches:
+the examples, the augmentation, the seed, the position and the share. The training machine still
+reads validation images and checks all files itself.
 
-A server has three ports in a row: tf.data service's dispatcher and worker, and the one where a
-training asks (HTTP, JSON).
+A server uses three consecutive ports: tf.data service's dispatcher and worker, and an HTTP port for
+requests (JSON).
 """
 
 import dataclasses
@@ -29,28 +29,28 @@ from pipelines.errors import DataError
 from pipelines.split import Split
 
 PORT = 5050
-SILENCE = 30.0  # Seconds until a server that does not answer has gone; TensorFlow waits for ever.
-Address = tuple[str, int]  # A host, and the first of its three ports.
-_LARGEST = 2**26  # Bytes of a request: the names of a million examples.
+SILENCE = 30.0  # Seconds without an answer until a server is lost; TensorFlow waits forever.
+Address = tuple[str, int]  # Host, and the first of its three ports.
+_LARGEST = 2**26  # Largest request in bytes: enough for the names of a million examples.
 
 
 class Server:
-    """Serves the batches of one split, until the process ends."""
+    """Serves the batches of one split until the process ends."""
 
     def __init__(self, split: Split, port: int = PORT, host: str | None = None) -> None:
-        """Starts to serve.
+        """Starts the server.
 
         Args:
-            split: a `Split`.
-            port: the first of three in a row.
-            host: the name or address by which trainings reach this machine; its own name unless
-                given.
+            split: A `Split`.
+            port: The first of three consecutive ports.
+            host: The name or address at which training runs reach this machine; by default its
+                host name.
 
         Raises:
-            DataError: one of the ports is taken.
+            DataError: One of the ports is in use.
         """
         self.split, self.host, self.port = split, host or socket.gethostname(), port
-        # The Python functions of a data set live no longer than the data set.
+        # Kept, because a data set's Python functions are deleted with it.
         self._made: list[tf.data.Dataset] = []
         service = tf.data.experimental.service
         try:
@@ -65,29 +65,29 @@ class Server:
             )
         except (OSError, RuntimeError, tf.errors.OpError) as error:
             raise DataError(
-                f"port {port}: it and the next two must be free on this machine ({error}). Choose "
-                "another (--port)."
+                f"port {port}: this port and the next two must be free on this machine "
+                f"({error}). Choose another (--port)."
             ) from None
         threading.Thread(target=self._asked.serve_forever, daemon=True).start()
 
     def wait(self) -> None:
-        """Waits until the process is stopped; Ctrl-C does, too."""
+        """Waits until the process is stopped, for example with Ctrl-C."""
         threading.Event().wait()
 
-    def _register(self, wish: dict[str, Any]) -> dict[str, Any]:
-        """What a training asks for, as a data set of the service: its id and shapes."""
+    def _register(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Registers the requested data set; returns its id, its shape and the worker."""
         by_id = {example.id: example for example in self.split.examples}
-        missing = [name for name in wish["examples"] if name not in by_id]
-        if missing or wish["meaning"] != _meaning(self.split):
-            fault = f"no example {missing[0]}" if missing else "classes of another meaning"
+        missing = [name for name in request["examples"] if name not in by_id]
+        if missing or request["meaning"] != _meaning(self.split):
+            fault = f"no example {missing[0]}" if missing else "different classes or mask values"
             raise DataError(
-                f"{self.split.name} of {self.host} has {fault}. Serve the data set that is trained "
-                "on."
+                f"{self.split.name} on {self.host} has {fault}. Serve the data set that the "
+                "training run uses."
             )
-        chosen = tuple(by_id[name] for name in wish["examples"])
+        chosen = tuple(by_id[name] for name in request["examples"])
         split = dataclasses.replace(self.split, examples=chosen)
-        changes = Augmentation(**wish["augmentation"])
-        data = tf_datasets.train_dataset(split, augmentation=changes, **wish["options"])
+        changes = Augmentation(**request["augmentation"])
+        data = tf_datasets.train_dataset(split, augmentation=changes, **request["options"])
         number = tf.data.experimental.service.register_dataset(
             f"grpc://localhost:{self.port}", data, compression=None
         )
@@ -102,7 +102,7 @@ class Server:
         register = self._register
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 The base class's name for it.
+            def do_GET(self) -> None:  # noqa: N802 (named by the base class)
                 self._answer(200, {})
 
             def do_POST(self) -> None:  # noqa: N802
@@ -112,8 +112,8 @@ class Server:
                 except DataError as error:
                     answer = 400, {"error": str(error)}
                 except (KeyError, TypeError, ValueError) as error:
-                    fault = f"a request that it does not know ({error!r}). Use the same version"
-                    answer = 400, {"error": f"it has got {fault} of fcn-keras there and here."}
+                    fault = f"the server does not understand the request ({error!r}). Use the"
+                    answer = 400, {"error": f"{fault} same version of fcn-keras on both machines."}
                 self._answer(*answer)
 
             def _answer(self, status: int, content: dict[str, Any]) -> None:
@@ -136,20 +136,20 @@ def served_dataset(
     start: tuple[int, int] | None = None,
     **options: Any,
 ) -> tf.data.Dataset:
-    """`train_dataset`, made by servers: the same batches in the same order.
+    """Builds `train_dataset` from batches made by servers: the same batches in the same order.
 
     Args:
-        addresses: of the servers, as `parse_addresses` gives them; they make the batches in turn.
-        split: a `Split`, whose examples the servers must have.
-        start: as in `train_dataset`; without it the data set is the local one, which tells how
-            many batches an epoch has.
-        **options: further arguments of `train_dataset`; `cache` has no say.
+        addresses: The servers' addresses from `parse_addresses`. The servers take turns.
+        split: A `Split`; the servers must have its examples.
+        start: As in `train_dataset`. Without it the data set is local, which is enough to count
+            the batches per epoch.
+        **options: Further arguments of `train_dataset`; `cache` is ignored.
 
     Returns:
-        A `tf.data.Dataset` as of `train_dataset`.
+        A `tf.data.Dataset` like that of `train_dataset`.
 
     Raises:
-        DataError: a server does not answer, or has other data.
+        DataError: A server does not answer, or has different data.
     """
     options.pop("cache", None)
     if start is None:
@@ -157,13 +157,13 @@ def served_dataset(
     augmentation = dataclasses.asdict(options.pop("augmentation"))
     parts = []
     for number, address in enumerate(addresses):
-        wish = {
+        request = {
             "examples": [example.id for example in split.examples],
             "meaning": _meaning(split),
             "augmentation": augmentation,
             "options": {**options, "start": start, "turn": (number, len(addresses))},
         }
-        parts.append(_from_server(address, _ask(address, wish)))
+        parts.append(_from_server(address, _ask(address, request)))
     count = len(parts)
     turns = tf.data.Dataset.range(count).repeat()
     data = tf.data.Dataset.choose_from_datasets(parts, turns) if count > 1 else parts[0]
@@ -172,10 +172,10 @@ def served_dataset(
 
 
 def parse_addresses(text: str) -> list[Address]:
-    """Hosts and ports of "grpc://host:port", several with commas between them.
+    """Parses "grpc://host:port", or several separated by commas, into hosts and ports.
 
     Raises:
-        DataError: it is something else.
+        DataError: The text has another form.
     """
     found = []
     for address in text.split(","):
@@ -184,7 +184,7 @@ def parse_addresses(text: str) -> list[Address]:
         if scheme not in ("", "grpc") or not host or not port.isdecimal() or int(port) > 65533:
             raise DataError(
                 f"--data-service {text}: must be grpc://host:port, as `fcn-keras data serve` "
-                f"prints it, or several with commas between them; found {address!r}."
+                f"prints it, or several separated by commas; found {address!r}."
             )
         found.append((host.strip("[]"), int(port)))
     return found
@@ -227,35 +227,35 @@ def _from_server(address: Address, answer: dict[str, Any]) -> tf.data.Dataset:
     )
 
 
-def _ask(address: Address, wish: dict[str, Any]) -> dict[str, Any]:
-    """A server's answer, once what it says of itself can be reached too."""
+def _ask(address: Address, request: dict[str, Any]) -> dict[str, Any]:
+    """Sends a request to a server, and checks that its dispatcher and worker can be reached."""
     host, port = address
     name = f"--data-service grpc://{host}:{port}"
-    request = urllib.request.Request(_url(host, port), json.dumps(wish).encode())
+    http_request = urllib.request.Request(_url(host, port), json.dumps(request).encode())
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(http_request, timeout=60) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         raise DataError(f"{name}: {json.load(error)['error']}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise DataError(
-            f"{name}: no answer from its port {port + 2} ({reason}). Start it with `fcn-keras data "
-            f"serve --port {port}`, and let its three ports from {port} on be reached."
+            f"{name}: no answer from port {port + 2} ({reason}). Start the server with "
+            f"`fcn-keras data serve --port {port}`, and open ports {port} to {port + 2}."
         ) from None
     for place in (address, tuple(answer["worker"])):
         try:
             socket.create_connection(place, timeout=10).close()
         except OSError as error:
             raise DataError(
-                f"{name}: its port {place[1]} cannot be reached at {place[0]} ({error}). Let it be "
-                "reached, or serve with --host and the name by which this machine knows it."
+                f"{name}: port {place[1]} cannot be reached at {place[0]} ({error}). Open the "
+                "port, or start the server with --host and a name that this machine can reach."
             ) from None
     return answer
 
 
 def _meaning(split: Split) -> list[Any]:
-    """What a split's masks mean, as JSON has it."""
+    """Returns the meaning of a split's masks as JSON restores it."""
     meaning = [
         list(split.class_names),
         sorted(map(list, split.mask_values.items())),

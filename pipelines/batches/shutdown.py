@@ -1,12 +1,12 @@
 """Stops tf.data's calls into Python before the interpreter shuts down.
 
-While an iterator is alive, TensorFlow's threads call our Python functions ahead of need. A thread
-that waits for the GIL during shutdown never gets it, and the process hangs or aborts, whatever its
-exit status should have been. So an exit hook makes every function that reads examples fail, waits
-until TensorFlow's threads are idle, and only then lets the shutdown go on.
+While an iterator is alive, TensorFlow's threads call our Python functions to prefetch batches. A
+thread that waits for the GIL during shutdown never gets it, and the process hangs or aborts,
+whatever its exit status should have been. An exit hook therefore makes every function that reads
+examples fail, waits until TensorFlow's threads are idle, and only then lets the shutdown continue.
 
-Exit hooks run last in, first out: one that still reads batches must be registered after this module
-has been imported.
+Exit hooks run last in, first out: a hook that still reads batches must be registered after this
+module is imported.
 """
 
 import atexit
@@ -16,18 +16,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, TypeVarTuple
 
-QUIET = 0.1  # Seconds without a call, after which TensorFlow's threads count as idle.
-PATIENCE = 30.0  # Seconds to wait for running calls, such as one that reads from a slow disk.
+QUIET = 0.1  # Seconds without a call after which TensorFlow's threads count as idle.
+PATIENCE = 30.0  # Most seconds to wait for running calls, such as reads from a slow disk.
 
 Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
 
 def stopped_at_exit(load: Callable[[*Arguments], T]) -> Callable[[*Arguments], T]:
-    """Wraps a function that reads examples, so that it fails once the process is about to end.
+    """Wraps a function that reads examples, so that it fails once the process is ending.
 
     Args:
-        load: the function that `tf.numpy_function` calls inside `Dataset.map`.
+        load: The function that `tf.numpy_function` calls inside `Dataset.map`.
 
     Returns:
         The wrapped function.
@@ -37,11 +37,11 @@ def stopped_at_exit(load: Callable[[*Arguments], T]) -> Callable[[*Arguments], T
     def call(*args: *Arguments) -> T:
         with _calls:
             if _calls.are_over:
-                # TensorFlow logs a traceback for every exception but this one. Inside `map` it is
-                # still an error for whoever reads the data set, not the end of the data.
+                # TensorFlow logs a traceback for every exception except this one. Inside `map` it
+                # still reaches the consumer as an error, not as the end of the data.
                 raise StopIteration(
                     "DataError: the process is ending and reads no more examples. If it was "
-                    "`fcn-keras data serve`, start it again and resume the training (--resume)."
+                    "`fcn-keras data serve`, start it again and resume training (--resume)."
                 )
             return load(*args)
 
@@ -49,10 +49,10 @@ def stopped_at_exit(load: Callable[[*Arguments], T]) -> Callable[[*Arguments], T
 
 
 def ended_at_exit(order: Callable[[], Iterable[T]]) -> Callable[[], Iterator[T]]:
-    """Wraps a generator of what to read, so that it ends once the process is about to end.
+    """Wraps a generator of read requests, so that it ends once the process is ending.
 
     Args:
-        order: the function without arguments that `tf.data.Dataset.from_generator` takes.
+        order: The generator function, without arguments, for `Dataset.from_generator`.
 
     Returns:
         The wrapped function.
@@ -64,14 +64,14 @@ def ended_at_exit(order: Callable[[], Iterable[T]]) -> Callable[[], Iterator[T]]
             with _calls:
                 is_last = _calls.are_over
             yield item
-            if is_last:  # Reading this item fails: the error reaches the reader before the end.
+            if is_last:  # Reading this item fails: the consumer gets an error, not the end.
                 return
 
     return items
 
 
 class _Calls:
-    """Counts the calls that TensorFlow's threads make."""
+    """Counts the running calls from TensorFlow's threads."""
 
     def __init__(self) -> None:
         self.are_over = False
@@ -87,7 +87,7 @@ class _Calls:
             self._last = time.monotonic()
 
     def end(self) -> None:
-        """Makes calls fail from now on, and waits until none has come for a moment."""
+        """Makes calls fail from now on, and waits until no more arrive."""
         self.are_over = True
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up and not self._is_quiet():

@@ -1,9 +1,9 @@
-"""From a split to `tf.data.Dataset`s of (image, mask).
+"""Builds `tf.data.Dataset`s of (image, mask) from a split.
 
 Images are RGB uint8 `[b, h, w, 3]`, masks uint8 `[b, h, w]`; 255 is ignored.
 
-A whole batch is read and changed in one call of Python, several batches at a time: decoding and
-OpenCV run outside of Python's lock, and TensorFlow's cost of a call is paid once for a batch.
+One Python call reads and augments a whole batch, and several calls run at a time: decoding and
+OpenCV release the GIL, and TensorFlow's cost per call is paid once per batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipelines.examples import read_example
 from pipelines.files.images import read_image, read_size
 from pipelines.split import IGNORE, Split
 
-Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example numbers `[b]`, and seeds `[b]`.
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example indices `[b]` and seeds `[b]`.
 Key = TypeVar("Key", bound=Hashable)
 T = TypeVar("T")
 
@@ -44,35 +44,35 @@ def train_dataset(
     shard: tuple[int, int] = (0, 1),
     turn: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Shuffled, augmented crops or whole images: one pass over the split.
+    """Builds one pass over the split: shuffled, augmented crops or whole images.
 
-    Each time it is iterated the order is a new one. Two data sets of the same seed give the same
-    batches, whatever the number of threads. A training that can be resumed gives `start`: the data
-    set then goes on from there, epoch after epoch, without end.
+    Each iteration has a new order. Two data sets with the same seed give the same batches, whatever
+    the number of threads. A training run that can be resumed gives `start`: the data set then
+    begins there and continues, epoch after epoch, without end.
 
     Args:
-        split: a `Split`.
-        batch_size: images in a batch; the examples that do not fill a batch are dropped, other
-            ones in each epoch.
-        augmentation: an `Augmentation`; its crop is the size of what comes out. Without one the
-            images keep their own sizes: upright and lying ones come in batches of their own, where
-            the smaller are padded with void on the right and at the bottom.
-        seed: of order and augmentation.
-        cache: keep the decoded images and masks in memory.
-        start: (epoch, step), counted from 0: the first batch is that one. None: one pass only.
-        shard: (number, count), counted from 0: of each batch only this worker's share, which is
-            every `count`-th example. The shares of all workers together are the batch that one
+        split: A `Split`.
+        batch_size: Images per batch. Examples that do not fill a batch are dropped, different ones
+            in each epoch.
+        augmentation: An `Augmentation`; its crop is the output size. Without a crop, images keep
+            their sizes: portrait and landscape images are in separate batches, in which smaller
+            images are padded with void on the right and at the bottom.
+        seed: Seed of the order and the augmentation.
+        cache: Keep the decoded images and masks in memory.
+        start: (epoch, step) of the first batch, counted from 0. None gives a single pass.
+        shard: (number, count), counted from 0: this worker's share of each batch, which is every
+            `count`-th example. The shares of all workers together are the batch that a single
             process would get.
-        turn: (number, count), counted from 0, with `start`: of the batches from there on only every
-            `count`-th, for machines that make them in turn.
+        turn: (number, count), counted from 0, only with `start`: only every `count`-th batch, for
+            machines that take turns.
 
     Returns:
         A `tf.data.Dataset` of known cardinality, infinite with `start`: images `[b, h, w, 3]`,
-        masks `[b, h, w]`; h and w are the crop's, where there is one.
+        masks `[b, h, w]`; h and w are the crop's, if there is one.
 
     Raises:
-        DataError: the split has fewer examples than one batch, is too large for the cache, or has
-            images of more than three channels; or the batch cannot be shared evenly.
+        DataError: The split has fewer examples than one batch, is too large for the cache, or has
+            images with more than three channels; or the workers cannot share a batch evenly.
     """
     number, workers = shard
     if batch_size % workers:
@@ -86,7 +86,7 @@ def train_dataset(
             "Use a smaller batch size (--batch-size)."
         )
     read = _reader(split, cache)
-    thread = threading.local()  # An albumentations pipeline has a random state of its own.
+    thread = threading.local()  # One pipeline per thread, because it has a random state.
 
     def load(index: int, sample_seed: int) -> tuple[np.ndarray, np.ndarray]:
         if not hasattr(thread, "compose"):
@@ -122,15 +122,15 @@ def batch_ids(
     epoch: int,
     step: int,
 ) -> list[str]:
-    """The ids of the examples in one batch of `train_dataset`; for messages.
+    """Returns the ids of the examples in one batch of `train_dataset`, for messages.
 
     Args:
-        split: as there, and so are `batch_size`, `augmentation` and `seed`.
-        batch_size: images in a batch.
-        augmentation: an `Augmentation`.
-        seed: of the order.
-        epoch: counted from 0.
-        step: of that epoch, counted from 0.
+        split: A `Split`, as in `train_dataset`.
+        batch_size: As in `train_dataset`.
+        augmentation: As in `train_dataset`.
+        seed: As in `train_dataset`.
+        epoch: The epoch, counted from 0.
+        step: The step in that epoch, counted from 0.
 
     Returns:
         A list of ids.
@@ -140,12 +140,12 @@ def batch_ids(
 
 
 class _Order:
-    """Which examples make up the batches of each epoch, and a seed for each sample."""
+    """The examples in each epoch's batches, and a seed per sample."""
 
     def __init__(
         self, split: Split, batch_size: int, augmentation: Augmentation, seed: int
     ) -> None:
-        """`steps` is the number of batches in an epoch."""
+        """Sets `steps`, the number of batches per epoch."""
         self.batch_size, self.seed = batch_size, seed
         is_padded = augmentation.crop is None and batch_size > 1
         groups = _orientations(split) if is_padded else [np.arange(len(split))]
@@ -155,8 +155,8 @@ class _Order:
         self.steps = sum(len(group) // batch_size for group in groups)
 
     def of_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Example numbers `[steps, b]`, and seeds: drawn here, before anything is parallel."""
-        # NumPy's numbers: tf.data mixes TensorFlow's global seed into its own.
+        """Draws example indices and seeds, both `[steps, b]`, before anything runs in parallel."""
+        # NumPy's generator: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((self.seed, epoch))
         size = self.batch_size
         batches = np.concatenate(
@@ -166,12 +166,12 @@ class _Order:
 
 
 def eval_dataset(split: Split, *, batch_size: int = 1) -> tf.data.Dataset:
-    """Every example once, whole and at its own size: nothing is padded.
+    """Builds a data set of every example once, whole and unpadded at its own size.
 
     Args:
-        split: a `Split`.
-        batch_size: at most so many images in a batch, all of one size. With 1 the order is the
-            split's.
+        split: A `Split`.
+        batch_size: Most images per batch; all images of a batch have the same size. With 1 the
+            order is the split's.
 
     Returns:
         A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`.
@@ -202,9 +202,9 @@ def _dataset(
     load: Callable[[int, int], tuple[np.ndarray, np.ndarray]],
     shape: tuple[int | None, ...],
 ) -> tf.data.Dataset:
-    """A data set of the batches that `order()` yields: example numbers `[b]` and seeds `[b]`.
+    """Builds a data set from the batches that `order()` yields: indices `[b]` and seeds `[b]`.
 
-    `shape` is that of the masks, (b, h, w), None where it varies.
+    `shape` is the masks' shape (b, h, w), with None where it varies.
     """
     known = tuple(size for size in shape if size is not None)
 
@@ -226,13 +226,13 @@ def _dataset(
     keep_freed_memory()
     numbers = tf.TensorSpec(shape[:1], tf.int64)
     ds = tf.data.Dataset.from_generator(ended_at_exit(order), output_signature=(numbers, numbers))
-    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # A generator's is unknown.
+    ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # Unknown for a generator.
     ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
     return ds.prefetch(tf.data.AUTOTUNE)
 
 
 def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.ndarray:
-    """Arrays as one, the smaller padded on the right and at the bottom."""
+    """Stacks arrays; smaller ones are padded on the right and at the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     return np.stack(
         [
@@ -251,7 +251,7 @@ def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.nd
 
 
 def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """A function index -> image and mask, which remembers them if `cache`."""
+    """Returns a function index -> (image, mask), which keeps them in memory if `cache`."""
     if split.read_image is not read_image:
         raise DataError(
             f"{split.name}: its images have more than three channels. Use pipelines.joint_dataset."
@@ -259,11 +259,11 @@ def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.n
     read = functools.partial(read_example, split)
     if not cache:
         return read
-    needed, there = 4 * sum(h * w for h, w in _sizes(split)), _memory()
-    if needed > there / 2:
+    needed, memory = 4 * sum(h * w for h, w in _sizes(split)), _memory()
+    if needed > memory / 2:
         raise DataError(
-            f"{split.name}: decoded it takes {needed / 1e9:.1f} GB, more than half of the memory "
-            f"({there / 1e9:.1f} GB). Leave out cache (--cache)."
+            f"{split.name}: the decoded split takes {needed / 1e9:.1f} GB, more than half of the "
+            f"memory ({memory / 1e9:.1f} GB). Turn off cache (--cache)."
         )
     return functools.cache(read)
 
@@ -273,18 +273,18 @@ def _memory() -> int:
 
 
 def _orientations(split: Split) -> list[np.ndarray]:
-    """Numbers of the lying (or square) and of the upright images."""
+    """Groups the indices of landscape (or square) and of portrait images."""
     return list(map(np.array, _by([width < height for height, width in _sizes(split)]).values()))
 
 
 def _sizes(split: Split) -> list[tuple[int, int]]:
-    """Height and width of each image, from the headers."""
+    """Reads the height and width of each image from its header."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda example: read_size(example.image), split.examples))
 
 
 def _by(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    """Positions of each key, in order of first appearance."""
+    """Groups positions by key, in order of first appearance."""
     positions: dict[Key, list[int]] = {}
     for position, key in enumerate(keys):
         positions.setdefault(key, []).append(position)

@@ -1,1 +1,1 @@
-"""The data check: reads every file before the first step, and reports all faults together."""
+"""The data check: reads every file before training and reports all faults together."""

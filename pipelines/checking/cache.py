@@ -1,8 +1,8 @@
-"""What a check has found, remembered for as long as no file of the split changes.
+"""Caches what a check has found, for as long as no file of the split changes.
 
-The notes lie in the user's cache folder ($XDG_CACHE_HOME/fcn_keras, or ~/.cache/fcn_keras), never
-beside the data. They hold for files of the same sizes and times, for the same meaning of the masks
-and for the same rules: the source code of this package.
+The cache is in the user's cache folder ($XDG_CACHE_HOME/fcn_keras, or ~/.cache/fcn_keras), never
+beside the data. An entry is valid for the same file sizes and times, the same meaning of the masks
+and the same rules, which are the source code of this package.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ LISTS = ("checksums", "present", "half_void", "bad")
 
 
 def examine_once(split: Split, progress: Callable[[], object] | None = None) -> Findings:
-    """`examine`, or what it found the last time if nothing has changed since.
+    """Returns the cached findings of `examine`, or runs it if anything has changed.
 
     Args:
-        split: a `Split`.
-        progress: called with no argument after each example that is read, or None.
+        split: A `Split`.
+        progress: Called without arguments after each example that is read, or None.
 
     Returns:
         `Findings`.
@@ -37,38 +37,38 @@ def examine_once(split: Split, progress: Callable[[], object] | None = None) -> 
     if state is None:
         return examine(split, progress)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        remembered = json.loads(_note(split).read_text(encoding="utf-8"))
-        if remembered["state"] == state:
-            return _from_json(split, remembered)
-    return _examine_and_note(split, state, progress)
+        cached = json.loads(_file(split).read_text(encoding="utf-8"))
+        if cached["state"] == state:
+            return _from_json(split, cached)
+    return _examine_and_save(split, state, progress)
 
 
-def examine_anew(split: Split, progress: Callable[[], object] | None = None) -> Findings:
-    """`examine`, whatever it found the last time; notes what it finds, as `examine_once` does."""
-    return _examine_and_note(split, _state(split), progress)
+def examine_again(split: Split, progress: Callable[[], object] | None = None) -> Findings:
+    """Runs `examine` even if its findings are cached, and updates the cache."""
+    return _examine_and_save(split, _state(split), progress)
 
 
-def _examine_and_note(
+def _examine_and_save(
     split: Split, state: str | None, progress: Callable[[], object] | None
 ) -> Findings:
-    """`state` is from before the files are read; nothing is noted without one."""
+    """Saves what it finds under `state`, computed before the reading; with None saves nothing."""
     findings = examine(split, progress)
     if state is not None:
-        _remember(findings, state)
+        _save(findings, state)
     return findings
 
 
-def _remember(findings: Findings, state: str) -> None:
-    """Notes what a check has found; does nothing where the cache folder cannot be written."""
-    note = _note(findings.split)
-    temporary = note.with_suffix(f".{os.getpid()}.tmp")
+def _save(findings: Findings, state: str) -> None:
+    """Caches findings; does nothing if the cache folder is not writable."""
+    file = _file(findings.split)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps({"state": state, **_to_json(findings)}), encoding="utf-8")
-        os.replace(temporary, note)
+        os.replace(temporary, file)
 
 
-def _note(split: Split) -> Path:
+def _file(split: Split) -> Path:
     return _folder() / f"{_digest([_name(e.image) for e in split.examples])}.json"
 
 
@@ -78,7 +78,7 @@ def _folder() -> Path:
 
 
 def _state(split: Split) -> str | None:
-    """A digest of all that the findings depend on; None if a source is no file."""
+    """Returns a digest of everything that findings depend on; None if a source is not a file."""
     files = []
     for example in split.examples:
         for source in (example.image, example.mask):
@@ -117,13 +117,13 @@ def _to_json(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _from_json(split: Split, note: dict[str, Any]) -> Findings:
+def _from_json(split: Split, cached: dict[str, Any]) -> Findings:
     return Findings(
         split,
-        np.array(note["pixels"], "int64"),
-        np.array(note["images"], "int64"),
-        sizes=[tuple(size) if size else None for size in note["sizes"]],
-        **{name: note[name] for name in LISTS},
-        faults=[DataError(**e) for e in note["faults"]],
-        warnings=[DataError(**e) for e in note["warnings"]],
+        np.array(cached["pixels"], "int64"),
+        np.array(cached["images"], "int64"),
+        sizes=[tuple(size) if size else None for size in cached["sizes"]],
+        **{name: cached[name] for name in LISTS},
+        faults=[DataError(**e) for e in cached["faults"]],
+        warnings=[DataError(**e) for e in cached["warnings"]],
     )

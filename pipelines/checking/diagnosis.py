@@ -1,4 +1,4 @@
-"""Every split of a data set checked, and all faults told at once: `data check`."""
+"""Checks every split of a data set and reports all faults at once (`data check`)."""
 
 import contextlib
 from collections import Counter
@@ -17,14 +17,14 @@ from pipelines.split import IGNORE, SPLITS, Split
 
 @dataclass
 class Diagnosis:
-    """What is wrong with a data set.
+    """The faults and warnings of a data set.
 
     Attributes:
-        data: its name, or the YAML file.
+        data: The data set's name, or its YAML file.
         findings: `Findings` of each split that could be read.
-        unread: why other splits could not, by their names.
-        faults: what keeps the data set from being used, of all splits and of the whole.
-        warnings: what is odd.
+        unread: Maps the names of the other splits to the reason why they could not be read.
+        faults: What makes the data set unusable, in any split or as a whole.
+        warnings: What looks wrong but does not prevent its use.
     """
 
     data: str
@@ -40,20 +40,20 @@ def diagnose(
     splits: Sequence[str] | None = None,
     watch: Callable[[str, int], AbstractContextManager[Callable[[], object]]] | None = None,
 ) -> Diagnosis:
-    """Checks splits of a data set, and looks for images that they share.
+    """Checks the splits of a data set, and looks for images that occur more than once.
 
     Args:
-        read: a function split name -> `Split`, with its faults kept.
-        data: the data set's name, for the report.
-        splits: names of splits; otherwise train, val and, if there is one, test.
-        watch: a function of a text and a number that gives a context manager, which gives a
-            function to call after each example; or None.
+        read: A function split name -> `Split` that keeps faults instead of raising them.
+        data: The data set's name, for the report.
+        splits: Names of splits; by default train, val and, if there is one, test.
+        watch: A function that takes a text and a count and returns a context manager; this gives a
+            function to call after each example. None shows no progress.
 
     Returns:
         A `Diagnosis`.
 
     Raises:
-        DataError: no split could be read.
+        DataError: No split could be read.
     """
     found = Diagnosis(str(data))
     for name in splits or SPLITS:
@@ -66,7 +66,7 @@ def diagnose(
         if watch:
             shown = watch(f"reading {split.name}", len(split))
         with shown as advance:
-            findings = cache.examine_anew(split, advance)
+            findings = cache.examine_again(split, advance)
         found.findings.append(findings)
         faults, warnings = findings.of_the_split()
         found.faults += findings.faults + faults
@@ -74,7 +74,7 @@ def diagnose(
     if not found.findings:
         raise next(iter(found.unread.values()))
     for name, reason in found.unread.items():
-        # Many data sets have no test split, or publish none of its masks.
+        # Many data sets have no test split, or do not publish its masks.
         if splits or name != "test" or reason.kind != "data set":
             found.faults.append(reason)
     found.warnings += overlaps(found.findings)
@@ -82,16 +82,16 @@ def diagnose(
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """A diagnosis as what JSON can hold: all faults and warnings, and the figures of each split."""
+    """Converts a diagnosis to a JSON-compatible dict: faults, warnings and statistics per split."""
     return {
         "data": diagnosis.data,
         "faults": [e.to_dict() for e in diagnosis.faults],
         "warnings": [e.to_dict() for e in diagnosis.warnings],
-        "splits": {f.split.name: _figures(f) for f in diagnosis.findings},
+        "splits": {f.split.name: _statistics(f) for f in diagnosis.findings},
     }
 
 
-def _figures(findings: Findings) -> dict[str, Any]:
+def _statistics(findings: Findings) -> dict[str, Any]:
     split = findings.split
     sizes = Counter(size for size in findings.sizes if size)
     return {

@@ -1,7 +1,7 @@
-"""Reads every image and mask before the first training step, and finds all faults at once.
+"""Reads every image and mask before training, and finds all faults at once.
 
-What cannot be used is a fault, what is odd is a warning; both are `DataError`s, grouped by `kind`.
-Damage inside a JPEG that leaves a valid stream of codes cannot be told from a picture: no reader
+Unusable data is a fault, suspicious data is a warning; both are `DataError`s, grouped by `kind`.
+Damage inside a JPEG that leaves a valid code stream cannot be told from image content: no reader
 notices it.
 """
 
@@ -25,8 +25,8 @@ def examine(split: Split, progress: Callable[[], object] | None = None) -> Findi
     """Reads every image and mask of a split, on all cores.
 
     Args:
-        split: a `Split`.
-        progress: called with no argument after each example, or None.
+        split: A `Split`.
+        progress: Called without arguments after each example, or None.
 
     Returns:
         `Findings`.
@@ -54,19 +54,19 @@ def examine(split: Split, progress: Callable[[], object] | None = None) -> Findi
 
 
 def check(split: Split, progress: Callable[[], object] | None = None) -> np.ndarray:
-    """Reads every image and mask of a split, and stops if any of them cannot be used.
+    """Reads every image and mask of a split, and raises an error if any of them is unusable.
 
     Args:
-        split: a `Split`.
-        progress: called with no argument after each example, or None.
+        split: A `Split`.
+        progress: Called without arguments after each example, or None.
 
     Returns:
-        int64 `[classes]`: the labelled pixels of each class.
+        Labelled pixels per class, int64 `[classes]`.
 
     Raises:
-        DataError: the split is empty, every pixel of it is void, or there is but one class and
-            void (as if a class were ignored), or files have faults; all of them are in the
-            message, a line each.
+        DataError: The split is empty, every pixel is void, there is only one class and void (as if
+            a class were ignored by mistake), or files have faults. The message lists all faults,
+            one per line.
     """
     found = examine(split, progress)
     raise_all([*found.faults, *found.of_the_split()[0]])
@@ -75,7 +75,7 @@ def check(split: Split, progress: Callable[[], object] | None = None) -> np.ndar
 
 @dataclass
 class _Seen:
-    """What reading one example has shown."""
+    """The findings of one example."""
 
     size: tuple[int, int] | None = None
     checksum: int | None = None
@@ -103,7 +103,10 @@ def _examine(split: Split, example: Example) -> _Seen:
 
 
 def _is_half_void(split: Split, counts: np.ndarray) -> bool:
-    """More than borders are void; a mask of 0 and 255 among others of ids is so by mistake."""
+    """Whether a mask has only one class, and more void than borders explain.
+
+    A mask of 0 and 255 among masks of class ids looks like this, and is probably a mistake.
+    """
     one_class = np.count_nonzero(counts[:IGNORE]) == 1
     return (
         one_class and split.mask_values.get(255) == IGNORE and counts[IGNORE] > 0.01 * counts.sum()
@@ -111,7 +114,7 @@ def _is_half_void(split: Split, counts: np.ndarray) -> bool:
 
 
 def _checksum(image: np.ndarray) -> int:
-    """Two CRC-32, of the upper and the lower half: few enough images have both in common."""
+    """Combines the CRC-32 of the upper and the lower half, so that collisions are rare."""
     pixels = np.ascontiguousarray(image).data.cast("B")
     half = len(pixels) // 2
     return zlib.crc32(pixels[:half]) << 32 | zlib.crc32(pixels[half:])

@@ -1,4 +1,4 @@
-"""What reading every file of a split has shown."""
+"""The results of reading every file of a split."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipelines.split import IGNORE, Split
 
 @dataclass
 class Findings:
-    """What reading every file of a split has shown.
+    """The results of reading every file of a split.
 
     Attributes:
-        split: the `Split`.
-        pixels: int64 `[256]`, the pixels of each class id, and of void at 255.
-        images: int64 `[256]`, in how many masks each of them occurs.
-        sizes: (height, width) of each example's image, None where it cannot be read.
-        checksums: of each image's pixels, 64 bits, or None.
-        present: the class ids of each example's mask, as a number with these bits set.
-        half_void: positions of examples with one class and void alone, where 255 is void.
-        bad: positions of examples with faults.
-        faults: what cannot be used.
-        warnings: what is odd.
+        split: The `Split`.
+        pixels: int64 `[256]`, pixels per class id; void is at 255.
+        images: int64 `[256]`, number of masks per class id; void is at 255.
+        sizes: (height, width) of each example's image, or None if it cannot be read.
+        checksums: 64-bit checksum of each image's pixels, or None.
+        present: Class ids in each example's mask, as an integer with these bits set.
+        half_void: Positions of examples with only one class and void, where 255 is void.
+        bad: Positions of examples with faults.
+        faults: What makes files unusable.
+        warnings: What looks wrong but does not prevent use.
     """
 
     split: Split
@@ -41,25 +41,25 @@ class Findings:
 
     @property
     def class_pixels(self) -> np.ndarray:
-        """int64 `[classes]`: the labelled pixels of each class."""
+        """Labelled pixels per class, int64 `[classes]`."""
         return self.pixels[: self.split.num_classes]
 
     @property
     def void_share(self) -> float:
-        """The share of void among all pixels, 0..1."""
+        """Share of void among all pixels, 0..1."""
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
 
     @property
     def void(self) -> list[int]:
-        """Positions of examples whose masks are all void."""
+        """Positions of examples whose masks are entirely void."""
         bad = set(self.bad)
         return [i for i, held in enumerate(self.present) if not held and i not in bad]
 
     def without_bad(self) -> Findings:
-        """The findings of the split without the examples that have faults.
+        """Returns the findings of the split without the examples that have faults.
 
         Raises:
-            DataError: nothing is left.
+            DataError: No example is left.
         """
         bad = set(self.bad)
         kept = [i for i in range(len(self.split)) if i not in bad]
@@ -79,7 +79,7 @@ class Findings:
         )
 
     def of_the_split(self) -> tuple[list[DataError], list[DataError]]:
-        """Faults and warnings of the split as a whole: two lists of `DataError`s."""
+        """Returns the faults and the warnings that concern the split as a whole."""
         faults = self._faults_of_the_split()
         readable = len(self.bad) < len(self.split)
         return faults, self._warnings_of_the_split() if readable and not faults else []
@@ -93,8 +93,8 @@ class Findings:
         if not labelled.sum():
             return [
                 DataError(
-                    f"{name}: every pixel of every mask is void ({IGNORE}): there is nothing to "
-                    "learn or to score.",
+                    f"{name}: every pixel of every mask is void ({IGNORE}), so nothing can be "
+                    "learned or scored. Check the masks and the ignored values.",
                     kind="all void",
                 )
             ]
@@ -103,8 +103,8 @@ class Findings:
             return [
                 DataError(
                     f"{name}: all labelled pixels are {names[labelled.argmax()]!r}; the others are "
-                    f"ignored (values {ignored}). If one of these values is a class, say so: "
-                    "`{name: object, value: 255}`, without it in `ignore`. Map 255 to 1?",
+                    f"ignored (values {ignored}). Map 255 to 1? If an ignored value is a class, "
+                    "declare it, as in `{name: object, value: 255}`, and remove it from `ignore`.",
                     kind="one class only",
                 )
             ]
@@ -118,8 +118,8 @@ class Findings:
             counts = ", ".join(f"{n} {p:,}" for n, p in zip(names, labelled, strict=True))
             warnings.append(
                 DataError(
-                    f"{name}: every labelled pixel is {names[labelled.argmax()]!r}; a model would "
-                    f"learn to give just that. Pixels by class: {counts}.",
+                    f"{name}: every labelled pixel is {names[labelled.argmax()]!r}, so a model "
+                    f"would learn to predict only that. Pixels per class: {counts}.",
                     kind="one class only",
                 )
             )
@@ -127,8 +127,8 @@ class Findings:
             absent = [n for n, count in zip(names, labelled, strict=True) if not count]
             warnings.append(
                 DataError(
-                    f"{name}: no mask has {', '.join(absent)}: never learned or scored here (IU "
-                    "n/a, left out of the mean).",
+                    f"{name}: no mask has {', '.join(absent)}: not learned or scored here (IU n/a, "
+                    "left out of the mean).",
                     kind="absent class",
                 )
             )
@@ -136,9 +136,10 @@ class Findings:
             first = self.split.examples[self.half_void[0]].mask
             warnings.append(
                 DataError(
-                    f"{name}: {len(self.half_void)} of {len(self.split)} masks hold but one class "
-                    f"and 255, which is void here, the first is {name_of(first)}. Is 255 a class "
-                    "there? Then map it, `value: 255`, or save these masks as the others are.",
+                    f"{name}: only one class and 255, which is void here, in "
+                    f"{len(self.half_void)} of {len(self.split)} masks; the first is "
+                    f"{name_of(first)}. If 255 is a class there, map it (`value: 255`), or save "
+                    "these masks like the others.",
                     kind="one class and void",
                 )
             )
@@ -146,8 +147,8 @@ class Findings:
             first = self.split.examples[void[0]].mask
             warnings.append(
                 DataError(
-                    f"{name}: {len(void)} of {len(self.split)} masks are all void, the first "
-                    f"is {name_of(first)}: nothing to learn or score there.",
+                    f"{name}: nothing but void in {len(void)} of {len(self.split)} masks; the "
+                    f"first is {name_of(first)}. Nothing can be learned or scored there.",
                     kind="all void",
                 )
             )
@@ -155,5 +156,5 @@ class Findings:
 
 
 def name_of(source: Source | np.ndarray, otherwise: str = "an array") -> Source:
-    """What a message calls an image or a mask: its path, if it has one."""
+    """Returns the path of an image or mask for messages, or `otherwise` for an array."""
     return otherwise if isinstance(source, np.ndarray) else source

@@ -1,7 +1,7 @@
-"""What a training saw of its data, small enough to keep, so that a later look can be compared.
+"""A compact record of the data that a training run used, to detect later changes.
 
-Of each example the checksum of its image's pixels and the classes in its mask, and of a split the
-pixels of each class.
+It has the checksum of each example's image pixels, the classes in each mask, and the split's pixels
+per class.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pipelines.checking.findings import Findings
 
 
 def fingerprint(findings: Findings) -> dict[str, Any]:
-    """A dict that JSON can hold.
+    """Summarizes findings as a JSON-compatible dict.
 
     Args:
-        findings: `pipelines.checking.findings.Findings` of a split.
+        findings: The `pipelines.checking.findings.Findings` of a split.
 
     Returns:
-        The split's name, classes, pixels of each class, and examples: a dict by the examples' ids.
+        The split's name, classes, pixels per class, and examples: a dict by example id.
     """
     examples = zip(findings.split.examples, findings.checksums, findings.present, strict=True)
     return {

@@ -1,6 +1,6 @@
-"""Images that occur more than once, in one split or in two.
+"""Finds images that occur more than once, in one split or in two.
 
-Two images are the same where the checksums of their pixels are.
+Two images are the same if the checksums of their pixels are equal.
 """
 
 from collections import defaultdict
@@ -13,14 +13,14 @@ from pipelines.split import Example
 
 
 def overlaps(findings: Sequence[Findings]) -> list[DataError]:
-    """Images that occur more than once, in one split or in two.
+    """Finds images that occur more than once, in one split or in two.
 
     Args:
-        findings: a list of `Findings`.
+        findings: A list of `Findings`.
 
     Returns:
-        A list of `DataError`s, one for each pair of splits that share images, and one for each
-        split that holds an image twice.
+        A list of `DataError`s: one per pair of splits that share images, and one per split with
+        duplicate images.
     """
     shared: dict[tuple[str, str], list[tuple[Example, Example]]] = defaultdict(list)
     places = [_places(one) for one in findings]
@@ -34,7 +34,7 @@ def overlaps(findings: Sequence[Findings]) -> list[DataError]:
 
 
 def _places(findings: Findings) -> dict[tuple[tuple[int, int] | None, int], list[Example]]:
-    """The examples of each size and checksum."""
+    """Groups the examples by image size and checksum."""
     places = defaultdict(list)
     for example, size, checksum in zip(
         findings.split.examples, findings.sizes, findings.checksums, strict=True
@@ -46,11 +46,11 @@ def _places(findings: Findings) -> dict[tuple[tuple[int, int] | None, int], list
 
 def _overlap(one: str, other: str, pairs: Sequence[tuple[Example, Example]]) -> DataError:
     first, again = (name_of(e.image, e.id) for e in pairs[0])
-    where = f"{one}: holds" if one == other else f"{one} and {other}: share"
+    where = f"{one}: has" if one == other else f"{one} and {other}: share"
+    images = f"{len(pairs)} image{'s' * (len(pairs) != 1)}"
     return DataError(
-        f"{where} {len(pairs)} {'images more than once' if one == other else 'images'}, such as "
-        f"{first} and {again}."
-        + ("" if one == other else " Figures on images that were trained on mean little."),
+        f"{where} {images}{' more than once' if one == other else ''}, such as {first} and {again}."
+        + ("" if one == other else " Metrics on training images are misleading."),
         kind="duplicates" if one == other else "overlap of splits",
         value=[(a.id, b.id) for a, b in pairs],
     )

@@ -1,1 +1,1 @@
-"""One module for each data set: its files become a `Split`."""
+"""One module per data set; each reads the data set's files into a `Split`."""

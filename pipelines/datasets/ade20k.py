@@ -3,8 +3,8 @@
     ADEChallengeData2016/images/{training,validation}/ID.jpg
     ADEChallengeData2016/annotations/{training,validation}/ID.png
 
-A mask holds 1..150 for the classes and 0 for what is none of them, which is void here; class ids
-are one less than the benchmark's numbers.
+Masks hold 1..150 for the classes and 0 for everything else, which is void here. Class ids are the
+benchmark's numbers minus 1.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipelines.errors import DataError
 from pipelines.split import IGNORE, Split, distinct_palette
 
 FOLDERS = {"train": "training", "val": "validation"}
-# The first of the names that the benchmark's objectInfo150.txt gives each class.
+# The first name of each class in the benchmark's objectInfo150.txt.
 CLASSES = tuple(
     " ".join(
         """
@@ -35,29 +35,29 @@ pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, clock
     ).split(", ")
 )
 WHERE = (
-    "ADE20K's scene parsing benchmark is ADEChallengeData2016.zip of "
+    "ADE20K's scene parsing benchmark is ADEChallengeData2016.zip from "
     "data.csail.mit.edu/places/ADEchallenge/; unpack it and give the folder that holds "
     "ADEChallengeData2016 as --data-dir."
 )
 
 
 def read(data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        data_dir: the folder that holds ADEChallengeData2016, or ADEChallengeData2016 itself.
+        data_dir: The folder that holds ADEChallengeData2016, or ADEChallengeData2016 itself.
         split: "train" or "val".
 
     Raises:
-        DataError: a folder is missing.
+        DataError: A folder is missing.
     """
     given = data_root("ade20k", data_dir, WHERE)
     inner = given / "ADEChallengeData2016"
     root = inner if inner.is_dir() else given
     if split not in FOLDERS:
         raise DataError(
-            f"ade20k: no split {split!r}; there are {', '.join(FOLDERS)}. The test split's masks "
-            "are not published."
+            f"ade20k: no split {split!r}; choose one of {', '.join(FOLDERS)}. The test split's "
+            "masks are not published."
         )
     images = (root / "images" / FOLDERS[split]).glob("*.jpg")
     masks = (root / "annotations" / FOLDERS[split]).glob("*.png")

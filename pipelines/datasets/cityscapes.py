@@ -3,8 +3,8 @@
     leftImg8bit/{train,val}/CITY/ID_leftImg8bit.png
     gtFine/{train,val}/CITY/ID_gtFine_labelIds.png
 
-A mask holds one of 34 label ids; the 15 that Cityscapes does not score are void. Where a split has
-no labelIds, its masks are the labelTrainIds that Cityscapes' own scripts make.
+Masks hold 34 label ids; the 15 that Cityscapes does not score are void. If a split has no labelIds,
+its labelTrainIds are read, which Cityscapes' own scripts create.
 """
 
 from pathlib import Path
@@ -43,30 +43,30 @@ LABEL_IDS = {
     **{label: train_id for train_id, (label, _) in enumerate(CLASSES.values())},
 }
 WHERE = (
-    "Cityscapes is leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of "
-    "cityscapes-dataset.com/downloads (free, but one must register); unpack both into one folder "
-    "and give that as --data-dir."
+    "Cityscapes is leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from "
+    "cityscapes-dataset.com/downloads (free after registration); unpack both into one folder and "
+    "give it as --data-dir."
 )
 
 
 def read(data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        data_dir: the folder that holds leftImg8bit and gtFine.
+        data_dir: The folder that holds leftImg8bit and gtFine.
         split: "train" or "val".
 
     Raises:
-        DataError: a folder is missing, or the split is "test", which has no labels.
+        DataError: A folder is missing, or the split is "test", which has no labels.
     """
     root = data_root("cityscapes", data_dir, WHERE)
     if split == "test":
         raise DataError(
-            "cityscapes test: its labels are not published (the masks that come with it are all "
-            "void); Cityscapes' server scores it. Use val."
+            "cityscapes test: its labels are not published (its masks are entirely void); only "
+            "Cityscapes' server scores it. Use val."
         )
     if split not in SPLITS:
-        raise DataError(f"cityscapes: no split {split!r}; there are {', '.join(SPLITS)}.")
+        raise DataError(f"cityscapes: no split {split!r}; choose one of {', '.join(SPLITS)}.")
     images = _by_id(root, f"leftImg8bit/{split}", "_leftImg8bit.png")
     masks = _by_id(root, f"gtFine/{split}", "_gtFine_labelIds.png")
     values = LABEL_IDS
@@ -85,5 +85,5 @@ def read(data_dir: str | Path | None, split: str) -> Split:
 
 
 def _by_id(root: Path, folder: str, ending: str) -> dict[str, Path]:
-    """Files of all cities, by the part of the name that image and mask share."""
+    """Finds the files of all cities, by the part of the name that image and mask share."""
     return {path.name.removesuffix(ending): path for path in (root / folder).glob(f"*/*{ending}")}

@@ -1,4 +1,4 @@
-"""Lists of examples, as data sets come with them, and the files that they name.
+"""Reads the lists of examples that data sets come with, and checks the files that they name.
 
 Nothing outside a data set's folder is read, whatever a list or a link in the folder says.
 """
@@ -10,38 +10,38 @@ from pathlib import Path
 from pipelines.errors import DataError
 from pipelines.split import Example
 
-Listed = tuple[tuple[Example, ...], tuple[DataError, ...]]  # What can be used, and faults.
+Listed = tuple[tuple[Example, ...], tuple[DataError, ...]]  # Usable examples, and faults.
 
 
 def data_root(name: str, data_dir: str | Path | None, where: str) -> Path:
-    """The folder that a user gives for a data set.
+    """Returns the folder that the user gives for a data set.
 
     Args:
-        name: of the data set.
-        data_dir: the folder, or None.
-        where: what to download, from whom, and where to put it.
+        name: Name of the data set.
+        data_dir: The folder, or None.
+        where: What to download, from where, and where to put it, for messages.
 
     Returns:
         A `Path`.
 
     Raises:
-        DataError: no folder is given, or it is not there.
+        DataError: No folder is given, or it does not exist.
     """
     if data_dir is None:
-        raise DataError(f"data_dir (--data-dir): is needed for {name}. {where}")
+        raise DataError(f"data_dir (--data-dir): required for {name}. {where}")
     if not Path(data_dir).is_dir():
         raise DataError(f"data_dir={str(data_dir)!r}: no such folder. {where}")
     return Path(data_dir)
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file that hold something, without the blanks around.
+    """Reads the non-empty lines of a text file, without surrounding whitespace.
 
     Args:
-        path: a UTF-8 text file with line ends of any system.
+        path: A UTF-8 text file with the line ends of any system.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or holds nothing.
+        DataError: The file cannot be read, is not UTF-8, or has no such lines.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -51,7 +51,7 @@ def read_lines(path: str | Path) -> list[str]:
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).", file=path) from None
-    # Not splitlines(): a name may hold what Unicode counts as a line end.
+    # Not splitlines(): names may contain characters that Unicode treats as line ends.
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
     lines = [line for line in lines if line]
     if not lines:
@@ -60,19 +60,19 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def existing(examples: Iterable[Example], root: Path, listing: Path, where: str = "") -> Listed:
-    """Sorts the examples that a list names into those whose files are there, and faults.
+    """Separates listed examples into those whose files exist, and faults.
 
     Args:
         examples: `Example`s with paths.
-        root: the folder that all files must lie in, links followed.
-        listing: the list's path, for messages.
-        where: what to say to a user who lacks the data set.
+        root: The folder that must contain all files, after resolving links.
+        listing: Path of the list, for messages.
+        where: Where to get the data set, for messages.
 
     Returns:
         A tuple of `Example`s and a tuple of `DataError`s.
 
     Raises:
-        DataError: no listed file is there.
+        DataError: Files are missing, and no listed example has all its files.
     """
     good, faults, seen = [], [], set()
     for example in examples:
@@ -94,7 +94,7 @@ def existing(examples: Iterable[Example], root: Path, listing: Path, where: str 
     missing = [fault.file for fault in faults if fault.kind == "missing file"]
     if missing and not good:
         raise DataError(
-            f"{listing}: no example that it lists has all its files; the first that is missing is "
+            f"{listing}: no listed example has all its files; the first missing file is "
             f"{missing[0]}. {where}".rstrip(),
             kind="missing file",
             file=listing,
@@ -105,29 +105,29 @@ def existing(examples: Iterable[Example], root: Path, listing: Path, where: str 
 def paired(
     images: Mapping[str, Path], masks: Mapping[str, Path], root: Path, where: str = ""
 ) -> Listed:
-    """Sorts the images and masks of folders without a list into examples, and faults.
+    """Pairs the images and masks of folders without a list, and collects faults.
 
     Args:
-        images: the path of each image, by what its name shares with its mask's.
-        masks: the same of the masks.
-        root: the folder that all files must lie in, links followed.
-        where: what to say to a user who lacks the data set.
+        images: The path of each image, by the part of the name that it shares with its mask.
+        masks: The same for the masks.
+        root: The folder that must contain all files, after resolving links.
+        where: Where to get the data set, for messages.
 
     Returns:
-        A tuple of `Example`s in the order of their names, and a tuple of `DataError`s.
+        A tuple of `Example`s sorted by name, and a tuple of `DataError`s.
 
     Raises:
-        DataError: there is no pair.
+        DataError: There is no pair.
     """
     pairs = [Example(name, images[name], masks[name]) for name in sorted(images.keys() & masks)]
     if not pairs:
         raise DataError(
-            f"{root}: {len(images)} images and {len(masks)} masks of the split are there, and no "
-            f"pair. {where}".rstrip(),
+            f"{root}: found {len(images)} images and {len(masks)} masks of the split, but no pair. "
+            f"{where}".rstrip(),
             kind="missing file",
             file=root,
         )
-    lonely = [
+    unpaired = [
         DataError(
             f"{images.get(name) or masks[name]}: has no {'mask' if name in images else 'image'}. "
             "Add it, or remove this file.",
@@ -137,19 +137,19 @@ def paired(
         for name in sorted(images.keys() ^ masks)
     ]
     examples, faults = existing(pairs, root, root, where)
-    return examples, (*lonely, *faults)
+    return examples, (*unpaired, *faults)
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path leads to somewhere in a folder, links followed; also links in a circle."""
+    """Whether a path is inside a folder after resolving links, even circular ones."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _fault(path: Path, root: Path, listing: Path) -> DataError | None:
-    """What is wrong with a listed path, or None."""
+    """Returns the fault of a listed path, or None."""
     if not is_inside(path, root):
         return DataError(
-            f"{listing}: lists {path}, which lies outside {root}. Copy the file into the data "
+            f"{listing}: lists {path}, which is outside {root}. Copy the file into the data "
             "set's folder.",
             kind="outside the folder",
             file=path,

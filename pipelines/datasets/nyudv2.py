@@ -1,15 +1,15 @@
-"""NYUDv2 with 40 classes, as Gupta et al. distribute it: 1,449 indoor scenes with depth.
+"""NYUDv2 with 40 classes, as distributed by Gupta et al.: 1,449 indoor scenes with depth.
 
     nyud/data/images/img_ID.png  data/hha/img_ID.png  data/depth/img_ID.png
     nyud/segmentation/img_ID.mat
     nyud/{train,val,trainval,test}.txt      trainval has 795 images, test 654
 
-A list holds an ID on each line, with `img_` before it or without. Masks hold 1..40, and 0 for void.
+A list has one ID per line, with or without the prefix `img_`. Masks hold 1..40, and 0 for void.
 
-The image is the colour picture, or with the data name `nyudv2-hha` its depth as HHA: disparity,
-height above ground and angle with gravity. HHA comes in the order of the file's channels and is no
-colour: a net with the authors' weights takes it so, without the swap to BGR. Late fusion takes both
-splits, early fusion `with_depth` of the first; see `pipelines.joint_dataset`.
+The image is the colour image or, for the data set name `nyudv2-hha`, its depth as HHA: disparity,
+height above ground and angle with gravity. HHA keeps the file's channel order and is not a colour
+image: models with the authors' weights take it as it is, without the swap to BGR. Late fusion uses
+both splits, early fusion `with_depth` of the first; see `pipelines.joint_dataset`.
 """
 
 from dataclasses import replace
@@ -71,32 +71,32 @@ CLASSES = (
     "otherprop",
 )
 WHERE = (
-    "NYUDv2 with 40 classes is nyud.tar.gz of dl.caffe.berkeleyvision.org (Gupta et al.); unpack "
-    "it and give the folder that holds data/, segmentation/ and the lists as --data-dir."
+    "NYUDv2 with 40 classes is nyud.tar.gz from dl.caffe.berkeleyvision.org (Gupta et al.); "
+    "unpack it and give the folder that holds data/, segmentation/ and the lists as --data-dir."
 )
 DEPTH_UNIT = 1e-3  # Metres; see `read_depth`.
 MEAN_LOG_DEPTH = 7.844
 
 
 def read(images: Literal["images", "hha"], data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        images: the folder in data/ that gives the images, "images" or "hha".
-        data_dir: the folder that holds data/ and segmentation/, or the folder nyud/ with them.
+        images: Folder in data/ to read images from, "images" or "hha".
+        data_dir: The folder that holds data/ and segmentation/, or the folder that holds nyud/.
         split: "train", "val", "trainval" or "test".
 
     Raises:
-        DataError: the folder, the list or all files that it lists are missing.
+        DataError: The folder, the list or all listed files are missing.
     """
     given = data_root("nyudv2", data_dir, WHERE)
     root = next((f for f in (given, given / "nyud") if (f / "segmentation").is_dir()), None)
     if root is None:
-        raise DataError(f"data_dir={str(data_dir)!r}: no folder segmentation/ there. {WHERE}")
+        raise DataError(f"data_dir={str(data_dir)!r}: has no folder segmentation/. {WHERE}")
     listing = root / f"{split}.txt"
     if split not in SPLITS or not listing.is_file():
         found = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
-        raise DataError(f"{listing}: no such split; there are {', '.join(found) or 'no lists'}.")
+        raise DataError(f"{listing}: no such split; found {', '.join(found) or 'no lists'}.")
     names = [f"img_{line.removeprefix('img_')}" for line in read_lines(listing)]
     listed = [
         Example(name, root / "data" / images / f"{name}.png", root / "segmentation" / f"{name}.mat")
@@ -107,7 +107,7 @@ def read(images: Literal["images", "hha"], data_dir: str | Path | None, split: s
         name=f"nyudv2 {split}" if images == "images" else f"nyudv2-{images} {split}",
         examples=examples,
         class_names=CLASSES,
-        palette=distinct_palette(len(CLASSES) + 1)[1:],  # Without black, which reads as void.
+        palette=distinct_palette(len(CLASSES) + 1)[1:],  # Without black, which looks like void.
         mask_values={0: IGNORE, **{i + 1: i for i in range(len(CLASSES))}},
         read_mask=read_mask,
         faults=faults,
@@ -123,14 +123,14 @@ def read_mask(source: Source | np.ndarray) -> np.ndarray:
 
 
 def with_depth(split: Split) -> Split:
-    """The same examples with four channels, for early fusion: the colours, and `log_depth`.
+    """Returns the split with four-channel images for early fusion: RGB and `log_depth`.
 
     Args:
-        split: a `Split` of the data set "nyudv2".
+        split: A `Split` of the data set "nyudv2".
 
     Returns:
-        A `Split` for `pipelines.joint_dataset`; its images are float32 `[h, w, 4]`. The stream
-        that takes them is `fcn_keras.Modality(4, mean=fcn_keras.MEANS["nyudv2"])`.
+        A `Split` for `pipelines.joint_dataset` with images of float32 `[h, w, 4]`. The model input
+        for them is `fcn_keras.Modality(4, mean=fcn_keras.MEANS["nyudv2"])`.
     """
     return replace(split, read_image=_read_colours_and_depth)
 
@@ -138,23 +138,23 @@ def with_depth(split: Split) -> Split:
 def read_depth(path: str | Path, unit: float = DEPTH_UNIT) -> np.ndarray:
     """Reads a depth map.
 
-    Nothing in the files names their unit: that it is the millimetre is deduced from the mean of the
-    logs in the reference, 7.844, which is a room's depth, 2.55 m, in millimetres alone.
+    The files do not state their unit. It is inferred to be the millimetre: the reference's mean log
+    depth, 7.844, is a plausible room depth (2.55 m) only in millimetres.
 
     Args:
-        path: a 16-bit PNG, as in data/depth.
-        unit: what a step of the file's values is worth, in metres; 1 gives the values themselves.
+        path: A 16-bit PNG, as in data/depth.
+        unit: Size of one step of the file's values, in metres; 1 returns the values themselves.
 
     Returns:
-        float32 `[h, w]`, metres; 0 where nothing was measured.
+        Depth in metres, float32 `[h, w]`; 0 where nothing was measured.
 
     Raises:
-        DataError: the file cannot be read, or is not a 16-bit PNG.
+        DataError: The file cannot be read, or is not a 16-bit PNG.
     """
     values = read_png(path)
     if values.ndim != 2 or values.dtype.itemsize < 2:
         raise DataError(
-            f"{path}: not a 16-bit grey PNG, and so no depth. The depth maps are in data/depth.",
+            f"{path}: not a 16-bit grey PNG, so not a depth map. The depth maps are in data/depth.",
             kind="wrong content",
             file=path,
         )
@@ -162,10 +162,10 @@ def read_depth(path: str | Path, unit: float = DEPTH_UNIT) -> np.ndarray:
 
 
 def log_depth(values: np.ndarray) -> np.ndarray:
-    """Depth as the reference gives it to a net: the log of what the file holds, less its mean.
+    """Normalizes depth as the reference does: the log of the file's values minus the mean log.
 
     Args:
-        values: `[h, w]`, the file's own, as of `read_depth` with `unit=1`.
+        values: The file's values `[h, w]`, as from `read_depth` with `unit=1`.
 
     Returns:
         float32 `[h, w]`; 0, the mean, where nothing was measured.
@@ -181,8 +181,9 @@ def _read_colours_and_depth(path: str | Path) -> np.ndarray:
     depth = log_depth(read_depth(file, unit=1))
     if depth.shape != image.shape[:2]:
         raise DataError(
-            f"{file}: the depth map is {depth.shape[1]} x {depth.shape[0]}, its image {path} is "
-            f"{image.shape[1]} x {image.shape[0]}. They must be of one size; neither is resized.",
+            f"{file}: the depth map is {depth.shape[1]} x {depth.shape[0]}, but its image {path} "
+            f"is {image.shape[1]} x {image.shape[0]}. Both must have the same size; nothing is "
+            "resized.",
             kind="size mismatch",
             file=file,
             value=depth.shape,

@@ -7,10 +7,10 @@ r"""SIFT Flow: 2,688 outdoor scenes, 256 x 256, with 33 semantic and 3 geometric
 
 Semantic masks hold 1..33, and 0 for void; geometric masks 1..3, and -1 and 0 for void.
 
-`test` is what TestSet1.txt lists, `trainval` the other 2,486 images. The data set has no `val`:
-here it is every tenth name of `trainval` in order, 248 images, and `train` the others. (Names begin
-with the kind of scene, so every kind is in both.) A test.txt or a trainval.txt with an ID on each
-line takes the place of TestSet1.txt or of the rest.
+`test` is the list TestSet1.txt, `trainval` the other 2,486 images. The data set has no `val`: here
+it is every tenth name of `trainval` in sorted order, 248 images, and `train` is the rest. (Names
+begin with the kind of scene, so both have every kind.) A test.txt or trainval.txt with one ID per
+line replaces TestSet1.txt or the other images.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ from pipelines.split import IGNORE, Example, Split, distinct_palette
 
 SPLITS = ("train", "val", "trainval", "test")
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
-UNLABELLED = {"highway_bost181", "street_urb506"}  # These lack their annotation.
+UNLABELLED = {"highway_bost181", "street_urb506"}  # Images without annotation.
 SEMANTIC = (
     "awning",
     "balcony",
@@ -65,7 +65,7 @@ SEMANTIC = (
 )
 GEOMETRIC = ("sky", "horizontal", "vertical")
 WHERE = (
-    "SIFT Flow is SiftFlowDataset.zip of J. Tighe, University of North Carolina; unpack it and "
+    "SIFT Flow is SiftFlowDataset.zip from J. Tighe, University of North Carolina; unpack it and "
     "give the folder that holds Images/, SemanticLabels/ and GeoLabels/ as --data-dir."
 )
 
@@ -73,22 +73,22 @@ WHERE = (
 def read(
     labels: Literal["SemanticLabels", "GeoLabels"], data_dir: str | Path | None, split: str
 ) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        labels: the folder of the masks, "SemanticLabels" or "GeoLabels".
-        data_dir: the folder that holds Images/, or SiftFlowDataset/ with it.
+        labels: Folder of the masks, "SemanticLabels" or "GeoLabels".
+        data_dir: The folder that holds Images/, or the folder that holds SiftFlowDataset/.
         split: "train", "val", "trainval" or "test".
 
     Raises:
-        DataError: the folder, the test set's list or all files of the split are missing.
+        DataError: The folder, the test set's list or all files of the split are missing.
     """
     given = data_root("siftflow", data_dir, WHERE)
     root = next((f for f in (given, given / "SiftFlowDataset") if (f / "Images").is_dir()), None)
     if root is None:
-        raise DataError(f"data_dir={str(data_dir)!r}: no folder Images/ there. {WHERE}")
+        raise DataError(f"data_dir={str(data_dir)!r}: has no folder Images/. {WHERE}")
     if split not in SPLITS:
-        raise DataError(f"siftflow: no split {split!r}; there are {', '.join(SPLITS)}.")
+        raise DataError(f"siftflow: no split {split!r}; choose one of {', '.join(SPLITS)}.")
     listing, names = _test(root) if split == "test" else _trainval(root)
     if split == "val":
         names = names[9::10]
@@ -108,7 +108,7 @@ def read(
         name=f"siftflow{'' if semantic else '-geometric'} {split}",
         examples=examples,
         class_names=classes,
-        palette=distinct_palette(len(classes) + 1)[1:],  # Without black, which reads as void.
+        palette=distinct_palette(len(classes) + 1)[1:],  # Without black, which looks like void.
         mask_values={0: IGNORE, **values} if semantic else {-1: IGNORE, 0: IGNORE, **values},
         read_mask=read_mask,
         faults=faults,
@@ -127,17 +127,17 @@ def read_mask(source: Source | np.ndarray) -> np.ndarray:
 
 
 def _test(root: Path) -> tuple[Path, list[str]]:
-    """The list of the test set, and the names in it."""
+    """Returns the test set's list, and the names in it."""
     for listing in (root / "test.txt", root / "TestSet1.txt"):
         if listing.is_file():
             return listing, _names(listing)
     raise DataError(
-        f"{root}: neither TestSet1.txt nor test.txt is there, which list the test set. {WHERE}"
+        f"{root}: has neither TestSet1.txt nor test.txt, which list the test set. {WHERE}"
     )
 
 
 def _trainval(root: Path) -> tuple[Path, list[str]]:
-    """Where all other names come from, and these, sorted."""
+    """Returns the list or folder of all other names, and these names, sorted."""
     listing = root / "trainval.txt"
     if listing.is_file():
         return listing, sorted(_names(listing))
@@ -149,7 +149,7 @@ def _trainval(root: Path) -> tuple[Path, list[str]]:
 
 
 def _names(listing: Path) -> list[str]:
-    """IDs: the last part of a path, with either slash, without its ending."""
+    """Reads IDs: the last part of each path, with either slash, without the extension."""
     paths = (PurePosixPath(line.replace("\\", "/")) for line in read_lines(listing))
     names = [path.name.removesuffix(".jpg") for path in paths]
     return [name for name in names if name not in UNLABELLED]

@@ -1,7 +1,7 @@
-"""Rendered shapes with texture, for tests and the quickstart: no files.
+"""Rendered shapes with texture, for tests and the quickstart; needs no files.
 
-Discs, squares, triangles and rings, each with a texture of its kind, lie on a grey gradient with
-noise. A void line, one pixel wide, runs round each shape, as in PASCAL VOC.
+Discs, squares, triangles and rings, each with its own kind of texture, lie on a grey gradient with
+noise. A void line, one pixel wide, surrounds each shape, as in PASCAL VOC.
 """
 
 from pathlib import Path
@@ -22,17 +22,17 @@ CLASSES = {
 
 
 def read(data_dir: str | Path | None, split: str) -> Split:
-    """The rendered examples of one split: always the same, images of about 128 x 160 pixels.
+    """Renders one split: always the same images, of about 128 x 160 pixels.
 
     Args:
-        data_dir: not used.
+        data_dir: Ignored.
         split: "train", "val" or "test".
 
     Raises:
-        DataError: there is no such split.
+        DataError: The split does not exist.
     """
     if split not in SIZES:
-        raise DataError(f"synthetic: no split {split!r}; there are {', '.join(SIZES)}.")
+        raise DataError(f"synthetic: no split {split!r}; choose one of {', '.join(SIZES)}.")
     seed = list(SIZES).index(split)
     examples = [
         Example(f"{split}_{i:03d}", *render(np.random.default_rng((seed, i))))
@@ -48,7 +48,7 @@ def read(data_dir: str | Path | None, split: str) -> Split:
 
 
 def render(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One image, RGB uint8 `[h, w, 3]`, and its mask, uint8 `[h, w]`."""
+    """Renders one image, RGB uint8 `[h, w, 3]`, and its mask, uint8 `[h, w]`."""
     height, width = rng.integers(112, 145), rng.integers(144, 177)
     y, x = np.mgrid[:height, :width].astype("float32")
     slope = rng.uniform(-40, 40, 2).astype("float32")
@@ -75,7 +75,7 @@ def render(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _outside(class_id: int, v: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """How far outside the shape of radius 1 each point lies."""
+    """Computes each point's distance from the shape of radius 1, negative inside."""
     distance = np.hypot(v, u)
     return {
         1: distance - 1,
@@ -86,7 +86,7 @@ def _outside(class_id: int, v: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def _texture(class_id: int, v: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """True where the texture is light: stripes, checks, dots, plain; v and u in pixels."""
+    """Renders stripes, checks, dots or plain, True where light; v and u are in pixels."""
     return {
         1: np.sin(v) > 0,
         2: (np.sin(v * 0.7) > 0) ^ (np.sin(u * 0.7) > 0),

@@ -1,12 +1,12 @@
-"""Any data set of TensorFlow Datasets that has images and masks: `tfds:NAME/CONFIG:VERSION`.
+"""Any data set of TensorFlow Datasets with images and masks: `tfds:NAME/CONFIG:VERSION`.
 
-What TFDS has prepared on disk is read without TFDS's decoding, which turns the indices of palette
-masks into grey levels: the records of a split are found by the lengths that stand before them, and
-an image is the encoded file in its record. Nothing is ever downloaded.
+The files that TFDS has prepared are read without TFDS's decoding, which turns the indices of
+palette masks into grey levels: the records of a split are located by their length fields, and an
+image is the encoded file in its record. Nothing is ever downloaded.
 
-Splits are the data set's own; "val" also finds "validation". Where there is neither, "train" is the
+Splits are the data set's own; "val" also finds "validation". If there is neither, "train" is the
 first nine tenths of the data set's train split and "val" the rest, which `Split.name` shows in
-TFDS's notation. The order is TFDS's, a fixed shuffle.
+TFDS's notation. The order is TFDS's fixed shuffle.
 """
 
 import math
@@ -42,32 +42,32 @@ KNOWN: dict[str, tuple[tuple[str, ...], np.ndarray, dict[int, int]]] = {
         plain_values(len(voc.CLASSES)),
     ),
 }
-SAMPLE, LISTED = 50, 32  # Masks that are read to show their values, and values that are shown.
+SAMPLE, LISTED = 50, 32  # Masks read to list their values, and values listed.
 
 
 def read(name: str, data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split of a data set whose classes are known, or named in its features.
+    """Reads one split of a data set whose classes are known or named in its features.
 
     Args:
-        name: as TFDS takes it, NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
+        name: As for TFDS: NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
         data_dir: TFDS's folder, or None for its default.
-        split: "train", "val", "test", or what else the data set has.
+        split: "train", "val", "test", or another split of the data set.
 
     Raises:
-        DataError: as in `read_with`; or the classes are not known. Then the message has the values
-            of the first masks and the YAML file to write.
+        DataError: As in `read_with`, or the classes are unknown. Then the message has the values of
+            the first masks and the YAML file to write.
     """
     builder = re.split("[/:]", name)[0]
     if builder in KNOWN:
         return read_with(name, data_dir, split, *KNOWN[builder])
     if builder == "scene_parse150":
         raise DataError(
-            f"{PREFIX}{name}: its masks tell instances of 100 things, not the 150 classes. Use "
+            f"{PREFIX}{name}: its masks are instances of 100 things, not the 150 classes. Use "
             "`--data ade20k`, which reads the benchmark's own files."
         )
     title, examples, classes = _opened(name, data_dir, split)
     if not classes:
-        raise DataError(_description_wanted(name, examples))
+        raise DataError(_unknown_classes(name, examples))
     count = len(classes)
     return Split(title, examples, classes, distinct_palette(count), plain_values(count))
 
@@ -81,20 +81,20 @@ def read_with(
     mask_values: Mapping[int, int],
     mask_colours: Mapping[tuple[int, int, int], int] | None = None,
 ) -> Split:
-    """The examples of one split of a data set whose masks are described by the user.
+    """Reads one split of a data set whose masks are described by the user.
 
     Args:
-        name: as in `read`.
-        data_dir: as in `read`.
-        split: as in `read`.
-        class_names: as in `Split`.
-        palette: as in `Split`.
-        mask_values: as in `Split`.
-        mask_colours: as in `Split`.
+        name: As in `read`.
+        data_dir: As in `read`.
+        split: As in `read`.
+        class_names: As in `Split`.
+        palette: As in `Split`.
+        mask_values: As in `Split`.
+        mask_colours: As in `Split`.
 
     Raises:
         DataError: TFDS is not installed, the data set is not prepared or has no such split, its
-            files are damaged, or it is not clear which features are image and mask.
+            files are damaged, or it is unclear which features are image and mask.
     """
     title, examples, _ = _opened(name, data_dir, split)
     return Split(title, examples, class_names, palette, mask_values, mask_colours or {})
@@ -103,7 +103,7 @@ def read_with(
 def _opened(
     name: str, data_dir: str | Path | None, split: str
 ) -> tuple[str, tuple[Example, ...], tuple[str, ...]]:
-    """A split's name, examples, and the class names that the mask feature has, if any."""
+    """Returns a split's name, its examples, and the mask feature's class names, if any."""
     try:
         import tensorflow_datasets
     except ImportError as error:
@@ -120,8 +120,8 @@ def _opened(
         ) from None
     if info.file_format.value != "tfrecord":
         raise DataError(
-            f"{folder}: is prepared as {info.file_format.value}; only TFRecord files are read. "
-            "Prepare it anew, with builder_kwargs={'file_format': 'tfrecord'} for tfds.load.",
+            f"{folder}: prepared as {info.file_format.value}; only TFRecord files are supported. "
+            "Prepare it again with builder_kwargs={'file_format': 'tfrecord'} in tfds.load.",
             file=folder,
         )
     image, mask = _chosen(name, info.features)
@@ -130,8 +130,8 @@ def _opened(
     places = [(path, *place) for path in paths for place in index_records(path)]
     if len(places) != info.splits[own].num_examples:
         raise DataError(
-            f"{folder}: the split {own} has {len(places)} records and should have "
-            f"{info.splits[own].num_examples}. Prepare the data set again.",
+            f"{folder}: the split {own} must have {info.splits[own].num_examples} records, found "
+            f"{len(places)}. Prepare the data set again.",
             kind="damaged file",
             file=folder,
         )
@@ -140,17 +140,17 @@ def _opened(
         for number, place in list(enumerate(places))[span]
     )
     part = "" if span == slice(None) else f"[{span.start or ''}:{span.stop or ''}]"
-    classes = tuple(getattr(info.features[mask], "names", None) or ())  # A LabeledImage has them.
+    classes = tuple(getattr(info.features[mask], "names", None) or ())  # LabeledImage only.
     return f"{PREFIX}{name} {own}{part}", examples, classes
 
 
 def _folder(name: str, data_dir: str | Path | None) -> Path:
-    """Where TFDS has prepared a data set: .../NAME/CONFIG/VERSION; the newest version."""
+    """Finds where TFDS has prepared a data set, .../NAME/CONFIG/VERSION: the newest version."""
     match = NAME.fullmatch(name)
     if not match:
         raise DataError(
-            f"{PREFIX}{name}: not a name of a data set; write {PREFIX}NAME, {PREFIX}NAME/CONFIG or "
-            f"{PREFIX}NAME/CONFIG:1.0.0."
+            f"{PREFIX}{name}: not the name of a data set; write {PREFIX}NAME, {PREFIX}NAME/CONFIG "
+            f"or {PREFIX}NAME/CONFIG:1.0.0."
         )
     builder, config, version = match[1], match[2] or "", (match[3] or ":*")[1:]
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -164,7 +164,7 @@ def _folder(name: str, data_dir: str | Path | None) -> Path:
     ]
     if not prepared:
         raise DataError(
-            f"{PREFIX}{name}: is not prepared in {root}. Prepare it, which may download much: "
+            f"{PREFIX}{name}: not prepared in {root}. Prepare it, which may download a lot: "
             f"{_preparation(builder, config[1:], name, data_dir)}",
             kind="missing file",
         )
@@ -188,7 +188,7 @@ def _preparation(builder: str, config: str, name: str, data_dir: str | Path | No
 
 
 def _chosen(name: str, features: Mapping[str, Any]) -> tuple[str, str]:
-    """Which features are image and mask."""
+    """Returns the names of the image feature and the mask feature."""
     import tensorflow_datasets as tfds
 
     images = {
@@ -205,22 +205,21 @@ def _chosen(name: str, features: Mapping[str, Any]) -> tuple[str, str]:
     if mask is not None and len(pictures) == 1:
         return pictures[0], mask
     listed = ", ".join(
-        f"{key} (image, {images[key].shape[-1]} channels)"
+        f"{key} (image, {images[key].shape[-1]} channel{'s' * (images[key].shape[-1] != 1)})"
         if key in images
         else f"{key} ({type(feature).__name__})"
         for key, feature in sorted(features.items())
     )
     raise DataError(
-        f"{PREFIX}{name}: takes one image of 3 channels and one mask, called "
-        f"{', '.join(MASKS)}, or the only other image. It has {listed}. What is stored as numbers "
-        "(Tensor) and not as an encoded image is not read: write it as "
-        "tfds.features.Image(shape=(None, None, 1)) in the builder, or export images and masks as "
-        "files and describe their folders in a YAML file."
+        f"{PREFIX}{name}: must have one image with 3 channels and one mask, which is called "
+        f"{', '.join(MASKS)}, or is the only other image; found {listed}. Numbers (Tensor) are not "
+        "read as images: store them as tfds.features.Image(shape=(None, None, 1)) in the builder, "
+        "or export images and masks as files and describe their folders in a YAML file."
     )
 
 
 def _span(name: str, splits: Mapping[str, Any], split: str) -> tuple[str, slice]:
-    """The data set's own split, and the part of it that is meant."""
+    """Returns the data set's own split, and the slice of it to use."""
     validation = next((own for own in ("validation", "val") if own in splits), None)
     held_out = validation is None and "train" in splits
     if held_out and split in ("train", "val"):
@@ -230,12 +229,12 @@ def _span(name: str, splits: Mapping[str, Any], split: str) -> tuple[str, slice]
     own = validation if split == "val" else split
     if own is None or own not in splits:
         known = [*(["val"] if held_out else []), *splits]
-        raise DataError(f"{PREFIX}{name}: no split {split!r}; there are {', '.join(known)}.")
+        raise DataError(f"{PREFIX}{name}: no split {split!r}; choose one of {', '.join(known)}.")
     return own, slice(None)
 
 
-def _description_wanted(name: str, examples: Sequence[Example]) -> str:
-    """What to say of masks with unknown classes: what they hold, and the YAML file that helps."""
+def _unknown_classes(name: str, examples: Sequence[Example]) -> str:
+    """Builds the message for unknown classes: the masks' values, and the YAML file to write."""
     held: set[int | tuple[int, ...]] = set()
     for example in examples[:SAMPLE]:
         values = read_mask(example.mask)
@@ -252,7 +251,7 @@ def _description_wanted(name: str, examples: Sequence[Example]) -> str:
         for number, value in enumerate(v for v in found[:LISTED] if v != 255)
     )
     return (
-        f"{PREFIX}{name}: its classes are not known. The first {min(SAMPLE, len(examples))} masks "
+        f"{PREFIX}{name}: its classes are unknown. The first {min(SAMPLE, len(examples))} masks "
         f"hold {listed}. Name the classes in a file, such as data.yaml, and give its path as "
         f"--data:\n\ntfds: {name}\nclasses:\n{classes}ignore: [255]\n"
     )

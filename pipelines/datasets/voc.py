@@ -3,18 +3,18 @@
     VOCdevkit/VOC2012/JPEGImages/ID.jpg  SegmentationClass/ID.png
     VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval}.txt
 
-A list holds an ID on each line. 255 in a mask is the border round each object, and void. Beside
-VOC's own lists there are the splits that are usual with SBD (see `pipelines.datasets.sbd`), which
-lies beside VOCdevkit:
+A list has one ID per line. 255 in a mask marks the border around each object, and is void. Besides
+VOC's own lists there are the usual splits with SBD (see `pipelines.datasets.sbd`), whose folder is
+next to VOCdevkit:
 
-    sbd         SBD's train.txt, 8,498 images: what the paper's nets are trained on. Some of them
-                are in `val`, so score on seg11valid.
-    seg11valid  VOC 2011's val less SBD's train.txt, 736 images: what the paper's nets are scored
-                on.
-    trainaug    VOC's train, and SBD's train.txt and val.txt less VOC's train and val: 10,582
-                images for VOC 2012, none of them in `val`. An image of VOC's train has VOC's mask.
+    sbd         SBD's train.txt, 8,498 images: the paper's models are trained on it. Some of these
+                images are in `val`, so evaluate on seg11valid.
+    seg11valid  VOC 2011's val without SBD's train.txt, 736 images: the paper's models are evaluated
+                on it.
+    trainaug    VOC's train, plus SBD's train.txt and val.txt without VOC's train and val: 10,582
+                images for VOC 2012, none of them in `val`. Images of VOC's train have VOC's masks.
 
-The counts are those of the whole data sets; the splits are computed from the lists that are there.
+The counts are those of the complete data sets; the splits are computed from the lists found.
 """
 
 from collections.abc import Iterable
@@ -53,18 +53,18 @@ CLASSES = (
 
 
 def read(year: int, data_dir: str | Path | None, split: str) -> Split:
-    """The examples of one split.
+    """Reads one split.
 
     Args:
-        year: of the challenge, 2011 or 2012.
-        data_dir: the folder that holds VOCdevkit, or VOCdevkit itself; and SBD, for its splits.
+        year: Year of the challenge, 2011 or 2012.
+        data_dir: The folder that holds VOCdevkit (and SBD, for its splits), or VOCdevkit itself.
         split: "train", "val", "trainval", "sbd", "trainaug", or for 2011 "seg11valid".
 
     Raises:
-        DataError: a folder, a list or all files that it lists are missing.
+        DataError: A folder, a list or all listed files are missing.
     """
     where = (
-        f"PASCAL VOC {year} is VOCtrainval_*.tar of host.robots.ox.ac.uk/pascal/VOC/voc{year}/; "
+        f"PASCAL VOC {year} is VOCtrainval_*.tar from host.robots.ox.ac.uk/pascal/VOC/voc{year}/; "
         "unpack it and give the folder that holds VOCdevkit as --data-dir."
     )
     given = data_root(f"voc{year}", data_dir, where)
@@ -97,11 +97,11 @@ def _root(year: int, given: Path, where: str) -> Path:
     for folder in (given / f"VOC{year}", given / "VOCdevkit" / f"VOC{year}"):
         if folder.is_dir():
             return folder
-    raise DataError(f"data_dir={str(given)!r}: no folder VOCdevkit/VOC{year} there. {where}")
+    raise DataError(f"data_dir={str(given)!r}: has no folder VOCdevkit/VOC{year}. {where}")
 
 
 def _listed(root: Path, split: str, where: str, without: Iterable[str] = ()) -> Listed:
-    """Examples and faults of one of VOC's lists, less the IDs in `without`."""
+    """Reads one of VOC's lists, without the IDs in `without`: examples and faults."""
     without = set(without)
     listed = [
         Example(
@@ -114,12 +114,12 @@ def _listed(root: Path, split: str, where: str, without: Iterable[str] = ()) -> 
 
 
 def _names(root: Path, split: str) -> list[str]:
-    """The IDs in one of VOC's lists."""
+    """Reads the IDs in one of VOC's lists."""
     listing = _listing(root, split)
     if split not in SPLITS or not listing.is_file():
         found = [name for name in SPLITS if _listing(root, name).is_file()]
         raise DataError(
-            f"{listing}: no such split; there are {', '.join(found) or 'no lists'}; with SBD also "
+            f"{listing}: no such split; found {', '.join(found) or 'no lists'}. SBD adds "
             "sbd, trainaug and, for 2011, seg11valid. The test split's masks are not published."
         )
     return read_lines(listing)

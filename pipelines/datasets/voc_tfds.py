@@ -1,9 +1,9 @@
-"""PASCAL VOC segmentation as a data set of TFDS, which itself has VOC's boxes alone.
+"""PASCAL VOC segmentation as a TFDS data set; TFDS's own VOC has only bounding boxes.
 
     python -c "from pipelines.datasets.voc_tfds import prepare; prepare('VOC_DIR')"
     fcn-keras train --data tfds:voc_segmentation/2012 ...
 
-Images are the JPEG files as they are; masks hold class ids, and 255 where void.
+Images are the original JPEG files; masks hold class ids, and 255 for void.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(name=year, description=f"The challenge of {year}.")
+        tfds.core.BuilderConfig(name=year, description=f"The {year} challenge.")
         for year in ("2012", "2011")
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir must hold VOCdevkit: VOCtrainval_*.tar of host.robots.ox.ac.uk/pascal/VOC/, "
-        "unpacked."
+        "manual_dir must hold VOCdevkit: unpack VOCtrainval_*.tar from "
+        "host.robots.ox.ac.uk/pascal/VOC/ there."
     )
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -72,15 +72,15 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
 def prepare(
     voc_dir: str | Path, year: str | int = "2012", data_dir: str | Path | None = None
 ) -> None:
-    """Writes the data set for TFDS, once; then `--data tfds:voc_segmentation/YEAR` reads it.
+    """Prepares the data set for TFDS; then `--data tfds:voc_segmentation/YEAR` reads it.
 
     Args:
-        voc_dir: the folder that holds VOCdevkit.
+        voc_dir: The folder that holds VOCdevkit.
         year: "2012" or "2011".
         data_dir: TFDS's folder, or None for its default.
 
     Raises:
-        DataError: files of VOC are missing or have faults.
+        DataError: VOC files are missing or have faults.
     """
     builder = VocSegmentation(config=str(year), data_dir=data_dir)
     builder.download_and_prepare(

@@ -1,8 +1,8 @@
-"""One's own folders of images and masks, as a YAML file describes them (`yaml_schema`).
+"""Reads your own folders of images and masks, which a YAML file describes (`yaml_schema`).
 
-An image and its mask have the same name but for the ending, and for the mask's suffix if there is
-one. Names are compared in Unicode's composed form, since systems store accents differently. Hidden
-files do not count, and neither lists nor links lead out of the folders that the YAML file names.
+An image and its mask have the same name, apart from the extension and an optional mask suffix.
+Names are compared in Unicode's composed form, because systems store accents differently. Hidden
+files are ignored, and neither lists nor links may lead out of the folders that the YAML file names.
 """
 
 import os
@@ -17,19 +17,19 @@ from pipelines.datasets.yaml_schema import Folders, load
 from pipelines.errors import DataError
 from pipelines.split import SPLITS, Example, Split
 
-# TIFF and HEIC are not read, but named as what they are.
-ENDINGS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# TIFF and HEIC are unsupported, but included so that a message can say so.
+EXTENSIONS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def read(path: str | Path, split: str) -> Split:
-    """The examples of one split; files that do not pair up are among its `faults`.
+    """Reads one split; images and masks without a partner are among its `faults`.
 
     Args:
-        path: the YAML file.
-        split: "train", "val" or "test"; of a data set of TFDS also its others.
+        path: The YAML file.
+        split: "train", "val" or "test"; a TFDS data set may have others.
 
     Raises:
-        DataError: the YAML is wrong, or a folder or list is missing.
+        DataError: The YAML file is wrong, or a folder or list is missing.
     """
     path = Path(path)
     description = load(path)
@@ -40,7 +40,7 @@ def read(path: str | Path, split: str) -> Split:
         "mask_colours": description.mask_colours,
     }
     if description.tfds:
-        from pipelines.datasets import tfds  # It is an extra, and takes seconds to import.
+        from pipelines.datasets import tfds  # An extra, which takes seconds to import.
 
         data_dir = path.parent / description.data_dir if description.data_dir else None
         return tfds.read_with(description.tfds, data_dir, split, **meaning)
@@ -71,27 +71,27 @@ def read(path: str | Path, split: str) -> Split:
 
 
 def in_val(name: str, share: float) -> bool:
-    """Whether `val_share` puts an image into val: by its name alone, whatever else there is.
+    """Whether `val_share` puts an image into val; this depends only on its name.
 
     Args:
-        name: of the image, without ending.
-        share: of the images that are val, about.
+        name: Name of the image, without extension.
+        share: Approximate share of images in val.
     """
     return zlib.crc32(os.fsencode(name)) < share * 2**32
 
 
 def files_of(folder: Path, deep: bool = False) -> dict[str, list[Path]]:
-    """The image files of a folder.
+    """Finds the image files of a folder.
 
     Args:
-        folder: a `Path`.
-        deep: also those in folders below it.
+        folder: A `Path`.
+        deep: Search subfolders too.
 
     Returns:
-        A dict: path relative to the folder without ending, composed -> list of `Path`s.
+        A dict: relative path without extension, in composed form -> list of `Path`s.
 
     Raises:
-        DataError: the folder cannot be read.
+        DataError: The folder cannot be read.
     """
 
     def refuse(error: OSError) -> NoReturn:
@@ -102,7 +102,7 @@ def files_of(folder: Path, deep: bool = False) -> dict[str, list[Path]]:
         folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
         for name in sorted(names):
             file = Path(place, name)
-            if file.suffix.lower() in ENDINGS and not name.startswith("."):
+            if file.suffix.lower() in EXTENSIONS and not name.startswith("."):
                 stem = _composed(file.relative_to(folder).with_suffix(""))
                 files.setdefault(stem, []).append(file)
     return files
@@ -113,7 +113,7 @@ def _composed(path: str | PurePath) -> str:
 
 
 def _found(path: Path, folders: Folders) -> Iterator[tuple[str, Example | DataError]]:
-    """Yields (name, `Example`) where image and mask pair up, (name, `DataError`) otherwise."""
+    """Yields (name, `Example`) for each image with a mask, (name, `DataError`) otherwise."""
     image_folder, mask_folder = path.parent / folders.images, path.parent / folders.masks
     suffix = _composed(folders.mask_suffix) if folders.mask_suffix else ""
     for folder in (image_folder, mask_folder):
@@ -122,8 +122,8 @@ def _found(path: Path, folders: Folders) -> Iterator[tuple[str, Example | DataEr
     together = image_folder.samefile(mask_folder)
     if together and not suffix:
         raise DataError(
-            f"{path}: images and masks are in one folder, {image_folder}. Say how the masks' names "
-            "differ, such as `mask_suffix: _mask`."
+            f"{path}: images and masks are in one folder, {image_folder}. Give the suffix of the "
+            "mask names, such as `mask_suffix: _mask`."
         )
     images, masks = (files_of(f, bool(folders.list)) for f in (image_folder, mask_folder))
     masks = {stem.removesuffix(suffix): m for stem, m in masks.items() if stem.endswith(suffix)}
@@ -135,8 +135,8 @@ def _found(path: Path, folders: Folders) -> Iterator[tuple[str, Example | DataEr
     ):
         if not files:
             raise DataError(
-                f"{folder}: holds no images{which}. Folders below it are only looked into for what "
-                "a `list` names.",
+                f"{folder}: holds no images{which}. Its subfolders are searched only if there is a "
+                "`list`.",
                 kind="empty split",
                 file=folder,
             )
@@ -164,24 +164,22 @@ def _found(path: Path, folders: Folders) -> Iterator[tuple[str, Example | DataEr
 def _listed(
     listing: Path, folder: Path, images: Mapping[str, list[Path]]
 ) -> Iterator[tuple[str, DataError | None]]:
-    """Yields (name, None) for each image that a list names, (name, `DataError`) where it cannot."""
+    """Yields (name, None) for each image that a list names, (name, `DataError`) for bad lines."""
     stems = {_composed(file.relative_to(folder)): s for s in images for file in images[s]}
     seen = set()
     for line in read_lines(listing):
         name = _composed(PurePosixPath(line))
         stem = stems.get(name, name)
         if stem in seen:
-            kind, rule = "listed twice", "a second time. Remove one line."
+            kind, rule = "listed twice", "which is already listed. Remove one line."
         elif ".." in PurePosixPath(line).parts or not is_inside(folder / line, folder):
             kind = "outside the folder"
-            rule = (
-                f"but lines are paths below {folder}, and neither `..` nor a link leads out of it."
-            )
+            rule = f"but neither `..` nor a link may lead out of {folder}. Copy the file there."
         elif stem not in images:
             kind = "missing file"
             rule = (
                 f"but {folder} has no such image. A line is the name of one image, with or without "
-                "its ending, or its path below that folder; the mask is found by that name."
+                "extension, or its path in that folder; the mask is found by that name."
             )
         else:
             kind = rule = ""
@@ -191,27 +189,27 @@ def _listed(
 
 
 def _faults_of_files(files: Sequence[Path], folder: Path) -> Iterator[DataError]:
-    """What is wrong with the files of one name in a folder."""
+    """Yields the faults of the files with one name in a folder."""
     if len(files) > 1:
         yield DataError(
-            f"{files[0]} and {files[1].name}: two files of one name. Remove one.",
+            f"{files[0]} and {files[1].name}: two files with the same name. Remove one.",
             kind="same name",
             file=files[1],
         )
     for file in files:
         if file.is_symlink() and not is_inside(file, folder):
             yield DataError(
-                f"{file}: a link out of {folder}, to {os.path.realpath(file)}. Copy the file into "
-                "the folder, or give its own folder in the YAML file.",
+                f"{file}: a link that leads out of {folder}, to {os.path.realpath(file)}. Copy the "
+                "file into the folder, or give the file's own folder in the YAML file.",
                 kind="outside the folder",
                 file=file,
             )
 
 
-def _unpaired(file: Path, lacks: str, folder: Path, name: str) -> DataError:
+def _unpaired(file: Path, missing: str, folder: Path, name: str) -> DataError:
     return DataError(
-        f"{file} has no {lacks}: nothing in {folder} is called {name!r} but for the ending. Add "
-        "it, or remove the file.",
+        f"{file} has no {missing}: {folder} has no image file called {name!r} (with any "
+        "extension). Add it, or remove the file.",
         kind="unpaired",
         file=file,
     )

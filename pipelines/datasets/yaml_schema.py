@@ -1,16 +1,16 @@
-"""The YAML file that describes one's own data: its keys, and what the values of masks mean.
+"""The YAML file that describes your own data: its keys, and the meaning of mask values.
 
     train: {images: train/images, masks: train/masks}   # paths are relative to the YAML file
     val:   {images: val/images, masks: val/masks}       # or `val_share: 0.2`, taken from train
     classes:                       # in the order of their ids 0, 1, 2, ...
       - background
-      - {name: road, colour: [128, 64, 128]}   # in figures, and in masks that are in colours
-      - {name: car, value: 200}    # where a mask's value is not the id
-    ignore: [255]                  # values and colours that count nowhere
+      - {name: road, colour: [128, 64, 128]}   # to show it, and in masks stored as colours
+      - {name: car, value: 200}    # if the mask value is not the id
+    ignore: [255]                  # ignored values and colours
 
-A split may also have `list`, a text file of the images that belong to it, and `mask_suffix`, what a
-mask's name has more than its image's. `offset` is the mask value of class 0; `num_classes` is only
-compared. `tfds` names a data set of TensorFlow Datasets instead of folders.
+A split may also have `list`, a text file that lists its images, and `mask_suffix`, which mask names
+add to image names. `offset` is the mask value of class 0; `num_classes` is only compared with the
+number of classes. `tfds` names a data set of TensorFlow Datasets instead of folders.
 """
 
 import difflib
@@ -39,14 +39,14 @@ Key = TypeVar("Key", int, tuple[int, int, int])
 
 
 def _as_class(entry: object) -> object:
-    """A class given by its name alone; YAML reads yes, no and 1 as something else than names."""
+    """Accepts a class given by its name alone; YAML does not read yes, no and 1 as names."""
     if isinstance(entry, bool | int | float):
         raise ValueError("must be a name; put yes, no and numbers in quotes")
     return {"name": entry} if isinstance(entry, str) else entry
 
 
 def _as_colour(colour: object) -> object:
-    """A colour as [red, green, blue], or as "#rrggbb"; without quotes YAML sees a comment."""
+    """Accepts [red, green, blue] or "#rrggbb"; without quotes the latter is a YAML comment."""
     if isinstance(colour, str):
         try:
             colour = list(bytes.fromhex(colour.removeprefix("#")))
@@ -71,7 +71,7 @@ Ignored = Annotated[
 
 
 class Folders(BaseModel):
-    """Where a split's files are."""
+    """The folders of a split."""
 
     model_config = ConfigDict(extra="forbid")
     images: str
@@ -81,7 +81,7 @@ class Folders(BaseModel):
 
 
 class Class(BaseModel):
-    """A class; `value` is what masks hold for it, offset + id where it is not given."""
+    """A class; `value` is its mask value, by default offset + id."""
 
     model_config = ConfigDict(extra="forbid")
     name: Annotated[str, Field(min_length=1)]
@@ -90,7 +90,7 @@ class Class(BaseModel):
 
 
 class Description(BaseModel):
-    """The YAML file's content, and what follows from it for a `Split`."""
+    """The content of the YAML file, and what a `Split` needs from it."""
 
     model_config = ConfigDict(extra="forbid")
     train: Folders | None = None
@@ -107,14 +107,14 @@ class Description(BaseModel):
     ignore: Annotated[list[Ignored], BeforeValidator(_as_list)] = [IGNORE]
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _check_consistency(self) -> Self:
         given = [key for key in (*SPLITS, "val_share") if getattr(self, key) is not None]
         if self.tfds and given:
             raise ValueError(f"`tfds` and `{given[0]}`: give one of the two.")
         if self.data_dir and not self.tfds:
             raise ValueError("`data_dir` belongs to `tfds`; folders have their own paths.")
         if self.val_share and (self.val or not self.train):
-            raise ValueError("`val_share` is a part of `train`, instead of `val`: give these two.")
+            raise ValueError("`val_share` needs `train` and replaces `val`: give only these two.")
         names = self.class_names
         if self.num_classes not in (None, len(names)):
             raise ValueError(
@@ -123,18 +123,18 @@ class Description(BaseModel):
             )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two classes are called {twice[0]!r}.")
+            raise ValueError(f"two classes are called {twice[0]!r}. Rename one.")
         self.mask_values, self.mask_colours  # noqa: B018 (each value and colour has one meaning)
         return self
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes' names, in the order of their ids."""
+        """Class names in the order of their ids."""
         return tuple(c.name for c in self.classes)
 
     @property
     def palette(self) -> np.ndarray:
-        """uint8 `[classes, 3]`; classes without a colour get one of PASCAL VOC's."""
+        """uint8 `[classes, 3]`; classes without a colour get one from PASCAL VOC's palette."""
         palette = distinct_palette(len(self.classes))
         for class_id, c in enumerate(self.classes):
             if c.colour is not None:
@@ -143,18 +143,18 @@ class Description(BaseModel):
 
     @cached_property
     def mask_values(self) -> dict[int, int]:
-        """Class id or 255 of each value."""
+        """Maps each mask value to its class id or 255."""
         values = [
             self.offset + i if c.value is None else c.value for i, c in enumerate(self.classes)
         ]
         ignored = {entry for entry in self.ignore if isinstance(entry, int)}
-        if "ignore" not in self.model_fields_set:  # 255 is void only if it is no class's.
+        if "ignore" not in self.model_fields_set:  # 255 is void unless a class has it.
             ignored -= set(values)
         return _meanings("value", ignored, values, self.class_names)
 
     @cached_property
     def mask_colours(self) -> dict[tuple[int, int, int], int]:
-        """Class id or 255 of each colour; empty if no class has one."""
+        """Maps each mask colour to its class id or 255; empty if no class has a colour."""
         colours = [c.colour for c in self.classes]
         if not any(colours):
             return {}
@@ -163,16 +163,16 @@ class Description(BaseModel):
 
 
 def load(path: Path) -> Description:
-    """Reads the YAML file.
+    """Reads and validates the YAML file.
 
     Args:
-        path: a `Path`.
+        path: A `Path`.
 
     Returns:
         A `Description`.
 
     Raises:
-        DataError: it is missing, not YAML, or says what it must not.
+        DataError: The file is missing, not YAML, or breaks a rule.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
@@ -181,7 +181,7 @@ def load(path: Path) -> Description:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold the keys train, val and classes.")
+        raise DataError(f"{path}: must have the keys train, val and classes.")
     try:
         return Description.model_validate(content)
     except ValidationError as error:
@@ -189,14 +189,14 @@ def load(path: Path) -> Description:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last."""
+    """Rejects a key that appears twice, where YAML would use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key, (mark, _) in zip(keys, node.value, strict=True):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key}` stands twice", mark.start_mark
+                    None, None, f"the key `{key}` appears twice", mark.start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -210,8 +210,8 @@ def _meanings(
             continue
         if key in meanings:
             raise ValueError(
-                f"the mask {what} {key} of class {name!r} is ignored, or another class's. Each "
-                f"{what} has one meaning."
+                f"the mask {what} {key} of class {name!r} is ignored or used by another class. "
+                f"Each {what} must have one meaning."
             )
         meanings[key] = class_id
     return meanings

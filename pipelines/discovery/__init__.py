@@ -1,1 +1,1 @@
-"""A folder that nobody has described becomes a YAML file."""
+"""Writes the YAML file for a folder of images and masks."""

@@ -1,4 +1,4 @@
-"""Names of classes, from text files that lie beside masks: classes.txt, labels.json and so on."""
+"""Reads class names from text files beside masks: classes.txt, labels.json and so on."""
 
 import json
 import re
@@ -27,7 +27,7 @@ LINE = re.compile(
 
 @dataclass(frozen=True)
 class ClassName:
-    """A class as a file names it, with its mask value and its colour if they are there."""
+    """A class named in a file, with its mask value and its colour, if given."""
 
     name: str
     value: int | None = None
@@ -38,28 +38,29 @@ def tables(texts: Iterable[Path]) -> Iterator[tuple[Path, list[ClassName]]]:
     """Yields (file, entries) for each text file that seems to name classes.
 
     Args:
-        texts: paths of text files.
+        texts: Paths of text files.
     """
     for text in texts:
         if FILES.fullmatch(text.name):
             try:
                 entries = _of_json(text) if text.suffix == ".json" else _of_lines(text)
             except (DataError, OSError, TypeError, ValueError):
-                continue  # A file of the user's that means something else.
+                continue  # A file with another purpose.
             names = [entry.name for entry in entries]
             if 1 < len(names) == len(set(names)):
                 yield text, entries
 
 
 def matching(entries: Sequence[ClassName], keys: Sequence[Key]) -> dict[Key, str] | None:
-    """The classes of a table, if it fits what masks hold.
+    """Matches the classes of a table with the values or colours in masks.
 
     Args:
-        entries: of a table.
-        keys: what masks hold, in order: values, or colours.
+        entries: The entries of a table.
+        keys: The masks' values, or colours, in order.
 
     Returns:
-        `{key: name}` in the table's order, with classes that no mask has; None if it does not fit.
+        `{key: name}` in the table's order, including classes that no mask has; None if the table
+        does not match.
     """
     table: dict[Key, str]
     values = [entry.value for entry in entries if entry.value is not None]
@@ -69,7 +70,7 @@ def matching(entries: Sequence[ClassName], keys: Sequence[Key]) -> dict[Key, str
         table = {value: entry.name for value, entry in zip(values, entries, strict=True)}
     elif len(entries) == len(keys):
         table = {key: entry.name for key, entry in zip(keys, entries, strict=True)}
-    else:  # A name's line is its value.
+    else:  # The line number is the value.
         table = {index: entry.name for index, entry in enumerate(entries)}
     fits = len(table) == len(entries) <= 255 and set(keys) <= set(table)
     numbers = [n for key in table for n in (key if isinstance(key, tuple) else [key])]

@@ -1,8 +1,8 @@
-"""Finds images and their masks in a folder that nobody has described.
+"""Finds images and their masks in a folder without a description.
 
-Folders that hold image files are paired by the names of their files. Which of two holds the masks
-is told by what they are called and by what a few of their files contain; the split, by the folders'
-names or by lists called train.txt, val.txt and test.txt.
+Folders with image files are paired by their files' names. Folder names and the content of a few
+files show which folder holds the masks. Folder names, or lists called train.txt, val.txt and
+test.txt, give the split.
 """
 
 import os
@@ -17,15 +17,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pipelines.datasets.lists import read_lines
-from pipelines.datasets.yaml_folders import ENDINGS, files_of
+from pipelines.datasets.yaml_folders import EXTENSIONS, files_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 from pipelines.split import SPLITS, colour_codes
 
-DEPTH = 4  # Of folders below the one that is given.
-FEW = 64  # Values or colours in one mask; photographs have more.
-SAMPLED = 3  # Files of a folder.
-Files = dict[str, list[Path]]  # What `files_of` gives.
+DEPTH = 4  # Levels of subfolders to search.
+FEW = 64  # Most values or colours in one mask; photographs have more.
+SAMPLED = 3  # Files to read per folder.
+Files = dict[str, list[Path]]  # As from `files_of`.
 Folders = dict[Path, Files]
 
 MASKS = re.compile(r"mask|label|annot|segm|ground.?truth|target|(?<![a-z])(gt|seg)(?![a-z])")
@@ -41,12 +41,12 @@ class Part:
     """Images and masks that belong together.
 
     Attributes:
-        images: their folder.
-        masks: their folder.
-        suffix: what a mask's name has more than its image's.
-        listing: the list of images that belong to the part, or None for all.
-        pairs: name -> the mask's file.
-        unpaired: how many images or masks lack the other.
+        images: Folder of the images.
+        masks: Folder of the masks.
+        suffix: What mask names add to image names.
+        listing: The list of images that belong to the part, or None for all.
+        pairs: Maps each name to the mask's file.
+        unpaired: Number of images or masks without a partner.
     """
 
     images: Path
@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found in a folder: `parts` by split, text files, and what is to be told."""
+    """What was found in a folder: `parts` by split, text files, and notes for the user."""
 
     root: Path
     parts: dict[str, Part]
@@ -68,21 +68,21 @@ class Layout:
 
     @property
     def masks(self) -> list[Path]:
-        """All masks' files."""
+        """The files of all masks."""
         return [mask for part in self.parts.values() for mask in part.pairs.values()]
 
 
 def find(root: str | Path) -> Layout:
-    """Looks for images and masks in a folder and those below it.
+    """Finds images and masks in a folder and its subfolders.
 
     Args:
-        root: the folder.
+        root: The folder.
 
     Returns:
         A `Layout` that has at least "train".
 
     Raises:
-        DataError: no images and masks that pair up were found, or more than one way to do so.
+        DataError: No matching images and masks were found, or several folders match a split.
     """
     root = Path(root)
     if not root.is_dir():
@@ -95,7 +95,7 @@ def find(root: str | Path) -> Layout:
     if "train" not in by_split and None in by_split:
         by_split["train"] = by_split.pop(None)
     if "train" not in by_split:
-        raise _nothing(root, folders, by_split)
+        raise _no_train(root, folders, by_split)
     left_out = [f"left out: {_shown(root, part)}" for part in by_split.pop(None, [])]
     for split, alike in by_split.items():
         if len(alike) > 1:
@@ -107,11 +107,11 @@ def find(root: str | Path) -> Layout:
     parts = {split: by_split[split][0] for split in SPLITS if split in by_split}
     if list(parts) == ["train"]:
         parts = _by_lists(parts["train"], texts) or parts
-    return Layout(root, parts, tuple(texts), (*_unread(parts, folders), *left_out))
+    return Layout(root, parts, tuple(texts), (*_unsupported(parts, folders), *left_out))
 
 
 def _walk(root: Path) -> tuple[Folders, list[Path]]:
-    """Image files by folder and name, and small text files."""
+    """Finds image files by folder and name, and text files."""
     folders, texts = {}, []
     for top, below, names in os.walk(root):
         place = Path(top)
@@ -124,11 +124,11 @@ def _walk(root: Path) -> tuple[Folders, list[Path]]:
 
 
 def _pairs(root: Path, folders: Folders) -> list[Part]:
-    """A `Part` for each folder of masks, and the folder of images that fits it best."""
+    """Returns a `Part` per folder of masks, with the folder of images that matches best."""
 
     @cache
     def rank(folder: Path) -> float:
-        """How much a folder looks like one of masks, from -3 to 3."""
+        """Scores how much a folder looks like a folder of masks, from -3 to 3."""
         return 2 * _by_name(folder.relative_to(root)) + _by_content(folders[folder])
 
     found = []
@@ -150,7 +150,7 @@ def _pairs(root: Path, folders: Folders) -> list[Part]:
                 candidates.append((closeness, part))
         if candidates:
             found.append(max(candidates, key=lambda candidate: candidate[0])[1])
-    # Of several kinds of masks for the same images, those that are not of objects or for show.
+    # Of several kinds of masks for the same images, prefer class masks to instances or overlays.
     best = {}
     for part in sorted(found, key=lambda p: (rank(p.masks), len(p.pairs))):
         best[part.images] = part
@@ -159,7 +159,7 @@ def _pairs(root: Path, folders: Folders) -> list[Part]:
 
 
 def _by_name(path: Path) -> float:
-    """1 if the last telling part of a path speaks of masks, -1 if of images, otherwise 0."""
+    """Returns 1 for a path of masks (0.75 if not class masks), -1 for images, 0 if unclear."""
     for part in reversed(path.parts):
         part = part.lower()
         if MASKS.search(part):
@@ -170,7 +170,7 @@ def _by_name(path: Path) -> float:
 
 
 def _by_content(folder: Files) -> int:
-    """1 if most of some files have few values, -1 if they have many, 0 if none is readable."""
+    """Returns 1 if most sampled files have few values, -1 if many, 0 if none is readable."""
     files = [of_name[0] for of_name in folder.values()]
     votes = 0
     for file in files[:: max(1, len(files) // SAMPLED)][:SAMPLED]:
@@ -182,7 +182,7 @@ def _by_content(folder: Files) -> int:
 
 
 def values_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a mask `[h, w]`, or its `colour_codes`; and the pixels of each: both `[n]`."""
+    """Returns a mask's values `[n]`, or its `colour_codes`, and the pixels of each `[n]`."""
     if mask.dtype == bool:
         mask = mask * np.uint8(255)
     if mask.ndim == 3:
@@ -191,7 +191,7 @@ def values_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _may_belong(root: Path, images: Path, masks: Path) -> bool:
-    """Not where one is of train and the other of val."""
+    """Whether two folders may belong together: not if one is train and the other val."""
     a, b = (_split_of_path(folder.relative_to(root)) for folder in (images, masks))
     return a == b or None in (a, b)
 
@@ -208,7 +208,7 @@ def _split_of(root: Path, part: Part) -> str | None:
 
 
 def _suffix(images: Files, masks: Files, together: bool) -> str | None:
-    """What the masks' names have more than the images'; None if they have nothing in common."""
+    """Returns what mask names add to image names; None if they have nothing in common."""
     if not together and not images.keys().isdisjoint(masks):
         return ""
     rule = SUFFIX_OF_MASKS if together else SUFFIX
@@ -235,7 +235,7 @@ def _part(images: Path, masks: Path, suffix: str, folders: Folders) -> Part:
 
 
 def _by_lists(part: Part, texts: list[Path]) -> dict[str, Part] | None:
-    """The parts that lists train.txt, val.txt and test.txt name, if there are such lists."""
+    """Splits a part by lists called train.txt, val.txt and test.txt, if there are any."""
     best: tuple[float, dict[str, Part]] | None = None
     for place in {text.parent for text in texts}:
         parts = {}
@@ -261,37 +261,37 @@ def _names(listing: Path) -> list[str]:
     except DataError:
         return []
     paths = (PurePosixPath(unicodedata.normalize("NFC", line)) for line in lines)
-    return [str(p.with_suffix("") if p.suffix.lower() in ENDINGS else p) for p in paths]
+    return [str(p.with_suffix("") if p.suffix.lower() in EXTENSIONS else p) for p in paths]
 
 
-def _unread(parts: dict[str, Part], folders: Folders) -> Iterator[str]:
-    """Says how to convert images of a kind that is not read."""
+def _unsupported(parts: dict[str, Part], folders: Folders) -> Iterator[str]:
+    """Yields notes on how to convert images in unsupported formats."""
     for split, part in parts.items():
         files = [file for name in part.pairs for file in folders[part.images].get(name, [])]
         for ending in (".tif", ".tiff", ".heic", ".heif"):
             count = sum(file.suffix.lower() == ending for file in files)
             if count:
                 yield (
-                    f"{count} images of {split} are {ending[1:].upper()} files, which are not "
-                    "read. Convert them to PNG in another folder, for example with ImageMagick: "
+                    f"{split}: {ending[1:].upper()} images are unsupported, found {count}. Convert "
+                    "them to PNG in another folder, for example with ImageMagick: "
                     f"magick mogrify -format png -path PNGS '{part.images}/*{ending}'"
                 )
 
 
-def _nothing(root: Path, folders: Folders, by_split: dict[str | None, list[Part]]) -> DataError:
-    """The error when there is no train."""
+def _no_train(root: Path, folders: Folders, by_split: dict[str | None, list[Part]]) -> DataError:
+    """Builds the error for a folder without a train split."""
     if by_split:
         found = "; ".join(f"{split}: {_shown(root, p[0])}" for split, p in by_split.items())
-        return DataError(f"{root}: images to train on were not found, only {found}.")
+        return DataError(f"{root}: found no training images, only {found}.")
     held = ", ".join(
         f"{folder.relative_to(root).as_posix()} ({len(files)})"
         for folder, files in list(folders.items())[:8]
     )
     return DataError(
-        f"{root}: no images and masks that pair up. "
+        f"{root}: found no images with masks. "
         + (f"Folders with image files: {held}. " if held else "It holds no image files. ")
-        + "An image and its mask have the same name, in two folders such as images and masks, or "
-        "side by side as NAME.jpg and NAME_mask.png."
+        + "An image and its mask must have the same name, in two folders such as images and masks, "
+        "or side by side as NAME.jpg and NAME_mask.png."
     )
 
 

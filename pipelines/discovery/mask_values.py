@@ -1,4 +1,4 @@
-"""What all masks of a folder hold: values or colours, and how often."""
+"""Reads the values or colours in all masks of a folder, and counts their pixels."""
 
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -13,20 +13,20 @@ from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 from pipelines.split import colour_of
 
-Key = int | tuple[int, int, int]  # What a mask holds: a value, or a colour.
-# Of each value its colour, and the first file whose palette has it.
+Key = int | tuple[int, int, int]  # A value or a colour in a mask.
+# Maps each value to its colour and the first file whose palette has it.
 Palettes = dict[int, tuple[tuple[int, int, int], Path]]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What masks hold.
+    """The values or colours in masks.
 
     Attributes:
-        pixels: of each value, or of each colour (r, g, b).
-        masks: that have the value or colour.
-        in_colours: whether the masks are pictures in colours.
-        palette: the colours that palette files show values in, where they tell them apart.
+        pixels: Number of pixels per value, or per colour (r, g, b).
+        masks: Number of masks per value or colour.
+        in_colours: Whether the masks are stored as colours.
+        palette: The colours of values in palette files, if they distinguish the values.
         faults: `DataError`s of masks that could not be read.
     """
 
@@ -41,14 +41,14 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
     """Reads all masks of a `Layout`.
 
     Args:
-        layout: what `pipelines.discovery.folders.find` gave.
-        progress: called with no argument after each mask, or None.
+        layout: The result of `pipelines.discovery.folders.find`.
+        progress: Called without arguments after each mask, or None.
 
     Returns:
         `Contents`.
 
     Raises:
-        DataError: no mask can be read, or they hold too much to be classes.
+        DataError: No mask can be read, or the masks hold too many values to be classes.
     """
 
     def read(path: Path) -> tuple[Path, DataError | tuple[bool, dict[int, int]]]:
@@ -65,7 +65,7 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
         for path, result in pool.map(read, layout.masks):
             if isinstance(result, DataError):
                 faults.append(result)
-            elif len(result[1]) > 4 * FEW:  # Hundreds of thousands in a photograph.
+            elif len(result[1]) > 4 * FEW:  # A photograph has hundreds of thousands.
                 is_rgb, codes = result
                 raise _smoothed(layout, _keys(codes, is_rgb, is_rgb), is_rgb, path)
             else:
@@ -79,7 +79,7 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
             kind=faults[0].kind,
             file=faults[0].file,
         )
-    # Pictures that are grey throughout may hold values, saved as RGB.
+    # RGB masks that are grey throughout may hold values.
     in_colours = any(is_rgb and not all(map(_is_grey, codes)) for _, is_rgb, codes in found)
     pixels: Counter[Key] = Counter()
     masks: Counter[Key] = Counter()
@@ -90,20 +90,20 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
         pixels.update(counts)
         masks.update(counts.keys())
     _check_classes(layout, pixels, in_colours)
-    # A palette's colours are declared, and would be looked for in pictures.
+    # Palette colours would be declared, and then be expected in the RGB masks.
     some_rgb = any(is_rgb for _, is_rgb, _ in found)
-    palette = {} if some_rgb else _telling(palettes, pixels)
+    palette = {} if some_rgb else _distinct(palettes, pixels)
     return Contents(pixels, masks, in_colours, palette, tuple(faults))
 
 
 def listed(pixels: Counter[Key]) -> str:
-    """The most frequent values or colours, as text."""
+    """Lists the most frequent values or colours as text."""
     most = ", ".join(f"{key} ({count:,} pixels)" for key, count in pixels.most_common(5))
     return most + (f", and {len(pixels) - 5:,} more" if len(pixels) > 5 else "")
 
 
 def _keys(codes: dict[int, int], is_rgb: bool, in_colours: bool) -> Counter[Key]:
-    """What a mask holds, and the pixels of each, for what `values_of` gave."""
+    """Counts the pixels per value or colour from the output of `values_of`."""
     if in_colours:
         return Counter({colour_of(c) if is_rgb else (c, c, c): n for c, n in codes.items()})
     return Counter({code & 255 if is_rgb else code: n for code, n in codes.items()})
@@ -114,7 +114,7 @@ def _is_grey(code: int) -> bool:
 
 
 def _add_palette(palettes: Palettes, path: Path, values: Collection[int]) -> None:
-    """Notes the colour of each value of a palette file, which must be the same in all files."""
+    """Records the colour of each value of a palette file; it must be the same in all files."""
     with Image.open(path) as image:
         flat = (image.getpalette("RGB") if image.mode == "P" else None) or []
     colours = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
@@ -124,16 +124,16 @@ def _add_palette(palettes: Palettes, path: Path, values: Collection[int]) -> Non
         known, first = palettes.setdefault(value, (colour, path))
         if known != colour:
             raise DataError(
-                f"{path}: value {value} is {colour} in its palette, but {known} in that of "
-                f"{first}, so that it means different things. Save the masks as RGB PNG.",
+                f"{path}: value {value} is {colour} in its palette, but {known} in the palette of "
+                f"{first}, so its meaning is ambiguous. Save the masks as RGB PNG.",
                 kind="palettes differ",
                 file=path,
                 value=value,
             )
 
 
-def _telling(palettes: Palettes, pixels: Counter[Key]) -> dict[int, tuple[int, int, int]]:
-    """The palette, unless it is one of greys, or shows two values alike."""
+def _distinct(palettes: Palettes, pixels: Counter[Key]) -> dict[int, tuple[int, int, int]]:
+    """Returns the palette, unless it is grey or has the same colour for two values."""
     colours = {value: colour for value, (colour, _) in palettes.items()}
     alike = len(set(colours.values())) < len(pixels)
     grey = all(len(set(colour)) == 1 for colour in colours.values())
@@ -141,7 +141,7 @@ def _telling(palettes: Palettes, pixels: Counter[Key]) -> dict[int, tuple[int, i
 
 
 def _check_classes(layout: Layout, pixels: Counter[Key], in_colours: bool) -> None:
-    """Raises an error if all masks together hold what cannot be class ids."""
+    """Raises an error if all masks together hold values that cannot be class ids."""
     if in_colours:
         if len(pixels) > FEW:
             raise _smoothed(layout, pixels, in_colours)
@@ -152,8 +152,8 @@ def _check_classes(layout: Layout, pixels: Counter[Key], in_colours: bool) -> No
         raise _smoothed(layout, pixels, in_colours)
     if max(values) > 255:
         raise DataError(
-            f"{layout.root}: the masks hold values up to {max(values)}; classes have 0..255. If "
-            "these are numbers of objects, use masks of classes.",
+            f"{layout.root}: the masks hold values up to {max(values)}; classes must be 0..255. "
+            "If these are object numbers, use class masks instead.",
             kind="unknown value",
             file=layout.root,
             value=max(values),
@@ -166,8 +166,8 @@ def _smoothed(
     where = path or f"{layout.root}: the masks together"
     return DataError(
         f"{where}: {len(pixels):,} {'colours' if in_colours else 'values'}: {listed(pixels)}. So "
-        "many mean a mask that was smoothed (antialiased), resized or saved as JPEG, or that is "
-        "none. Export the masks without that.",
+        "many mean that the mask was smoothed (antialiased), resized or saved as JPEG, or is not a "
+        "mask. Export the masks without that.",
         kind="smoothed masks",
         file=path or layout.root,
     )

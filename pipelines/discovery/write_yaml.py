@@ -1,7 +1,7 @@
-"""Writes the YAML file for folders of images and masks, from what the masks hold.
+"""Writes the YAML file for folders of images and masks, from the content of the masks.
 
-All masks are read. What the file says is found, not known: its comments give the reasons, and say
-where to look.
+All masks are read. The file is inferred from the data: its comments give the reasons and say what
+to check.
 """
 
 import json
@@ -20,20 +20,20 @@ from pipelines.discovery.mask_values import Contents, Key, listed, read_contents
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
-SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 0.75, 0.9)  # For val; the first that leaves both some.
+SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5, 0.6, 0.75, 0.9)  # For val; the first with images in both.
 
 
 @dataclass(frozen=True)
 class MaskValue:
-    """A value or colour of the masks, and what it is taken for.
+    """A value or colour of the masks, and its interpretation.
 
     Attributes:
-        name: of the class; of what is ignored, if it has one, otherwise "".
-        key: the value, or the colour (r, g, b).
-        colour: declared for the class, or None.
-        pixels: in all masks.
-        masks: how many masks have it.
-        note: what the YAML file says about it.
+        name: Name of the class or of the ignored label; "" if it has no name.
+        key: The value, or the colour (r, g, b).
+        colour: The colour declared for the class, or None.
+        pixels: Number of pixels in all masks.
+        masks: Number of masks that have it.
+        note: A remark for the YAML file.
     """
 
     name: str
@@ -46,15 +46,15 @@ class MaskValue:
 
 @dataclass(frozen=True)
 class YamlFile:
-    """The YAML file's text, and what stands in it.
+    """The YAML file's text, and what it describes.
 
     Attributes:
-        text: the file's content.
-        classes: in the order of their ids.
-        ignored: what counts nowhere.
-        train_images: how many images there are to learn from.
+        text: The file's content.
+        classes: The classes in the order of their ids.
+        ignored: The ignored values or colours.
+        train_images: Number of training images.
         faults: `DataError`s of masks that could not be read.
-        notes: what else the user should know.
+        notes: Further notes for the user.
     """
 
     text: str
@@ -66,42 +66,42 @@ class YamlFile:
 
 
 def destination(root: str | Path, out: str | Path | None = None) -> Path:
-    """Where the YAML file of a folder goes: `out`, or NAME.yaml in the current directory.
+    """Returns the path of a folder's YAML file: `out`, or NAME.yaml in the current directory.
 
     Raises:
-        DataError: it is there already, has another ending, or would lie in the user's folder.
+        DataError: The file exists already, has another extension, or would be in the user's folder.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder.")
     out = Path(f"{root.resolve().name or 'data'}.yaml") if out is None else Path(out)
     if out.suffix.lower() not in (".yaml", ".yml"):
-        raise DataError(f"--out {out}: must be a file whose name ends in .yaml.")
+        raise DataError(f"--out {out}: the file name must end in .yaml.")
     if out.exists():
-        raise DataError(f"{out}: is there already. Remove it, or choose another name with --out.")
+        raise DataError(f"{out}: exists already. Remove it, or choose another name with --out.")
     if out.resolve().is_relative_to(root.resolve()):
         raise DataError(
-            f"{out}: would lie in {root}, where nothing is written. Choose another place with "
-            f"--out, such as --out ../{out.name}."
+            f"{out}: is in {root}, where nothing is written. Choose another folder with --out, "
+            f"such as --out ../{out.name}."
         )
     if not out.resolve().parent.is_dir():
-        raise DataError(f"--out {out}: there is no folder {out.parent}. Make it first.")
+        raise DataError(f"--out {out}: the folder {out.parent} does not exist. Create it first.")
     return out
 
 
 def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = None) -> YamlFile:
-    """Reads all masks and makes the YAML file's text; writes nothing.
+    """Reads all masks and composes the YAML file's text; writes nothing.
 
     Args:
-        layout: what `pipelines.discovery.folders.find` gave.
-        out: where the file will lie, since its paths are relative to it.
-        progress: called with no argument after each mask, or None.
+        layout: The result of `pipelines.discovery.folders.find`.
+        out: Path of the file, since the paths in it are relative to it.
+        progress: Called without arguments after each mask, or None.
 
     Returns:
         A `YamlFile`.
 
     Raises:
-        DataError: no mask can be read, or they hold no classes.
+        DataError: No mask can be read, or the masks do not hold classes.
     """
     held = read_contents(layout, progress)
     keys = sorted(held.pixels)
@@ -127,20 +127,20 @@ def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = 
             file=layout.root,
         )
     notes += [
-        f"{part.unpaired} images or masks of {split} lack the other, and are errors until they "
-        "are removed, or a `list` names those that count."
+        f"{split}: images or masks without a partner: {part.unpaired}; they are errors until you "
+        "remove them or give a `list` of the images to use"
         for split, part in layout.parts.items()
         if part.unpaired
     ]
     if table:
-        notes.append(f"the classes' names are from {table}")
+        notes.append(f"class names are from {table}")
     text = _yaml(layout, out, classes, ignored, held, notes)
     train = layout.parts["train"].pairs
     return YamlFile(text, tuple(classes), tuple(ignored), len(train), held.faults, tuple(notes))
 
 
 def _void(keys: Sequence[Key]) -> list[Key]:
-    """255 beside small values is void; beside large ones, or only one, it is a class."""
+    """Returns [255] if it is void: with several small values. Otherwise 255 is a class."""
     others = [key for key in keys if isinstance(key, int) and key != IGNORE]
     if IGNORE not in keys or len(others) < 2 or others[-1] >= 2 * len(others) + 10:
         return []
@@ -150,23 +150,23 @@ def _void(keys: Sequence[Key]) -> list[Key]:
 def _names(
     layout: Layout, keys: Sequence[Key], notes: list[str]
 ) -> tuple[dict[Key, str], Path] | tuple[None, None]:
-    """`{key: name}` from a file in the folder, and that file; None where there is none.
+    """Returns `{key: name}` from a file in the folder, and that file; None if there is none.
 
-    What does not fit goes to the list `notes`.
+    Files that do not match are added to the list `notes`.
     """
     for file, entries in tables(layout.texts):
         names = matching(entries, keys)
         if names:
             return names, file
         notes.append(
-            f"{file} names {len(entries)} classes, which do not fit the {len(keys)} that the masks "
-            "hold: its names are not used"
+            f"{file} names {len(entries)} classes, which do not match the {len(keys)} in the "
+            "masks; its names are not used"
         )
     return None, None
 
 
 def _black_first(keys: Iterable[Key]) -> list[Key]:
-    # Some programs store a mask that is black throughout with one channel: value 0, so black's.
+    # Some programs store an all-black mask with one channel: its value 0 must be black's class id.
     return sorted(keys, key=lambda key: key != (0, 0, 0))
 
 
@@ -182,7 +182,7 @@ def _yaml(
     count = sum(len(part.pairs) for part in layout.parts.values())
     lines = [
         f"# Found in {layout.root}: {count} images with masks. Paths are relative to this file.",
-        "# Look at the classes: where a line ends with an arrow, put a name in place of class_N.",
+        "# Check the classes: where a line ends with an arrow, replace class_N with a name.",
     ]
     lines += [f"# {note}" for note in notes]
     for split, part in layout.parts.items():
@@ -195,7 +195,7 @@ def _yaml(
     if "val" not in layout.parts:
         share, chosen = _val_share(layout)
         lines.append(
-            f"val_share: {share:.3g}  # {chosen} images of train, by their names' checksum"
+            f"val_share: {share:.3g}  # {chosen} images of train, by a checksum of their names"
         )
     offset = _offset([entry.key for entry in classes])
     if offset:
@@ -215,12 +215,12 @@ def _yaml(
         numbers = sorted({*(e.key for e in ignored), IGNORE} - {entry.key for entry in classes})
     if numbers:
         shares = [f"{e.name or e.key}: {_share(e, held)}" for e in ignored]
-        lines.append(f"ignore: {numbers}  # " + "; ".join(["counts nowhere", *shares]))
+        lines.append(f"ignore: {numbers}  # " + "; ".join(["neither learned nor scored", *shares]))
     return "\n".join([line.replace("\n", " ") for line in lines]) + "\n"
 
 
 def _val_share(layout: Layout) -> tuple[float, int]:
-    """A share of train for val, and how many images that is."""
+    """Returns a share of train for val, and how many images that is."""
     names = list(layout.parts["train"].pairs)
     for share in SHARES:
         share = float(f"{share:.3g}")
@@ -236,7 +236,7 @@ def _val_share(layout: Layout) -> tuple[float, int]:
 
 
 def _offset(keys: Sequence[Key]) -> int:
-    """The value of class 0, if the keys are consecutive values."""
+    """Returns the value of class 0 if the keys are consecutive values, otherwise 0."""
     first = keys[0]
     if not isinstance(first, int) or keys != list(range(first, first + len(keys))):
         return 0
@@ -261,6 +261,6 @@ def _path(path: Path, base: Path) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A string in YAML, in quotes where it needs them."""
+    """Formats a string as YAML, with quotes if it needs them."""
     plain = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*", text) and yaml.safe_load(text) == text
     return text if plain else json.dumps(text, ensure_ascii=False)

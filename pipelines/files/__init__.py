@@ -1,1 +1,1 @@
-"""Bytes become arrays, safely: headers are checked before anything is decoded."""
+"""Decodes files into arrays, safely: headers are checked before anything is decoded."""

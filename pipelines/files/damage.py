@@ -1,8 +1,8 @@
-"""Damage that decoders pass over: what is missing from, or wrong in, a PNG, JPEG or WebP file.
+"""Detects damage that decoders ignore: missing or wrong data in a PNG, JPEG or WebP file.
 
-Pillow does not compare the checksums of a PNG's pixels and leaves rows black that are not there;
-libjpeg-turbo paints missing parts of a JPEG grey, and tells of it. All functions take a file's
-content and raise `ValueError` with the reason.
+Pillow does not verify the checksums of a PNG's pixels and leaves missing rows black. libjpeg-turbo
+paints missing parts of a JPEG grey, but reports it. All functions take a file's content and raise
+`ValueError` with the reason.
 """
 
 import re
@@ -13,10 +13,10 @@ import numpy as np
 import simplejpeg
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# What makes a PNG's pixels. The others may unfold to any size, and Pillow unfolds them.
+# The chunks that make a PNG's pixels. Others may unpack to any size, and Pillow unpacks them.
 NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"IDAT", b"IEND")
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By a PNG's colour type.
-# First column and row, and the steps from there, of the passes of an interlaced PNG.
+# The passes of an interlaced PNG: first column and row, and the steps from there.
 PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -26,16 +26,16 @@ PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-# In a JPEG's codes 0xff stands before 0 or a restart; before anything else it ends them.
+# In a JPEG's coded data, 0xff is followed by 0 or a restart marker; other markers end the data.
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-MAX_SCANS = 100  # Usual are 10; each costs a pass over all pixels, however few its bytes.
+MAX_SCANS = 100  # 10 are usual; each costs a pass over all pixels, however few its bytes.
 
 
 def check_png(data: bytes) -> bytes:
-    """Checks the checksums of all chunks, and that there is an end.
+    """Verifies the checksums of all chunks, and that the end is present.
 
     Returns:
-        The file without the chunks that do not matter for the pixels.
+        The file without the chunks that do not affect the pixels.
     """
     kept: list[bytes | memoryview] = [PNG]
     view, at = memoryview(data), len(PNG)
@@ -48,7 +48,7 @@ def check_png(data: bytes) -> bytes:
             break
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
-        if name in NEEDED:  # EXIF may come after the pixels; here right after the header.
+        if name in NEEDED:  # EXIF may come after the pixels; it is moved to the front.
             kept.insert(2 if name == b"eXIf" else len(kept), view[at:end])
         if name == b"IEND":
             return b"".join(kept)
@@ -57,7 +57,7 @@ def check_png(data: bytes) -> bytes:
 
 
 def check_rows(png: bytes) -> None:
-    """Checks that there is data for all rows of what `check_png` gave."""
+    """Checks that the output of `check_png` has data for all rows."""
     wanted, at = _png_bytes(png), len(PNG)
     inflate = zlib.decompressobj()
     while at < len(png) and wanted > 0:
@@ -73,7 +73,7 @@ def check_rows(png: bytes) -> None:
 
 
 def check_webp(data: bytes) -> bytes:
-    """Checks that all of a WebP is there, and gives it without what comes behind it."""
+    """Checks that a WebP is complete, and returns it without trailing data."""
     length = 8 + int.from_bytes(data[4:8], "little")
     if length > len(data):
         raise ValueError("truncated: its end is missing")
@@ -81,7 +81,7 @@ def check_webp(data: bytes) -> bytes:
 
 
 def is_lossy_webp(data: bytes) -> bool:
-    """Whether the pixels of a WebP are stored with losses."""
+    """Whether a WebP is compressed lossily."""
     at = 12
     while at + 8 <= len(data):
         if data[at : at + 4] == b"VP8 ":
@@ -94,14 +94,14 @@ def is_lossy_webp(data: bytes) -> bool:
 def decode_jpeg(
     data: bytes, colours: Literal["RGB", "CMYK"] = "RGB"
 ) -> tuple[np.ndarray, str | None]:
-    """Decodes a JPEG; one without an end is refused.
+    """Decodes a JPEG; raises an error if its end is missing.
 
     Args:
-        data: the file's content.
+        data: The file's content.
         colours: "RGB" or "CMYK".
 
     Returns:
-        uint8 `[h, w, channels]`, and what libjpeg-turbo passed over, or None.
+        Pixels, uint8 `[h, w, channels]`, and the damage that libjpeg-turbo ignored, or None.
     """
     _check_scans(data)
     try:
@@ -114,7 +114,7 @@ def decode_jpeg(
 
 
 def _png_bytes(png: bytes) -> int:
-    """The length of a PNG's unpacked pixels: rows of whole bytes, and one more for the filter."""
+    """Length of a PNG's decompressed pixels: rows of whole bytes, plus a filter byte per row."""
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     bits, colour_type, interlaced = png[24], png[25], png[28]
     total = 0

@@ -1,7 +1,7 @@
-"""Arrays of integers in MATLAB files, as data sets of scenes have them for masks.
+"""Reads integer arrays from MATLAB files, which some data sets use for masks.
 
-A file of version 5 (what MATLAB's `save` wrote by default) or 7.3 (HDF5) is told by what it
-contains. HDF5 has MATLAB's axes in reverse, so such arrays are transposed here.
+The content shows whether a file has version 5 (which MATLAB's `save` wrote by default) or 7.3
+(HDF5). HDF5 has MATLAB's axes in reverse order, so such arrays are transposed here.
 """
 
 import io
@@ -16,24 +16,24 @@ from pipelines.errors import DataError
 from pipelines.files.opening import MAX_PIXELS, Source, damaged, read_content
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-LARGEST = 2**53  # Up to it a double holds every integer.
+LARGEST = 2**53  # A double holds every integer up to this.
 
 
 def read_mat(source: Source | np.ndarray, *keys: str) -> np.ndarray:
-    """Reads an array of integers out of a MATLAB file.
+    """Reads an array of integers from a MATLAB file.
 
     Args:
-        source: the path of a .mat file, an array that is returned as it is, or an object with
+        source: The path of a .mat file, an array (returned as it is), or an object with
             `read_bytes()`.
-        *keys: the variable's name; where that is a struct, a field's name, and so on:
+        *keys: The variable's name; if it is a struct, then the field's name, and so on:
             `"GTcls", "Segmentation"` for `GTcls.Segmentation`.
 
     Returns:
-        Integers `[h, w]`, of the file's own type; where the file has floats, int64.
+        Integers `[h, w]` of the file's own type; int64 if the file has floats.
 
     Raises:
-        DataError: the file is missing, damaged or not of MATLAB, has no such variable, or that is
-            not a matrix of integers.
+        DataError: The file is missing, damaged or not a MATLAB file, has no such variable, or the
+            variable is not a matrix of integers.
     """
     if isinstance(source, np.ndarray):
         return source
@@ -48,14 +48,14 @@ def read_mat(source: Source | np.ndarray, *keys: str) -> np.ndarray:
         array = read(data, source, keys)
     except DataError:
         raise
-    except Exception as error:  # SciPy alone raises seven kinds for damaged files.
+    except Exception as error:  # SciPy alone raises seven types for damaged files.
         raise damaged(source, error) from None
     return _integers(array, source, name)
 
 
 def _from_version_5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
-    """The array that `keys` name, or what else is there."""
-    from scipy.io import loadmat, whosmat  # Half a second, which who reads PNGs need not spend.
+    """Returns what `keys` name in a file of version 5."""
+    from scipy.io import loadmat, whosmat  # Takes half a second, which PNG masks do not need.
 
     shapes = {name: shape for name, shape, _ in whosmat(io.BytesIO(data))}
     _check_name(keys[0], shapes, source)
@@ -69,7 +69,7 @@ def _from_version_5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
 
 
 def _from_hdf5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
-    """The same for a file of version 7.3."""
+    """Returns what `keys` name in a file of version 7.3."""
     import h5py
 
     with h5py.File(io.BytesIO(data), "r") as file:
@@ -78,14 +78,14 @@ def _from_hdf5(data: bytes, source: Source, keys: tuple[str, ...]) -> Any:
             names = [name for name in value if not name.startswith("#")] if _is_group(value) else ()
             _check_name(key, names, source)
             if not isinstance(value.get(key, getlink=True), h5py.HardLink):
-                raise _elsewhere(source)
+                raise _external(source)
             value = value[key]
             if not _is_group(value) and value.dtype == h5py.ref_dtype and value.size == 1:
                 value = file[value[()].item()]
         if _is_group(value):
             return None
         if value.external or value.is_virtual:
-            raise _elsewhere(source)
+            raise _external(source)
         _check_size(value.shape, source)
         return value[()].T
 
@@ -95,25 +95,25 @@ def _is_group(value: object) -> bool:
 
 
 def _only(value: Any) -> Any:
-    """What lies in cells and structs of one element; MATLAB's scalars are matrices."""
+    """Unwraps cells and structs of one element; MATLAB's scalars are matrices."""
     while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
         value = value.item()
     return value
 
 
 def _integers(array: Any, source: Source, name: str) -> np.ndarray:
-    """The array, if it is a matrix of integers; MATLAB's numbers are floats unless told."""
+    """Checks that an array is a matrix of integers; MATLAB stores them as floats by default."""
     kind = array.dtype.kind if isinstance(array, np.ndarray) else None
     if kind not in ("b", "i", "u", "f"):
         found = f"data of type {array.dtype}" if kind else "a struct, a cell or a sparse matrix"
-        raise _not_a_mask(source, name, "no matrix of numbers", found)
+        raise _not_a_mask(source, name, "be a matrix of numbers", found)
     if array.ndim != 2 or not array.size:
         found = f"an array of shape {array.shape}"
-        raise _not_a_mask(source, name, "no matrix with rows and columns", found)
+        raise _not_a_mask(source, name, "have rows and columns", found)
     if kind == "f":
         fits = (np.abs(array) <= LARGEST) & (np.trunc(array) == array)
         if not fits.all():
-            raise _not_a_mask(source, name, "not of integers", f"{array[~fits][0]}")
+            raise _not_a_mask(source, name, "hold integers", f"{array[~fits][0]}")
         return array.astype("int64")
     return array.astype("uint8") if kind == "b" else array
 
@@ -121,8 +121,8 @@ def _integers(array: Any, source: Source, name: str) -> np.ndarray:
 def _check_name(name: str, names: Collection[str], source: Source) -> None:
     if name not in names:
         raise DataError(
-            f"{source}: has no {name!r}; it has {', '.join(sorted(names)) or 'nothing by name'}. "
-            "Is it of another data set?",
+            f"{source}: has no {name!r}; it has {', '.join(sorted(names)) or 'no variables'}. "
+            "Is it from another data set?",
             kind="wrong content",
             file=source,
             value=sorted(names),
@@ -142,27 +142,27 @@ def _check_size(shape: tuple[int, ...], source: Source) -> None:
 
 def _not_a_mask(source: Source, name: str, rule: str, found: str) -> DataError:
     return DataError(
-        f"{source}: {name!r} is {rule}, but {found}. Replace the file.",
+        f"{source}: {name!r} must {rule}, found {found}. Replace the file.",
         kind="wrong content",
         file=source,
         value=found,
     )
 
 
-def _elsewhere(source: Source) -> DataError:
+def _external(source: Source) -> DataError:
     return DataError(
-        f"{source}: its data lies in another file, which is not read. Save the array itself.",
+        f"{source}: its data is in another file, which is not read. Save the array itself.",
         kind="outside the folder",
         file=source,
     )
 
 
 def _not_matlab(data: bytes, source: Source) -> DataError:
-    """What a file is that is not of MATLAB."""
+    """Builds the error for a file that is not a MATLAB file."""
     if not data:
         reason, kind = "the file is empty. Replace it", "empty file"
     elif data.startswith(b"version https://git-lfs"):
-        reason, kind = "it is a pointer of Git LFS. Fetch the files: git lfs pull", "not a .mat"
+        reason, kind = "it is a Git LFS pointer. Fetch the files: git lfs pull", "not a .mat"
     else:
         start = data[:12].decode("ascii", "replace")
         shown = repr(start) if start.isprintable() else f"the bytes {data[:8].hex(' ')}"

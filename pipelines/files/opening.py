@@ -1,6 +1,6 @@
-"""Opening images: what a file is, and whether it is sound and small enough to be decoded.
+"""Opens images: checks a file's type, and that it is intact and small enough to decode.
 
-Files are taken for what they contain, not for what they are called.
+A file's type is determined by its content, not by its name.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from pipelines.errors import DataError
 from pipelines.files import damage
 
-# Pillow's others are not even tried: some take minutes over a large file that is none of theirs.
+# Pillow's other formats are not tried: some take minutes to reject a large file.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 STARTS = (b"BM", b"GIF8", damage.JPEG, damage.PNG)
 OTHERS = {
@@ -31,38 +31,38 @@ OTHERS = {
 }
 MAX_PIXELS = 89_000_000
 MAX_BYTES = 400_000_000
-BYTES_A_PIXEL = 4
-# A flat 8-bit mask has at most 1032 pixels a byte, deflate's limit; a picture has below 50.
+BYTES_PER_PIXEL = 4
+# A flat 8-bit mask has at most 1032 pixels per byte, deflate's limit; a photograph has below 50.
 SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
 
 _changing_limit = threading.Lock()
 
-# Pillow warns of sizes, which are checked here, and of what it makes nothing of in metadata.
+# Pillow warns about sizes, which are checked here, and about metadata that it cannot read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class Encoded(Protocol):
-    """An encoded file, wherever it lies; its `str()` names it in messages."""
+    """An encoded file, stored anywhere; its `str()` names it in messages."""
 
     def read_bytes(self) -> bytes:
-        """Its content."""
+        """Returns the file's content."""
 
 
 Source = str | Path | Encoded
 
 
 def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, or of what else there is to read.
+    """Reads the bytes of a file or another source.
 
     Raises:
-        DataError: the file is missing, far too large, not a file, or may not be read.
+        DataError: The file is missing, too large, not a file, or not readable.
     """
     if not isinstance(source, Path | str):
         return source.read_bytes()
     path = Path(source)
     if "\0" in str(path):
-        raise DataError(f"{path}: no file has a zero byte in its name.", file=path)
+        raise DataError(f"{path}: a file name must not contain a zero byte.", file=path)
     try:
         status = path.stat()
         if path.is_dir():
@@ -71,8 +71,8 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
             raise DataError(f"{path}: not a regular file.", kind="not a file", file=path)
         if status.st_size > max_bytes:
             raise DataError(
-                f"{path}: {status.st_size:,} bytes; at most {max_bytes:,} are read. Cut it into "
-                "parts.",
+                f"{path}: {status.st_size:,} bytes; at most {max_bytes:,} are read. Split it "
+                "into parts.",
                 kind="too large",
                 file=path,
                 value=status.st_size,
@@ -82,7 +82,9 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
         raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
     except PermissionError:
         raise DataError(
-            f"{path}: no permission to read it. Change that.", kind="no permission", file=path
+            f"{path}: no permission to read it. Change its permissions.",
+            kind="no permission",
+            file=path,
         ) from None
     except OSError as error:
         raise DataError(
@@ -96,25 +98,25 @@ def open_image(
     """Opens a file for Pillow and checks the header; nothing is decoded.
 
     Args:
-        source: a path, or an object with `read_bytes()`.
+        source: A path, or an object with `read_bytes()`.
         role: "image" or "mask".
-        max_pixels: above it an image is refused; more of them may also lie in a larger file. One
-            whose bytes cannot hold so many is refused either way.
+        max_pixels: Larger images are refused; the limit on the file's size grows with it. Images
+            with more pixels than their bytes can hold are always refused.
 
     Returns:
-        A Pillow image, and the file's bytes without what does not matter for the pixels.
+        A Pillow image, and the file's bytes without those that do not affect the pixels.
 
     Raises:
-        DataError: the file cannot be read, is not an image, damaged, animated or far too large.
+        DataError: The file cannot be read, is not an image, damaged, animated or too large.
     """
-    data = read_content(source, max(MAX_BYTES, BYTES_A_PIXEL * max_pixels))
+    data = read_content(source, max(MAX_BYTES, BYTES_PER_PIXEL * max_pixels))
     try:
         if data.startswith(damage.PNG):
             data = damage.check_png(data)
         elif _is_webp(data):
             data = damage.check_webp(data)
         elif data.startswith((b"GIF8", damage.JPEG)) and data.endswith(b"\0\0"):
-            # Where a file was not written to its end, Pillow spends seconds on the zeros.
+            # Pillow spends seconds on the zeros of a file that was not written completely.
             data = data.rstrip(b"\0") + b"\0"
         with _pillows_limit(max_pixels):
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -128,16 +130,15 @@ def open_image(
     if pixels > max_pixels:
         raise _too_large(source, f"{image.width} x {image.height} is over {max_pixels:,} pixels")
     if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
-        raise _too_large(
-            source, f"{image.width} x {image.height} pixels in {len(data):,} bytes hold no picture"
-        )
+        size = f"{image.width} x {image.height} pixels"
+        raise _too_large(source, f"{size} in {len(data):,} bytes cannot be a real image")
     try:
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
     except Exception as error:
         raise damaged(source, error) from None
     if animated:
         raise DataError(
-            f"{source}: an animation, not an image. Save the frame that you mean as PNG.",
+            f"{source}: an animation, not an image. Save the frame that you need as PNG.",
             kind="animation",
             file=source,
         )
@@ -146,9 +147,9 @@ def open_image(
 
 @contextlib.contextmanager
 def _pillows_limit(max_pixels: int) -> Iterator[None]:
-    """Lets Pillow open what it would refuse: its limit is one for all threads, so they take turns.
+    """Raises Pillow's size limit, which all threads share, so they take turns.
 
-    Another thread may meanwhile see the higher limit; what it opens here is checked after all.
+    Another thread may meanwhile see the higher limit; what it opens is still checked here.
     """
     if max_pixels <= MAX_PIXELS:
         yield
@@ -162,7 +163,7 @@ def _pillows_limit(max_pixels: int) -> Iterator[None]:
 
 
 def damaged(source: Source, reason: str | Exception) -> DataError:
-    """The error for a file that cannot be decoded."""
+    """Builds the error for a file that cannot be decoded."""
     return DataError(
         f"{source}: damaged or unreadable ({' '.join(str(reason).split())}). Replace the file.",
         kind="damaged file",
@@ -172,7 +173,7 @@ def damaged(source: Source, reason: str | Exception) -> DataError:
 
 def _too_large(source: Source, reason: str) -> DataError:
     return DataError(
-        f"{source}: too large: {reason}. Cut it into parts, or replace the file.",
+        f"{source}: too large: {reason}. Split it into parts, or replace the file.",
         kind="too large",
         file=source,
     )
@@ -183,14 +184,14 @@ def _is_webp(data: bytes) -> bool:
 
 
 def _not_an_image(data: bytes, source: Source) -> DataError:
-    """What a file is that is not read, and what to do."""
+    """Builds the error for a file that is not a supported image, with the fix."""
     name = Path(str(source)).name
     other = next((OTHERS[start] for start in OTHERS if data.startswith(start)), None)
     if data[4:12] == b"ftypavif":
         other = "AVIF"
     if other:
         return DataError(
-            f"{source}: {other} files are not read. Convert it to PNG, for example with "
+            f"{source}: {other} files are unsupported. Convert it to PNG, for example with "
             f"ImageMagick: magick {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}",
             kind="format",
             file=source,
@@ -203,11 +204,11 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
         reason, kind = "the file is empty. Replace it", "empty file"
     elif data[4:8] == b"ftyp":
         reason = (
-            "it is HEIC, or a film. Convert a HEIC to PNG, for example with libheif: "
+            "it is HEIC, or a video. Convert a HEIC to PNG, for example with libheif: "
             f"heif-convert {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}"
         )
     elif data.startswith(b"version https://git-lfs"):
-        reason = "it is a pointer of Git LFS. Fetch the files: git lfs pull"
+        reason = "it is a Git LFS pointer. Fetch the files: git lfs pull"
     elif start.isprintable() or start.isascii():
         reason = f"it starts with {start!r}. Replace the file"
     else:
@@ -216,5 +217,5 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
 
 
 def _quoted(name: str) -> str:
-    """A file's name as a shell takes it; one that begins like an option stays a name."""
+    """Quotes a file's name for the shell, so that a leading dash is not read as an option."""
     return shlex.quote(f"./{name}" if name.startswith("-") else name)

@@ -1,7 +1,7 @@
-"""Encoded images in TFRecord files, read where they lie.
+"""Reads encoded images from TFRecord files, in any order.
 
-A record is its length (8 bytes) and that number's checksum (4), the data, their checksum (4). The
-lengths alone tell where each record is, so that examples can be read in any order.
+A record is its length (8 bytes), the length's checksum (4), the data and the data's checksum (4).
+The lengths alone give the position of each record.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ class Record:
     """An encoded image in one record of a TFRecord file.
 
     Attributes:
-        path: the file.
-        offset: where in the file the record's `tf.train.Example` begins.
-        length: of it, in bytes.
-        feature: which of its features the image is.
+        path: The TFRecord file.
+        offset: Position of the record's `tf.train.Example` in the file, in bytes.
+        length: Length of the `tf.train.Example`, in bytes.
+        feature: Name of the feature that holds the image.
     """
 
     path: Path
@@ -28,20 +28,20 @@ class Record:
     feature: str
 
     def __str__(self) -> str:
-        """The place, for messages."""
+        """Names the record in messages."""
         return f"{self.path}, byte {self.offset}, {self.feature}"
 
     def read_bytes(self) -> bytes:
-        """The encoded image.
+        """Reads the encoded image.
 
         Raises:
-            DataError: the record cannot be read.
+            DataError: The record cannot be read.
         """
         import tensorflow as tf
         from google.protobuf.message import DecodeError
 
         try:
-            with open(self.path, "rb") as file:  # A handle of its own, for any number of threads.
+            with open(self.path, "rb") as file:  # Opened per call, for use in threads.
                 file.seek(self.offset)
                 features = tf.train.Example.FromString(file.read(self.length)).features.feature
         except OSError as error:
@@ -63,16 +63,16 @@ class Record:
 
 
 def index_records(path: Path) -> list[tuple[int, int]]:
-    """Offset and length of every record in a TFRecord file.
+    """Finds the offset and length of every record in a TFRecord file.
 
     Args:
-        path: a `Path`.
+        path: A `Path`.
 
     Returns:
-        A list of (offset, length), in bytes, of the data without their frame.
+        A list of (offset, length) of the records' data, in bytes.
 
     Raises:
-        DataError: the file cannot be read, or ends within a record.
+        DataError: The file cannot be read, or ends within a record.
     """
     try:
         places, at, size = [], 0, path.stat().st_size

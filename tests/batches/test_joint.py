@@ -1,4 +1,4 @@
-"""Several images and several masks to one example, as NYUDv2's and SIFT Flow's nets take them."""
+"""Examples with several images or masks, as the NYUDv2 and SIFT Flow models take them."""
 
 import re
 from dataclasses import replace
@@ -18,16 +18,17 @@ from fcn_keras import FCN32s, Modality
 from pipelines import DataError, joint_dataset
 from pipelines.datasets import nyudv2
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "how-to" / "several-inputs-and-tasks.md").read_text("utf-8")
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8}
-SIZES = ((40, 56), (33, 48), (64, 32))  # Of the three examples.
+SIZES = ((40, 56), (33, 48), (64, 32))  # Sizes of the three examples.
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 
 
 def picture(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
-    with Image.open(path) as image:  # As a JPEG gives it back.
+    with Image.open(path) as image:  # JPEG changes the pixels.
         return np.array(image)
 
 
@@ -39,7 +40,7 @@ def labels(path, name, values):
 
 @pytest.fixture
 def nyud(tmp_path, rng):
-    """The folder, and what its files hold: a list of dicts."""
+    """The folder, and the content of its files as a list of dicts."""
     root, content = tmp_path / "nyud", []
     for number, size in enumerate(SIZES):
         name = f"img_{5001 + number}"
@@ -91,12 +92,12 @@ def read(root, split="trainval"):
 
 
 def from_1(values):
-    """Classes from 0, where the file has them from 1 and void below."""
+    """Class ids from 0 for a file with ids from 1 and void below."""
     return np.where(values <= 0, 255, values - 1)
 
 
 def fit(model, data, heads=("",)):
-    """Two steps; returns the losses."""
+    """Trains for two steps and returns the losses."""
     loss = {head: fcn_keras.MaskedCrossentropy() for head in heads}
     model.compile("sgd", loss=loss if heads != ("",) else loss[""])
     log = model.fit(data.take(2), epochs=1, shuffle=False, verbose=0).history
@@ -124,7 +125,7 @@ def test_early_fusion_gets_depth_as_the_fourth_channel(nyud):
     split = nyudv2.with_depth(read(root)[0])
     data = joint_dataset(split, split)
     assert data.element_spec[0] == tf.TensorSpec((1, None, None, 4), tf.float32)
-    # What conv1_1 convolves: BGR minus the mean, and the log of the file's depth minus its mean.
+    # The input of conv1_1: BGR minus the mean, and the log of the file's depth minus its mean.
     stream = Modality(4, mean=fcn_keras.MEANS["nyudv2"])
     vgg16 = FCN32s(40, weights=None, head_width=2, inputs={"rgbd": stream})
     prepare = vgg16.get_layer("preprocessing")
@@ -150,7 +151,7 @@ def test_two_heads_get_two_masks_of_one_image(sift_flow):
             np.testing.assert_array_equal(found[task][0], from_1(files[task].astype(int)))
     model = FCN32s({"semantic": 33, "geometric": 3}, **TINY)
     (loss,) = fit(model, data, heads=tuple(tasks))
-    assert loss == pytest.approx(np.log(33) + np.log(3), rel=0.2)  # Both, summed.
+    assert loss == pytest.approx(np.log(33) + np.log(3), rel=0.2)  # The sum of both.
 
 
 def test_images_and_masks_are_mirrored_alike(nyud):
@@ -173,7 +174,7 @@ def test_images_and_masks_are_mirrored_alike(nyud):
     assert 0 < sum(turned) < len(turned) == 12
 
 
-def test_the_order_follows_from_the_seed_and_the_epoch(nyud):
+def test_order_depends_on_seed_and_epoch(nyud):
     root, content = nyud
     color, hha = read(root)
 
@@ -182,33 +183,35 @@ def test_the_order_follows_from_the_seed_and_the_epoch(nyud):
         return [[images["c"].numpy().tobytes() for images, _ in data] for _ in range(epochs)]
 
     reference = orders(1)
-    tf.random.set_seed(99)  # TensorFlow's own seed has no say.
+    tf.random.set_seed(99)  # TensorFlow's own seed has no effect.
     assert orders(1) == reference != orders(2)
     assert len({tuple(map(len, epoch)) for epoch in reference}) > 1
     assert all(sorted(map(len, e)) == sorted(3 * h * w for h, w in SIZES) for e in reference)
 
 
-def test_splits_of_other_examples_are_refused(nyud):
+def test_splits_with_different_examples_are_rejected(nyud):
     color, hha = read(nyud[0])
     with pytest.raises(DataError) as error:
         joint_dataset({"color": color, "hha": read(nyud[0], "test")[1]}, color)
     assert str(error.value) == (
-        "nyudv2 trainval and nyudv2-hha test: example 1 is 'img_5001' in the one and 'img_5002' in "
-        "the other. Give splits of the same examples, in one order."
+        "nyudv2 trainval and nyudv2-hha test: example 1 is 'img_5001' in the first and 'img_5002' "
+        "in the second. Give splits with the same examples in the same order."
     )
-    with pytest.raises(DataError, match="example 3 is 'img_5003' in the one and missing in the"):
+    with pytest.raises(DataError, match="example 3 is 'img_5003' in the first and missing in the"):
         joint_dataset({"color": color, "hha": replace(hha, examples=hha.examples[:2])}, color)
 
 
-def test_images_of_other_sizes_are_refused(nyud):
+def test_different_image_sizes_are_rejected(nyud):
     root, _ = nyud
     picture(root / "data" / "hha" / "img_5001.png", np.zeros((9, 9, 3), "uint8"))
     color, hha = read(root)
-    with pytest.raises(DataError, match=r"5001.mat: the mask is 56 x 40, its image .*hha.* is 9"):
+    with pytest.raises(
+        DataError, match=r"5001.mat: the mask is 56 x 40, but its image .*hha.* is 9"
+    ):
         joint_dataset({"color": color, "hha": hha}, color)
 
 
-def test_an_empty_split_is_refused(nyud):
+def test_empty_split_is_rejected(nyud):
     color, _ = read(nyud[0])
     empty = replace(color, examples=())
     with pytest.raises(DataError, match="nyudv2 trainval: the split is empty"):
@@ -216,16 +219,16 @@ def test_an_empty_split_is_refused(nyud):
 
 
 @pytest.mark.slow
-def test_the_readmes_scripts_run(nyud, sift_flow, monkeypatch):
-    """As they stand there, but for small untrained nets and one epoch."""
+def test_documented_scripts_run(nyud, sift_flow, monkeypatch):
+    """Runs the page's scripts with small untrained models and one epoch."""
     monkeypatch.chdir(nyud[0].parent)
     small = {"weights": None, "head_width": 2}
     for build in ("FCN32s", "FCN16s"):
         monkeypatch.setattr(fcn_keras, build, partial(getattr(fcn_keras, build), **small))
-    for name in ("color", "hha"):  # What two commands have trained before.
+    for name in ("color", "hha"):  # In place of two training runs.
         Path("runs", name).mkdir(parents=True)
         fcn_keras.FCN32s(40, geometry="reference").save(f"runs/{name}/model.keras")
-    scripts = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scripts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     scripts = [script for script in scripts if "joint_dataset" in script]
     assert len(scripts) == 3
     for script in scripts:
@@ -234,7 +237,7 @@ def test_the_readmes_scripts_run(nyud, sift_flow, monkeypatch):
     assert set(late.input) == {"color", "hha"} and set(tasks.output) == {"semantic", "geometric"}
 
 
-def test_four_channels_are_no_matter_of_the_plain_pipeline(nyud):
+def test_eval_dataset_rejects_four_channels(nyud):
     split = nyudv2.with_depth(read(nyud[0])[0])
     with pytest.raises(pipelines.DataError, match="Use pipelines.joint_dataset"):
         pipelines.eval_dataset(split)

@@ -19,7 +19,7 @@ OPTIONS = {
 
 
 def three_ports():
-    """The first of three ports in a row at which nobody listens."""
+    """The first of three consecutive free ports."""
     while True:
         with socket.create_server(("", 0)) as first:
             port = first.getsockname()[1]
@@ -54,8 +54,8 @@ def same_batches(one, two, count):
 @pytest.mark.parametrize(
     "choice", [{}, {"shard": (1, 2)}, {"augmentation": pipelines.Augmentation(crop=None)}]
 )
-def test_a_server_makes_the_same_batches(split, server, choice):
-    options = {**OPTIONS, **choice, "start": (1, 37)}  # Three steps from the end of that epoch.
+def test_server_makes_the_same_batches(split, server, choice):
+    options = {**OPTIONS, **choice, "start": (1, 37)}  # Three steps before the end of the epoch.
     served = service.served_dataset([("127.0.0.1", server)], split, **options)
     local = pipelines.train_dataset(split, **options)
     assert served.element_spec == local.element_spec
@@ -64,7 +64,7 @@ def test_a_server_makes_the_same_batches(split, server, choice):
 
 
 @pytest.mark.slow
-def test_servers_on_several_machines_make_the_batches_in_turn(split, server):
+def test_several_servers_take_turns(split, server):
     port = three_ports()
     command = ["data", "serve", "synthetic", "--port", str(port), "--host", "127.0.0.1"]
     process = subprocess.Popen(
@@ -77,8 +77,8 @@ def test_servers_on_several_machines_make_the_batches_in_turn(split, server):
     with process:
         try:
             assert process.stdout.readline() == (
-                f"synthetic train, 160 examples, at ports {port} to {port + 2}. Train with "
-                f"--data-service grpc://127.0.0.1:{port}\n"
+                f"serving synthetic train, 160 examples, on ports {port} to {port + 2}. Train "
+                f"with --data-service grpc://127.0.0.1:{port}\n"
             )
             both = [("127.0.0.1", server), ("127.0.0.1", port)]
             served = service.served_dataset(both, split, start=(0, 5), **OPTIONS)
@@ -96,46 +96,46 @@ def test_servers_on_several_machines_make_the_batches_in_turn(split, server):
     assert lost[0].startswith(f"--data-service grpc://127.0.0.1:{port}: has not answered for 1 s.")
 
 
-def test_an_epoch_has_as_many_batches_as_without_a_server(split):
+def test_epoch_length_needs_no_server(split):
     nobody = [("127.0.0.1", 1)]
     assert service.served_dataset(nobody, split, **OPTIONS).cardinality() == 40
 
 
-def test_a_missing_server_is_named(split):
+def test_missing_server_is_named(split):
     port = three_ports()
-    with pytest.raises(pipelines.DataError, match=f"grpc://127.0.0.1:{port}: no answer from its"):
+    with pytest.raises(pipelines.DataError, match=f"grpc://127.0.0.1:{port}: no answer from port"):
         service.served_dataset([("127.0.0.1", port)], split, start=(0, 0), **OPTIONS)
 
 
-def test_a_server_of_other_data_is_refused(server):
+def test_server_with_other_data_is_rejected(server):
     other = pipelines.read("synthetic", "test")
-    with pytest.raises(pipelines.DataError, match="synthetic train of 127.0.0.1 has no example"):
+    with pytest.raises(pipelines.DataError, match="synthetic train on 127.0.0.1 has no example"):
         service.served_dataset([("127.0.0.1", server)], other, start=(0, 0), **OPTIONS)
 
 
-def test_what_a_server_refuses_the_training_says(split, server):
+def test_server_errors_reach_the_client(split, server):
     options = {**OPTIONS, "shard": (0, 3)}
     with pytest.raises(pipelines.DataError, match="4 images cannot be shared by 3 workers"):
         service.served_dataset([("127.0.0.1", server)], split, start=(0, 0), **options)
 
 
-def test_a_host_by_which_nobody_reaches_the_server_is_named(split):
+def test_unreachable_host_is_named(split):
     port = service.Server(split, three_ports(), "nowhere.invalid").port
     with pytest.raises(pipelines.DataError, match="cannot be reached at nowhere.invalid"):
         service.served_dataset([("127.0.0.1", port)], split, start=(0, 0), **OPTIONS)
 
 
-def test_a_taken_port_is_named(split, server):
-    with pytest.raises(pipelines.DataError, match=f"port {server}: it and the next two"):
+def test_port_in_use_is_named(split, server):
+    with pytest.raises(pipelines.DataError, match=f"port {server}: this port and the next two"):
         service.Server(split, server)
 
 
 @pytest.mark.parametrize("text", ["host", "host:", "http://host:1", "host:99999", "a:1,,b:2"])
-def test_a_malformed_address_is_refused(text):
+def test_malformed_address_is_rejected(text):
     with pytest.raises(pipelines.DataError, match="must be grpc://host:port"):
         service.parse_addresses(text)
 
 
-def test_addresses_are_read():
+def test_addresses_are_parsed():
     text = "grpc://a:5050, grpc://[::1]:6060,b:7"
     assert service.parse_addresses(text) == [("a", 5050), ("::1", 6060), ("b", 7)]

@@ -1,4 +1,4 @@
-"""A process ends when its script does, with its own status, whatever tf.data is still reading."""
+"""A process exits when its script ends, with its own status, even while tf.data reads."""
 
 import os
 import subprocess
@@ -11,12 +11,12 @@ import pytest
 
 from pipelines.batches.shutdown import PATIENCE
 
-TIMES = 10  # Without the exit hook, half of ten ended by themselves.
+TIMES = 10  # Without the exit hook, only half of ten processes exited.
 
 
 @pytest.fixture(scope="module")
 def slow_to_read(write_folders):
-    """Images that take so long to decode that TensorFlow's threads are always reading."""
+    """Images that decode slowly, so that TensorFlow's threads are always reading."""
     rng = np.random.default_rng(0)
 
     def draw():
@@ -52,7 +52,7 @@ def script(data, dataset="train", iterators=1, end=""):
 
 
 def run(*arguments):
-    """Status and standard error output of a Python process, which has a minute."""
+    """The exit status and standard error of a Python process, which has a minute to finish."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "PYTEST_ADDOPTS": ""},
@@ -63,13 +63,13 @@ def run(*arguments):
     return done.returncode, done.stderr
 
 
-def test_a_script_ends_with_its_own_status_while_batches_are_read(slow_to_read):
+def test_script_exits_with_its_status_while_reading(slow_to_read):
     status, err = run("-c", script(slow_to_read, iterators=6, end="raise SystemExit(3)"))
     assert status == 3, err
     assert "Traceback" not in err
 
 
-def test_a_reader_that_ignores_errors_does_not_delay_the_end(slow_to_read):
+def test_ignoring_errors_does_not_delay_the_exit(slow_to_read):
     began = time.monotonic()
     status, err = run("-c", script(slow_to_read, "ignoring"))
     assert (status, "Traceback" in err) == (0, False), err
@@ -81,24 +81,24 @@ def test_a_reader_that_ignores_errors_does_not_delay_the_end(slow_to_read):
     ("dataset", "iterators"),
     [("train", 1), ("train", 5), ("ignoring", 1), ("eval", 2), ("joint", 2)],
 )
-def test_every_script_ends(slow_to_read, dataset, iterators):
+def test_every_script_exits(slow_to_read, dataset, iterators):
     assert_all_end(0, "-c", script(slow_to_read, dataset, iterators))
 
 
 @pytest.mark.soak
-def test_every_script_that_fails_ends(slow_to_read):
+def test_every_failing_script_exits(slow_to_read):
     assert_all_end(1, "-c", script(slow_to_read, end="raise RuntimeError"))
 
 
 @pytest.mark.soak
-def test_every_test_run_ends(slow_to_read, tmp_path):
+def test_every_test_run_exits(slow_to_read, tmp_path):
     body = script(slow_to_read, iterators=2).replace("\n", "\n    ")
     (tmp_path / "test_it.py").write_text(f"alive = []\ndef test_it():\n    global alive{body}\n")
     assert_all_end(0, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path)
 
 
 @pytest.mark.soak
-def test_every_command_ends_with_its_error(slow_to_read, tmp_path):
+def test_every_command_exits_with_its_error(slow_to_read, tmp_path):
     def train(number):
         return run(
             *("-m", "fcn_keras", "train", "--data", slow_to_read, "--out", tmp_path / str(number)),

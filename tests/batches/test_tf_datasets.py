@@ -29,7 +29,7 @@ def same(first, second):
 STRONG = pipelines.Augmentation((64, 80), scale=(0.5, 2.0), mirror=True, colour=1.0)
 
 
-def test_training_batches_are_crops_of_known_shape_and_count(split):
+def test_training_batches_have_known_shape_and_count(split):
     ds = pipelines.train_dataset(split, batch_size=6, augmentation=STRONG)
     assert int(ds.cardinality()) == 40 // 6
     assert ds.element_spec[0] == tf.TensorSpec((6, 64, 80, 3), tf.uint8)
@@ -37,7 +37,7 @@ def test_training_batches_are_crops_of_known_shape_and_count(split):
     assert len(batches(ds)) == 6
 
 
-def test_a_seed_gives_the_same_batches_at_any_parallelism(split):
+def test_same_seed_gives_the_same_batches_with_any_threads(split):
     def run(threads, seed):
         ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG, seed=seed)
         options = tf.data.Options()
@@ -45,17 +45,17 @@ def test_a_seed_gives_the_same_batches_at_any_parallelism(split):
         return batches(ds.with_options(options))
 
     reference = run(1, seed=3)
-    tf.random.set_seed(99)  # TensorFlow's own seed has no say.
+    tf.random.set_seed(99)  # TensorFlow's own seed has no effect.
     assert same(reference, run(8, seed=3))
     assert not same(reference, run(8, seed=4))
 
 
-def test_each_epoch_is_a_new_order_with_new_changes(split):
+def test_each_epoch_has_a_new_order_and_augmentation(split):
     ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG, seed=0)
     assert not same(batches(ds), batches(ds))
 
 
-def test_from_a_position_on_come_the_batches_of_every_later_epoch(split):
+def test_start_continues_with_all_later_batches(split):
     options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
     passes = pipelines.train_dataset(split, **options)
     epochs = [batches(passes) for _ in range(3)]
@@ -64,7 +64,7 @@ def test_from_a_position_on_come_the_batches_of_every_later_epoch(split):
     assert same(batches(later.take(8)), [*epochs[1][4:], *epochs[2]])
 
 
-def test_the_workers_shares_are_the_batch_of_one(split):
+def test_worker_shares_make_up_the_whole_batch(split):
     options = {"batch_size": 6, "augmentation": STRONG, "seed": 5}
     whole = batches(pipelines.train_dataset(split, **options))
     shares = [
@@ -78,15 +78,15 @@ def test_the_workers_shares_are_the_batch_of_one(split):
         pipelines.train_dataset(split, **options, shard=(0, 4))
 
 
-def test_an_epoch_holds_every_example_once(split):
+def test_epoch_has_every_example_once(split):
     whole = pipelines.Augmentation((176, 208), mirror=False)
     ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole)
     sizes = sorted(int((masks != 255).sum()) for _, masks in batches(ds))
     assert sizes == sorted(int((e.mask != 255).sum()) for e in split.examples)
 
 
-def test_image_and_mask_are_changed_together():
-    # An image that shows its own mask: whatever is done to one must be done to the other.
+def test_image_and_mask_are_augmented_together():
+    # The image shows its mask, so both must change alike.
     mask = np.zeros((60, 70), "uint8")
     mask[10:40, 20:30] = 1
     image = np.repeat(mask[..., None] * 200, 3, axis=-1)
@@ -100,10 +100,10 @@ def test_image_and_mask_are_changed_together():
         agree += [(changed[label == 1] > 100).ravel(), (changed[label == 0] < 100).ravel()]
         seen_void += (label == 255).any()
     assert 0 < seen_void < 30
-    assert np.concatenate(agree).mean() > 0.99  # All but blended pixels on the outline.
+    assert np.concatenate(agree).mean() > 0.99  # All except blended pixels on the outline.
 
 
-def test_colour_changes_leave_the_mask_alone(split):
+def test_colour_changes_do_not_affect_the_mask(split):
     example = split.examples[0]
     augmentation = pipelines.Augmentation(example.mask.shape, mirror=False, colour=1.0)
     image, mask = seed_and_apply(transform(augmentation), example.image, example.mask, 1)
@@ -111,7 +111,7 @@ def test_colour_changes_leave_the_mask_alone(split):
     assert not np.array_equal(image, example.image)
 
 
-def test_evaluation_gives_every_example_whole_and_in_order(split):
+def test_evaluation_has_every_example_whole_and_in_order(split):
     ds = pipelines.eval_dataset(split)
     assert int(ds.cardinality()) == 40
     for index, (images, masks) in enumerate(ds):
@@ -120,12 +120,12 @@ def test_evaluation_gives_every_example_whole_and_in_order(split):
         np.testing.assert_array_equal(masks[0], mask)
 
 
-def test_a_split_smaller_than_a_batch_is_refused(split):
+def test_split_smaller_than_a_batch_is_rejected(split):
     with pytest.raises(pipelines.DataError, match="40 examples do not fill one batch of 41"):
         pipelines.train_dataset(split, batch_size=41, augmentation=STRONG)
 
 
-def test_whole_images_come_as_they_are_one_by_one(split):
+def test_whole_images_are_unchanged_one_by_one(split):
     whole = pipelines.Augmentation(None, mirror=False)
     ds = pipelines.train_dataset(split, batch_size=1, augmentation=whole, seed=0)
     assert ds.element_spec[0] == tf.TensorSpec((1, None, None, 3), tf.uint8)
@@ -136,7 +136,7 @@ def test_whole_images_come_as_they_are_one_by_one(split):
 
 
 def of_sizes(sizes):
-    """A split of one-class images, each of the grey level of its number."""
+    """A split of one-class images, each with its number as grey level."""
     examples = tuple(
         pipelines.Example(f"{i}", np.full((h, w, 3), i, "uint8"), np.full((h, w), i % 2, "uint8"))
         for i, (h, w) in enumerate(sizes)
@@ -151,7 +151,7 @@ def test_whole_images_are_batched_by_orientation_and_padded_with_void():
     whole = pipelines.Augmentation(None, mirror=False)
     ds = pipelines.train_dataset(split, batch_size=2, augmentation=whole, seed=3)
     seen = list(batches(ds))
-    assert len(seen) == ds.cardinality() == 5  # 6 lying or square, 4 upright.
+    assert len(seen) == ds.cardinality() == 5  # 6 landscape or square, 4 portrait.
     shown = []
     for images, masks in seen:
         numbers = [int(image[0, 0, 0]) for image in images]
@@ -166,7 +166,7 @@ def test_whole_images_are_batched_by_orientation_and_padded_with_void():
     assert sorted(shown) == list(range(10))
 
 
-def test_evaluation_batches_hold_images_of_one_size():
+def test_evaluation_batches_have_one_image_size():
     sizes = [(30, 40), (40, 30), (30, 40), (30, 40), (40, 30), (31, 40)]
     ds = pipelines.eval_dataset(of_sizes(sizes), batch_size=2)
     shown = [[int(image[0, 0, 0]) for image in images] for images, _ in batches(ds)]
@@ -176,7 +176,7 @@ def test_evaluation_batches_hold_images_of_one_size():
         assert images.shape[1:3] == masks.shape[1:] == sizes[images[0, 0, 0, 0]]
 
 
-def test_the_cache_reads_each_file_once_and_changes_nothing(two_folders):
+def test_cache_reads_each_file_once_and_changes_nothing(two_folders):
     split = pipelines.read(two_folders / "data.yaml", "train")
     crops = pipelines.Augmentation((32, 32), scale=(0.7, 1.4), colour=0.5)
     options = {"batch_size": 2, "augmentation": crops, "seed": 1}
@@ -191,7 +191,7 @@ def test_the_cache_reads_each_file_once_and_changes_nothing(two_folders):
     assert len(list(batches(cached))) == 2
 
 
-def test_a_cache_larger_than_the_memory_is_refused(two_folders, monkeypatch):
+def test_cache_larger_than_memory_is_rejected(two_folders, monkeypatch):
     split = pipelines.read(two_folders / "data.yaml", "train")
     monkeypatch.setattr("pipelines.batches.tf_datasets._memory", lambda: 40_000)
     with pytest.raises(pipelines.DataError, match="more than half of the memory"):
@@ -200,8 +200,8 @@ def test_a_cache_larger_than_the_memory_is_refused(two_folders, monkeypatch):
         )
 
 
-def test_a_crop_comes_from_where_it_says(rng):
-    # Scale 1, larger than the crop: the very pixels; smaller: the whole image somewhere in void.
+def test_crops_copy_the_right_pixels(rng):
+    # At scale 1, 40 of the 50 rows are cut out, and the 30 columns are padded with void.
     image = rng.integers(0, 256, (50, 30, 3), "uint8")
     mask = rng.integers(0, 9, (50, 30), "uint8")
     compose = transform(pipelines.Augmentation((40, 36), mirror=False))
@@ -217,8 +217,8 @@ def test_a_crop_comes_from_where_it_says(rng):
         np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
 
 
-def test_colours_change_as_their_formulas_say(rng):
-    # Against float64 arithmetic: brightness and contrast by hand, saturation and hue in YIQ.
+def test_colour_changes_match_their_formulas(rng):
+    # In float64: brightness and contrast by hand, saturation and hue in YIQ.
     image = rng.integers(60, 190, (5, 7, 3), "uint8")
     change = RandomColour(1.0)
     still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}

@@ -15,7 +15,7 @@ from pipelines.checking.overlaps import overlaps
 
 
 def tree(folder):
-    """What lies in a folder: names, contents and times."""
+    """The names, contents and times of all files in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         str(p): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for p in files
@@ -24,7 +24,7 @@ def tree(folder):
 
 @pytest.fixture
 def broken(two_folders):
-    """Faults of four kinds in train, none in val; one image of val is in train too."""
+    """Faults of four kinds in train, none in val; one image is in both splits."""
     masks, images = two_folders / "train" / "masks", two_folders / "train" / "images"
     Image.fromarray(np.full((40, 56), 34, "uint8")).save(masks / "0.png")
     (images / "1.jpg").write_bytes((images / "1.jpg").read_bytes()[:300])
@@ -35,7 +35,7 @@ def broken(two_folders):
     return two_folders
 
 
-def test_findings_hold_what_the_files_hold(two_folders):
+def test_findings_match_the_files(two_folders):
     split = pipelines.read(two_folders / "data.yaml", "train")
     Image.fromarray(np.full((40, 56), 255, "uint8")).save(split.examples[1].mask)
     found = examine(split)
@@ -48,8 +48,8 @@ def test_findings_hold_what_the_files_hold(two_folders):
     faults, warnings = found.of_the_split()
     assert not faults
     assert [str(w) for w in warnings] == [
-        f"data.yaml train: 1 of 4 masks are all void, the first is {split.examples[1].mask}: "
-        "nothing to learn or score there."
+        f"data.yaml train: nothing but void in 1 of 4 masks; the first is "
+        f"{split.examples[1].mask}. Nothing can be learned or scored there."
     ]
 
 
@@ -68,16 +68,16 @@ def test_every_fault_of_every_file_is_found(broken):
     assert not left.faults and left.class_pixels.sum() == 39 * 56
 
 
-def test_images_of_two_splits_are_compared_by_content(broken):
+def test_images_in_two_splits_are_found_by_content(broken):
     train, val = (
         pipelines.read(broken / "data.yaml", s, keep_faults=True) for s in ("train", "val")
     )
     (warning,) = overlaps([examine(train), examine(val)])
     assert warning.kind == "overlap of splits" and warning.value == [("3", "0")]
-    assert "train and data.yaml val: share 1 images, such as" in str(warning)
+    assert "train and data.yaml val: share 1 image, such as" in str(warning)
 
 
-def test_the_same_picture_in_another_format_is_found_twice(two_folders):
+def test_duplicate_in_another_format_is_found(two_folders):
     pixels = pipelines.read_image(two_folders / "train" / "images" / "0.jpg")
     Image.fromarray(pixels).save(two_folders / "train" / "images" / "9.png")
     shutil.copy(two_folders / "train/masks/0.png", two_folders / "train/masks/9.png")
@@ -85,7 +85,7 @@ def test_the_same_picture_in_another_format_is_found_twice(two_folders):
     assert warning.kind == "duplicates" and warning.value == [("0", "9")]
 
 
-def test_images_that_differ_in_one_pixel_are_no_overlap(two_folders):
+def test_images_that_differ_in_one_pixel_are_not_duplicates(two_folders):
     folder = two_folders / "train"
     pixels = pipelines.read_image(folder / "images" / "0.jpg").copy()
     for row in (0, 39):
@@ -95,7 +95,7 @@ def test_images_that_differ_in_one_pixel_are_no_overlap(two_folders):
     assert overlaps([examine(pipelines.read(two_folders / "data.yaml", "train"))]) == []
 
 
-def test_a_set_that_is_all_background_is_a_warning_with_its_histogram(two_folders):
+def test_all_background_is_a_warning_with_pixel_counts(two_folders):
     for path in (two_folders / "train" / "masks").iterdir():
         Image.fromarray(np.zeros((40, 56), "uint8")).save(path)
     faults, warnings = examine(pipelines.read(two_folders / "data.yaml", "train")).of_the_split()
@@ -104,7 +104,7 @@ def test_a_set_that_is_all_background_is_a_warning_with_its_histogram(two_folder
     assert "ground 8,960, road 0, car 0" in str(warnings[0])
 
 
-def test_findings_are_remembered_until_something_changes(broken):
+def test_findings_are_cached_until_something_changes(broken):
     read = lambda: pipelines.read(broken / "data.yaml", "train", keep_faults=True)  # noqa: E731
     seen = []
     first = cache.examine_once(read(), lambda: seen.append(1))
@@ -126,7 +126,7 @@ def test_findings_are_remembered_until_something_changes(broken):
     assert "unknown value" not in {e.kind for e in cache.examine_once(read()).faults}
 
 
-def test_a_spoilt_or_unwritable_note_is_no_matter(two_folders, monkeypatch, tmp_path):
+def test_damaged_or_unwritable_cache_is_ignored(two_folders, monkeypatch, tmp_path):
     split = pipelines.read(two_folders / "data.yaml", "train")
     cache.examine_once(split)
     (note,) = cache._folder().iterdir()
@@ -137,7 +137,9 @@ def test_a_spoilt_or_unwritable_note_is_no_matter(two_folders, monkeypatch, tmp_
     assert cache.examine_once(split).class_pixels.sum() > 0
 
 
-def test_the_doctor_tells_everything_and_touches_nothing(broken, fcn_keras_cli, tmp_path_factory):
+def test_check_command_reports_everything_and_changes_no_file(
+    broken, fcn_keras_cli, tmp_path_factory
+):
     before, out = tree(broken), tmp_path_factory.mktemp("out")
     status, shown, err = fcn_keras_cli(
         "data", "check", broken / "data.yaml",
@@ -165,12 +167,12 @@ def test_the_doctor_tells_everything_and_touches_nothing(broken, fcn_keras_cli, 
     assert tree(broken) == before
 
 
-def test_a_healthy_data_set_has_no_faults(two_folders, fcn_keras_cli):
+def test_good_data_set_has_no_faults(two_folders, fcn_keras_cli):
     status, out, err = fcn_keras_cli("data", "check", two_folders / "data.yaml")
     assert (status, err) == (0, "") and "no faults" in out
 
 
-def test_a_missing_split_counts_only_if_it_was_asked_for(two_folders):
+def test_missing_split_is_a_fault_only_if_requested(two_folders):
     def read(name):
         return pipelines.read(two_folders / "data.yaml", name, keep_faults=True)
 
@@ -190,7 +192,7 @@ def test_checking_does_not_import_tensorflow(two_folders):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_training_stops_at_faults_or_leaves_them_out(broken, fcn_keras_cli):
+def test_training_stops_at_faults_or_skips_them(broken, fcn_keras_cli):
     before = tree(broken / "train")
     command = (
         "train", "--data", broken / "data.yaml", "--recipe", "quickstart", "--epochs", "1",
@@ -201,7 +203,7 @@ def test_training_stops_at_faults_or_leaves_them_out(broken, fcn_keras_cli):
     bad.write_bytes(good[:50])
     status, _, err = fcn_keras_cli(*command, broken / "run")
     assert status == 2 and not (broken / "run").exists()
-    for text in (  # Of folders and of files, of train and of val.
+    for text in (  # Faults of folders and files, of train and val.
         "lonely.jpg has no mask",
         "0.png: label value 34",
         "1.jpg: damaged",
@@ -213,13 +215,14 @@ def test_training_stops_at_faults_or_leaves_them_out(broken, fcn_keras_cli):
 
     status, out, err = fcn_keras_cli(*command, broken / "run", "--on-bad-file", "skip")
     assert status == 0, err
-    assert "left out is what has these faults:" in err and "2.png: the mask is 57 x 40" in err
-    assert "share 1 images" in err
+    assert "examples left out because of these faults:" in err
+    assert "2.png: the mask is 57 x 40" in err
+    assert "share 1 image" in err
     assert (broken / "run" / "model.keras").exists()
     assert tree(broken / "train") == before
 
 
-def test_a_runs_configuration_is_a_recipe(two_folders, fcn_keras_cli):
+def test_run_configuration_is_a_recipe(two_folders, fcn_keras_cli):
     recipe = two_folders / "mine.yaml"
     recipe.write_text(
         "backbone: tiny\nweights: none\nhead_width: 8\ncrop: [32, 32]\nbatch_size: 2\nepochs: 1\n"
@@ -239,7 +242,7 @@ def test_a_runs_configuration_is_a_recipe(two_folders, fcn_keras_cli):
     assert status == 2 and "batchsize" in err
 
 
-def test_a_file_that_goes_during_an_epoch_is_named(two_folders, fcn_keras_cli, monkeypatch):
+def test_file_deleted_during_an_epoch_is_named(two_folders, fcn_keras_cli, monkeypatch):
     split = pipelines.read(two_folders / "data.yaml", "train")
     crops = pipelines.Augmentation((16, 16))
     ds = pipelines.train_dataset(split, batch_size=2, augmentation=crops)
@@ -249,7 +252,7 @@ def test_a_file_that_goes_during_an_epoch_is_named(two_folders, fcn_keras_cli, m
     assert (status, err) == (2, f"error: {split.examples[2].image}: no such file.\n")
 
 
-def test_masks_of_0_and_255_among_others_are_warned_of(two_folders):
+def test_masks_of_0_and_255_among_others_give_a_warning(two_folders):
     masks = two_folders / "train" / "masks"
     half = Image.new("L", (56, 40))
     half.paste(255, (0, 0, 56, 20))
@@ -258,12 +261,11 @@ def test_masks_of_0_and_255_among_others_are_warned_of(two_folders):
     found = examine(pipelines.read(two_folders / "data.yaml", "train"))
     assert [(e.kind, e.file.name) for e in found.faults] == [("mask of one bit", "2.png")]
     (warning,) = found.of_the_split()[1]
-    assert f"1 of 4 masks hold but one class and 255, which is void here, the first is {masks}" in (
-        str(warning)
-    )
+    text = f"only one class and 255, which is void here, in 1 of 4 masks; the first is {masks}"
+    assert text in str(warning)
 
 
-def test_one_bit_is_two_classes_where_255_is_one(two_folders):
+def test_1_bit_masks_have_two_classes_if_255_is_one(two_folders):
     for path in two_folders.glob("*/masks/*.png"):
         Image.fromarray(np.eye(40, 56) > 0).save(path)
     yaml = two_folders / "data.yaml"
@@ -274,7 +276,7 @@ def test_one_bit_is_two_classes_where_255_is_one(two_folders):
     assert found.class_pixels.tolist() == [4 * (40 * 56 - 40), 4 * 40]
 
 
-def test_links_in_a_circle_are_faults(two_folders, fcn_keras_cli):
+def test_circular_links_are_faults(two_folders, fcn_keras_cli):
     for folder in ("images", "masks"):
         loop = two_folders / "train" / folder / f"loop{'.jpg' if folder == 'images' else '.png'}"
         loop.symlink_to(loop.name)
@@ -285,28 +287,28 @@ def test_links_in_a_circle_are_faults(two_folders, fcn_keras_cli):
     assert (status, err) == (2, f"error: {two_folders / 'round'}: no such folder.\n")
 
 
-def test_results_replace_only_results(two_folders, fcn_keras_cli):
+def test_results_only_replace_results(two_folders, fcn_keras_cli):
     json_file, page = two_folders / "mine.json", two_folders / "mine.html"
     for path in (json_file, page):
         path.write_text('{"mine": 1}')
     command = ("data", "check", two_folders / "data.yaml")
     for option, path in (("--json", json_file), ("--report", page)):
         status, _, err = fcn_keras_cli(*command, option, path)
-        assert status == 2 and "fcn-keras did not write it" in err
+        assert status == 2 and "was not written by fcn-keras" in err
         assert path.read_text() == '{"mine": 1}'
         path.unlink()
         for _ in range(2):
             assert fcn_keras_cli(*command, option, path)[0] == 0
 
 
-def test_a_key_that_stands_twice_is_an_error(two_folders):
+def test_duplicate_key_is_an_error(two_folders):
     yaml = two_folders / "data.yaml"
     yaml.write_text(yaml.read_text() + "classes: [a, b]\n")
-    with pytest.raises(pipelines.DataError, match="the key `classes` stands twice"):
+    with pytest.raises(pipelines.DataError, match="the key `classes` appears twice"):
         pipelines.read(yaml, "train")
 
 
-def test_a_list_without_one_good_line_shows_each_fault(two_folders, fcn_keras_cli):
+def test_list_without_a_good_line_shows_each_fault(two_folders, fcn_keras_cli):
     (two_folders / "list.txt").write_text("images/0.jpg masks/0.png\nimages/1.jpg masks/1.png\n")
     yaml = two_folders / "data.yaml"
     yaml.write_text(yaml.read_text().replace("train/masks}", "train/masks, list: list.txt}"))

@@ -1,6 +1,6 @@
-"""Bad inputs and what each gets; the numbers are those of the rows in the table of bad inputs.
+"""Bad inputs and their results; the row numbers are those of the table of bad inputs.
 
-Rows that speak of training, exports and the command line are tested with these.
+Rows about training, exports and the command line are tested with those.
 """
 
 import io
@@ -35,7 +35,7 @@ READERS = (read_image, read_mask)
 
 @pytest.fixture
 def picture(rng):
-    """A smooth picture, so that all formats have something to compress."""
+    """A smooth image, so that all formats have something to compress."""
     steps = rng.integers(-9, 10, (40, 56, 3)).cumsum(axis=1)
     return np.clip(steps + 128, 0, 255).astype("uint8")
 
@@ -59,7 +59,7 @@ def oriented(orientation):
 
 
 def of_folders(root, more="", split="train"):
-    """The split of `two_folders`, whose YAML file gets more keys."""
+    """The split of `two_folders`, with more keys in its YAML file."""
     data = root / "data.yaml"
     data.write_text(data.read_text() + more)
     return pipelines.read(data, split, keep_faults=True)
@@ -74,7 +74,7 @@ def mask_of(root):
 
 
 def the_fault(root, more=""):
-    """The one fault in the folders; all other files stay usable."""
+    """The only fault in the folders; all other files stay usable."""
     found = examine(of_folders(root, more))
     (fault,) = found.faults
     assert len(found.without_bad().split) == len(found.split) - len(found.bad)
@@ -97,14 +97,14 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
         pytest.param(b"", "not an image; the file is empty", id="row 1"),
         pytest.param(b"<html><p>404", "not an image; it starts with '<html><p>404'", id="row 5"),
         pytest.param(
-            b"II*\0\x08", "TIFF files are not read. Convert it to PNG, for", id="row 7 TIFF"
+            b"II*\0\x08", "TIFF files are unsupported. Convert it to PNG, for", id="row 7 TIFF"
         ),
         pytest.param(
-            HEIC, "not an image; it is HEIC, or a film. Convert a HEIC to PNG", id="row 7 HEIC"
+            HEIC, "not an image; it is HEIC, or a video. Convert a HEIC to PNG", id="row 7 HEIC"
         ),
     ],
 )
-def test_what_is_no_image_is_named(two_folders, content, message):
+def test_other_file_types_are_named(two_folders, content, message):
     for path in (image_of(two_folders), mask_of(two_folders)):
         before = path.read_bytes()
         path.write_bytes(content)
@@ -113,7 +113,7 @@ def test_what_is_no_image_is_named(two_folders, content, message):
         path.write_bytes(before)
 
 
-def test_row_7_a_real_tiff_is_named(shared):
+def test_row_7_real_tiff_is_named(shared):
     path = shared / "data" / "ugly" / "hopper.tif"
     assert "magick hopper.tif hopper.png" in error_of(read_image, path)
 
@@ -121,7 +121,7 @@ def test_row_7_a_real_tiff_is_named(shared):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("padding", [b"", bytes(500)])
-def test_row_2_a_jpeg_cut_anywhere_is_an_error(tmp_path, picture, mode, options, padding):
+def test_row_2_jpeg_truncated_anywhere_is_an_error(tmp_path, picture, mode, options, padding):
     whole = encoded(Image.fromarray(picture).convert(mode), "JPEG", **options)
     path = tmp_path / "a.jpg"
     for size in {*range(1, len(whole), 31), *range(len(whole) - 4, len(whole))}:
@@ -131,7 +131,7 @@ def test_row_2_a_jpeg_cut_anywhere_is_an_error(tmp_path, picture, mode, options,
     assert read_image(path).shape == picture.shape
 
 
-def test_row_2_a_real_truncated_jpeg_is_left_out(two_folders, shared):
+def test_row_2_real_truncated_jpeg_is_left_out(two_folders, shared):
     shutil.copy(shared / "data/ugly/truncated_jpeg.jpg", image_of(two_folders))
     assert "0.jpg: damaged or unreadable (truncated" in the_fault(two_folders)
 
@@ -150,7 +150,7 @@ def test_row_3_no_damage_to_a_png_goes_unnoticed(tmp_path, picture):
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
-def test_row_3_a_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
+def test_row_3_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
     path = tmp_path / "a.png"
     path.write_bytes(png(20, 10, bytes(21), interlaced=interlaced))
     for read in READERS:
@@ -159,8 +159,8 @@ def test_row_3_a_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
     assert not read_mask(path).any()
 
 
-def test_row_4_a_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
-    # A flip that leaves valid codes cannot be noticed by anyone (`pipelines.check`).
+def test_row_4_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
+    # A flipped bit that leaves valid codes cannot be detected (`pipelines.checking.examine`).
     whole = encoded(picture, "JPEG", restart_marker_blocks=1)
     image_of(two_folders).write_bytes(whole.replace(b"\xff\xd3", b"\xff\xd5", 1))
     found = examine(of_folders(two_folders))
@@ -170,7 +170,7 @@ def test_row_4_a_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
-def test_rows_6_and_8_files_are_told_by_content(two_folders, picture, kind):
+def test_rows_6_and_8_format_is_detected_by_content(two_folders, picture, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     image_of(two_folders).write_bytes(encoded(picture, kind, **options))
     image, _ = read_example(of_folders(two_folders), 0)
@@ -178,7 +178,7 @@ def test_rows_6_and_8_files_are_told_by_content(two_folders, picture, kind):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_row_9_animations_are_refused(tmp_path, picture, kind):
+def test_row_9_animations_are_rejected(tmp_path, picture, kind):
     path = tmp_path / "a"
     more = [Image.fromarray(255 - picture)]
     path.write_bytes(encoded(picture, kind, save_all=True, append_images=more))
@@ -196,7 +196,7 @@ def test_rows_10_and_11_real_grey_images_have_three_channels(shared, name):
     assert [note.kind for note in notes] == ["transparency"] * ("gray" not in name)
 
 
-def test_row_11_transparent_pixels_are_laid_on_white_with_one_warning(two_folders, picture):
+def test_row_11_transparent_pixels_become_white_with_one_warning(two_folders, picture):
     alpha = np.zeros((40, 56, 1), "uint8")
     alpha[:, 28:] = 255
     layers = np.concatenate([picture, alpha], axis=2)
@@ -211,7 +211,7 @@ def test_row_11_transparent_pixels_are_laid_on_white_with_one_warning(two_folder
 @pytest.mark.parametrize(
     ("bits", "row", "transparent"), [(1, 0x5A, 1), (2, 0x1B, 2), (4, 0x3A, 3), (8, 7, 7)]
 )
-def test_row_11_a_grey_level_may_be_transparent(tmp_path, bits, row, transparent):
+def test_row_11_grey_level_may_be_transparent(tmp_path, bits, row, transparent):
     path = tmp_path / "a.png"
     trns = chunk(b"tRNS", struct.pack(">H", transparent))
     path.write_bytes(png(8 // bits, 1, bytes([0, row]), bits=bits, before=trns))
@@ -221,7 +221,7 @@ def test_row_11_a_grey_level_may_be_transparent(tmp_path, bits, row, transparent
     np.testing.assert_array_equal(read_mask(path)[0], values)
 
 
-def test_row_11_real_transparent_files_are_warned_of_once(shared):
+def test_row_11_real_transparent_files_give_one_warning(shared):
     for name in ("transparent.webp", "p_trns_single.png"):
         notes = []
         read_image(shared / "data" / "ugly" / name, notes)
@@ -236,14 +236,14 @@ def test_row_12_16_bits_are_scaled_to_8(tmp_path):
     np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 0, 1, 254, 255])
 
 
-def test_row_13_cmyk_is_rgb_as_pillow_gives_it(shared):
+def test_row_13_cmyk_is_converted_as_in_pillow(shared):
     path = shared / "data" / "ugly" / "pil_sample_cmyk.jpg"
     with Image.open(path) as image:
         np.testing.assert_array_equal(read_image(path), image.convert("RGB"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_row_14_an_orientation_is_not_applied_but_noted(two_folders, picture, orientation):
+def test_row_14_exif_orientation_is_ignored_with_a_warning(two_folders, picture, orientation):
     stored = encoded(picture, "JPEG")
     turned = encoded(picture, "JPEG", exif=oriented(orientation))
     image_of(two_folders).write_bytes(turned)
@@ -255,7 +255,7 @@ def test_row_14_an_orientation_is_not_applied_but_noted(two_folders, picture, or
     np.testing.assert_array_equal(read_image(image_of(two_folders)), plain)
 
 
-def test_row_14_an_orientation_behind_the_pixels_counts_too(tmp_path):
+def test_row_14_exif_after_the_pixels_is_found(tmp_path):
     path, notes = tmp_path / "a.png", []
     exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
     path.write_bytes(png(2, 2, b"\0\1\2" * 2, after=chunk(b"eXIf", exif)))
@@ -263,10 +263,10 @@ def test_row_14_an_orientation_behind_the_pixels_counts_too(tmp_path):
     assert [note.value for note in notes] == [6]
 
 
-def test_row_15_a_mask_for_the_turned_image_is_explained(two_folders, shared):
+def test_row_15_mask_for_the_rotated_image_is_explained(two_folders, shared):
     Image.new("RGB", (56, 40)).save(image_of(two_folders), exif=oriented(6))
     Image.new("L", (40, 56)).save(mask_of(two_folders))
-    assert "has EXIF orientation 6; the mask fits the turned image" in the_fault(two_folders)
+    assert "has EXIF orientation 6, and the mask fits the rotated image" in the_fault(two_folders)
     notes = []
     read_image(shared / "data" / "ugly" / "hopper_orientation_6.jpg", notes)
     assert [note.value for note in notes] == [6]
@@ -319,7 +319,7 @@ MEASURE = r"""
 import json, re, sys, time
 from pathlib import Path
 from pipelines import DataError, read_image
-def used():  # Not getrusage(), which begins with the peak of the parent.
+def used():  # Not getrusage(), which starts at the parent's peak.
     status = Path("/proc/self/status")
     return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else 0
 before, found = used(), {}
@@ -335,7 +335,7 @@ print(json.dumps(found))
 
 
 def measured(*paths):
-    """What reading images gives in a process of its own: text, seconds, MB beyond the imports."""
+    """Reads images in a separate process: text, seconds, and MB in addition to the imports."""
     run = subprocess.run(
         [sys.executable, "-c", MEASURE, *map(str, paths)],
         capture_output=True,
@@ -343,11 +343,11 @@ def measured(*paths):
         check=True,
         cwd=Path(pipelines.__file__).parents[1],
     )
-    assert not run.stderr  # No warning of any library.
+    assert not run.stderr  # No library warns.
     return json.loads(run.stdout)
 
 
-def test_row_16_bombs_are_refused_on_the_header(tmp_path):
+def test_row_16_bombs_are_rejected_by_their_header(tmp_path):
     for name, (make, _) in BOMBS.items():
         (tmp_path / name).write_bytes(make())
     found = measured(*(tmp_path / name for name in BOMBS))
@@ -357,7 +357,7 @@ def test_row_16_bombs_are_refused_on_the_header(tmp_path):
         assert seconds < 0.5 and megabytes < 50, (name, seconds, megabytes)
 
 
-def test_row_16_what_else_unfolds_in_a_png_is_not_unfolded(tmp_path):
+def test_row_16_png_metadata_is_not_decompressed(tmp_path):
     path = tmp_path / "a.png"
     packed = zlib.compress(bytes(100_000_000), 9)
     extra = chunk(b"iCCP", b"k\0\0" + packed) + chunk(b"zTXt", b"k\0\0" + packed)
@@ -369,24 +369,24 @@ def test_row_16_what_else_unfolds_in_a_png_is_not_unfolded(tmp_path):
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 31), (3, 5000), (337, 501)])
 def test_rows_17_and_18_any_size_is_read(two_folders, size):
-    # That scores cover any image: test_models.py.
+    # Scores cover images of any size: tests/models/test_fcn.py.
     Image.new("RGB", size[::-1]).save(image_of(two_folders))
     Image.new("L", size[::-1]).save(mask_of(two_folders))
     image, mask = read_example(of_folders(two_folders), 0)
     assert image.shape == (*size, 3) and mask.shape == size
 
 
-def test_row_19_a_file_of_too_many_pixels_is_refused_but_an_array_is_not(tmp_path):
-    # So one reads larger pictures oneself; files are bounded against bombs.
+def test_row_19_pixel_limit_applies_to_files_but_not_arrays(tmp_path):
+    # Larger images can be passed as arrays; files are limited because of decompression bombs.
     (tmp_path / "a.bmp").write_bytes(bmp(20000, 20000))
-    assert "Cut it into parts" in error_of(read_image, tmp_path / "a.bmp")
+    assert "Split it into parts" in error_of(read_image, tmp_path / "a.bmp")
     large = np.broadcast_to(np.zeros(3, "uint8"), (20000, 20000, 3))
     assert read_image(large) is large
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_row_20_palette_masks_keep_their_indices(two_folders, bits):
-    # Of real VOC masks: test_decode.py.
+    # Real VOC masks: tests/files/test_images.py.
     ids = np.indices((40, 56)).sum(axis=0).astype("uint8") % min(2**bits, 3)
     image = Image.fromarray(ids, "P")
     image.putpalette(pipelines.distinct_palette(2**bits)[::-1].tobytes())
@@ -400,7 +400,7 @@ IN_COLOURS = (
 )
 
 
-def test_row_21_colours_are_mapped_as_declared_also_where_a_mask_is_grey(two_folders):
+def test_row_21_declared_colours_are_mapped_even_in_grey_masks(two_folders):
     Image.new("RGB", (56, 40), (128, 64, 128)).save(mask_of(two_folders))
     data = (two_folders / "data.yaml").read_text()
     (two_folders / "data.yaml").write_text(data.replace("colour: [128, 64, 128]", ""))
@@ -415,7 +415,7 @@ def test_row_21_colours_are_mapped_as_declared_also_where_a_mask_is_grey(two_fol
     assert (read_example(split, 1)[1] == np.where(grey[..., 0], 0, 255)).all()
 
 
-def test_row_21_class_ids_saved_as_rgb_are_values_where_no_colours_are_declared(two_folders, ids):
+def test_row_21_rgb_class_ids_are_values_without_declared_colours(two_folders, ids):
     mask_of(two_folders).write_bytes(encoded(np.repeat(ids[..., None], 3, axis=2), "PNG"))
     data = (two_folders / "data.yaml").read_text()
     (two_folders / "data.yaml").write_text(data.replace(", colour: [128, 64, 128]", ""))
@@ -429,9 +429,12 @@ def test_row_21_class_ids_saved_as_rgb_are_values_where_no_colours_are_declared(
 @pytest.mark.parametrize(
     ("colours", "message"),
     [
-        ([(9, 8, 7)], "colours (9, 8, 7) (1 pixels), first at row 0, column 0"),
+        ([(9, 8, 7)], "colours (9, 8, 7) (1 pixel), first at row 0, column 0"),
         ([(9, 9, 9)], "If grey levels are class ids here, save the mask as a single-channel PNG."),
-        ([(i, 7, 128) for i in range(40)], "So many mean a picture that was smoothed or resized"),
+        (
+            [(i, 7, 128) for i in range(40)],
+            "So many colours mean that the mask was smoothed or resized",
+        ),
     ],
 )
 def test_row_22_unknown_colours_are_counted(two_folders, colours, message):
@@ -452,14 +455,14 @@ def test_row_23_16_bits_never_wrap(two_folders, ids):
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_row_23_16_bits_in_several_channels_are_not_cut_to_8(tmp_path, colour_type, channels):
+def test_row_23_several_16_bit_channels_are_rejected(tmp_path, colour_type, channels):
     rows = (b"\0" + b"\0\7" * 2 * channels) * 2
     (tmp_path / "a.png").write_bytes(png(2, 2, rows, bits=16, colour_type=colour_type))
-    assert "several channels of 16 bits" in error_of(read_mask, tmp_path / "a.png")
+    assert "several 16-bit channels" in error_of(read_mask, tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L"])
-def test_row_24_masks_of_0_and_255_are_asked_about(two_folders, mode):
+def test_row_24_masks_of_0_and_255_give_a_hint(two_folders, mode):
     for path in two_folders.glob("train/masks/*.png"):
         mask = Image.new("L", (56, 40))
         mask.paste(255, (0, 0, 56, 20))
@@ -472,17 +475,17 @@ def test_row_24_masks_of_0_and_255_are_asked_about(two_folders, mode):
     assert len(faults) == 4 and all("Map 255 to 1?" in str(fault) for fault in faults)
 
 
-def test_row_25_a_value_that_is_no_class_is_placed_and_counted(two_folders, ids):
+def test_row_25_unknown_value_is_located_and_counted(two_folders, ids):
     ids[7, 5:9], ids[9, 0] = 34, 35
     mask_of(two_folders).write_bytes(encoded(ids, "PNG"))
     text = the_fault(two_folders)
-    assert "label value 34 (4 pixels), 35 (1 pixels), first at row 7, column 5, but" in text
+    assert "label value 34 (4 pixels), 35 (1 pixel), first at row 7, column 5, but" in text
     assert "3 classes and ignores [255]" in text and "`ignore: [34]`" in text
 
 
-def test_row_26_ids_from_1_get_an_offset_suggested(two_folders, ids):
+def test_row_26_offset_is_suggested_for_ids_from_1(two_folders, ids):
     mask_of(two_folders).write_bytes(encoded(ids + 1, "PNG"))
-    assert "Do the ids start at 1? Then say `offset: 1` (1 is class 0)." in the_fault(two_folders)
+    assert "Do the ids start at 1? Then set `offset: 1` (1 is class 0)." in the_fault(two_folders)
 
 
 @pytest.mark.parametrize(
@@ -493,17 +496,17 @@ def test_row_26_ids_from_1_get_an_offset_suggested(two_folders, ids):
         ("WEBP", {"icc_profile": b"x" * 99}, "the mask is a lossy WebP"),
     ],
 )
-def test_row_27_lossy_masks_are_refused(two_folders, ids, kind, options, message):
+def test_row_27_lossy_masks_are_rejected(two_folders, ids, kind, options, message):
     mask_of(two_folders).write_bytes(encoded(ids, kind, **options))
     assert message in the_fault(two_folders)
 
 
-def test_row_28_sizes_must_agree(two_folders):
+def test_row_28_sizes_must_match(two_folders):
     Image.new("L", (55, 40)).save(mask_of(two_folders))
-    assert "the mask is 55 x 40, its image" in the_fault(two_folders)
+    assert "the mask is 55 x 40, but its image" in the_fault(two_folders)
 
 
-def test_row_29_what_lacks_its_counterpart_is_listed(two_folders):
+def test_row_29_unpaired_files_are_listed(two_folders):
     image_of(two_folders).unlink()
     (two_folders / "train/masks/1.png").unlink()
     found = examine(of_folders(two_folders))
@@ -511,17 +514,18 @@ def test_row_29_what_lacks_its_counterpart_is_listed(two_folders):
     assert "has no image" in str(found.faults[0]) and "has no mask" in str(found.faults[1])
 
 
-def test_row_30_two_images_of_one_name_are_an_error(two_folders):
+def test_row_30_two_images_with_one_name_are_an_error(two_folders):
     shutil.copy(image_of(two_folders), image_of(two_folders).with_suffix(".png"))
-    assert "0.jpg and 0.png: two files of one name. Remove one." in the_fault(two_folders)
+    assert "0.jpg and 0.png: two files with the same name. Remove one." in the_fault(two_folders)
 
 
-def test_row_31_a_void_mask_costs_nothing_scores_nothing_and_is_told_once(two_folders):
+def test_row_31_void_mask_has_no_loss_no_score_and_one_warning(two_folders):
     Image.new("L", (56, 40), 255).save(mask_of(two_folders))
     found = examine(of_folders(two_folders))
     (warning,) = found.of_the_split()[1]
     assert not found.faults and found.void == [0]
-    assert f"1 of 4 masks are all void, the first is {mask_of(two_folders)}" in str(warning)
+    text = f"nothing but void in 1 of 4 masks; the first is {mask_of(two_folders)}"
+    assert text in str(warning)
     _, mask = read_example(found.split, 0)
     scores = np.random.default_rng(0).normal(size=(1, 40, 56, 3)).astype("float32")
     assert float(MaskedCrossentropy()(mask[None], scores)) == 0
@@ -530,17 +534,17 @@ def test_row_31_a_void_mask_costs_nothing_scores_nothing_and_is_told_once(two_fo
     assert metric.confusion().sum() == 0
 
 
-def test_row_32_a_set_that_is_all_background_is_told_with_its_pixels(two_folders):
+def test_row_32_all_background_is_a_warning_with_pixel_counts(two_folders):
     for path in two_folders.glob("train/masks/*.png"):
         Image.new("L", (56, 40)).save(path)
     found = examine(of_folders(two_folders))
     (warning,) = found.of_the_split()[1]
     assert not found.faults
     assert "every labelled pixel is 'ground'" in str(warning)
-    assert "Pixels by class: ground 8,960, road 0, car 0." in str(warning)
+    assert "Pixels per class: ground 8,960, road 0, car 0." in str(warning)
 
 
-def test_row_33_an_absent_class_is_told_and_left_out_of_the_mean(two_folders, ids):
+def test_row_33_absent_class_is_reported_and_left_out_of_the_mean(two_folders, ids):
     for path in two_folders.glob("train/masks/*.png"):
         path.write_bytes(encoded(ids % 2, "PNG"))
     (warning,) = examine(of_folders(two_folders)).of_the_split()[1]
@@ -549,8 +553,8 @@ def test_row_33_an_absent_class_is_told_and_left_out_of_the_mean(two_folders, id
     assert np.isnan(result["iou"][2]) and result["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 
-def test_row_34_an_empty_split_is_an_error(two_folders):
-    # Of empty folders and of a `val_share` that leaves nothing: test_folder.py.
+def test_row_34_empty_split_is_an_error(two_folders):
+    # Empty folders, and a `val_share` that leaves nothing: tests/datasets/test_yaml_folders.py.
     (two_folders / "list.txt").write_text("\n \r\n")
     data = (two_folders / "data.yaml").read_text().replace("masks}", "masks, list: list.txt}")
     (two_folders / "data.yaml").write_text(data)
@@ -561,20 +565,19 @@ def test_row_34_an_empty_split_is_an_error(two_folders):
     assert str(fault) == "none: the split is empty."
 
 
-def test_row_35_an_image_in_train_and_val_is_found_by_its_content(two_folders):
+def test_row_35_image_in_train_and_val_is_found_by_content(two_folders):
     with Image.open(image_of(two_folders)) as image:
         image.save(two_folders / "val" / "images" / "1.png")
     (two_folders / "val" / "images" / "1.jpg").unlink()
     found = [examine(of_folders(two_folders, split=split)) for split in ("train", "val")]
     (warning,) = overlaps(found)
-    assert warning.value == [("0", "1")] and "val: share 1 images" in str(warning)
+    assert warning.value == [("0", "1")] and "val: share 1 image," in str(warning)
 
 
-# Row 36, lists of images that leave their folder, with any line ends, blanks and Unicode:
-# test_a_list_is_confined_to_its_folder and test_a_list_says_which_images_and_in_what_order of
-# test_folder.py. Those of data sets:
+# Row 36, lists that leave their folder, with any line ends, spaces and Unicode, is tested in
+# tests/datasets/test_yaml_folders.py. Lists of data sets:
 @pytest.mark.parametrize("line", ["../secret.png", "up/secret.png"])
-def test_row_36_lists_stay_in_the_data_sets_folder(tmp_path, line):
+def test_row_36_lists_stay_inside_the_data_folder(tmp_path, line):
     root = tmp_path / "camvid"
     (root / "train").mkdir(parents=True)
     (root / "trainannot").mkdir()
@@ -590,8 +593,8 @@ def test_row_36_lists_stay_in_the_data_sets_folder(tmp_path, line):
     assert {fault.kind for fault in split.faults} == {"outside the folder"}
 
 
-def test_row_38_a_misspelt_key_is_answered_with_the_nearest():
-    # Of the YAML file of folders: test_folder.py.
+def test_row_38_misspelt_key_suggests_the_nearest():
+    # Keys of the YAML file: tests/datasets/test_yaml_folders.py.
     with pytest.raises(ConfigError) as error:
         resolve("default", {"data": "camvid", "batchsize": 2})
     assert str(error.value) == "batchsize=2: unknown; did you mean `batch_size`?"
@@ -599,8 +602,8 @@ def test_row_38_a_misspelt_key_is_answered_with_the_nearest():
         resolve("default", {"zzz": 1})
 
 
-def test_row_39_names_and_number_of_classes_must_agree(two_folders):
-    # Of a model and a data set: test_cli.py.
+def test_row_39_class_names_and_count_must_match(two_folders):
+    # Model and data set: tests/cli/test_main.py.
     with pytest.raises(DataError, match="`num_classes` is 4, but `classes` lists 3: ground, road"):
         of_folders(two_folders, "num_classes: 4\n")
     with pytest.raises(DataError, match="2 class names, but 3 colours in the palette"):
@@ -609,7 +612,7 @@ def test_row_39_names_and_number_of_classes_must_agree(two_folders):
         Split("a", (), ("x", "y"), np.zeros((2, 3), "uint8"), {0: 2})
 
 
-def test_what_is_not_a_file_is_never_read(tmp_path):
+def test_special_files_are_never_read(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "endless.png").symlink_to("/dev/zero")
@@ -628,22 +631,22 @@ def test_what_is_not_a_file_is_never_read(tmp_path):
     for name, message in messages.items():
         for read in READERS:
             assert f"{name}: {message}" in error_of(read, tmp_path / name)
-    with pytest.raises(DataError, match="zero byte in its name"):
+    with pytest.raises(DataError, match="not contain a zero byte"):
         read_image(tmp_path / "a\0b.png")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_named(tmp_path):
+def test_file_without_permission_is_named(tmp_path):
     (tmp_path / "a.png").touch(mode=0)
     assert "no permission to read it" in error_of(read_image, tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("start", [b"GIF89a\1\0\1\0\1\0\0", b"\xff\xd8\xff\xe0", b"%!PS-Adobe"])
-def test_a_file_that_was_not_written_to_its_end_is_refused_soon(tmp_path, start):
+def test_incomplete_file_is_rejected_quickly(tmp_path, start):
     path = tmp_path / "a.jpg"
     with open(path, "wb") as file:
         file.write(start)
-        file.truncate(50_000_000)  # Pillow looks through it byte by byte, for four seconds.
+        file.truncate(50_000_000)  # Pillow scans it byte by byte for four seconds.
     begin = time.perf_counter()
     error_of(read_image, path)
     assert time.perf_counter() - begin < 2
@@ -658,7 +661,7 @@ def test_a_file_that_was_not_written_to_its_end_is_refused_soon(tmp_path, start)
         ("日本 'é\".png", "日本 'é\".png"),
     ],
 )
-def test_any_name_can_be_printed_in_one_line(two_folders, name, shown):
+def test_any_file_name_prints_on_one_line(two_folders, name, shown):
     path = image_of(two_folders).with_name(name)
     try:
         path.write_bytes(b"<html>")
@@ -667,17 +670,17 @@ def test_any_name_can_be_printed_in_one_line(two_folders, name, shown):
     shutil.copy(mask_of(two_folders), mask_of(two_folders).with_name(name))
     text = the_fault(two_folders)
     assert f"/{shown}: not an image" in text and "\n" not in text
-    text.encode()  # As when it is printed: no lone surrogates.
+    text.encode()  # No lone surrogates, so that it can be printed.
 
 
-def test_names_stand_in_commands_as_a_shell_takes_them(tmp_path):
+def test_file_names_in_commands_are_quoted(tmp_path):
     (tmp_path / "it's.tif").write_bytes(b"MM\0*")
     text = str(pytest.raises(DataError, read_image, tmp_path / "it's.tif").value)
     assert """magick 'it'"'"'s.tif' 'it'"'"'s.png'""" in text
 
 
-def test_metadata_that_cannot_be_read_does_not_matter(tmp_path, picture):
-    # Pillow warns of them; here no warning is printed.
+def test_unreadable_metadata_is_ignored(tmp_path, picture):
+    # Pillow would print warnings.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(60))
     for name, content in (
         ("a.jpg", encoded(picture, "JPEG", exif=exif)),
@@ -690,8 +693,8 @@ def test_metadata_that_cannot_be_read_does_not_matter(tmp_path, picture):
 
 
 @pytest.mark.parametrize("kind", ["MPO", "JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_damage_anywhere_gives_pixels_or_an_error_that_names_the_file(tmp_path, picture, kind):
-    # A long run of the same, some 300 000 cases over 45 files, has found nothing else.
+def test_any_damage_gives_pixels_or_names_the_file(tmp_path, picture, kind):
+    # A long run of this test (about 300 000 cases over 45 files) found nothing else.
     path, chance = tmp_path / "a", random.Random(0)
     options = (
         {"save_all": True, "append_images": [Image.fromarray(picture)]} if kind == "MPO" else {}
@@ -720,7 +723,7 @@ def test_damage_anywhere_gives_pixels_or_an_error_that_names_the_file(tmp_path, 
                 assert str(path) in str(error) and "\n" not in str(error)
 
 
-def test_arrays_and_objects_with_bytes_are_sources_too(picture, ids):
+def test_arrays_and_objects_with_bytes_are_sources(picture, ids):
     class Stored:
         def read_bytes(self):
             return encoded(picture, "PNG")[:99]

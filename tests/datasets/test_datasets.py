@@ -16,7 +16,7 @@ def pixels(path):
 
 @pytest.fixture
 def segnet_layout(tmp_path, rng):
-    """CamVid as SegNet distributes it, with paths of another machine; one file is in no list."""
+    """CamVid in SegNet's layout, with paths of another machine; one file is not listed."""
     for split, names in (("train", "abc"), ("val", "d")):
         for folder in (split, f"{split}annot"):
             (tmp_path / folder).mkdir()
@@ -34,7 +34,7 @@ def segnet_layout(tmp_path, rng):
     return tmp_path
 
 
-def test_camvid_takes_what_its_list_says(segnet_layout):
+def test_camvid_reads_the_listed_files(segnet_layout):
     split = pipelines.read("camvid", "train", segnet_layout)
     assert [example.id for example in split.examples] == ["a", "c"]
     assert split.num_classes == 11 and split.palette.shape == (11, 3)
@@ -44,7 +44,7 @@ def test_camvid_takes_what_its_list_says(segnet_layout):
     assert image.shape == (36, 48, 3)
 
 
-def test_camvid_names_what_is_missing(segnet_layout):
+def test_camvid_names_missing_files(segnet_layout):
     (segnet_layout / "train" / "c.png").unlink()
     for arguments, message in (
         (("train", segnet_layout), "lists"),
@@ -63,7 +63,7 @@ def test_camvid_lists_stay_inside_the_folder(segnet_layout):
         pipelines.read("camvid", "val", segnet_layout)
 
 
-def test_the_real_camvid_has_its_published_sizes(shared):
+def test_real_camvid_has_the_published_sizes(shared):
     root = shared / "data" / "camvid"
     assert [len(pipelines.read("camvid", s, root)) for s in ("train", "val")] == [367, 101]
 
@@ -82,7 +82,7 @@ def test_synthetic_images_are_always_the_same():
     )
 
 
-def test_an_unknown_data_set_is_answered_with_the_known_ones():
+def test_unknown_data_set_lists_the_known_ones():
     with pytest.raises(DataError, match="one of camvid, voc2011, .*synthetic, or give the YAML"):
         pipelines.read("camvd", "train")
 
@@ -94,7 +94,7 @@ def test_check_counts_pixels(two_folders):
     np.testing.assert_array_equal(counts, np.bincount(np.ravel(masks), minlength=256)[:3])
 
 
-def test_check_reports_all_faults_and_touches_nothing(two_folders):
+def test_check_reports_all_faults_and_changes_no_file(two_folders):
     masks, images = two_folders / "train" / "masks", two_folders / "train" / "images"
     wrong = pixels(masks / "0.png")
     wrong[7, 5:9] = 34
@@ -119,12 +119,12 @@ def test_check_reports_all_faults_and_touches_nothing(two_folders):
     assert "0.png: label value 34 (4 pixels), 255 (56 pixels), first at row 0" in lines[0]
     assert "1.jpg: damaged" in lines[1]
     assert "1.png: label value 255 (56 pixels)" in lines[2]
-    assert "2.png: the mask is 57 x 40, its image" in lines[3]
+    assert "2.png: the mask is 57 x 40, but its image" in lines[3]
     assert "255 is class 1" in lines[4]
     assert digest() == before
 
 
-def test_check_refuses_a_split_without_a_label(two_folders):
+def test_check_rejects_a_split_without_labels(two_folders):
     for path in (two_folders / "val" / "masks").iterdir():
         Image.fromarray(np.full((40, 56), 255, "uint8")).save(path)
     with pytest.raises(DataError, match="every pixel of every mask is void"):
@@ -133,7 +133,7 @@ def test_check_refuses_a_split_without_a_label(two_folders):
 
 @pytest.fixture
 def voc_layout(tmp_path, rng):
-    """Two images of VOC 2012, one in each split; palette masks with void borders."""
+    """Two VOC 2012 images, one per split; palette masks with void borders."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
@@ -148,7 +148,7 @@ def voc_layout(tmp_path, rng):
     return tmp_path
 
 
-def test_voc_is_read_from_the_devkit_or_the_folder_that_holds_it(voc_layout):
+def test_voc_is_read_from_the_devkit_or_its_parent(voc_layout):
     for folder in (voc_layout, voc_layout / "VOCdevkit"):
         split = pipelines.read("voc2012", "val", folder)
         assert [example.id for example in split.examples] == ["2007_000002"]
@@ -157,12 +157,12 @@ def test_voc_is_read_from_the_devkit_or_the_folder_that_holds_it(voc_layout):
         assert set(np.unique(mask)) == {0, 15, 20, 255}
 
 
-def test_voc_names_what_is_missing(voc_layout):
+def test_voc_names_missing_files(voc_layout):
     (voc_layout / "VOCdevkit/VOC2012/SegmentationClass/2007_000001.png").unlink()
     for data, split, folder, message in (
-        ("voc2012", "train", voc_layout, "the first that is missing is"),
-        ("voc2012", "test", voc_layout, "no such split; there are train, val"),
-        ("voc2011", "train", voc_layout, "no folder VOCdevkit/VOC2011 there. PASCAL VOC 2011"),
+        ("voc2012", "train", voc_layout, "the first missing file is"),
+        ("voc2012", "test", voc_layout, "no such split; found train, val"),
+        ("voc2011", "train", voc_layout, "has no folder VOCdevkit/VOC2011. PASCAL VOC 2011"),
         ("voc2012", "train", None, "host.robots.ox.ac.uk/pascal/VOC/voc2012/"),
     ):
         with pytest.raises(DataError) as error:

@@ -26,7 +26,7 @@ FRAMES = {
 
 @pytest.fixture
 def original_camvid(tmp_path):
-    """A mask has a row of each of the 32 colours, in the order of the table."""
+    """Each mask has one row per colour of the table, 32 in all."""
     colours = [colour for colour, _ in camvid.ORIGINAL.values()]
     for name in sum(FRAMES.values(), ()):
         save(tmp_path / "701_StillsRaw_full" / f"{name}.png", np.zeros((32, 3, 3)))
@@ -36,14 +36,14 @@ def original_camvid(tmp_path):
 
 
 @pytest.mark.parametrize("split", FRAMES)
-def test_camvid_as_it_first_came_has_segnets_splits_and_classes(original_camvid, split):
+def test_original_camvid_has_segnets_splits_and_classes(original_camvid, split):
     found = pipelines.read("camvid", split, original_camvid)
     assert tuple(example.id for example in found.examples) == FRAMES[split]
     names = [(*camvid.CLASSES, "Void")[min(i, 11)] for i in masks(found)[0][:, 0]]
     assert names == [name or "Void" for _, name in camvid.ORIGINAL.values()]
 
 
-def test_camvid_masks_of_void_and_sky_alone_are_still_colours(original_camvid):
+def test_camvid_masks_of_only_void_and_sky_are_colours(original_camvid):
     mask = np.zeros((32, 3, 3))
     mask[:4] = 128
     save(original_camvid / "LabeledApproved_full" / "0016E5_07959_L.png", mask)
@@ -51,7 +51,7 @@ def test_camvid_masks_of_void_and_sky_alone_are_still_colours(original_camvid):
     assert first[:, 0].tolist() == 4 * [0] + 28 * [255]
 
 
-def test_camvid_in_segnets_layout_may_have_masks_in_colours(tmp_path):
+def test_camvid_in_segnets_layout_reads_colour_masks(tmp_path):
     for name, pavement in (("a", (60, 40, 222)), ("b", (0, 0, 192))):
         save(tmp_path / "train" / f"{name}.png", np.zeros((2, 2, 3)))
         save(tmp_path / "trainannot" / f"{name}.png", [[pavement, (0, 0, 0)], 2 * [(64, 0, 128)]])
@@ -61,7 +61,7 @@ def test_camvid_in_segnets_layout_may_have_masks_in_colours(tmp_path):
         assert mask.tolist() == [[4, 255], [8, 8]]
 
 
-def test_the_rule_for_camvids_splits_gives_the_published_lists(shared):
+def test_camvid_split_rule_gives_the_published_lists(shared):
     for split in ("train", "val"):
         lines = (shared / "data" / "camvid" / f"{split}.txt").read_text().split()
         names = {line.rsplit("/", 1)[1].removesuffix(".png") for line in lines}
@@ -69,7 +69,7 @@ def test_the_rule_for_camvids_splits_gives_the_published_lists(shared):
     assert camvid.published_split("0001TP_f") is camvid.published_split("holiday_01") is None
 
 
-def test_camvid_reports_what_has_no_partner(original_camvid):
+def test_camvid_reports_unpaired_files(original_camvid):
     (original_camvid / "LabeledApproved_full" / "0016E5_07959_L.png").unlink()
     (original_camvid / "701_StillsRaw_full" / "Seq05VD_f00000.png").unlink()
     with pytest.raises(DataError, match="0016E5_07959.png: has no mask. Add it, or remove"):
@@ -83,7 +83,7 @@ def test_camvid_reports_what_has_no_partner(original_camvid):
 
 @pytest.fixture
 def streets(tmp_path):
-    """Cityscapes: train with label ids 0..33, val with train ids alone, test all void."""
+    """Cityscapes: train with label ids 0..33, val with only train ids, test all void."""
     for split, kind, row in (
         ("train", "labelIds", range(34)),
         ("val", "labelTrainIds", [*range(19), 255]),
@@ -108,7 +108,7 @@ def test_cityscapes_scores_19_of_34_labels(streets):
     assert split.class_names[13] == "car" and split.palette[13].tolist() == [0, 0, 142]
 
 
-def test_cityscapes_reads_train_ids_where_label_ids_are_absent(streets):
+def test_cityscapes_reads_train_ids_if_label_ids_are_missing(streets):
     assert masks(pipelines.read("cityscapes", "val", streets))[0].tolist() == [[*range(19), 255]]
 
 
@@ -131,21 +131,21 @@ def test_ade20k_numbers_its_classes_from_1(tmp_path):
     ("data", "split", "message"),
     [
         ("cityscapes", "test", "its labels are not published"),
-        ("cityscapes", "extra", "no split 'extra'; there are train, val"),
-        ("cityscapes", "train", "0 images and 0 masks of the split are there, and no pair. City"),
+        ("cityscapes", "extra", "no split 'extra'; choose one of train, val"),
+        ("cityscapes", "train", "0 images and 0 masks of the split, but no pair. City"),
         ("ade20k", "test", "The test split's masks are not published"),
         ("ade20k", "val", "no pair. ADE20K's scene parsing benchmark is ADEChallengeData2016.zip"),
-        ("camvid", "val", "The original is mi.eng.cam.ac.uk"),
+        ("camvid", "val", "The original is at mi.eng.cam.ac.uk"),
     ],
 )
-def test_who_lacks_the_data_is_told_where_it_is(tmp_path, data, split, message):
+def test_missing_data_names_its_source(tmp_path, data, split, message):
     with pytest.raises(DataError) as error:
         pipelines.read(data, split, tmp_path)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("module", [camvid, cityscapes, ade20k])
-def test_the_folder_is_asked_for_with_the_place_to_get_it(module):
+def test_missing_data_dir_names_the_source(module):
     with pytest.raises(DataError) as error:
         pipelines.read(module.__name__.rsplit(".")[-1], "train")
     assert str(error.value).endswith(module.WHERE) and "--data-dir" in module.WHERE

@@ -22,7 +22,7 @@ MAPPED = {0: 0, 20: 1, 255: 255}
 
 
 def encoded(pixels, kind="PNG"):
-    """A file's content; a mask is a palette PNG, whose colours are not its indices."""
+    """The content of a file; masks are palette PNGs, whose colours differ from their indices."""
     image = Image.fromarray(np.asarray(pixels, "uint8"))
     if image.mode == "L":
         image = Image.fromarray(np.asarray(pixels, "uint8"), "P")
@@ -45,7 +45,7 @@ def record(number, values=(0, 20, 255), image="image", mask="mask"):
 
 
 def prepare(folder, name, splits, features=None, config=None, shards=None):
-    """Has TFDS write a data set; `splits` holds the records of each split."""
+    """Lets TFDS write a data set; `splits` holds the records of each split."""
 
     class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.2.0")
@@ -72,7 +72,7 @@ def described(name, folder, split):
 
 
 def numbers(split):
-    """Which `mask_of` each example's mask is."""
+    """The number of each example's mask, as in `mask_of`."""
     made = {mask_of(n).tobytes(): n for n in range(25)}
     values = (split.read_mask(example.mask) for example in split.examples)
     return [made[v.astype(mask_of(0).dtype).tobytes()] for v in values]
@@ -80,12 +80,12 @@ def numbers(split):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """25 records in three files, and no split but train."""
+    """25 records in three files, with only a train split."""
     folder = tmp_path_factory.mktemp("tfds")
     return prepare(folder, "tiny", {"train": [record(n) for n in range(25)]}, shards=3)
 
 
-def test_what_was_written_is_read_to_the_bit(tiny):
+def test_examples_are_read_exactly(tiny):
     split = described("tiny:1.2.0", tiny, "train")
     order = numbers(split)
     for index, number in enumerate(order):
@@ -95,14 +95,14 @@ def test_what_was_written_is_read_to_the_bit(tiny):
         assert np.abs(image.astype(int) - 10 * number).max() <= 1
 
 
-def test_without_a_validation_split_a_tenth_of_train_is_held_out(tiny):
+def test_tenth_of_train_is_held_out_without_a_validation_split(tiny):
     train, val = (described("tiny", tiny, split) for split in ("train", "val"))
     assert (train.name, val.name) == ("tfds:tiny train[:22]", "tfds:tiny train[22:]")
     assert sorted(numbers(train) + numbers(val)) == list(range(25)) and len(val) == 3
     assert numbers(described("tiny", tiny, "val")) == numbers(val)
 
 
-def test_examples_are_read_in_any_order_by_any_number_of_threads(tiny):
+def test_examples_are_read_in_any_order_and_thread(tiny):
     split = described("tiny", tiny, "train")
     expected = numbers(split)
     indices = np.random.default_rng(0).integers(22, size=200)
@@ -114,7 +114,7 @@ def test_examples_are_read_in_any_order_by_any_number_of_threads(tiny):
     assert len(batches) == 22 and batches[21][1].shape == (1, 6, 9)
 
 
-def test_unknown_classes_are_answered_with_the_description_to_write(tiny):
+def test_unknown_classes_give_the_yaml_to_write(tiny):
     with pytest.raises(DataError) as error:
         pipelines.read("tfds:tiny", "train", tiny)
     message, _, description = str(error.value).partition("\n\n")
@@ -126,9 +126,9 @@ def test_unknown_classes_are_answered_with_the_description_to_write(tiny):
     }
 
 
-def test_a_yaml_file_names_the_classes(tiny, tmp_path):
+def test_yaml_file_names_the_classes(tiny, tmp_path):
     text = "classes: [ground, {name: road, value: 20, colour: [128, 64, 128]}]\nignore: [255]\n"
-    for place in (tiny, os.path.relpath(tiny, tmp_path)):  # A relative path starts at the file.
+    for place in (tiny, os.path.relpath(tiny, tmp_path)):  # Relative to the YAML file.
         data = tmp_path / "data.yaml"
         data.write_text(f"tfds: tiny\ndata_dir: {place}\n{text}")
         for name, count in (("train", 22), ("val", 3)):
@@ -140,11 +140,11 @@ def test_a_yaml_file_names_the_classes(tiny, tmp_path):
                 np.testing.assert_array_equal(
                     read_example(split, index)[1], np.where(values == 20, 1, values)
                 )
-    with pytest.raises(DataError, match="tfds:tiny: no split 'extra'; there are val, train"):
+    with pytest.raises(DataError, match="tfds:tiny: no split 'extra'; choose one of val, train"):
         pipelines.read(data, "extra")
 
 
-def test_masks_in_colours_are_described_by_colours(tmp_path):
+def test_colour_masks_are_described_by_colours(tmp_path):
     mask = encoded([[(1, 2, 3), (128, 64, 0)]])
     made = [dict(record(n), mask=io.BytesIO(mask)) for n in range(10)]
     prepare(tmp_path, "coloured", {"train": made}, {"image": PICTURE, "mask": PICTURE})
@@ -158,7 +158,7 @@ def test_masks_in_colours_are_described_by_colours(tmp_path):
     assert split.colour_table[[66051, 8404992]].tolist() == [0, 1]
 
 
-def test_pets_are_known(tmp_path):
+def test_oxford_pets_classes_are_known(tmp_path):
     features = {"image": PICTURE, "file_name": tfds.features.Text(), "segmentation_mask": LABELS}
     made = [dict(record(n, (1, 2, 3), mask="segmentation_mask"), file_name="x") for n in range(11)]
     prepare(tmp_path, "oxford_iiit_pet", {"train": made[1:], "test": made[:1]}, features)
@@ -166,7 +166,7 @@ def test_pets_are_known(tmp_path):
     assert split.class_names == ("pet", "background", "border")
     np.testing.assert_array_equal(read_example(split, 0)[1], mask_of(0, (1, 2, 3)) - 1)
     assert len(pipelines.read("tfds:oxford_iiit_pet", "val", tmp_path)) == 1
-    with pytest.raises(DataError, match="no split 'extra'; there are val, train, test"):
+    with pytest.raises(DataError, match="no split 'extra'; choose one of val, train, test"):
         pipelines.read("tfds:oxford_iiit_pet", "extra", tmp_path)
 
 
@@ -192,7 +192,7 @@ def test_cityscapes_has_its_own_label_ids_and_validation_split(tmp_path):
         np.testing.assert_array_equal(read_example(split, 0)[1], wanted)
 
 
-def test_a_mask_may_bring_the_names_of_its_labels(tmp_path):
+def test_mask_feature_names_its_classes(tmp_path):
     features = {"image": PICTURE, "any": tfds.features.LabeledImage(labels=["land", "sea"])}
     made = [record(n, (0, 1), mask="any") for n in range(10)]
     prepare(tmp_path, "named", {"train": made}, features)
@@ -201,7 +201,7 @@ def test_a_mask_may_bring_the_names_of_its_labels(tmp_path):
     assert pipelines.check(split).sum() == 9 * 6 * 9
 
 
-def test_the_newest_version_is_read_and_a_configuration_must_be_chosen(tmp_path):
+def test_newest_version_is_read_and_config_must_be_unique(tmp_path):
     made = {"train": [record(n) for n in range(3)]}
     for config in ("fine", "coarse"):
         prepare(tmp_path, "two", made, config=config)
@@ -223,24 +223,24 @@ def test_the_newest_version_is_read_and_a_configuration_must_be_chosen(tmp_path)
     [
         (
             {"image": PICTURE, "mask": tfds.features.Tensor(shape=(6, 9), dtype=np.uint8)},
-            r"image \(image, 3 channels\), mask \(Tensor\)\. What is stored as numbers",
+            r"image \(image, 3 channels\), mask \(Tensor\)\. Numbers \(Tensor\) are not",
         ),
         (
             {"left": PICTURE, "right": PICTURE, "mask": LABELS},
-            "takes one image of 3 channels",
+            "must have one image with 3 channels",
         ),
-        ({"image": PICTURE, "a": LABELS, "b": LABELS}, r"a \(image, 1 channels\), b \(image, 1"),
-        ({"image": PICTURE}, "one mask, called segmentation_mask, segmentation_label"),
+        ({"image": PICTURE, "a": LABELS, "b": LABELS}, r"a \(image, 1 channel\), b \(image, 1"),
+        ({"image": PICTURE}, "one mask, which is called segmentation_mask, segmentation_label"),
     ],
 )
-def test_features_that_are_not_one_image_and_one_mask_are_listed(tmp_path, features, message):
+def test_ambiguous_features_are_listed(tmp_path, features, message):
     blank = {key: np.zeros([side or 1 for side in f.shape], "uint8") for key, f in features.items()}
     prepare(tmp_path, "odd", {"train": [blank]}, features)
     with pytest.raises(DataError, match=message):
         described("odd", tmp_path, "train")
 
 
-def test_damage_is_told(tmp_path):
+def test_damage_is_reported(tmp_path):
     prepare(tmp_path, "tiny", {"train": [record(n) for n in range(2)]})
     (file,) = tmp_path.rglob("*.tfrecord-*")
     split = described("tiny", tmp_path, "train")
@@ -249,7 +249,7 @@ def test_damage_is_told(tmp_path):
     with pytest.raises(DataError, match="truncated or damaged at byte"):
         described("tiny", tmp_path, "train")
     file.write_bytes(content[: 16 + split.examples[0].image.length])
-    with pytest.raises(DataError, match="has 1 records and should have 2. Prepare the data set ag"):
+    with pytest.raises(DataError, match="must have 2 records, found 1. Prepare the data set ag"):
         described("tiny", tmp_path, "train")
     file.write_bytes(content[:12] + bytes(200) + content[212:])
     with pytest.raises(DataError, match="byte 12, image: the record is damaged"):
@@ -261,11 +261,11 @@ def test_damage_is_told(tmp_path):
         described("tiny", tmp_path, "train")
 
 
-def test_other_file_formats_are_refused(tmp_path):
+def test_other_file_formats_are_rejected(tmp_path):
     prepare(tmp_path, "tiny", {"train": [record(0)]})
     (info,) = tmp_path.rglob("dataset_info.json")
     info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "array_record"}))
-    with pytest.raises(DataError, match="array_record; only TFRecord files are read"):
+    with pytest.raises(DataError, match="array_record; only TFRecord files are supported"):
         described("tiny", tmp_path, "train")
     info.write_text("{")
     with pytest.raises(DataError, match="TFDS cannot open it"):
@@ -275,24 +275,24 @@ def test_other_file_formats_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("x/..", "tfds:x/..: not a name of a data set; write tfds:NAME, tfds:NAME/CONFIG or"),
-        ("x:1.0.0", 'Prepare it, which may download much: python -c "import tensorflow_datasets'),
+        ("x/..", "tfds:x/..: not the name of a data set; write tfds:NAME, tfds:NAME/CONFIG or"),
+        ("x:1.0.0", 'Prepare it, which may download a lot: python -c "import tensorflow_datasets'),
         ("voc_segmentation/2011", "import prepare; prepare('VOC_DIR', '2011', data_dir='"),
         ("scene_parse150", "Use `--data ade20k`"),
     ],
 )
-def test_a_data_set_that_is_not_there_is_explained(tmp_path, name, message):
+def test_missing_data_set_is_explained(tmp_path, name, message):
     with pytest.raises(DataError) as error:
         pipelines.read(f"tfds:{name}", "train", tmp_path)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_tfds_default_folder_is_the_default(tiny, monkeypatch):
+def test_default_folder_is_that_of_tfds(tiny, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tiny))
     assert len(described("tiny", None, "train")) == 22
 
 
-def test_without_tfds_the_installation_is_named(monkeypatch, tmp_path):
+def test_missing_tfds_names_the_install_command(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(DataError, match="pip install tensorflow-datasets importlib_resources"):
         pipelines.read("tfds:oxford_iiit_pet", "train", tmp_path)
@@ -315,7 +315,7 @@ def devkit(tmp_path, rng):
 
 
 def same_examples(prepared, raw):
-    """Whether two splits have the same images, bytes and all, and masks; TFDS shuffles them."""
+    """Whether two splits have the same image files and masks in any order; TFDS shuffles them."""
 
     def content(split):
         for index, example in enumerate(split.examples):
@@ -324,7 +324,7 @@ def same_examples(prepared, raw):
     return sorted(content(prepared)) == sorted(content(raw))
 
 
-def test_voc_goes_through_tfds_unchanged(devkit, tmp_path):
+def test_voc_passes_through_tfds_unchanged(devkit, tmp_path):
     voc_tfds.prepare(devkit, 2011, tmp_path / "tfds")
     for name in ("train", "val"):
         split = pipelines.read("tfds:voc_segmentation/2011", name, tmp_path / "tfds")
@@ -333,15 +333,15 @@ def test_voc_goes_through_tfds_unchanged(devkit, tmp_path):
         assert split.mask_values == raw.mask_values
 
 
-def test_voc_with_a_fault_is_not_prepared(devkit, tmp_path):
+def test_voc_with_faults_is_not_prepared(devkit, tmp_path):
     (devkit / "VOCdevkit/VOC2011/SegmentationClass/2007_000003.png").write_bytes(encoded([[21]]))
     with pytest.raises(DataError, match="2007_000003.png: label value 21"):
         voc_tfds.prepare(devkit, 2011, tmp_path / "tfds")
-    with pytest.raises(DataError, match="is not prepared in"):
+    with pytest.raises(DataError, match="not prepared in"):
         pipelines.read("tfds:voc_segmentation/2011", "val", tmp_path / "tfds")
 
 
-def test_real_voc_goes_through_tfds_unchanged(shared, tmp_path):
+def test_real_voc_passes_through_tfds_unchanged(shared, tmp_path):
     sample = shared / "data" / "voc_sample"
     voc_tfds.prepare(sample, data_dir=tmp_path)
     for name in ("train", "val"):

@@ -1,4 +1,4 @@
-"""One's own folders, as a YAML file describes them."""
+"""Your own folders, described by a YAML file."""
 
 import shutil
 import unicodedata
@@ -18,7 +18,7 @@ def pixels(path):
         return np.array(image)
 
 
-def test_ones_own_folders(two_folders):
+def test_own_folders_are_read(two_folders):
     split = pipelines.read(two_folders / "data.yaml", "train")
     assert split.class_names == ("ground", "road", "car")
     assert tuple(split.palette[1]) == (128, 64, 128)
@@ -54,7 +54,7 @@ def overwrite(text):
         (append("ignore: [300]\n"), "`ignore.0`: Input should be less than or equal to 255"),
         (append("ignore: [1]\n"), "the mask value 1 of class 'road' is ignored"),
         (overwrite("train: [\n"), "not readable as YAML"),
-        (overwrite("just words\n"), "must hold the keys"),
+        (overwrite("just words\n"), "must have the keys"),
         (overwrite("classes: [a, b]\n"), "no split 'train'"),
         (overwrite("train: {images: x, masks: y}\n"), "the key `classes` is missing"),
         (overwrite("train: {images: x, masks: y}\nclasses: [a, b]\n"), "no such folder"),
@@ -62,19 +62,19 @@ def overwrite(text):
         (lambda r: (r / "train" / "images" / "1.jpg").unlink(), "1.png has no image"),
         (
             lambda r: shutil.copy(r / "train/images/1.jpg", r / "train/images/1.png"),
-            "two files of one name",
+            "two files with the same name",
         ),
         (lambda r: (r / "data.yaml").unlink(), "no such file"),
     ],
 )
-def test_a_wrong_description_is_explained(two_folders, change, message):
+def test_wrong_description_is_explained(two_folders, change, message):
     change(two_folders)
     with pytest.raises(DataError) as error:
         pipelines.read(two_folders / "data.yaml", "train")
     assert message in str(error.value) and str(two_folders) in str(error.value)
 
 
-def test_binary_masks_of_0_and_255_need_a_word(two_folders):
+def test_masks_of_0_and_255_must_be_declared(two_folders):
     for path in two_folders.glob("*/masks/*.png"):
         mask = np.zeros((40, 56), "uint8")
         mask[10:20] = 255
@@ -101,7 +101,7 @@ def test_binary_masks_of_0_and_255_need_a_word(two_folders):
         ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
     ],
 )
-def test_slips_in_the_yaml_are_explained(two_folders, old, new, message):
+def test_yaml_mistakes_are_explained(two_folders, old, new, message):
     data = two_folders / "data.yaml"
     assert old in data.read_text()
     data.write_text(data.read_text().replace(old, new))
@@ -110,7 +110,7 @@ def test_slips_in_the_yaml_are_explained(two_folders, old, new, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_colours_may_be_hexadecimal_and_one_ignored_value_stand_alone(two_folders):
+def test_hexadecimal_colours_and_single_ignored_value_are_accepted(two_folders):
     data = two_folders / "data.yaml"
     text = data.read_text().replace("[128, 64, 128]", "'#804080'") + "ignore: 7\n"
     data.write_text(text)
@@ -138,7 +138,7 @@ def kinds(split):
     return sorted(fault.kind for fault in split.faults)
 
 
-def test_all_faults_of_files_are_kept_together(two_folders):
+def test_all_file_faults_are_collected(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     (masks / "0.png").unlink()
     shutil.copy(masks / "1.png", masks / "9.png")
@@ -153,7 +153,7 @@ def test_all_faults_of_files_are_kept_together(two_folders):
     assert len(str(error.value).splitlines()) == 3
 
 
-def test_an_empty_folder_is_an_empty_split(two_folders):
+def test_empty_folder_is_an_empty_split(two_folders):
     shutil.rmtree(two_folders / "val/images")
     (two_folders / "val/images/below").mkdir(parents=True)
     with pytest.raises(DataError, match="holds no images") as error:
@@ -162,7 +162,7 @@ def test_an_empty_folder_is_an_empty_split(two_folders):
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_a_list_says_which_images_and_in_what_order(two_folders, ending):
+def test_list_selects_images_and_their_order(two_folders, ending):
     for folder, end in (("images", "jpg"), ("masks", "png")):
         (two_folders / "train" / folder / "below").mkdir()
         for name in ("with space", "日本", unicodedata.normalize("NFD", "café")):
@@ -179,17 +179,21 @@ def test_a_list_says_which_images_and_in_what_order(two_folders, ending):
 @pytest.mark.parametrize(
     ("line", "kind", "message"),
     [
-        ("../../secret", "outside the folder", "lists '../../secret', but lines are paths below"),
-        ("../images/1", "outside the folder", "nor a link leads out of it"),
-        ("/etc/passwd", "outside the folder", "nor a link leads out of it"),
-        ("link", "outside the folder", "a link out of"),
-        ("linked/secret", "outside the folder", "nor a link leads out of it"),
-        ("0.jpg", "listed twice", "lists '0.jpg', a second time"),
+        (
+            "../../secret",
+            "outside the folder",
+            "lists '../../secret', but neither `..` nor a link may lead",
+        ),
+        ("../images/1", "outside the folder", "nor a link may lead out of"),
+        ("/etc/passwd", "outside the folder", "nor a link may lead out of"),
+        ("link", "outside the folder", "a link that leads out of"),
+        ("linked/secret", "outside the folder", "nor a link may lead out of"),
+        ("0.jpg", "listed twice", "lists '0.jpg', which is already listed"),
         ("7", "missing file", "has no such image"),
         ("1", "unpaired", "1.jpg has no mask"),
     ],
 )
-def test_a_list_is_confined_to_its_folder(two_folders, line, kind, message):
+def test_list_stays_inside_its_folder(two_folders, line, kind, message):
     images, outside = two_folders / "train/images", two_folders / "elsewhere"
     outside.mkdir()
     shutil.copy(images / "0.jpg", outside / "secret.jpg")
@@ -204,7 +208,7 @@ def test_a_list_is_confined_to_its_folder(two_folders, line, kind, message):
     assert message in str(split.faults[0])
 
 
-def test_masks_may_lie_beside_their_images(two_folders):
+def test_masks_may_be_in_the_image_folder(two_folders):
     both = two_folders / "both"
     both.mkdir()
     for i in range(3):
@@ -222,7 +226,7 @@ def test_masks_may_lie_beside_their_images(two_folders):
     ]
 
 
-def test_val_can_be_a_share_of_train_that_more_files_do_not_change(two_folders):
+def test_val_share_is_stable_when_files_are_added(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")
 
@@ -251,7 +255,7 @@ def test_values_may_start_at_an_offset(two_folders):
     assert pipelines.read(data, "train").mask_values == {1: 0, 9: 1, 3: 2, 255: 255}
 
 
-def test_declared_colours_are_what_masks_in_colours_hold(two_folders):
+def test_declared_colours_map_mask_colours(two_folders):
     data = described(
         two_folders,
         f"train: {{{FOLDERS}}}\nignore: ['#ffffff', [9, 8, 7], 200]\n"
@@ -265,7 +269,7 @@ def test_declared_colours_are_what_masks_in_colours_hold(two_folders):
     assert pipelines.read(data, "train").mask_colours == {}
 
 
-def test_colours_in_masks_are_read_as_classes(two_folders):
+def test_mask_colours_are_read_as_classes(two_folders):
     colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 255]], "uint8")
     for path in two_folders.glob("train/masks/*.png"):
         ids = np.arange(40 * 56).reshape(40, 56) % 4
@@ -290,11 +294,14 @@ def test_colours_in_masks_are_read_as_classes(two_folders):
         ("ignore: [[0, 0, 300]]", "`ignore.0.2`: Input should be less than or equal to 255"),
         ("tfds: voc", "`tfds` and `train`: give one of the two."),
         ("data_dir: x", "`data_dir` belongs to `tfds`"),
-        ("val_share: 0.2\nval: {images: a, masks: b}", "`val_share` is a part of `train`"),
+        (
+            "val_share: 0.2\nval: {images: a, masks: b}",
+            "`val_share` needs `train` and replaces `val`",
+        ),
         ("offset: 250\nignore: [251]", "the mask value 251 of class 'road' is ignored"),
     ],
 )
-def test_keys_that_do_not_agree_are_explained(two_folders, text, message):
+def test_inconsistent_keys_are_explained(two_folders, text, message):
     data = described(two_folders, f"train: {{{FOLDERS}}}\n{CLASSES}{text}\n")
     with pytest.raises(DataError) as error:
         pipelines.read(data, "train")
@@ -305,15 +312,15 @@ def test_keys_that_do_not_agree_are_explained(two_folders, text, message):
     ("classes", "message"),
     [
         ("[a, b, a]", "two classes are called 'a'"),
-        ("[{name: a, value: 1}, b]", "the mask value 1 of class 'b' is ignored, or another"),
+        ("[{name: a, value: 1}, b]", "the mask value 1 of class 'b' is ignored or used by"),
         (
             "[{name: a, colour: [1, 2, 3]}, {name: b, colour: '#010203'}]",
-            "the mask colour (1, 2, 3) of class 'b' is ignored, or another class's",
+            "the mask colour (1, 2, 3) of class 'b' is ignored or used by another class",
         ),
         ("\n  - name: a\n    colour: #ff0000\n  - b", 'or "#rrggbb" in quotes, found None'),
     ],
 )
-def test_classes_that_cannot_be_told_apart_are_explained(two_folders, classes, message):
+def test_ambiguous_classes_are_explained(two_folders, classes, message):
     data = described(two_folders, f"train: {{{FOLDERS}}}\nclasses: {classes}\n")
     with pytest.raises(DataError) as error:
         pipelines.read(data, "train")
@@ -331,16 +338,19 @@ def text_file(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (mask_of(7), "label value 7 (2240 pixels)"),  # A value that is no class.
+        (mask_of(7), "label value 7 (2240 pixels)"),  # Not a class.
         (mask_of(300, "I;16"), "label value 300"),  # 16 bits never wrap.
         (mask_of((9, 9, 200), "RGB"), "Give each class its `colour: [red, green, blue]`"),
-        (mask_of(255, "1"), "of one bit, which is read as 0 and 255. Map 255 to 1?"),
-        (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 30 x 40, its image"),
+        (
+            mask_of(255, "1"),
+            "a 1-bit mask, read as 0 and 255, but 255 is not a class. Map 255 to 1?",
+        ),
+        (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 30 x 40, but its image"),
         (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "Export the masks as PNG"),
         (text_file, "it starts with '<html"),
     ],
 )
-def test_a_mask_that_cannot_be_used_is_named(two_folders, spoil, message):
+def test_unusable_mask_is_named(two_folders, spoil, message):
     path = two_folders / "train/masks/0.png"
     spoil(path)
     split = pipelines.read(two_folders / "data.yaml", "train")

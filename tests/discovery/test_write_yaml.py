@@ -1,4 +1,4 @@
-"""`fcn-keras data init`: the YAML file for folders that nobody has described."""
+"""`fcn-keras data init`: the YAML file for folders without a description."""
 
 import hashlib
 import subprocess
@@ -24,7 +24,7 @@ def image(path):
 
 
 def mask(path, values=(0, 1, 2), palette=None):
-    """A mask with stripes of values, or of colours; of the first most."""
+    """A mask with stripes of values or colours; the first is the most frequent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stripes = np.minimum(np.arange(SIZE[0]) // 2, 2 * len(values)) % len(values)
     stripes[-20:] = 0
@@ -45,7 +45,7 @@ def fill(root, images="images/{}.jpg", masks="masks/{}.png", names=range(8), **k
 
 
 def made(root, name="out.yaml"):
-    """The YAML file that is written for a folder, beside it."""
+    """Writes the YAML file of a folder, next to it."""
     out = root.parent / name
     description = write_yaml.describe(folders.find(root), write_yaml.destination(root, out))
     out.write_text(description.text, "utf-8")
@@ -70,11 +70,11 @@ SPLITS = ("train", "val", "test")
         ("a/{}/img/{{}}.jpg", "a/{}/ann/gt/{{}}.png"),
         ("{}/{{}}.jpg", "{}/{{}}_mask.png"),
         ("{}/photos/{{}}.jpg", "{}/x/{{}}_label.png"),
-        ("one_{}/{{}}.jpg", "other_{}/{{}}.png"),  # Only their contents tell.
+        ("one_{}/{{}}.jpg", "other_{}/{{}}.png"),  # Only the content of the files tells.
     ],
 )
 def test_splits_are_found(root, images, masks):
-    for n, split in enumerate(SPLITS, 1):  # The same names in each: they must not be mixed.
+    for n, split in enumerate(SPLITS, 1):  # All splits have the same file names.
         fill(root, images.format(split), masks.format(split), range(2 * n))
     data, _ = made(root)
     for n, split in enumerate(SPLITS, 1):
@@ -96,7 +96,7 @@ def test_splits_are_found(root, images, masks):
         ("x/{}.jpg", "x_gt/{}_gt.png", "_gt"),
     ],
 )
-def test_without_splits_a_share_is_val(root, images, masks, suffix):
+def test_val_is_a_share_without_splits(root, images, masks, suffix):
     fill(root, images, masks, [f"im {i} é" for i in range(10)])
     data, description = made(root)
     train, val = (pipelines.read(data, split) for split in ("train", "val"))
@@ -107,7 +107,7 @@ def test_without_splits_a_share_is_val(root, images, masks, suffix):
     )  # Paths are relative.
 
 
-def test_lists_of_the_voc_layout_are_used(root):
+def test_voc_lists_are_used(root):
     fill(root, "JPEGImages/{}.jpg", "SegmentationClass/{}.png", range(9))
     fill(root, "JPEGImages/{}.jpg", "SegmentationObject/{}.png", range(9))
     for name in range(20, 40):  # Most images have no masks.
@@ -143,7 +143,7 @@ RED, BLUE, BLACK, WHITE = (200, 0, 0), (0, 0, 200), (0, 0, 0), (255, 255, 255)
         ((BLACK, BLACK, WHITE), {0: 0, 255: 1}, ("background", "class_1")),
     ],
 )
-def test_what_values_mean(root, held, values, names):
+def test_meaning_of_mask_values(root, held, values, names):
     fill(root, values=held)
     data, _ = made(root)
     split = pipelines.read(data, "train")
@@ -151,10 +151,10 @@ def test_what_values_mean(root, held, values, names):
     assert pipelines.check(split).all()
 
 
-def test_masks_in_colours_give_classes_by_colour(root):
+def test_colour_masks_give_classes_by_colour(root):
     fill(root, values=(RED, BLACK, BLUE))
     mask(root / "masks/0.png", (BLACK,))
-    mask(root / "masks/1.png", (0,))  # Some programs store what is black with one channel.
+    mask(root / "masks/1.png", (0,))  # Some programs store black masks with one channel.
     data, _ = made(root)
     split = pipelines.read(data, "train")
     assert split.mask_colours == {BLACK: 0, BLUE: 1, RED: 2}
@@ -171,7 +171,7 @@ def test_class_ids_saved_as_rgb_give_classes_by_value(root):
     assert pipelines.check(split).all()
 
 
-def test_palettes_give_colours_and_must_agree(root):
+def test_palettes_give_class_colours_and_must_agree(root):
     fill(root, palette=PALETTE)
     data, _ = made(root)
     assert pipelines.read(data, "train").palette.tolist() == np.reshape(PALETTE, (3, 3)).tolist()
@@ -185,8 +185,8 @@ def test_palettes_give_colours_and_must_agree(root):
     [
         ("classes.txt", "ground\nroad\ncar", ("ground", "road", "car")),
         ("masks/labels.txt", "0 ground\n1: two words\r\n2 yes\n", ("ground", "two words", "yes")),
-        ("classes.txt", "a\nb\nc\nd", ("a", "b", "c", "d")),  # One that no mask has.
-        ("classes.txt", "a\nb", ("background", "class_1", "class_2")),  # Fits not.
+        ("classes.txt", "a\nb\nc\nd", ("a", "b", "c", "d")),  # "d" is in no mask.
+        ("classes.txt", "a\nb", ("background", "class_1", "class_2")),  # Does not match.
         ("labels.json", '["a", "b", "c: d"]', ("a", "b", "c: d")),
         ("labels.json", '{"a": 0, "b": 2, "c": 1}', ("a", "b", "c")),
         ("labels.json", '{"0": "a", "1": "b", "2": "void"}', ("a", "b")),
@@ -198,7 +198,7 @@ def test_palettes_give_colours_and_must_agree(root):
         ("labels.json", '[{"no": 1}]', ("background", "class_1", "class_2")),
     ],
 )
-def test_names_are_taken_from_a_file_that_fits(root, file, text, names):
+def test_class_names_come_from_a_matching_file(root, file, text, names):
     fill(root)
     (root / file).write_text(text)
     data, _ = made(root)
@@ -225,7 +225,7 @@ def test_names_are_taken_from_a_file_that_fits(root, file, text, names):
         ),
     ],
 )
-def test_names_of_colours_are_taken_from_a_file_that_fits(root, file, text):
+def test_colour_names_come_from_a_matching_file(root, file, text):
     fill(root, values=(RED, BLACK, BLUE))
     (root / file).write_text(text)
     data, _ = made(root)
@@ -251,11 +251,11 @@ def smooth_in_colours(path):
         (lambda path: mask(path, (7,)), "the masks hold only 7 (17,920 pixels): at least two"),
         (lambda path: mask(path, np.array([0, 300], "uint16")), "values up to 300"),
         (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "none of the 8 masks can be"),
-        (lambda path: Image.new("L", (56, 40)).save(path, "TIFF"), "TIFF files are not read"),
-        (lambda path: path.unlink(), "no images and masks that pair up. Folders with image files:"),
+        (lambda path: Image.new("L", (56, 40)).save(path, "TIFF"), "TIFF files are unsupported"),
+        (lambda path: path.unlink(), "found no images with masks. Folders with image files:"),
     ],
 )
-def test_masks_that_are_none_are_explained(root, spoil, message):
+def test_unusable_masks_are_explained(root, spoil, message):
     fill(root)
     for path in root.glob("masks/*.png"):
         spoil(path)
@@ -264,19 +264,19 @@ def test_masks_that_are_none_are_explained(root, spoil, message):
     assert message in str(error.value) and str(root) in str(error.value)
 
 
-def test_damaged_masks_are_told_and_left_out(root):
+def test_damaged_masks_are_reported_and_left_out(root):
     fill(root)
     (root / "masks/3.png").write_bytes((root / "masks/3.png").read_bytes()[:60])
     image(root / "images/lonely.jpg")
     _, description = made(root)
     assert [fault.file.name for fault in description.faults] == ["3.png"]
-    assert "1 images or masks of train lack the other" in description.text
+    assert "train: images or masks without a partner: 1" in description.text
     assert [entry.masks for entry in description.classes] == [7, 7, 7]
 
 
-def test_images_that_are_not_read_are_told_with_their_conversion(root):
+def test_unsupported_images_are_reported_with_a_conversion(root):
     fill(root, images="images/{}.tif")
-    assert "8 images of train are TIF files" in made(root)[1].text
+    assert "train: TIF images are unsupported, found 8" in made(root)[1].text
 
 
 def test_ambiguous_folders_are_named(root):
@@ -294,9 +294,7 @@ def digest(root):
     }
 
 
-def test_the_command_writes_beside_the_folder_and_replaces_nothing(
-    root, fcn_keras_cli, monkeypatch
-):
+def test_command_writes_outside_the_folder_and_replaces_nothing(root, fcn_keras_cli, monkeypatch):
     fill(root)
     before = digest(root)
     monkeypatch.chdir(root.parent)
@@ -306,10 +304,10 @@ def test_the_command_writes_beside_the_folder_and_replaces_nothing(
     assert "background" in out and "class_2" in out
     written = (root.parent / "my data.yaml").read_bytes()
     for arguments, message in (
-        ((root,), "my data.yaml: is there already"),
+        ((root,), "my data.yaml: exists already"),
         ((root, "--out", root / "x.yaml"), "where nothing is written"),
-        ((root, "--out", "x.txt"), "must be a file whose name ends in .yaml"),
-        ((root, "--out", "nowhere/x.yaml"), "there is no folder nowhere"),
+        ((root, "--out", "x.txt"), "the file name must end in .yaml"),
+        ((root, "--out", "nowhere/x.yaml"), "the folder nowhere does not exist"),
         ((root.parent / "nothing",), "no such folder"),
     ):
         status, _, err = fcn_keras_cli("data", "init", *arguments)
@@ -320,7 +318,7 @@ def test_the_command_writes_beside_the_folder_and_replaces_nothing(
     assert (root.parent / "my data.yaml").read_bytes() == written
 
 
-def test_the_command_does_not_import_tensorflow(root):
+def test_command_does_not_import_tensorflow(root):
     fill(root, names=range(4))
     out = root.parent / "out.yaml"
     code = (
@@ -352,10 +350,10 @@ def test_real_data_is_found(shared, tmp_path):
     assert len(split) == 3 and split.palette[2].tolist() == [128, 0, 128]
 
 
-def test_names_that_do_not_fit_are_told_of(two_folders, tmp_path_factory, fcn_keras_cli):
+def test_names_that_do_not_match_are_reported(two_folders, tmp_path_factory, fcn_keras_cli):
     (two_folders / "classes.txt").write_text("ground\nroad\n")
     out = tmp_path_factory.mktemp("out") / "made.yaml"
     status, shown, _ = fcn_keras_cli("data", "init", two_folders, "--out", out)
     assert status == 0
-    note = "classes.txt names 2 classes, which do not fit the 3 that the masks hold"
+    note = "classes.txt names 2 classes, which do not match the 3 in the masks"
     assert note in shown and note in out.read_text()

@@ -16,14 +16,14 @@ def colours(rng):
     return rng.integers(0, 256, (9, 14, 3), "uint8")
 
 
-def test_formats_are_told_by_content(tmp_path, colours):
+def test_format_is_detected_by_content(tmp_path, colours):
     for name, kind in (("a.jpg", "PNG"), ("b.png", "BMP"), ("c.png", "WEBP")):
         options = {"lossless": True} if kind == "WEBP" else {}
         path = saved(tmp_path, colours, name, format=kind, **options)
         np.testing.assert_array_equal(read_image(path), colours)
 
 
-def test_every_kind_of_pixel_becomes_rgb(tmp_path, colours, rng):
+def test_every_pixel_format_becomes_rgb(tmp_path, colours, rng):
     grey = colours[..., 0]
     np.testing.assert_array_equal(
         read_image(saved(tmp_path, grey, "grey.png")), np.repeat(grey[..., None], 3, axis=-1)
@@ -37,7 +37,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, colours, rng):
     cmyk = saved(tmp_path, colours, "cmyk.jpg", mode="CMYK")
     with Image.open(cmyk) as image:
         np.testing.assert_array_equal(read_image(cmyk), image.convert("RGB"))
-    # libjpeg-turbo's programming interface has no name for this subsampling.
+    # TurboJPEG has no name for this subsampling.
     rare = saved(tmp_path, colours, "rare.jpg", mode="CMYK", subsampling=2)
     with Image.open(rare) as image:
         np.testing.assert_array_equal(read_image(rare), image.convert("RGB"))
@@ -86,7 +86,7 @@ def tiff(tmp_path, colours):
         (html, "not an image; it starts with '<html><body>"),
         (empty, "not an image; the file is empty"),
         (animated, "an animation, not an image"),
-        (tiff, "TIFF files are not read"),
+        (tiff, "TIFF files are unsupported"),
         (lambda *_: None, "no such file"),
         (lambda tmp_path, _: (tmp_path / "bad.png").mkdir(), "a folder, not a file"),
     ],
@@ -105,7 +105,7 @@ def test_unreadable_files_are_named(tmp_path, colours, make, message):
         ("mask.jpg", np.zeros((8, 8), "uint8"), "the mask is a JPEG"),
     ],
 )
-def test_masks_that_cannot_hold_class_ids_are_refused(tmp_path, name, array, message):
+def test_lossy_masks_are_rejected(tmp_path, name, array, message):
     with pytest.raises(DataError) as error:
         read_mask(saved(tmp_path, array, name))
     assert message in str(error.value)
@@ -120,7 +120,7 @@ UNREADABLE = {
 }
 
 
-def test_real_ugly_files_are_read_or_named(shared):
+def test_real_odd_files_are_read_or_named(shared):
     for path in sorted((shared / "data" / "ugly").iterdir()):
         try:
             image = read_image(path)

@@ -1,7 +1,7 @@
-"""Runs a SavedModel by TensorFlow's C API, which TensorFlow Serving too stands on; no Python of it.
+"""Runs a SavedModel with TensorFlow's C API, like TensorFlow Serving, without its Python code.
 
 `python tests/helpers/c_loader.py SAVED_MODEL INPUT_OP OUTPUT_OP IN.npy OUT.npy`: uint8 in, uint8
-out. An op is named as in the signature, such as `serving_default_image:0`.
+out. Operations are named as in the signature, for example `serving_default_image:0`.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-UINT8 = 4  # Of TF_DataType.
+UINT8 = 4  # TF_DataType.
 
 
 class Output(ctypes.Structure):
@@ -49,7 +49,7 @@ def main(saved_model, source, target, images, masks):
         name, index = tensor.split(":")
         operation = tf.TF_GraphOperationByName(graph, name.encode())
         if not operation:
-            raise SystemExit(f"no operation {name}")
+            raise SystemExit(f"operation {name} is missing")
         return Output(operation, int(index))
 
     pixels = np.ascontiguousarray(np.load(images))
@@ -66,12 +66,12 @@ def main(saved_model, source, target, images, masks):
     check()
     result = pointer(result[0])
     if tf.TF_TensorType(result) != UINT8:
-        raise SystemExit(f"the output is of type {tf.TF_TensorType(result)}, not uint8")
+        raise SystemExit(f"the output must be uint8, found type {tf.TF_TensorType(result)}")
     shape = [tf.TF_Dim(result, axis) for axis in range(tf.TF_NumDims(result))]
     data = ctypes.string_at(tf.TF_TensorData(result), int(np.prod(shape)))
     np.save(masks, np.frombuffer(data, "uint8").reshape(shape))
     if "tensorflow" in sys.modules:
-        raise SystemExit("Python's TensorFlow was imported.")
+        raise SystemExit("TensorFlow's Python package was imported.")
 
 
 if __name__ == "__main__":

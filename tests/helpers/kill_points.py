@@ -1,7 +1,7 @@
-"""Moments at which a kill could spoil a training, each given by a function that is called then.
+"""Moments when a kill could corrupt a training run, each identified by a function call.
 
 `python tests/helpers/kill_points.py "a validation runs" train ...` runs `fcn-keras train ...` and
-kills it.
+kills it at that moment.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-# A function, and which of its calls: its number, or the name of the file in its last argument.
+# A function and one of its calls: the call's number, or the file name in its last argument.
 MOMENTS = {
-    "a checkpoint is half saved": ("os.fsync", 19),  # Two calls for each: the tenth checkpoint's.
+    "a checkpoint is half saved": ("os.fsync", 19),  # Two per checkpoint; this is the tenth.
     "a checkpoint has no name yet": ("os.replace", "step-0000000012.ckpt"),
     "a validation runs": ("fcn_keras.training.checkpoint.ResumableCheckpoint.on_test_batch_end", 5),
     "the best model has no name yet": ("os.replace", "model.keras"),
@@ -24,7 +24,7 @@ MOMENTS = {
 
 @contextlib.contextmanager
 def at(moment, action):
-    """Calls `action` when a training in this process first reaches that moment."""
+    """Calls `action` when a training run in this process first reaches that moment."""
     name, wanted = MOMENTS[moment]
     owner, _, attribute = name.rpartition(".")
     owner, calls = pkgutil.resolve_name(owner), []

@@ -1,9 +1,9 @@
-"""A stand-in for TensorFlow Serving: its PredictionService and REST API on a loopback port.
+"""A replacement for TensorFlow Serving: its PredictionService and REST API on a loopback port.
 
-It loads the SavedModel in a session and runs its signatures, as TensorFlow Serving does; messages
-and status codes are worded after it. It watches the model's folder and swaps to a new version.
-Run it as `python tests/helpers/model_server.py FOLDER`: it prints its ports as JSON and
-ends with its stdin.
+Like TensorFlow Serving, it loads the SavedModel in a session and runs its signatures, with the same
+messages and status codes. It watches the model's folder and switches to new versions.
+`python tests/helpers/model_server.py FOLDER` prints the ports as JSON and runs until stdin is
+closed.
 """
 
 import base64
@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-tf.get_logger().setLevel("ERROR")  # It warns of what it calls version 1.
+tf.get_logger().setLevel("ERROR")  # It warns that TensorFlow 1 functions are deprecated.
 Code = grpc.StatusCode
 CODES = {code.value[0]: code for code in Code}
 HTTP = {
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class Version:
-    """One SavedModel; it is unloaded when the last request that uses it has ended."""
+    """One SavedModel, unloaded after the last request that uses it."""
 
     def __init__(self, path):
         self.number = int(path.name)
@@ -81,7 +81,7 @@ class Version:
 
 
 class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Serves the highest version under `folder` by the folder's name; a context manager."""
+    """Context manager that serves the highest version in `folder` under the folder's name."""
 
     def __init__(self, folder, poll=0.1):
         self.folder, self.name, self.poll = Path(folder), Path(folder).name, poll
@@ -110,7 +110,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
             thread.join()
 
     def _newest(self):
-        # As TensorFlow Serving: a version is a folder whose name is a number.
+        # As in TensorFlow Serving, a version is a folder whose name is a number.
         return max(
             (p for p in self.folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name)
         )
@@ -171,10 +171,10 @@ def _rest(server):
 
 
 def _predict(server, path, body):
-    asked = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", path)
-    if not asked:
+    match = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", path)
+    if not match:
         raise Refused(Code.INVALID_ARGUMENT, f"Malformed request: POST {path}")
-    version = server.find(asked[1], int(asked[2]) if asked[2] else None)
+    version = server.find(match[1], int(match[2]) if match[2] else None)
     try:
         request = json.loads(body)
         rows = "instances" in request
@@ -215,7 +215,7 @@ def _decoded(value):
         return [_decoded(one) for one in value]
     if isinstance(value, dict):
         if value.keys() != {"b64"}:
-            raise ValueError(f"JSON object of the keys {sorted(value)}, expected b64")
+            raise ValueError(f"JSON object has the keys {sorted(value)}, expected b64")
         return base64.b64decode(value["b64"], validate=True)
     return value.encode() if isinstance(value, str) else value
 
@@ -223,7 +223,7 @@ def _decoded(value):
 def _encoded(name, value):
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.tolist()
-    if isinstance(value, bytes):  # Only names that end so are taken for binary.
+    if isinstance(value, bytes):  # TensorFlow Serving encodes only these names as binary.
         binary = name.endswith("_bytes")
         return {"b64": base64.b64encode(value).decode()} if binary else value.decode()
     return [_encoded(name, one) for one in value]

@@ -1,10 +1,10 @@
-"""Nets that tests compare."""
+"""Models for comparisons in tests."""
 
 import numpy as np
 
 
 def randomise_scores(model, seed=0):
-    """Score layers start at zero, which would make every comparison of logits an empty one."""
+    """Randomises the score layers, which start at zero and would make all logits equal."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if layer.name.startswith("score"):

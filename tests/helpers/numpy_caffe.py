@@ -1,4 +1,4 @@
-"""Caffe's layers in float64 NumPy, on maps `[h, w, c]`, with a Keras model's weights by name."""
+"""Caffe's layers in float64 NumPy, on maps `[h, w, c]`, with the weights of a Keras model."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Caffe:
 
     @staticmethod
     def pool(x, size=3, stride=2, pad=0):
-        """The maximum; the size is rounded up."""
+        """Max pooling; the size is rounded up."""
         count = [-(-(n + 2 * pad - size) // stride) + 1 for n in x.shape[:2]]
         x = np.pad(x, [(pad, pad + size), (pad, pad + size), (0, 0)], constant_values=-np.inf)
         windows = [
@@ -47,7 +47,7 @@ class Caffe:
 
     @staticmethod
     def deconv(x, size, stride):
-        """Stamps the bilinear filter of that size, channel by channel."""
+        """Deconvolution with the bilinear filter of that size, channel by channel."""
         half = (size + 1) // 2
         tent = 1 - np.abs(np.arange(size) - (half - 1 if size % 2 else half - 0.5)) / half
         rows, columns = ((n - 1) * stride + size for n in x.shape[:2])

@@ -1,7 +1,7 @@
-"""What must hold on several devices; `test_devices.py` runs this file, in processes of their own.
+"""Tests on several devices; `test_devices.py` runs this file in separate processes.
 
-Logical CPU devices, which share the processor, stand for GPUs. TensorFlow takes their number only
-before anything else, and one strategy in the life of a process.
+Logical CPU devices, which share the processor, replace GPUs. TensorFlow only allows setting their
+number before anything else, and one strategy per process.
 """
 
 import csv
@@ -35,7 +35,7 @@ tf.config.set_logical_device_configuration(
 
 @functools.cache
 def batches():
-    """Images and masks whose void shares are ragged: from pixel to pixel, and whole replicas."""
+    """Images and masks with varying void fractions, up to all pixels of a replica."""
     rng = np.random.default_rng(0)
     made = []
     for step in range(STEPS):
@@ -49,7 +49,7 @@ def batches():
 
 
 def dataset(pairs, dtype=tf.float32):
-    """Batches as `pipelines` gives them: of known number, not made by `tf.data`'s own `batch`."""
+    """Builds a data set like those of `pipelines`: known length, without `tf.data`'s `batch`."""
     signature = (
         tf.TensorSpec((None, None, None, 3), dtype),
         tf.TensorSpec((None, None, None), tf.uint8),
@@ -59,7 +59,7 @@ def dataset(pairs, dtype=tf.float32):
 
 
 def trained(devices, loss=None, optimizer=None, layers=(), fit=None, **options):
-    """Model, metric, the logs of each step, and the history of training on `batches`."""
+    """Trains on `batches`; returns model, metric, the logs of each step and the history."""
     keras.utils.set_random_seed(1)
     with strategy_for(devices).scope():
         convolution = functools.partial(keras.layers.Conv2D, kernel_size=3, padding="same")
@@ -90,7 +90,7 @@ def trained(devices, loss=None, optimizer=None, layers=(), fit=None, **options):
 def assert_same_training(one, many, tolerance=2e-6):
     for a, b in zip(one[0].weights, many[0].weights, strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=tolerance, err_msg=a.path)
-    for a, b in zip(one[2], many[2], strict=True):  # The loss and the figures of every step.
+    for a, b in zip(one[2], many[2], strict=True):  # The loss and metrics of every step.
         assert b == pytest.approx(a, rel=1e-5)
     assert many[3]["loss"] == pytest.approx(one[3]["loss"], rel=1e-6)
     np.testing.assert_array_equal(many[1].confusion(), one[1].confusion())
@@ -98,7 +98,7 @@ def assert_same_training(one, many, tolerance=2e-6):
 
 @pytest.mark.parametrize("weights", [None, (1, 2, 0.3, 5)])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_training_is_that_of_one_device(reduction, weights):
+def test_training_matches_one_device(reduction, weights):
     loss = functools.partial(MaskedCrossentropy, class_weights=weights, reduction=reduction)
     rate = {"mean": 0.5, "sum": 1e-3}[reduction]
     optimizer = functools.partial(keras.optimizers.SGD, rate, momentum=0.9)
@@ -107,7 +107,7 @@ def test_training_is_that_of_one_device(reduction, weights):
     assert len({float(step["loss"]) for step in many[2]}) == STEPS
 
 
-def test_uneven_shares_of_a_batch_are_evaluated_as_on_one_device():
+def test_uneven_batches_evaluate_as_on_one_device():
     uneven = [batches()[0], tuple(part[:-1] for part in batches()[1])]
     one, many = (
         trained(devices)[0].evaluate(dataset(uneven), verbose=0, return_dict=True)
@@ -116,7 +116,7 @@ def test_uneven_shares_of_a_batch_are_evaluated_as_on_one_device():
     assert many == pytest.approx(one, rel=1e-5)
 
 
-def test_sample_weights_count_in_the_whole_batch():
+def test_sample_weights_apply_to_the_global_batch():
     images, masks = batches()[1]
     weights = np.linspace(0, 3, masks.size, dtype="float32").reshape(masks.shape)
     losses = []
@@ -126,7 +126,7 @@ def test_sample_weights_count_in_the_whole_batch():
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-def test_replicas_draw_pixels_of_their_own_by_the_seed():
+def test_replicas_sample_different_pixels_reproducibly():
     loss = MaskedCrossentropy(sample_rate=0.5, seed=3)
     logits, labels = tf.zeros((2, 30, 40, 3)), tf.zeros((2, 30, 40), tf.uint8)
 
@@ -152,7 +152,7 @@ def test_replicas_draw_pixels_of_their_own_by_the_seed():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_confusion_matrix_is_restored_and_emptied_exactly():
+def test_confusion_matrix_is_restored_and_reset_exactly():
     odd = 2 * np.arange(CLASSES**2).reshape(CLASSES, CLASSES) + 2**53 + 1
     with strategy_for(COUNT).scope():
         metric = ConfusionMatrix(CLASSES)
@@ -167,7 +167,7 @@ def test_a_confusion_matrix_is_restored_and_emptied_exactly():
 
 
 @pytest.mark.parametrize("build", [FusedAdamW, CaffeSGD])
-def test_gradients_of_several_steps_make_one_update_as_on_one_device(build):
+def test_gradient_accumulation_matches_one_device(build):
     options = {FusedAdamW: {"weight_decay": 0.1}, CaffeSGD: {"l2": 0.1, "bias_rate": 2.0}}[build]
     optimizer = functools.partial(build, 0.02, gradient_accumulation_steps=3, **options)
     one, many = (trained(devices, optimizer=optimizer) for devices in (1, COUNT))
@@ -181,14 +181,14 @@ def history(run):
 
 
 def enlarged(masks, height=48, width=40):
-    """Images whose colours are their classes, and such masks."""
+    """Returns images whose colours encode the classes, and their masks."""
     masks = masks.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
     return masks[..., None] * np.uint8([1, 20, 60]), masks
 
 
 @functools.cache
 def shown():
-    """Validation images, each of a size of its own, so that no two can share a batch; one void."""
+    """Validation images of different sizes, so none can share a batch; one is void."""
     sizes = [(48, 40), (33, 40), (41, 27)]
     made = [enlarged(batches()[i][1][-1:], *size) for i, size in enumerate(sizes)]
     assert (made[0][1] == 255).all()
@@ -196,7 +196,7 @@ def shown():
 
 
 def run(out, devices, **options):
-    """A run of 20 steps with batch normalisation."""
+    """Trains a run of 20 steps with batch normalisation."""
     settings = {
         "data": "none",
         "head_width": 16,
@@ -224,13 +224,13 @@ def run(out, devices, **options):
     )
 
 
-def test_a_run_is_that_of_one_device(tmp_path):
+def test_run_matches_one_device(tmp_path):
     for devices in (1, COUNT):
         run(tmp_path / str(devices), devices)
     one, many = tmp_path / "1", tmp_path / str(COUNT)
     for a, b in zip(history(one), history(many), strict=True):
         for name in a.keys() - {"seconds", "images_per_second"}:
-            # Rounding turns the class of a pixel here and there.
+            # Rounding changes the class of a few pixels.
             tolerance = {"rel": 1e-4} if "loss" in name else {"abs": 2e-3}
             assert float(b[name]) == pytest.approx(float(a[name]), **tolerance), name
     a, b = (fcn_keras.load(run).model for run in (one, many))
@@ -248,7 +248,7 @@ def test_a_run_is_that_of_one_device(tmp_path):
     assert len(list((many / "pictures").iterdir())) == len(shown())
 
 
-def test_a_run_that_was_broken_off_goes_on_exactly(tmp_path):
+def test_interrupted_run_resumes_exactly(tmp_path):
     class Fault(Exception):
         pass
 
@@ -256,26 +256,26 @@ def test_a_run_that_was_broken_off_goes_on_exactly(tmp_path):
         if batch == 12:
             raise Fault
 
-    through, broken = tmp_path / "through", tmp_path / "broken"
-    run(through, COUNT)
+    complete, interrupted = tmp_path / "complete", tmp_path / "interrupted"
+    run(complete, COUNT)
     fault = keras.callbacks.LambdaCallback(on_train_batch_end=fail)
     with pytest.raises(Fault):
-        run(broken, COUNT, checkpoint_every=5, callbacks=[fault])
-    fewer = shutil.copytree(broken, tmp_path / "fewer")
-    run(broken, COUNT, checkpoint_every=5, resume=True)
-    one, two = (json.loads((out / "finished.json").read_text()) for out in (through, broken))
-    assert one == two  # The weights' hash is in it.
-    one, two = (history(out)[0] for out in (through, broken))
+        run(interrupted, COUNT, checkpoint_every=5, callbacks=[fault])
+    fewer = shutil.copytree(interrupted, tmp_path / "fewer")
+    run(interrupted, COUNT, checkpoint_every=5, resume=True)
+    one, two = (json.loads((out / "finished.json").read_text()) for out in (complete, interrupted))
+    assert one == two  # It contains a hash of the weights.
+    one, two = (history(out)[0] for out in (complete, interrupted))
     for name in one.keys() - {"seconds", "images_per_second"}:
         assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-6), name
 
-    run(fewer, 1, resume=True)  # On another machine, as it were.
-    a, b = (fcn_keras.load(out).model.get_weights() for out in (through, fewer))
+    run(fewer, 1, resume=True)  # As on another machine.
+    a, b = (fcn_keras.load(out).model.get_weights() for out in (complete, fewer))
     for x, y in zip(a, b, strict=True):
         np.testing.assert_allclose(y, x, rtol=1e-4, atol=5e-5)
 
 
-def half(devices):
+def trained_in_float16(devices):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -284,8 +284,8 @@ def half(devices):
         keras.config.set_dtype_policy(before)
 
 
-def test_float16_scales_its_loss_and_learns_what_one_device_learns():
-    one, many = half(1), half(COUNT)
+def test_float16_training_matches_one_device():
+    one, many = trained_in_float16(1), trained_in_float16(COUNT)
     for a, b in zip(one[0].weights, many[0].weights, strict=True):
         assert a.dtype == "float32"
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=5e-3)
@@ -293,11 +293,11 @@ def test_float16_scales_its_loss_and_learns_what_one_device_learns():
     assert many[0].optimizer.iterations.numpy() == STEPS
 
 
-def test_an_overflow_on_any_device_skips_the_step_on_all():
-    model, *_ = half(COUNT)
+def test_overflow_on_any_device_skips_the_step_on_all():
+    model, *_ = trained_in_float16(COUNT)
     before = model.get_weights()
     images, masks = (part.copy() for part in batches()[1])
-    images[-1] = 1e30  # In the last replica's share alone.
+    images[-1] = 1e30  # Only in the last replica's part.
     masks[-1] = 0
     model.fit(dataset([(images, masks)]), shuffle=False, verbose=0)
     for a, b in zip(before, model.get_weights(), strict=True):
@@ -310,14 +310,14 @@ def test_an_overflow_on_any_device_skips_the_step_on_all():
 
 def test_devices_are_counted():
     assert count("all", BATCH) == COUNT
-    assert count("auto", BATCH) == 1  # That is for GPUs.
+    assert count("auto", BATCH) == 1  # "auto" counts GPUs only.
     with pytest.raises(ConfigError, match="batch_size=7, devices=all: .* multiple of"):
         count("all", 7)
     with pytest.raises(ConfigError, match="devices=8: this machine has no GPU"):
         count(8, 8)
 
 
-def test_the_command_trains_on_several_devices(fcn_keras_cli, tmp_path):
+def test_command_trains_on_several_devices(fcn_keras_cli, tmp_path):
     options = "--data synthetic --recipe quickstart --epochs 1 --crop 64x64".split()
     status, out, err = fcn_keras_cli(
         "train", *options, "--devices", COUNT, "--out", tmp_path / "run"
@@ -330,7 +330,7 @@ def test_the_command_trains_on_several_devices(fcn_keras_cli, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_the_loop_for_several_machines_splits_a_workers_share_among_its_devices():
+def test_loop_for_several_machines_uses_all_devices_of_a_worker():
     stacked = tuple(np.stack(part) for part in zip(*batches(), strict=True))
 
     def share(start, shard):
@@ -342,7 +342,7 @@ def test_the_loop_for_several_machines_splits_a_workers_share_among_its_devices(
 
     one, many = trained(1), trained(COUNT, fit=fit)
     assert_same_training(one, many)
-    # Nine validation images do not come out even: some devices get a void one in the end.
+    # Nine validation images are not divisible: some devices get a void image at the end.
     images, masks = (np.concatenate(part)[3:12] for part in zip(*batches()[:2], strict=True))
     single = dataset([(images[i : i + 1], masks[i : i + 1]) for i in range(9)])
     expected = one[0].evaluate(single, verbose=0, return_dict=True)

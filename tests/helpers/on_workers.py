@@ -1,4 +1,4 @@
-"""One worker of `test_workers.py`, in a process of its own; also what one process does instead."""
+"""One worker process of `test_workers.py`, and the same training in a single process."""
 
 import functools
 import json
@@ -14,11 +14,11 @@ import pipelines
 from fcn_keras.distribution import cluster, devices, workers
 
 EPOCHS, STEPS, BATCH = 3, 3, 4
-STOP_AFTER = 5  # In the second epoch, which is validated nevertheless, as by `fit`.
+STOP_AFTER = 5  # In the second epoch, which is still validated, as in `fit`.
 
 
 class Record(keras.callbacks.Callback):
-    """Notes every call and its logs; asks to stop after so many batches, if that is given."""
+    """Records every call and its logs; optionally stops after a number of batches."""
 
     def __init__(self, stop_after=None):
         super().__init__()
@@ -40,7 +40,7 @@ class Record(keras.callbacks.Callback):
 
 
 def data():
-    """Training data as a function, and seven validation images."""
+    """Returns training data as a function, and seven validation images."""
     train, val = (pipelines.read("synthetic", name) for name in ("train", "val"))
     crops = pipelines.Augmentation(crop=(48, 64), scale=(0.8, 1.2), colour=0.5)
     train = functools.partial(
@@ -65,7 +65,7 @@ def compiled(strategy):
 
 
 def fit(model, record):
-    """Trains by the loop for several machines, with `record` as callback; returns the history."""
+    """Trains with the loop for several machines and `record` as callback; returns the history."""
     train_data, val_data = data()
     history = workers.fit(
         model,
@@ -84,7 +84,7 @@ def main(out):
     cluster.meet(team, {})
     strategy = workers.strategy()
     model = compiled(strategy)
-    # A callback of worker 1 alone asks to stop.
+    # Only a callback of worker 1 stops the training.
     record = Record(STOP_AFTER if team.number == 1 else None)
     found = {"history": fit(model, record), "calls": record.calls}
     found["is_chief"] = workers.is_chief(strategy)

@@ -1,4 +1,4 @@
-"""PNG files byte by byte, sound and damaged."""
+"""Builds PNG files byte by byte, valid and corrupt ones."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ def chunk(name, content):
 
 
 def png(width, height, rows, *, bits=8, colour_type=0, before=b"", after=b"", interlaced=0):
-    """A PNG from its rows, each after its filter's byte."""
+    """Returns a PNG file; each row starts with its filter byte."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
     parts = [chunk(b"IHDR", header), before, chunk(b"IDAT", zlib.compress(rows, 9)), after]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")

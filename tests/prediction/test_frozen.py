@@ -18,7 +18,7 @@ def model():
 
 
 def constants(function):
-    """The arrays in a graph that are large enough to be weights."""
+    """The arrays in a graph that are large enough to be kernels."""
     found = [
         tf.make_ndarray(node.attr["value"].tensor)
         for node in function.graph.as_graph_def().node
@@ -29,7 +29,7 @@ def constants(function):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_logits_are_the_models(model, rng, precision, size):
+def test_frozen_logits_equal_the_models(model, rng, precision, size):
     reference = in_precision(model, precision)
     images = rng.integers(0, 256, (2, *size, 3), "uint8")
     expected = reference(images, training=False).numpy()
@@ -38,14 +38,14 @@ def test_the_logits_are_the_models(model, rng, precision, size):
     assert abs(logits - expected).numpy().max() <= 1e-5 * abs(expected).max()
 
 
-def test_bfloat16_is_near_float32(model, rng):
+def test_bfloat16_is_close_to_float32(model, rng):
     images = rng.integers(0, 256, (1, 90, 120, 3), "uint8")
     expected = in_precision(model, "float32")(images, training=False).numpy()
     logits = in_precision(model, "bfloat16")(images, training=False).numpy()
     assert 0 < abs(logits - expected).max() < 0.05 * abs(expected).max()
 
 
-def test_weights_are_stored_once_in_the_precision_of_their_layer(model):
+def test_weights_are_stored_once_in_their_layers_precision(model):
     kernels = [w for w in model.weights if len(w.shape) == 4]
     full, half = (freeze(in_precision(model, name)) for name in ("float32", "bfloat16"))
     for function in (full, half):
@@ -53,20 +53,20 @@ def test_weights_are_stored_once_in_the_precision_of_their_layer(model):
         assert len(constants(function)) == len(kernels)
     assert {array.dtype for array in constants(full)} == {np.dtype("float32")}
     kinds = [array.dtype.name for array in constants(half)]
-    assert kinds.count("float32") == 3  # Those of the scores.
+    assert kinds.count("float32") == 3  # The score layers.
     assert kinds.count("bfloat16") == len(kernels) - 3
     size = {f: f.graph.as_graph_def().ByteSize() for f in (full, half)}
     assert size[half] < 0.6 * size[full]
 
 
-def test_the_weights_of_a_copy_are_the_models(model):
+def test_a_copy_keeps_the_weights(model):
     for precision in ("float32", "bfloat16"):
         for mine, copied in zip(model.weights, in_precision(model, precision).weights, strict=True):
             assert copied.dtype == "float32"
             np.testing.assert_array_equal(copied, mine)
 
 
-def test_what_has_no_such_copy_is_named(model):
+def test_unknown_precisions_and_other_models_are_refused(model):
     with pytest.raises(ModelError, match="precision='int4': must be one of float32, bfloat16"):
         in_precision(model, "int4")
     with pytest.raises(ModelError, match=r"must be a functional keras\.Model"):

@@ -20,7 +20,7 @@ from fcn_keras.prediction.pictures import (
 PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
 
 
-def test_predict_is_the_argmax_at_the_images_size(rng):
+def test_predict_returns_the_argmax_at_the_images_size(rng):
     model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     for size in ((1, 1), (31, 31), (3, 400), (77, 101)):
         image = rng.integers(0, 256, (*size, 3), "uint8")
@@ -30,7 +30,7 @@ def test_predict_is_the_argmax_at_the_images_size(rng):
         np.testing.assert_array_equal(fcn_keras.predict(model, image.astype("float64")), mask)
 
 
-def test_a_model_that_has_predicted_can_go():
+def test_a_model_is_freed_after_predicting():
     model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
     fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
     there = weakref.ref(model)
@@ -39,14 +39,14 @@ def test_a_model_that_has_predicted_can_go():
     assert there() is None
 
 
-def test_more_than_255_classes_need_16_bits():
+def test_masks_above_255_classes_have_16_bits():
     model = fcn_keras.FCN32s(300, backbone="tiny", weights=None)
     model.get_layer("score_fr").bias.assign(np.arange(300))
     mask = fcn_keras.predict(model, np.zeros((5, 6, 3), "uint8"))
     assert mask.dtype == np.uint16 and (mask == 299).all()
 
 
-def test_pictures_show_the_palettes_colours(rng):
+def test_pictures_show_the_palette(rng):
     mask = np.array([[0, 1], [2, 255]], "uint8")
     np.testing.assert_array_equal(
         colour_mask(mask, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], [255] * 3]]
@@ -56,7 +56,7 @@ def test_pictures_show_the_palettes_colours(rng):
     np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
 
 
-def test_the_error_panel_tells_right_wrong_and_void_apart():
+def test_the_error_picture_separates_right_wrong_and_void():
     image = np.full((2, 3, 3), 100, "uint8")
     truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")
     prediction = np.array([[0, 2, 0], [2, 1, 1]], "uint8")
@@ -76,7 +76,7 @@ def test_the_error_panel_tells_right_wrong_and_void_apart():
     assert square.shape == (5, 7, 3) and (square[2] == 255).all()
 
 
-def test_a_mask_png_holds_ids_and_shows_colours(tmp_path):
+def test_a_mask_png_stores_ids_and_shows_colours(tmp_path):
     mask = np.array([[0, 1], [2, 255]], "uint8")
     palette_png(mask, PALETTE).save(tmp_path / "mask.png")
     with Image.open(tmp_path / "mask.png") as picture:
@@ -86,14 +86,14 @@ def test_a_mask_png_holds_ids_and_shows_colours(tmp_path):
         )
 
 
-def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
+def test_results_never_replace_sources_or_each_other(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.jpg"):
         (tmp_path / "in" / name).touch()
     jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
     assert [job.images.name for job in jobs] == ["a.png", "b.jpg"]
     assert jobs[1].results == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
-    with pytest.raises(ConfigError, match="a.png: is there already, and predict did not write it"):
+    with pytest.raises(ConfigError, match="a.png: exists already and was not written by predict"):
         plan([tmp_path / "in"], tmp_path / "in")
     (tmp_path / "a.jpg").touch()
     jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
@@ -103,11 +103,11 @@ def test_no_result_takes_the_place_of_a_source_or_of_another(tmp_path):
         plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")
     with pytest.raises(ConfigError, match="no such file or folder"):
         plan([tmp_path / "nothing.png"], tmp_path / "out")
-    with pytest.raises(ConfigError, match="holds no images"):
+    with pytest.raises(ConfigError, match="contains no images"):
         plan([tmp_path / "out"], tmp_path / "other")
 
 
-def test_wrong_arrays_are_named():
+def test_wrong_arrays_are_refused():
     model = fcn_keras.FCN32s(2, backbone="tiny", weights=None)
     for image, found in (
         (np.zeros((5, 7)), r"the shape \(5, 7\)"),
@@ -122,5 +122,5 @@ def test_wrong_arrays_are_named():
         weights=None,
         inputs={"color": fcn_keras.Modality(), "hha": fcn_keras.Modality()},
     )
-    with pytest.raises(ConfigError, match="takes a dict of the images color, hha"):
+    with pytest.raises(ConfigError, match="must be a dict with the images color, hha"):
         fcn_keras.predict(late, np.zeros((5, 7, 3)))

@@ -11,18 +11,18 @@ from fcn_keras.prediction.test_time_augmentation import SCALES, mean_probabiliti
 
 
 def pixelwise(images):
-    """Logits that depend on the pixel alone."""
+    """Logits that depend only on the pixel."""
     x = tf.cast(images, tf.float32) / 64
     return tf.concat([x, x[..., :1] * x[..., 1:2]], -1)
 
 
-def test_one_view_is_the_softmax(rng):
+def test_one_view_gives_the_softmax(rng):
     images = tf.constant(rng.integers(0, 256, (2, 7, 9, 3), "uint8"))
     found = mean_probabilities(pixelwise, images, scales=(1.0,), mirror=False)
     np.testing.assert_array_equal(found, tf.nn.softmax(pixelwise(images)))
 
 
-def test_a_model_that_commutes_with_the_mirror_gains_nothing_from_it(rng):
+def test_mirroring_changes_nothing_for_a_pixelwise_model(rng):
     images = tf.constant(rng.integers(0, 256, (1, 21, 34, 3), "uint8"))
     for scales in ((1.0,), (0.5, 1.0, 1.5)):
         plain = mean_probabilities(pixelwise, images, scales, mirror=False)
@@ -44,7 +44,7 @@ def test_probabilities_are_averaged_and_mirrored_back(rng):
     np.testing.assert_allclose(found, (here + there) / 2, atol=1e-6)
 
 
-def test_any_size_and_scale_gives_probabilities_of_the_images_size(rng):
+def test_probabilities_have_the_images_size_at_any_scale(rng):
     for size in ((1, 1), (3, 40), (31, 17)):
         images = tf.constant(rng.integers(0, 256, (2, *size, 3), "uint8"))
         seen = []
@@ -61,7 +61,7 @@ def test_any_size_and_scale_gives_probabilities_of_the_images_size(rng):
 
 
 @pytest.mark.parametrize("heads", [None, {"a": 3, "b": 2}])
-def test_predict_takes_the_class_of_the_highest_mean(rng, heads):
+def test_predict_returns_the_class_of_the_highest_mean(rng, heads):
     model = randomise_scores(fcn_keras.FCN8s(heads or 3, backbone="tiny", weights=None))
     image = rng.integers(0, 256, (40, 52, 3), "uint8")
     mean = mean_probabilities(lambda x: model(x, training=False), tf.constant(image[None]), SCALES)
@@ -76,7 +76,7 @@ def test_predict_takes_the_class_of_the_highest_mean(rng, heads):
             np.testing.assert_array_equal(masks[head], expected[head])
 
 
-def test_evaluate_counts_what_predict_gives(rng):
+def test_evaluate_counts_the_masks_of_predict(rng):
     model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     image = rng.integers(0, 256, (1, 33, 47, 3), "uint8")
     truth = rng.integers(0, 3, (1, 33, 47), "uint8")

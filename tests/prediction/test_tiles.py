@@ -1,4 +1,4 @@
-"""Stitched tiles are the whole image's logits, for any size of image and tile."""
+"""Stitched tiles equal the whole image's logits, for any size of image and tile."""
 
 import functools
 import subprocess
@@ -46,7 +46,7 @@ def assert_stitched_is_whole(model, image, tile, overlap=None):
     tile=st.tuples(st.integers(308, 460), st.integers(308, 460)),
     seed=st.integers(0, 9),
 )
-def test_stitched_logits_are_those_of_the_whole_image(name, size, tile, seed):
+def test_stitched_logits_equal_the_whole_images(name, size, tile, seed):
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3), "uint8")
     cuts = assert_stitched_is_whole(net(name), image, tile)
     for cut in cuts:
@@ -76,14 +76,14 @@ def test_tiles_cover_the_image_once_and_share_the_overlap(size, tile, overlap, s
     assert len({seen.stop - seen.start for seen, _, _ in spans}) == 1
 
 
-def test_predict_in_tiles_is_predict(rng):
+def test_predict_in_tiles_equals_predict(rng):
     model = net("fcn8s")
     image = rng.integers(0, 256, (401, 555, 3), "uint8")
     whole = fcn_keras.predict(model, image)
     for kind in ("uint8", "float64"):
         mask = fcn_keras.predict(model, image.astype(kind), tile=320)
         assert mask.dtype == np.uint8
-        assert (mask != whole).mean() < 1e-4  # Where two logits are equal but for rounding.
+        assert (mask != whole).mean() < 1e-4  # Two logits may be equal up to rounding.
     fast = fcn_keras.predict(model, image, tile=(160, 192), overlap=64)
     assert 0 < (fast != whole).mean() < 0.2
     several = fcn_keras.predict(model, image, tile=448, tta=True)
@@ -99,7 +99,7 @@ def test_an_image_may_lie_on_disk(rng, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(150, 173), (160, 131)])
-def test_a_net_that_pads_nothing_itself_is_stitched_too(size, rng):
+def test_a_model_without_padding_to_multiples_is_stitched(size, rng):
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(image)
     x = layers.MaxPooling2D(3, 2, padding="same")(x)
@@ -118,7 +118,7 @@ def test_vgg16_in_both_geometries(geometry, rng):
     assert len(assert_stitched_is_whole(model, image, (640, 600))) > 1
 
 
-def test_bad_tiles_are_named():
+def test_wrong_tiles_are_refused():
     image = np.zeros((400, 400, 3), "uint8")
     for options, message in (
         ({"tile": 0}, "tile=0: must be a whole number of pixels, at least 1"),
@@ -128,7 +128,7 @@ def test_bad_tiles_are_named():
         ({"tile": 307, "overlap": -1}, "overlap=-1: must be a whole number of pixels, at least 0"),
         ({"tile": 304}, None),
         ({"tile": 112, "overlap": 80}, None),
-        ({"overlap": 9}, "overlap=9: is of tiles only. Give tile too."),
+        ({"overlap": 9}, "overlap=9: is only used with tiles. Pass tile too."),
         ({"tile": 303}, "tile: must be at least 304 for 400 pixels .* see 244 pixels.* found 303"),
         ({"tile": 111, "overlap": 80}, "tile: must be at least 112 .* overlap is 80 .* found 111"),
     ):
@@ -138,9 +138,9 @@ def test_bad_tiles_are_named():
         fcn_keras.predict(net("fcn8s"), "photo.jpg", tile=400)
 
 
-def test_what_cannot_be_tiled_says_why():
+def test_models_that_cannot_be_tiled_are_refused():
     image = np.zeros((400, 400, 3), "uint8")
-    with pytest.raises(ModelError, match="tile: .*Zoom.*Without tile the image is predicted whole"):
+    with pytest.raises(ModelError, match="tile: .*Zoom.*Leave tile out to predict the whole image"):
         fcn_keras.predict(net("fcn32s", zoom=1.5), image, tile=320)
     assert not tiles.is_possible(net("fcn32s", zoom=1.5)) and tiles.is_possible(net("fcn32s"))
     heads = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
@@ -152,10 +152,10 @@ def test_what_cannot_be_tiled_says_why():
         fcn_keras.predict(fcn_keras.FCN32s(2, **options), dict.fromkeys(streams, image), tile=320)
 
 
-def test_a_field_that_ends_within_a_pixel_is_tiled_too(rng):
+def test_a_field_that_ends_within_a_pixel_is_tiled(rng):
     image = keras.Input((None, None, 3))
     x = keras.layers.UpSampling2D(2)(keras.layers.Rescaling(1 / 255)(image))
-    x = keras.layers.Conv2D(4, 2, padding="same")(x)  # Sees one pixel and a half.
+    x = keras.layers.Conv2D(4, 2, padding="same")(x)  # Sees one and a half pixels.
     net = keras.Model(image, keras.layers.Conv2D(5, 2, strides=2, padding="same")(x))
     photo = rng.integers(0, 256, (64, 64, 3), "uint8")
     whole, tiled = fcn_keras.predict(net, photo), fcn_keras.predict(net, photo, tile=32)
@@ -176,8 +176,8 @@ print(mask.nbytes, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
-def test_an_image_of_400_million_pixels_takes_little_more_than_its_mask():
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_400_million_pixels_take_less_than_3_gb():
     run = subprocess.run([sys.executable, "-c", HUGE], capture_output=True, text=True, check=True)
     mask, grown = map(int, run.stdout.split())
     assert mask == 400_000_000 and grown < 3e9

@@ -1,4 +1,4 @@
-"""Films in, films out; and folders of images, as the command line predicts them."""
+"""Prediction of videos, cameras and folders of images, as on the command line."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from fcn_keras.models import saving
 from fcn_keras.prediction import video
 from pipelines import DataError, read_image
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # Read once, at a process's first film.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # Read once, at a process's first video.
 PALETTE = np.array([[0, 0, 0], [250, 10, 20], [3, 250, 7]], "uint8")
 
 
@@ -37,7 +37,7 @@ def saved(net, tmp_path):
 
 @pytest.fixture(params=[".mp4", ".avi"])
 def film(request, tmp_path):
-    """Nine frames of 64 x 48, 7 a second; red to blue, so that the order of colours shows."""
+    """Nine frames of 64 x 48, 7 per second; red to blue, which shows the channel order."""
     path = tmp_path / f"film{request.param}"
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter_fourcc(*video.CODECS[request.param]), 7.0, (64, 48)
@@ -57,7 +57,7 @@ def frames_of(path):
     return rate, np.array(frames)
 
 
-def test_a_film_becomes_a_film_of_its_size_and_speed(net, film, tmp_path):
+def test_a_video_keeps_its_size_and_frame_rate(net, film, tmp_path):
     _, originals = frames_of(film)
     for picture in ("overlay", "mask"):
         out = tmp_path / f"{picture}{film.suffix}"
@@ -68,11 +68,11 @@ def test_a_film_becomes_a_film_of_its_size_and_speed(net, film, tmp_path):
             mask = fcn_keras.predict(net, image)
             expected = fcn_keras.overlay(image, mask, PALETTE)
             expected = PALETTE[mask] if picture == "mask" else expected
-            assert np.abs(expected.astype(int) - frame).mean() < 12  # The codec has losses.
+            assert np.abs(expected.astype(int) - frame).mean() < 12  # The codec is lossy.
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
-def test_the_command_predicts_a_film(fcn_keras_cli, saved, film, tmp_path):
+def test_the_command_predicts_a_video(fcn_keras_cli, saved, film, tmp_path):
     out = tmp_path / "made" / "masks.mp4"
     status, printed, err = fcn_keras_cli(
         "predict", saved, film, "--out", out, "--video", "mask", "--frames", 4, "--tile", 640
@@ -80,20 +80,20 @@ def test_the_command_predicts_a_film(fcn_keras_cli, saved, film, tmp_path):
     assert (status, err) == (0, "") and "4 frames predicted" in printed
     assert len(frames_of(out)[1]) == 4
     status, _, err = fcn_keras_cli("predict", saved, film, "--out", out)
-    assert status == 2 and "masks.mp4: is there already. Choose another name" in err
+    assert status == 2 and "masks.mp4: exists already. Choose another name" in err
     status, _, err = fcn_keras_cli("predict", saved, film, "--out", tmp_path / "folder")
     assert status == 2 and "must be a file that ends in .mp4 or .avi" in err
     status, _, err = fcn_keras_cli("predict", saved, film, film, "--out", tmp_path / "b.mp4")
-    assert status == 2 and "a film or camera is predicted alone" in err
+    assert status == 2 and "a video or camera does not go with other files" in err
 
 
-def test_what_is_no_film_is_one_line(fcn_keras_cli, saved, film, tmp_path):
+def test_bad_videos_give_one_line(fcn_keras_cli, saved, film, tmp_path):
     bad = tmp_path / "bad.mp4"
     for content in (b"", b"<html>" * 100, film.read_bytes()[:300]):
         bad.write_bytes(content)
         status, _, err = fcn_keras_cli("predict", saved, bad, "--out", tmp_path / "out.mp4")
         assert status == 2 and err.count("\n") == 1, err
-        assert "bad.mp4: not a film, truncated, or of a codec" in err
+        assert "bad.mp4: not a video, truncated, or in a codec" in err
     for source, message in (
         (tmp_path / "none.mp4", "none.mp4: no such file."),
         ("camera:97", "camera:97: no such camera, or it is in use."),
@@ -104,7 +104,7 @@ def test_what_is_no_film_is_one_line(fcn_keras_cli, saved, film, tmp_path):
 
 
 class Camera:
-    """Stands for OpenCV's reader of a camera, which Ctrl-C interrupts after some frames."""
+    """A fake OpenCV camera that raises KeyboardInterrupt after some frames."""
 
     def __init__(self, number, stop_after=5):
         self.left, self.number = stop_after, number
@@ -134,7 +134,7 @@ def test_a_camera_is_written_until_ctrl_c(net, tmp_path, monkeypatch):
     assert rate == video.CAMERA_RATE and frames.shape == (5, 32, 48, 3)
 
 
-def test_a_film_that_is_broken_off_leaves_nothing(net, film, tmp_path):
+def test_an_interrupted_video_leaves_no_file(net, film, tmp_path):
     def stop():
         raise KeyboardInterrupt
 
@@ -151,12 +151,12 @@ def test_frames_of_two_sizes_are_refused(net, tmp_path, monkeypatch):
             return True, np.zeros((*next(sizes), 3), "uint8")
 
     monkeypatch.setattr(cv2, "VideoCapture", Changing)
-    with pytest.raises(ConfigError, match="frame 1 is 64 x 32 pixels, those before are 48 x 32"):
+    with pytest.raises(ConfigError, match="found 48 x 32 and then 64 x 32 pixels at frame 1"):
         video.predict_video(net, "camera:0", tmp_path / "out.mp4", PALETTE)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_with_bad_files_gives_the_good_ones_and_names_the_bad_in_order(
+def test_bad_files_are_named_in_order_and_the_others_predicted(
     fcn_keras_cli, saved, net, tmp_path, rng
 ):
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -195,7 +195,7 @@ def test_the_command_tiles(fcn_keras_cli, saved, net, tmp_path, rng, monkeypatch
     assert status == 2 and "--tile big: must be auto, none or a whole number of pixels." in err
 
 
-def test_a_huge_picture_is_read_if_asked_for_and_a_bomb_never(tmp_path, monkeypatch):
+def test_large_pictures_are_read_on_request_and_bombs_never(tmp_path, monkeypatch):
     def png(height, width, rows):
         def chunk(kind, data):
             check = zlib.crc32(kind + data).to_bytes(4, "big")
@@ -208,13 +208,15 @@ def test_a_huge_picture_is_read_if_asked_for_and_a_bomb_never(tmp_path, monkeypa
     (tmp_path / "bomb.png").write_bytes(png(20000, 20000, b"\0" * 50_000))
     with pytest.raises(DataError, match="more than 89,000,000 pixels"):
         read_image(tmp_path / "bomb.png")
-    with pytest.raises(DataError, match="pixels in .* bytes hold no picture"):
+    with pytest.raises(DataError, match="pixels in .* bytes cannot be a real image"):
         read_image(tmp_path / "bomb.png", max_pixels=500_000_000)
     assert Image.MAX_IMAGE_PIXELS < 100_000_000
     with pytest.raises(DataError, match="300 x 200 is over 5,000 pixels"):
         read_image(_picture(tmp_path), max_pixels=5000)
 
-    monkeypatch.setattr("pipelines.files.opening.MAX_PIXELS", 5000)  # Small, for what is huge.
+    monkeypatch.setattr(
+        "pipelines.files.opening.MAX_PIXELS", 5000
+    )  # A small limit, for a fast test.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
     assert read_image(_picture(tmp_path), max_pixels=60_000).shape == (200, 300, 3)
     assert Image.MAX_IMAGE_PIXELS == 5000
@@ -227,8 +229,8 @@ def _picture(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are different there")
-def test_ctrl_c_ends_a_folder_with_whole_files_only(saved, tmp_path, rng):
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
+def test_ctrl_c_leaves_only_complete_files(saved, tmp_path, rng):
     (tmp_path / "in").mkdir()
     for number in range(400):
         Image.fromarray(rng.integers(0, 256, (200, 200, 3), "uint8")).save(
@@ -239,7 +241,7 @@ def test_ctrl_c_ends_a_folder_with_whole_files_only(saved, tmp_path, rng):
         [*command, "--out", tmp_path / "out"],
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # What a shell starts in the background ignores SIGINT, and so would this.
+        # Background processes of a shell ignore SIGINT; this one must not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120

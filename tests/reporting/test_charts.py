@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_keras.reporting.charts import POINTS, Line, chart, number, ticks
+from fcn_keras.reporting.charts import Line, chart, number, ticks
 
 numbers = st.floats(-1e9, 1e9).filter(lambda x: x == 0 or abs(x) > 1e-12)
 
@@ -32,8 +32,8 @@ def test_lines_pass_over_gaps_and_lie_inside_the_axes():
     gaps = Line("a", [1, 2, 3, 4], [0.5, None, math.nan, 0.25], 0)
     drawn = chart("loss", [gaps, Line("empty", [1, 2], [None, None], 1)])
     (line,) = drawn["lines"]
-    assert [text for _, _, text in line["dots"]] == ["a, epoch 1: 0.5", "a, epoch 4: 0.25"]
-    (x1, y1, _), (x2, y2, _) = line["dots"]
+    assert [text for _, _, text in line["points"]] == ["a, epoch 1: 0.5", "a, epoch 4: 0.25"]
+    (x1, y1, _), (x2, y2, _) = line["points"]
     assert line["path"] == f"M{x1} {y1}L{x2} {y2}"
     assert drawn["left"] == x1 < x2 == drawn["right"]
     assert drawn["top"] <= y1 < y2 <= drawn["bottom"]
@@ -41,13 +41,57 @@ def test_lines_pass_over_gaps_and_lie_inside_the_axes():
 
 
 def test_a_single_point_can_be_drawn():
-    ((x, y, _),) = chart("loss", [Line("a", [1], [0.0], 0)])["lines"][0]["dots"]
+    ((x, y, _),) = chart("loss", [Line("a", [1], [0.0], 0)])["lines"][0]["points"]
     assert math.isfinite(x) and math.isfinite(y)
 
 
 def test_long_lines_are_thinned_out_and_keep_their_end():
     points = Line("a", list(range(10_001)), [0.5] * 10_001, 0).points()
-    assert len(points) <= POINTS and points[-1] == (10_000, 0.5)
+    assert 200 <= len(points) <= 400 and points[-1] == (10_000, 0.5)
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=20, unique=True))
+def test_the_left_axis_is_close_to_the_data(values):
+    if max(values) - min(values) < 1e-3 * max(values):
+        return
+    drawn = chart("loss", [Line("a", list(range(1, len(values) + 1)), values, 0)])
+    ys = [y for _, y, _ in drawn["lines"][0]["points"]]
+    height = drawn["bottom"] - drawn["top"]
+    assert max(ys) - min(ys) >= 0.9 * height
+    ticks = [y for y, _ in drawn["y_ticks"]]
+    assert len(ticks) >= 2 and all(drawn["top"] <= y <= drawn["bottom"] for y in ticks)
+
+
+def test_ticks_have_the_same_number_of_decimals():
+    texts = [text for _, text in chart("IU", [Line("a", [1, 2], [0.6, 1.0], 0)])["y_ticks"]]
+    assert texts == ["0.6", "0.7", "0.8", "0.9", "1.0"]
+
+
+def test_the_best_epoch_is_marked_by_a_vertical_line():
+    lines = [Line("a", [1, 2, 3, 4, 5], [0.1, 0.2, 0.9, 0.4, 0.5], 0)]
+    drawn = chart("IU", lines, best=3)
+    x, _, _ = drawn["lines"][0]["points"][2]
+    assert drawn["best"] == {"x": x, "anchor": "middle", "text": "best epoch 3"}
+    assert chart("IU", lines, best=1)["best"]["anchor"] == "start"
+    assert chart("IU", lines, best=5)["best"]["anchor"] == "end"
+    assert chart("IU", lines)["best"] is None
+    assert chart("IU", lines, best=6)["best"] is None
+
+
+def test_the_best_point_of_a_line_gets_a_ring_even_if_thinned_out():
+    epochs = list(range(1, 1001))
+    line = Line("a", epochs, [epoch / 1000 for epoch in epochs], 0, best=500)
+    (drawn,) = chart("IU", [line])["lines"]
+    assert 500 not in [x for x, _ in line.points()]
+    assert drawn["best"][2] == "a, best epoch 500: 0.5"
+    (drawn,) = chart("IU", [Line("a", [1, 2], [0.1, None], 0, best=2)])["lines"]
+    assert drawn["best"] is None
+
+
+@pytest.mark.parametrize(("count", "has_dots"), [(15, True), (16, False)])
+def test_only_short_lines_have_dots(count, has_dots):
+    (line,) = chart("IU", [Line("a", list(range(count)), [0.5] * count, 0)])["lines"]
+    assert line["has_dots"] is has_dots
 
 
 def test_numbers_are_short():

@@ -1,4 +1,4 @@
-"""A served model: through the client, TensorFlow Serving's interfaces, and its C++ loader."""
+"""A served model, through the client, TensorFlow Serving's interfaces and its C++ loader."""
 
 import base64
 import io
@@ -78,13 +78,13 @@ def decode(png):
 
 
 def bomb(side=8000):
-    """A PNG of a few KB that says it is `side` pixels high and wide, and is."""
+    """A PNG of a few KB that really is `side` pixels high and wide."""
 
     def chunk(kind, data):
         checksum = zlib.crc32(kind + data)
         return len(data).to_bytes(4) + kind + data + checksum.to_bytes(4)
 
-    header = side.to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])  # One bit a pixel, grey.
+    header = side.to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])  # One bit per pixel, grey.
     pixels = zlib.compress(bytes((1 + side // 8) * side), 9)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         chunk(*part) for part in [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
@@ -105,7 +105,7 @@ def instance(data):
 
 @pytest.mark.parametrize("way", ["http", "grpc"])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_client_gives_the_masks_of_predict(model, server, rng, tmp_path, way, size):
+def test_the_client_returns_the_masks_of_predict(model, server, rng, tmp_path, way, size):
     image = rng.integers(0, 256, (*size, 3), "uint8")
     expected = fcn_keras.predict(model, image)
     path = tmp_path / "image.png"
@@ -132,11 +132,11 @@ def test_the_model_and_a_version_can_be_named(server, rng):
 @pytest.mark.parametrize(
     ("url", "image", "message"),
     [
-        ("localhost:8501", b"", "must be like http://"),
-        ("http://[::1/v1/models/street", b"", "must be like http://"),
-        ("http://localhost:99999/v1/models/street", b"", "must be like http://"),
-        ("grpc://local host:8500/street", b"", "must be like http://"),
-        ("http://localhost:8501", b"", "names no model"),
+        ("localhost:8501", b"", "must look like http://"),
+        ("http://[::1/v1/models/street", b"", "must look like http://"),
+        ("http://localhost:99999/v1/models/street", b"", "must look like http://"),
+        ("grpc://local host:8500/street", b"", "must look like http://"),
+        ("http://localhost:8501", b"", "has no model name"),
         ("grpc://localhost:8500/street/versions/new", b"", "must be a number"),
         ("http://h/v1/models/m", "nowhere.png", "'nowhere.png': cannot be read"),
         ("http://h/v1/models/m", "", "image='': cannot be read"),
@@ -144,7 +144,7 @@ def test_the_model_and_a_version_can_be_named(server, rng):
         ("http://h/v1/models/m", None, "found NoneType"),
     ],
 )
-def test_a_slip_is_named_before_anything_is_sent(url, image, message):
+def test_wrong_arguments_are_refused_before_sending(url, image, message):
     with pytest.raises(ConfigError, match=message):
         client.segment(url, image)
 
@@ -152,7 +152,7 @@ def test_a_slip_is_named_before_anything_is_sent(url, image, message):
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/v1/models/street", "grpc://127.0.0.1:9/street"]
 )
-def test_a_server_that_is_not_there_is_said_in_a_line(url):
+def test_an_unreachable_server_gives_one_line(url):
     with pytest.raises(ServingError) as error:
         client.segment(url, b"")
     assert str(error.value).startswith(f"{url}: no answer (")
@@ -160,7 +160,7 @@ def test_a_server_that_is_not_there_is_said_in_a_line(url):
 
 
 @pytest.mark.parametrize("way", ["http", "grpc"])
-def test_a_server_that_is_slow_is_said_to_be(way):
+def test_a_slow_server_gives_a_timeout(way):
     with model_server.ThreadingHTTPServer(("127.0.0.1", 0), None) as silent:  # Never accepts.
         url = f"{way}://127.0.0.1:{silent.server_port}/v1"
         with pytest.raises(ServingError, match=r"no answer within 0\.5 s.*timeout="):
@@ -170,15 +170,15 @@ def test_a_server_that_is_slow_is_said_to_be(way):
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        ((200, b"<html>Welcome"), "holds no `mask_bytes`: <html>Welcome"),
-        ((200, b'{"predictions": [1]}'), "holds no `mask_bytes`"),
-        ((200, b'{"predictions": [{"b64": "AAAA"}]}'), "is no PNG"),
+        ((200, b"<html>Welcome"), "has no `mask_bytes`: <html>Welcome"),
+        ((200, b'{"predictions": [1]}'), "has no `mask_bytes`"),
+        ((200, b'{"predictions": [{"b64": "AAAA"}]}'), "is not a PNG"),
         ((502, b"<h1>Bad\nGateway</h1>"), "HTTP 502: <h1>Bad Gateway"),
         ((503, b""), "HTTP 503: Service Unavailable"),
         ((404, b'{"error": "Not\\nthere"}'), "HTTP 404: Not there"),
     ],
 )
-def test_a_reply_of_something_else_is_quoted(reply, message):
+def test_an_unexpected_reply_is_quoted(reply, message):
     class Other(model_server.BaseHTTPRequestHandler):
         def do_POST(self):  # noqa: N802
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -216,7 +216,7 @@ def test_the_client_needs_no_tensorflow(server, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_the_clients_messages_are_those_of_tensorflow_serving():
+def test_messages_equal_those_of_tensorflow_serving():
     ours = messages.predict_request("street", [b"\xff\0"], version=3)
     ours.output_filter.append("mask_bytes")
     real = predict_pb2.PredictRequest()
@@ -237,7 +237,7 @@ def test_the_clients_messages_are_those_of_tensorflow_serving():
 # Requests
 
 
-def test_images_of_one_request_do_not_change_each_others_mask(model, server, rng):
+def test_images_in_one_request_do_not_affect_each_other(model, server, rng):
     images = [rng.integers(0, 256, (*size, 3), "uint8") for size in SIZES]
     body = {"signature_name": "encoded", "instances": [instance(encode(i)) for i in images]}
     for mask, image in zip(post(server, body).json()["predictions"], images, strict=True):
@@ -245,7 +245,7 @@ def test_images_of_one_request_do_not_change_each_others_mask(model, server, rng
         np.testing.assert_array_equal(mask, fcn_keras.predict(model, image))
 
 
-def test_a_jpeg_is_decoded_as_training_decodes_it(model, server, rng, tmp_path):
+def test_a_jpeg_is_decoded_as_in_training(model, server, rng, tmp_path):
     from pipelines import read_image
 
     small = rng.integers(0, 256, (9, 13, 3), "uint8")
@@ -255,7 +255,7 @@ def test_a_jpeg_is_decoded_as_training_decodes_it(model, server, rng, tmp_path):
     np.testing.assert_array_equal(client.segment(address(server, "grpc"), path), expected)
 
 
-def test_columns_and_pixels_in_json(model, server, rng):
+def test_row_and_column_format_of_json(model, server, rng):
     images = rng.integers(0, 256, (2, 5, 7, 3), "uint8")
     expected = [fcn_keras.predict(model, image).tolist() for image in images]
     assert post(server, {"instances": images.tolist()}).json() == {"predictions": expected}
@@ -273,7 +273,7 @@ def test_columns_and_pixels_in_json(model, server, rng):
         {"inputs": {"picture": [{"b64": ""}]}},
     ],
 )
-def test_a_bad_request_is_refused_by_the_name_of_its_key(server, given):
+def test_a_bad_request_is_refused_with_its_key(server, given):
     reply = post(server, {"signature_name": "encoded", **given})
     assert reply.status_code == 400
     assert "image_bytes" in reply.json()["error"]
@@ -281,7 +281,7 @@ def test_a_bad_request_is_refused_by_the_name_of_its_key(server, given):
         assert "image_bytes[1]" in reply.json()["error"]
 
 
-def test_requests_that_are_none_are_refused(server):
+def test_invalid_requests_are_refused(server):
     assert post(server, "{").status_code == 400
     assert post(server, {}).status_code == 400
     assert post(server, {"instances": [[[[1, 2, 999]]]]}).status_code == 400
@@ -289,11 +289,11 @@ def test_requests_that_are_none_are_refused(server):
 
 
 @pytest.mark.parametrize("way", ["http", "grpc"])
-def test_what_is_no_jpeg_or_png_is_refused(server, rng, way, tmp_path):
+def test_other_and_truncated_files_are_refused(server, rng, way, tmp_path):
     gif = io.BytesIO()
     Image.new("RGB", (8000, 8000)).save(gif, "gif")
     for data in (b"", b"\x89PNG", b"\xff\xd8\xff", b"GIF89a", gif.getvalue()):
-        with pytest.raises(ServingError, match="refused image: [0-9]+ bytes that are no JPEG"):
+        with pytest.raises(ServingError, match="refused image: [0-9]+ bytes that are not a JPEG"):
             client.segment(address(server, way), data)
     (tmp_path / "a.jpg").write_bytes(encode(np.zeros((9, 9, 3), "uint8"), "jpeg")[:-2])
     with pytest.raises(ServingError) as error:
@@ -301,13 +301,13 @@ def test_what_is_no_jpeg_or_png_is_refused(server, rng, way, tmp_path):
     told = f"refused {tmp_path}/a.jpg: truncated: its end is missing."
     assert str(error.value) == f"{address(server, way)}: {told}"
     noise = rng.integers(0, 256, (90, 90, 3), "uint8")
-    for kind in ("png", "jpeg"):  # Cut short, which the header does not tell.
+    for kind in ("png", "jpeg"):  # The header does not show the truncation.
         with pytest.raises(ServingError, match="refused image: truncated: its end is missing"):
             client.segment(address(server, way), encode(noise, kind)[:1000])
 
 
 @pytest.mark.slow
-def test_bombs_are_refused_before_they_are_decoded(version):
+def test_bombs_are_refused_before_decoding(version):
     def peak():
         status = Path(f"/proc/{process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -332,7 +332,7 @@ def test_bombs_are_refused_before_they_are_decoded(version):
         process.stdin.close()
 
 
-def test_a_new_version_takes_over_and_no_request_fails(model, tmp_path, rng):
+def test_a_new_version_takes_over_without_failures(model, tmp_path, rng):
     image = rng.integers(0, 256, (20, 30, 3), "uint8")
     folder = tmp_path / "street"
     fcn_keras.export(model, folder)
@@ -367,7 +367,7 @@ def test_the_warm_up_requests_run(version, server):
 
 @pytest.fixture(scope="module")
 def pictures(model, tmp_path_factory):
-    """A file of two images, and their masks."""
+    """A file with two images, and their masks."""
     path = tmp_path_factory.mktemp("pictures") / "images.npy"
     images = np.random.default_rng(1).integers(0, 256, (2, 45, 67, 3), "uint8")
     np.save(path, images)
@@ -381,7 +381,7 @@ def run(*command, cwd):
     assert done.returncode == 0, done.stderr
 
 
-def test_tensorflows_cpp_loader_gives_the_same_masks(version, server, pictures, tmp_path):
+def test_tensorflows_cpp_loader_returns_the_same_masks(version, server, pictures, tmp_path):
     signature = server.version.signatures["serving_default"]
     names = signature.inputs["image"].name, signature.outputs["mask"].name
     out = tmp_path / "masks.npy"
@@ -390,7 +390,7 @@ def test_tensorflows_cpp_loader_gives_the_same_masks(version, server, pictures, 
 
 
 @pytest.mark.slow
-def test_saved_model_cli_gives_the_same_masks(version, pictures, tmp_path):
+def test_saved_model_cli_returns_the_same_masks(version, pictures, tmp_path):
     run(
         *("-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", version),
         *("--tag_set", "serve", "--signature_def", "serving_default"),
@@ -401,7 +401,7 @@ def test_saved_model_cli_gives_the_same_masks(version, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_session_of_tensorflow_1_gives_the_same_masks(version, pictures, tmp_path):
+def test_a_tensorflow_1_session_returns_the_same_masks(version, pictures, tmp_path):
     code = (
         "import sys, numpy as np, tensorflow.compat.v1 as tf\n"
         "with tf.Session(graph=tf.Graph()) as session:\n"
@@ -424,7 +424,7 @@ def test_a_real_server(rng):
         assert mask.shape == size
 
 
-def test_the_examples_for_a_server_are_read():
+def test_the_server_examples_are_valid():
     folder = HELPERS.parents[1] / "examples" / "serving"
     service = yaml.safe_load((folder / "compose.yaml").read_text("utf-8"))["services"]["serving"]
     for option in service["command"]:

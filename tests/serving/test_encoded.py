@@ -1,4 +1,4 @@
-"""Decoding in the graph: the pixels that training reads, and what it cannot read by name."""
+"""Decoding in the graph gives the pixels that training reads, and errors name the image."""
 
 import io
 
@@ -54,7 +54,7 @@ def test_jpegs(decoded, mode, quality, subsampling, progressive):
     np.testing.assert_array_equal(decoded(data), read_image(File(data)))
 
 
-def test_a_jpeg_with_filling_restarts_and_an_orientation(decoded):
+def test_a_jpeg_with_fill_bytes_restarts_and_orientation(decoded):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(noise(), "jpeg", exif=exif, restart_marker_rows=1, comment=b"\xff\xd9 no end")
@@ -94,7 +94,7 @@ def test_16_bits(decoded, rng, colour_type, channels):
     np.testing.assert_array_equal(decoded(data), read_image(File(data)))
 
 
-def test_every_real_file_is_read_or_refused_as_training_does(shared, decoded):
+def test_real_files_are_read_or_refused_as_in_training(shared, decoded):
     paths = [*(shared / "data" / "ugly").iterdir(), *(shared / "data").rglob("VOC*/**/*.jpg")]
     read = 0
     for path in paths:
@@ -108,7 +108,7 @@ def test_every_real_file_is_read_or_refused_as_training_does(shared, decoded):
                 decoded(data)
             continue
         difference = abs(decoded(data).astype(int) - expected).max()
-        assert difference <= ("cmyk" in path.name), path  # There one grey level.
+        assert difference <= ("cmyk" in path.name), path  # CMYK may differ by one grey level.
         read += 1
     assert read >= 10
 
@@ -120,29 +120,29 @@ SCANS = JPEG[:-2] + b"\xff\xda\0\2" * 101 + b"\xff\xd9"
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "0 bytes that are no JPEG and no PNG file"),
-        (JPEG[:3], "3 bytes that are no JPEG and no PNG file"),
-        (encode(noise(), "gif"), "bytes that are no JPEG and no PNG file"),
-        (encode(noise(), "webp"), "bytes that are no JPEG and no PNG file"),
-        (b"<html>" * 9, "54 bytes that are no JPEG and no PNG file"),
+        (b"", "0 bytes that are not a JPEG or PNG file"),
+        (JPEG[:3], "3 bytes that are not a JPEG or PNG file"),
+        (encode(noise(), "gif"), "bytes that are not a JPEG or PNG file"),
+        (encode(noise(), "webp"), "bytes that are not a JPEG or PNG file"),
+        (b"<html>" * 9, "54 bytes that are not a JPEG or PNG file"),
         (JPEG[:100], "damaged: its header gives no size"),
         (JPEG[:3] + bytes(99), "damaged: its header gives no size"),
         (png(0, 5, b""), "damaged: its header gives no size"),
         (JPEG[: len(JPEG) // 2], "truncated: its end is missing"),
         (PNG[: len(PNG) // 2], "truncated: its end is missing"),
-        (SCANS, "102 scans; at most 100 are read"),
-        (encode(Image.new("L", (501, 500)), "png"), "500 x 501 pixels; at most 250000 in all"),
-        (encode(Image.new("L", (500, 501)), "jpeg"), "501 x 500 pixels; at most 250000 in all"),
+        (SCANS, "102 scans; at most 100 are allowed"),
+        (encode(Image.new("L", (501, 500)), "png"), "500 x 501 pixels; at most 250000 in total"),
+        (encode(Image.new("L", (500, 501)), "jpeg"), "501 x 500 pixels; at most 250000 in total"),
         (png(2**31 - 1, 2**31 - 1, b""), "2147483647 x 2147483647 pixels; at most 250000"),
-        (PNG + bytes(2_048_576), "bytes; at most 2048576 are taken"),
+        (PNG + bytes(2_048_576), "bytes; at most 2048576 are allowed"),
     ],
 )
-def test_what_cannot_be_decoded_is_refused_by_name(decoded, data, message):
+def test_undecodable_data_is_refused_with_its_name(decoded, data, message):
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         decoded(data)
     assert f"{NAME}: " in error.value.message and message in error.value.message
 
 
-def test_damage_inside_is_refused_by_the_decoder(decoded):
+def test_damaged_pixels_are_refused_by_the_decoder(decoded):
     with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
         decoded(PNG[:60] + b"?" + PNG[61:])

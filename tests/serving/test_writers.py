@@ -32,7 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures of sizes of their own, smooth as photographs are."""
+    """Images of several sizes, smooth like photographs."""
     rng, found = np.random.default_rng(1), []
     for height, width in [(60, 80), (80, 61), (75, 75), (64, 97)] * 5:
         coarse = rng.integers(0, 256, (5, 5, 3)).astype("float32")
@@ -42,7 +42,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def written(model, images, tmp_path_factory):
-    """Writes each file once, whatever number of tests look at it."""
+    """Writes each file once for all tests."""
     done = {}
 
     def get(format, precision="float32"):
@@ -63,7 +63,7 @@ def written(model, images, tmp_path_factory):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_masks_are_the_models_at_any_size(format, model, written, rng):
+def test_masks_equal_the_models_at_any_size(format, model, written, rng):
     done = written(format)
     assert done.error < 1e-5
     assert done.agreement > 0.9999
@@ -110,7 +110,7 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_process_without_this_package_gives_the_same_masks(format, model, written, rng, tmp_path):
+def test_engines_without_this_package_return_the_same_masks(format, model, written, rng, tmp_path):
     path = written(format).path
     image = rng.integers(0, 256, (1, 45, 67, 3), "uint8")
     np.save(tmp_path / "image.npy", image)
@@ -130,7 +130,7 @@ def test_a_process_without_this_package_gives_the_same_masks(format, model, writ
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_class_names_and_colours_go_along(format, written):
+def test_class_names_and_colours_are_stored(format, written):
     path = written(format).path
     if format == "onnx":
         import onnx
@@ -148,7 +148,7 @@ def test_class_names_and_colours_go_along(format, written):
 
 
 @pytest.mark.parametrize("format", INT8)
-def test_int8_is_nearly_the_model(format, model, written, images):
+def test_int8_masks_are_close_to_the_models(format, model, written, images):
     done = written(format, "int8")
     assert done.error is None
     assert done.agreement > 0.9
@@ -166,24 +166,24 @@ def test_float16_weights_are_smaller(written):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_nothing_but_the_files_is_left(format, written):
+def test_no_other_files_are_left(format, written):
     path = written(format).path
-    beside = engine_file.FORMATS[format].beside
+    companions = engine_file.FORMATS[format].companions
     assert {p.name for p in path.parent.iterdir()} == {"m" + path.suffix} | {
-        "m" + ending for ending in beside
+        "m" + ending for ending in companions
     }
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_converters_leave_the_terminal_alone(format, model, tmp_path, capfd):
+def test_converters_print_nothing(format, model, tmp_path, capfd):
     write_engine(model, tmp_path / f"m{ENGINES[format].ending}", format)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_reference_geometry_is_kept(format, tmp_path):
-    # A constant padding of the image, and resizes whose edges fade: OpenVINO merged the first with
-    # the convolution behind it, two pixels short.
+    # A constant padding of the image, and resizes whose edges fade. OpenVINO merged the padding
+    # with the following convolution, two pixels short.
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.ZeroPadding2D(10)(x)
@@ -196,7 +196,7 @@ def test_the_reference_geometry_is_kept(format, tmp_path):
 
 
 @pytest.mark.extra("onnx")
-def test_an_engine_is_scored_as_the_model_is(model, written, images, rng):
+def test_an_engine_is_evaluated_like_the_model(model, written, images, rng):
     batches = [
         (image[None], rng.choice([0, 1, 2, 3, 255], (1, *image.shape[:2])).astype("uint8"))
         for image in images[:3]
@@ -208,7 +208,7 @@ def test_an_engine_is_scored_as_the_model_is(model, written, images, rng):
     assert abs(found - expected).sum() <= 1e-3 * expected.sum()
 
 
-def test_what_is_refused(model, tmp_path, images):
+def test_wrong_arguments_are_refused(model, tmp_path, images):
     taken = tmp_path / "taken.onnx"
     taken.touch()
     two = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
@@ -216,11 +216,16 @@ def test_what_is_refused(model, tmp_path, images):
     for error, text, arguments, options in [
         (ConfigError, "must be one of onnx, openvino, litert", (model, taken, "torch"), {}),
         (ConfigError, "must end in .onnx", (model, tmp_path / "m.xml", "onnx"), {}),
-        (ConfigError, "there is no folder", (model, tmp_path / "no" / "m.onnx", "onnx"), {}),
-        (ConfigError, "is there already", (model, taken, "onnx"), {}),
         (
             ConfigError,
-            "onnx is written as float32. int8 is for openvino and litert",
+            "Create it first",
+            (model, tmp_path / "no" / "m.onnx", "onnx"),
+            {},
+        ),
+        (ConfigError, "exists already", (model, taken, "onnx"), {}),
+        (
+            ConfigError,
+            "onnx supports only float32. For int8 use openvino or litert",
             (model, tmp_path / "m.onnx", "onnx"),
             {"precision": "int8"},
         ),
@@ -251,14 +256,14 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.extra("openvino")
-def test_logits_beyond_the_bound_are_not_published(model, tmp_path, monkeypatch):
+def test_a_file_with_wrong_logits_is_not_published(model, tmp_path, monkeypatch):
     monkeypatch.setitem(engine_file.BOUNDS, "float32", 0.0)
-    with pytest.raises(ModelError, match="by .* of their largest magnitude; 0 is"):
+    with pytest.raises(ModelError, match="by .* of the largest magnitude; at most 0 is"):
         write_engine(model, tmp_path / "m.xml", "openvino")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="must be an existing file"):
         open_engine(tmp_path / "no.onnx")
 

@@ -1,1 +1,1 @@
-"""A trained model as one file for another engine: ONNX, OpenVINO, LiteRT."""
+"""Writers of exported models: SavedModel, ONNX, OpenVINO, LiteRT."""

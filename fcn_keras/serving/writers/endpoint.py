@@ -1,4 +1,4 @@
-"""The function that every format is converted from: images -> mask, scaling and argmax inside."""
+"""The function that is converted to every format: images -> mask, with preprocessing and argmax."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from fcn_keras.layers.caffe import CeilMaxPooling2D
 from fcn_keras.prediction.frozen import logits_with, named_weights
 from fcn_keras.prediction.signature import class_ids
 
-LARGE = 1 << 13  # Bytes of a weight, above which converters are not given it.
+LARGE_WEIGHT = 1 << 13  # Bytes; converters do not get the values of larger weights.
 
 
-def prepared(model: keras.Model) -> keras.Model:
-    """The model with maps that all have a known number of channels.
+def with_static_channels(model: keras.Model) -> keras.Model:
+    """Copies a model so that all of its feature maps have a known number of channels.
 
-    TensorFlow forgets the channels behind a padding whose size depends on the image, and LiteRT
-    then has no convolution. OpenVINO 2026.4 merges a constant padding with a convolution's own one,
-    and gets the sum wrong. So a reshape that changes nothing follows each of them.
+    TensorFlow loses the number of channels behind a padding whose size depends on the image, and
+    LiteRT then finds no convolution. OpenVINO 2026.4 merges a constant padding with the following
+    convolution's own padding and gets the sum wrong. A reshape that changes nothing after each of
+    these layers avoids both.
     """
 
     def copied(layer: keras.Layer) -> keras.Layer:
         kind = type(layer)
         if isinstance(layer, PadToMultiple | CeilMaxPooling2D | keras.layers.ZeroPadding2D):
-            kind = type(kind.__name__, (_Reshaped, kind), {})
+            kind = type(kind.__name__, (_KeepChannels, kind), {})
         return kind.from_config(layer.get_config())
 
     copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
@@ -35,16 +36,17 @@ def prepared(model: keras.Model) -> keras.Model:
     return copy
 
 
-def endpoint_of(
+def make_endpoint(
     model: keras.Model, with_logits: bool, large: float = math.inf
 ) -> tuple[tf.types.experimental.PolymorphicFunction, dict[str, np.ndarray]]:
-    """A function of one image batch: its named outputs are the file's.
+    """Builds a function of one image batch, whose named outputs are those of the file.
 
-    Weights are constants in it, but for those of more than `large` bytes: it takes these too, and
-    they are put in when it is converted. Converters copy constants so often that VGG16 takes 20 GB.
+    Weights of more than `large` bytes are inputs of the function, the others constants. The caller
+    inserts the large ones after the conversion, because converters copy constants so often that
+    VGG16 takes 20 GB.
 
     Returns:
-        A `tf.function`, and the large weights: arrays by the name of the input.
+        A `tf.function`, and the large weights: arrays by input name.
     """
     weights = dict(named_weights(model))
     kernels = {name: array for name, array in weights.items() if array.nbytes > large}
@@ -65,7 +67,7 @@ def endpoint_of(
     return endpoint, kernels
 
 
-class _Reshaped:
+class _KeepChannels:
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        y = super().call(x)  # type: ignore[misc]  # Of the layer it is mixed into.
+        y = super().call(x)  # type: ignore[misc]  # The layer's own method; this is a mixin.
         return tf.reshape(y, (*tf.unstack(tf.shape(y)[:3]), x.shape[-1]))

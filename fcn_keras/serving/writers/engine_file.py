@@ -1,7 +1,7 @@
-"""A trained model as one file for another engine: ONNX Runtime, OpenVINO or LiteRT.
+"""Writes a trained model as one file for another engine: ONNX Runtime, OpenVINO or LiteRT.
 
-Every file takes `image`, uint8 `[n, h, w, 3]`, RGB, and gives `mask`, uint8 `[n, h, w]` (uint16
-above 255 classes), for any n, h and w. Scaling and argmax are inside.
+Every file takes `image`, uint8 `[n, h, w, 3]`, RGB, and returns `mask`, uint8 `[n, h, w]` (uint16
+above 255 classes), for any n, h and w. Preprocessing and argmax are part of the model.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported
 from fcn_keras.serving.formats import FORMATS, Format
 from fcn_keras.serving.writers import litert, onnx, openvino
-from fcn_keras.serving.writers.endpoint import prepared
+from fcn_keras.serving.writers.endpoint import with_static_channels
 from fcn_keras.text import first_line
 
-# One pixel, sizes that are no multiple of anything, one far wider than tall; and a batch.
+# One pixel, a batch, odd sizes, and one that is far wider than tall.
 CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 337, 501), (1, 3, 2000))
 
-# Of the logits' largest magnitude; int8 has none, and is judged by its masks.
+# Relative to the largest logit magnitude. int8 has no bound and is judged by its masks.
 BOUNDS = {"float32": 1e-3, "float16": 1e-2}
 
-COMPARED_IMAGES = 20  # Of the calibration images, for the agreement of int8.
+COMPARED_IMAGES = 20  # Calibration images on which int8 masks are compared.
 
 
 def write_engine(
@@ -48,31 +48,29 @@ def write_engine(
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
 ) -> Exported:
-    """Writes one file for another engine, after running it there beside the Keras model.
+    """Writes one file for another engine, after comparing it there with the Keras model.
 
-    The file is made in a temporary folder beside `out`, compared on odd sizes with the model
-    computing in float32, and then renamed. `out` is never replaced.
+    The file is written to a temporary folder beside `out`, compared with the float32 model on odd
+    image sizes, and then renamed. `out` is never replaced.
 
     Args:
-        model: one RGB image `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        out: a file ending in .onnx, .xml (OpenVINO; a .bin comes beside it) or .tflite (LiteRT; a
-            .labels.json comes beside it if there are class names).
-        format: a key of `formats.FORMATS`.
-        precision: of `FORMATS[format].precisions`. "float16" stores the weights so, and leaves the
-            arithmetic to the engine; "int8" is quantisation after training.
-        calibration: for int8, an iterable of uint8 images `[h, w, 3]`: about 100 of the training
-            images, as they are.
-        class_names: stored in the file, if given.
-        palette: uint8 `[classes, 3]`, stored in the file, if given.
+        model: A model from one RGB image `[b, h, w, 3]` to logits `[b, h, w, classes]`.
+        out: A file ending in .onnx, .xml (OpenVINO; writes a .bin too) or .tflite (LiteRT; writes a
+            .labels.json too if there are class names).
+        format: A key of `formats.FORMATS`.
+        precision: One of `FORMATS[format].precisions`. "float16" stores float16 weights and lets
+            the engine choose the arithmetic; "int8" is post-training quantisation.
+        calibration: For int8, an iterable of about 100 training images, uint8 `[h, w, 3]`.
+        class_names: Class names to store in the file.
+        palette: Colours to store in the file, uint8 `[classes, 3]`.
 
     Returns:
         An `Exported`.
 
     Raises:
-        ConfigError: an argument is out of its range, `out` is there already, or the engine is not
-            installed.
-        ModelError: the model cannot be converted or written, or the engine's logits or masks are
-            not the model's.
+        ConfigError: An argument is out of range, `out` exists, or the engine is not installed.
+        ModelError: The model cannot be converted or written, or the engine's logits or masks differ
+            from the Keras model's.
     """
     chosen, out = _checked_format(format, precision), Path(out)
     _check_out(out, format)
@@ -84,29 +82,29 @@ def write_engine(
     try:
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
     except OSError as error:
-        raise ModelError(f"{out}: cannot write there ({error.strerror}).") from None
+        raise ModelError(f"{out}: cannot write to its folder ({error.strerror}).") from None
     try:
         file, checked = folder / out.name, folder / f"checked{out.suffix}"
         try:
             with quiet():
                 write = WRITERS[format]
-                write(prepared(reference), file, checked, precision, images, labels)
+                write(with_static_channels(reference), file, checked, precision, images, labels)
         except FcnKerasError:
             raise
-        except Exception as error:  # A converter raises whatever its many parts do.
+        except Exception as error:  # Converters raise many kinds of errors.
             why = f"{format}: {model.name} cannot be converted ({first_line(error)})."
             raise ModelError(why) from error
         written = _compare(reference, ENGINES[format].open, file, checked, precision, images)
-        for ending in chosen.beside:
+        for ending in chosen.companions:
             if file.with_suffix(ending).exists():
                 _publish(file.with_suffix(ending), out.with_suffix(ending))
-        _publish(file, out)  # Last: whoever sees it sees all of it.
+        _publish(file, out)  # Last, so that it appears only when it is complete.
         return Exported(out, *written)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# Of a model: the file, and one with the logits beside the mask.
+# Each writes the file, and a second one that also returns logits.
 WRITERS = {"onnx": onnx.write, "openvino": openvino.write, "litert": litert.write}
 
 
@@ -116,9 +114,9 @@ def _checked_format(format: str, precision: str) -> Format:
     chosen = FORMATS[format]
     if precision not in chosen.precisions:
         able = [name for name, other in FORMATS.items() if precision in other.precisions]
-        fix = f" {precision} is for {' and '.join(able)}." if able else ""
+        fix = f" For {precision} use {' or '.join(able)}." if able else ""
         raise ConfigError(
-            f"precision={precision!r}: {format} is written as {', '.join(chosen.precisions)}.{fix}"
+            f"precision={precision!r}: {format} supports only {', '.join(chosen.precisions)}.{fix}"
         )
     return chosen
 
@@ -126,17 +124,17 @@ def _checked_format(format: str, precision: str) -> Format:
 def _check_out(out: Path, format: str) -> None:
     ending = ENGINES[format].ending
     if out.suffix != ending:
-        raise ConfigError(f"{out}: a file for {format} must end in {ending}.")
+        raise ConfigError(f"{out}: the file name must end in {ending} for format {format}.")
     if not out.absolute().parent.is_dir():
-        raise ConfigError(f"{out}: there is no folder {out.parent}. Make it first.")
+        raise ConfigError(f"{out}: the folder {out.parent} does not exist. Create it first.")
     check_folder(out.parent)
-    for path in (out, *map(out.with_suffix, FORMATS[format].beside)):
+    for path in (out, *map(out.with_suffix, FORMATS[format].companions)):
         _check_free(path)
 
 
 def _check_free(path: Path) -> None:
     if path.exists() or path.is_symlink():
-        raise ConfigError(f"{path}: is there already, and is not replaced. Choose another name.")
+        raise ConfigError(f"{path}: exists already. Choose another name, or delete it.")
 
 
 def _check_model(model: keras.Model) -> None:
@@ -144,21 +142,20 @@ def _check_model(model: keras.Model) -> None:
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     if len(shapes) != 2 or shapes[0][-1] != 3 or any(len(shape) != 4 for shape in shapes):
         raise ModelError(
-            f"{model.name}: must take one RGB image [b, h, w, 3] and give one map of logits "
-            f"[b, h, w, classes], found {', '.join(map(str, shapes))}. As a SavedModel "
-            "any model can be exported."
+            f"{model.name}: must have one RGB image [b, h, w, 3] as input and one map of logits "
+            f"[b, h, w, classes] as output, found {', '.join(map(str, shapes))}. Export it as a "
+            "SavedModel, which supports any model."
         )
 
 
 def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.ndarray]:
     if calibration is None:
         raise ConfigError(
-            "calibration=None: int8 needs images, uint8 [h, w, 3]. Give about 100 of the training "
-            "images."
+            "calibration=None: int8 needs images, uint8 [h, w, 3]. Pass about 100 training images."
         )
     images = [np.ascontiguousarray(image) for image in calibration]
     if not images:
-        raise ConfigError("calibration: holds no image. Give about 100 of the training images.")
+        raise ConfigError("calibration: must not be empty. Pass about 100 training images.")
     for number, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ConfigError(
@@ -169,7 +166,7 @@ def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.nd
 
 
 def _labels(class_names: Sequence[str] | None, palette: np.ndarray | None) -> dict[str, str]:
-    """What is stored about the classes, as JSON by name."""
+    """Returns the class names and the palette as JSON texts by key."""
     found = {}
     if class_names is not None:
         found["class_names"] = json.dumps([str(name) for name in class_names])
@@ -186,7 +183,7 @@ def _compare(
     precision: str,
     images: list[np.ndarray],
 ) -> tuple[float | None, float]:
-    """The error of the logits and the agreement of the masks; raises if they are too bad."""
+    """Measures the error of the logits and the agreement of the masks; see `agreement.compare`."""
     logits_of = tf.function(
         lambda batch: reference(batch, training=False), input_signature=[input_signature(reference)]
     )

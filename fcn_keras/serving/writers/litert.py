@@ -1,4 +1,4 @@
-"""LiteRT files, for phones and boards."""
+"""LiteRT files, for phones and single-board computers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.serving.writers.endpoint import endpoint_of
+from fcn_keras.serving.writers.endpoint import make_endpoint
 
 
 def write(
@@ -21,10 +21,10 @@ def write(
     images: list[np.ndarray],
     labels: dict[str, str],
 ) -> None:
-    """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
-    _convert(endpoint_of(model, with_logits=False)[0], file, precision, images)
-    if precision != "int8":  # There the logits have no bound.
-        _convert(endpoint_of(model, with_logits=True)[0], checked, precision, images)
+    """Writes `file`, which returns masks, and `checked`, which returns logits too."""
+    _convert(make_endpoint(model, with_logits=False)[0], file, precision, images)
+    if precision != "int8":  # int8 logits are not checked.
+        _convert(make_endpoint(model, with_logits=True)[0], checked, precision, images)
     if labels:
         content = {key: json.loads(value) for key, value in labels.items()}
         file.with_suffix(".labels.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -36,7 +36,7 @@ def _convert(
     precision: str,
     images: list[np.ndarray],
 ) -> None:
-    # Only by way of a SavedModel do input and outputs keep their names.
+    # Input and outputs keep their names only if the conversion starts from a SavedModel.
     with tempfile.TemporaryDirectory(dir=file.parent) as saved:
         signatures = {"serving_default": endpoint.get_concrete_function()}
         tf.saved_model.save(tf.Module(), saved, signatures=signatures)

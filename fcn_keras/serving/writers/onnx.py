@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fcn_keras.serving.writers.endpoint import LARGE, endpoint_of
+from fcn_keras.serving.writers.endpoint import LARGE_WEIGHT, make_endpoint
 
 if TYPE_CHECKING:
     import keras
@@ -23,18 +23,18 @@ def write(
     images: list[np.ndarray],
     labels: dict[str, str],
 ) -> None:
-    """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
+    """Writes `file`, which returns masks, and `checked`, which returns logits too."""
     import onnx
     import tf2onnx
 
-    endpoint, kernels = endpoint_of(model, with_logits=True, large=LARGE)
+    endpoint, kernels = make_endpoint(model, with_logits=True, large=LARGE_WEIGHT)
     model, _ = tf2onnx.convert.from_function(
         endpoint,
         input_signature=endpoint.input_signature,
         opset=18,
         custom_op_handlers={"FloorMod": (_floor_mod, [])},
     )
-    _fill(model.graph, kernels)
+    _insert_weights(model.graph, kernels)
     _name_sizes(model)
     onnx.helper.set_model_props(model, labels)
     onnx.save(model, checked)
@@ -44,15 +44,15 @@ def write(
 
 
 def _floor_mod(graph: Graph, node: Node, name: str, arguments: list[Any]) -> None:
-    """TensorFlow's FloorMod as ONNX's Mod; tf2onnx 1.17 rounds -337 // 32 the wrong way."""
+    """Converts TensorFlow's FloorMod to ONNX's Mod; tf2onnx 1.17 rounds -337 // 32 wrongly."""
     inputs, outputs = list(node.input), list(node.output)
     shapes, kinds = node.output_shapes, node.output_dtypes
     graph.remove_node(name)
     graph.make_node("Mod", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=kinds)
 
 
-def _fill(graph: onnx.GraphProto, kernels: dict[str, np.ndarray]) -> None:
-    """Makes inputs constants, in the order of axes that the graph brings them into."""
+def _insert_weights(graph: onnx.GraphProto, kernels: dict[str, np.ndarray]) -> None:
+    """Turns inputs into constants, with the axes in the order that the graph transposes them to."""
     from onnx import helper, numpy_helper
 
     for value in [value for value in graph.input if value.name in kernels]:
@@ -68,7 +68,7 @@ def _fill(graph: onnx.GraphProto, kernels: dict[str, np.ndarray]) -> None:
 
 
 def _name_sizes(model: onnx.ModelProto) -> None:
-    """Calls the sizes n, h and w, which the converter numbers."""
+    """Names the dynamic sizes n, h and w; the converter only numbers them."""
     for value in (*model.graph.input, *model.graph.output):
         for name, size in zip("nhw", value.type.tensor_type.shape.dim, strict=False):
             size.dim_param = name

@@ -1,11 +1,11 @@
-"""OpenVINO files: an .xml with the graph, and a .bin with the weights beside it."""
+"""OpenVINO files: an .xml with the graph and a .bin with the weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcn_keras.serving.writers.endpoint import LARGE, endpoint_of
+from fcn_keras.serving.writers.endpoint import LARGE_WEIGHT, make_endpoint
 
 if TYPE_CHECKING:
     import keras
@@ -21,12 +21,12 @@ def write(
     images: list[np.ndarray],
     labels: dict[str, str],
 ) -> None:
-    """Writes `file`, which gives masks, and `checked`, which gives the logits beside them."""
+    """Writes `file`, which returns masks, and `checked`, which returns logits too."""
     import openvino
 
-    endpoint, kernels = endpoint_of(model, with_logits=True, large=LARGE)
+    endpoint, kernels = make_endpoint(model, with_logits=True, large=LARGE_WEIGHT)
     model = openvino.convert_model(endpoint.get_concrete_function())
-    _fill(model, kernels)
+    _insert_weights(model, kernels)
     if precision == "int8":
         import nncf
 
@@ -42,8 +42,8 @@ def write(
     openvino.save_model(model, file, compress_to_fp16=half)
 
 
-def _fill(model: openvino.Model, kernels: dict[str, np.ndarray]) -> None:
-    """Makes inputs constants."""
+def _insert_weights(model: openvino.Model, kernels: dict[str, np.ndarray]) -> None:
+    """Turns inputs into constants."""
     from openvino import opset13, passes
 
     for parameter in model.get_parameters():

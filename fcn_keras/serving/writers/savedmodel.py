@@ -1,10 +1,10 @@
-"""A trained model as a SavedModel that TensorFlow Serving takes as it is.
+"""Writes a trained model as a SavedModel that TensorFlow Serving can serve directly.
 
-VERSION/saved_model.pb, variables/                   what is served: `fcn_keras.serving.signatures`
-VERSION/assets/labels.json                           names and colours of the classes
-VERSION/assets.extra/tf_serving_warmup_requests      what a server runs before it answers
-VERSION/model_card.md                                what it is, and how it was made
-VERSION/SHA256SUMS                                   of all of these
+VERSION/saved_model.pb, variables/                   the model: see `fcn_keras.serving.signatures`
+VERSION/assets/labels.json                           class names and colours
+VERSION/assets.extra/tf_serving_warmup_requests      requests that a server runs when it loads it
+VERSION/model_card.md                                data, recipe, metrics and export of the model
+VERSION/SHA256SUMS                                   checksums of all these files
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from fcn_keras.prediction import frozen
 from fcn_keras.prediction.signature import as_input, input_signature
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.agreement import compare
-from fcn_keras.serving.encoded import LARGEST, MAX_PIXELS
+from fcn_keras.serving.encoded import LARGEST_MAX_PIXELS, MAX_PIXELS
 from fcn_keras.serving.exported import Exported
 from fcn_keras.serving.messages import (
     ENCODED,
@@ -41,10 +41,11 @@ from fcn_keras.serving.messages import (
 from fcn_keras.serving.signatures import endings
 
 CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))  # Ascending.
-# Of the logits' largest magnitude. The same sums in another order, rounded to 8 bits at each layer.
+# Relative to the largest logit magnitude. bfloat16 rounds to 8 bits at each layer, and sums are
+# computed in another order.
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 WARM_UP_SIZES = ((1, 1), (375, 500), (500, 375), (480, 640))
-LARGEST_GRAPH = 1_900_000_000  # Bytes; a protocol buffer ends at 2 GiB.
+LARGEST_GRAPH = 1_900_000_000  # Bytes; a protocol buffer holds at most 2 GiB.
 
 
 def write_savedmodel(
@@ -61,40 +62,45 @@ def write_savedmodel(
     """Writes a SavedModel into the next free version folder under `out`.
 
     Its signatures are those of `fcn_keras.serving.signatures`: `serving_default` takes `image`,
-    uint8 `[n, h, w, 3]`, RGB, any height and width, and gives `mask`, uint8 `[n, h, w]` (uint16
-    above 255 classes); `encoded` takes and gives image files; `logits` and `confidence` tell more.
+    uint8 `[n, h, w, 3]`, RGB, any height and width, and returns `mask`, uint8 `[n, h, w]` (uint16
+    above 255 classes); `encoded` takes and returns image files; `logits` and `confidence` return
+    more detail.
 
-    It is written to a temporary folder, loaded and compared with the model, and then renamed: a
-    server that watches `out` sees either nothing or all of it, and no other version is touched.
+    It is written to a temporary folder, loaded, compared with the Keras model and then renamed. A
+    server that watches `out` sees nothing or a complete version, and other versions stay untouched.
 
     Args:
-        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`; of several streams or heads
-            too.
-        out: the folder of all versions, such as `saved_models/street`.
-        precision: what the layers up to the scores compute in, "float32" or "bfloat16"; None for
-            what they compute in now.
-        freeze: weights as constants, which a CPU computes faster with; else as variables.
-        max_pixels: of an encoded image; a larger one is refused.
-        class_names: for `assets/labels.json` and the model card.
-        palette: uint8 `[classes, 3]`, likewise.
-        run: the folder of the run that trained the model; the model card tells of it.
+        model: A model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`; several images or
+            heads are supported.
+        out: The folder of all versions, such as `saved_models/street`.
+        precision: The precision of the layers up to the scores, "float32" or "bfloat16"; None for
+            the model's current one.
+        freeze: Whether to store the weights as constants, which is faster on a CPU, or as
+            variables.
+        max_pixels: Upper limit on the pixels of an encoded image.
+        class_names: Class names for `assets/labels.json` and the model card.
+        palette: Colours for `assets/labels.json`, uint8 `[classes, 3]`.
+        run: The folder of the run that trained the model, for the model card.
 
     Returns:
         An `Exported`, whose path is that of the new version, such as `saved_models/street/1`.
 
     Raises:
-        ConfigError: an argument is out of its range, or `out` cannot be written.
-        ModelError: the model is no functional one, or the exported model
-            gives other logits or masks.
+        ConfigError: An argument is out of range, or `out` cannot be written.
+        ModelError: The model is not functional, or the exported model's logits or masks differ.
     """
-    if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST:
-        raise ConfigError(f"max_pixels={max_pixels!r}: must be a whole number of 1 to {LARGEST}.")
+    if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST_MAX_PIXELS:
+        raise ConfigError(
+            f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
+        )
     if precision is not None:
         model = frozen.in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
-        raise ModelError(f"{out}: TensorFlow takes *, ? and [] in a path for patterns. Rename it.")
+        raise ModelError(
+            f"{out}: must not contain *, ? or [], which TensorFlow reads as patterns. Rename it."
+        )
     was_there = out.exists()
     make_folder(out)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
@@ -122,12 +128,12 @@ def write_savedmodel(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not was_there:
-            with contextlib.suppress(OSError):  # There is a version in it.
+            with contextlib.suppress(OSError):  # It has a version in it.
                 out.rmdir()
 
 
 def precision_of(model: keras.Model) -> str:
-    """What most of a model computes in: "float32", "bfloat16" or "float16"."""
+    """Returns the precision that most of a model computes in: float32, bfloat16 or float16."""
     kinds = {layer.compute_dtype for layer in model._flatten_layers() if layer.weights}
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 
@@ -135,12 +141,12 @@ def precision_of(model: keras.Model) -> str:
 def _facts(
     model: keras.Model, freeze: bool, max_pixels: int, error: float, agreement: float
 ) -> dict[str, str]:
-    """What the model card says of the export."""
+    """Returns the model card's facts about the export."""
     return {
         "Precision": precision_of(model),
         "Weights": "constants (frozen)" if freeze else "variables",
         "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
-        "Beside the Keras model": f"logits differ by {error:.1e} of the largest at most; "
+        "Compared with the Keras model": f"logits differ by at most {error:.1e} of the largest; "
         f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
     }
 
@@ -149,15 +155,18 @@ def _check_size(model: keras.Model) -> None:
     needed = sum(weight.size * np.dtype(weight.dtype).itemsize for weight in model.get_weights())
     if needed > LARGEST_GRAPH:
         raise ModelError(
-            f"{model.name}: its weights are {needed / 1e9:.1f} GB, and a graph of constants holds "
-            "at most 2 GB. Use --no-freeze (freeze=False)."
+            f"{model.name}: its weights take {needed / 1e9:.1f} GB, but a frozen graph holds at "
+            "most 2 GB. Use --no-freeze (freeze=False)."
         )
 
 
 def _compare(
-    model: keras.Model, path: Path, served: Mapping[str, saved_model.Ends], max_pixels: int
+    model: keras.Model,
+    path: Path,
+    served: Mapping[str, saved_model.SignatureSpecs],
+    max_pixels: int,
 ) -> tuple[float, float]:
-    """The error of the logits and the agreement of the masks; raises if they are too bad."""
+    """Measures the error of the logits and the agreement of the masks; see `agreement.compare`."""
     rng = np.random.default_rng(0)
     specs = keras.tree.flatten(input_signature(model))
     batches = [
@@ -194,25 +203,25 @@ def _run(
     batches: Iterable[Mapping[str, np.ndarray | list[bytes]]],
     names: Sequence[str],
 ) -> list[np.ndarray]:
-    """The named outputs of a signature for each batch, in one flat list."""
-    with saved_model.opened(path, signature) as run:
+    """Runs a signature on each batch and returns the named outputs in one flat list."""
+    with saved_model.open_signature(path, signature) as run:
         found = [
             outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
         ]
     del run
-    gc.collect()  # Graphs are cycles, with gigabytes in them.
+    gc.collect()  # Graphs are reference cycles that hold gigabytes.
     return found
 
 
 def _decoded(masks: Iterable[bytes]) -> np.ndarray:
-    """Masks `[n, h, w]` of PNG files of one size."""
+    """Decodes PNG files of one size to masks `[n, h, w]`."""
     return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
 
 
 def _labels(
     model: keras.Model, class_names: Sequence[str] | None, palette: np.ndarray | None
 ) -> str | None:
-    """Names and colours by class id, as JSON, null where unknown; None for several heads."""
+    """Returns class names and colours as JSON, null where unknown; None for several heads."""
     if isinstance(model.output, dict):
         return None
     count = model.output.shape[-1]
@@ -220,7 +229,9 @@ def _labels(
     colours = [None] * count if palette is None else np.asarray(palette).tolist()
     for what, entries in (("class_names", names), ("palette", colours)):
         if len(entries) != count:
-            raise ConfigError(f"{what}: {len(entries)} entries, and the model has {count} classes.")
+            raise ConfigError(
+                f"{what}: must have one entry per class ({count}), found {len(entries)}."
+            )
     lines = [
         json.dumps({"id": number, "name": name, "colour": colour}, ensure_ascii=False)
         for number, (name, colour) in enumerate(zip(names, colours, strict=True))
@@ -229,12 +240,12 @@ def _labels(
 
 
 def _write_warm_up(path: Path, name: str, max_pixels: int) -> None:
-    """Requests of `encoded` alone: each signature in use has the weights in memory for itself."""
+    """Writes warm-up requests for `encoded` only: each signature in use keeps its own weights."""
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
         for height, width in WARM_UP_SIZES:
             if height * width > max_pixels:
-                continue  # A server does not load a version whose requests fail.
+                continue  # A server does not load a version whose warm-up fails.
             log = message_class("Log")()
             image = tf.io.encode_png(tf.zeros((height, width, 3), tf.uint8)).numpy()
             log.predict_log.request.CopyFrom(predict_request(name, [image]))
@@ -242,7 +253,7 @@ def _write_warm_up(path: Path, name: str, max_pixels: int) -> None:
 
 
 def _write_hashes(saved: Path) -> None:
-    """In the form of `sha256sum`, which checks them: `sha256sum --check SHA256SUMS`."""
+    """Writes checksums that `sha256sum --check SHA256SUMS` can check."""
     files = sorted(path for path in saved.rglob("*") if path.is_file())
     lines = []
     for path in files:
@@ -253,12 +264,12 @@ def _write_hashes(saved: Path) -> None:
 
 
 def _publish(saved: Path, out: Path) -> Path:
-    """Renames `saved` to the version after the last; another process may take that one first."""
+    """Renames `saved` to the next free version; another process may take a number first."""
     while True:
         versions = [int(p.name) for p in out.iterdir() if p.name.isdecimal()]
         target = out / str(max(versions, default=0) + 1)
         try:
-            os.rename(saved, target)  # Fails on a folder that has something in it.
+            os.rename(saved, target)  # Fails if the target is a non-empty folder.
             return target
         except OSError:
             if not target.exists():

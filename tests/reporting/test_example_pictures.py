@@ -1,0 +1,64 @@
+"""The example pictures of a run."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from html_page import Page
+from PIL import Image
+
+import fcn_keras
+import pipelines
+from fcn_keras.evaluation.ranking import chosen
+
+
+def test_images_are_ranked_by_their_own_mean_iu(finished, data):
+    rows = list(csv.DictReader((finished / "validation.csv").read_text().splitlines()))
+    split = pipelines.read(data, "val")
+    model = fcn_keras.load(finished).model
+    assert [row["image"] for row in rows] == [example.id for example in split.examples]
+    for index, row in enumerate(rows):
+        image, truth = pipelines.read_example(split, index)
+        prediction = fcn_keras.predict(model, image)
+        valid = truth != 255
+        pairs = 4 * truth[valid].astype(int) + prediction[valid]
+        own = fcn_keras.segmentation_metrics(np.bincount(pairs, minlength=16).reshape(4, 4))
+        assert int(row["labelled_pixels"]) == valid.sum()
+        if not valid.any():
+            assert row["mean_iou"] == row["picture"] == ""
+            continue
+        assert float(row["mean_iou"]) == pytest.approx(own["mean_iou"], abs=1e-6)
+        if row["picture"]:
+            for name, mask in (("truth", truth), ("prediction", prediction)):
+                with Image.open(finished / "examples" / f"{row['picture']}-{name}.png") as picture:
+                    np.testing.assert_array_equal(np.asarray(picture), mask)
+    scores = {row["picture"]: float(row["mean_iou"]) for row in rows if row["picture"]}
+    assert len(scores) == 9
+    assert scores["worst-1"] == min(float(row["mean_iou"]) for row in rows if row["mean_iou"])
+    assert scores["best-1"] == max(float(row["mean_iou"]) for row in rows if row["mean_iou"])
+    order = [f"{kind}-{n}" for kind, ns in (("worst", "123"), ("best", "321")) for n in ns]
+    assert [scores[name] for name in order] == sorted(scores[name] for name in order)
+    assert scores["worst-3"] <= scores["median-2"] <= scores["best-3"]
+    page = Page(finished / "report.html")
+    assert sum(tag == "img" for tag, _ in page.tags) == 4 * 9
+    assert "Worst of 10 images" in page.text
+
+
+def test_of_a_large_split_images_from_all_over_are_measured():
+    assert chosen(3) == [0, 1, 2]
+    some = chosen(2001, limit=5)
+    assert some == [0, 500, 1000, 1500, 2000]
+
+
+def test_pictures_can_be_made_later(fcn_keras_cli, run):
+    written = (run / "validation.csv").read_bytes()
+    shutil.rmtree(run / "examples")
+    (run / "validation.csv").unlink()
+    status, out, err = fcn_keras_cli("report", run)
+    assert status == 0 and "--pictures" in err
+    assert "--pictures" in Page(run / "report.html").text
+    status, out, err = fcn_keras_cli("report", run, "--pictures")
+    assert (status, err) == (0, "")
+    assert (run / "validation.csv").read_bytes() == written
+    assert sum(tag == "img" for tag, _ in Page(run / "report.html").tags) == 4 * 9
