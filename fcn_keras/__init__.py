@@ -1,13 +1,12 @@
 """Fully Convolutional Networks for Semantic Segmentation, for Keras 3 and TensorFlow 2.
 
-Names are imported when they are first used (PEP 562), so that `fcn-keras --help` does not load
-TensorFlow.
+Names are imported on first use (PEP 562), so that `fcn-keras --help` does not load TensorFlow.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fcn_keras import _registration  # noqa: F401 - Keras finds our layers in saved models.
+from fcn_keras import _registration  # noqa: F401 - registers our layers with Keras.
 from fcn_keras._version import __version__
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ _HOMES = {
     "train": "training.run",
 }
 
-# Rooms and modules, so that `fcn_keras.errors` is there whatever has been imported before.
+# Subpackages and modules, so that `fcn_keras.errors` works without importing it first.
 _MODULES = frozenset(
     "cli distribution errors evaluation geometry labels layers losses metrics models "
     "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
