@@ -1,4 +1,4 @@
-"""Splits become the batches that a model is measured on: by name, where it has several parts."""
+"""Makes the batches for measuring a model; by name if it has several images or heads."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from pipelines.split import Split
 def batches_of(
     net: keras.Model, data: Split | Mapping[str, Split], batch_size: int = 1
 ) -> tuple[tf.data.Dataset, tuple[str, ...] | dict[str, tuple[str, ...]]]:
-    """The batches of a split, or of several by the names of a model's images and heads.
+    """Makes batches from a split, or from several splits by the names of images and heads.
 
-    A name may be that of an image, of a head or of both. A model with one image takes it from the
-    first split, and one with one head its masks.
+    A name may refer to an image, a head or both. A model with one image takes the image from the
+    first split; a model with one head takes the masks from the first split.
 
     Args:
-        net: a Keras model.
-        data: a split, or splits of the same examples by name.
-        batch_size: images of one size that go through the model together; several images or heads
-            are measured one example at a time.
+        net: A Keras model.
+        data: A split, or splits of the same examples by name.
+        batch_size: Images per batch; only images of equal size share a batch. Must be 1 if the
+            model has several images or heads.
 
     Returns:
         Batches of images and masks, each a tensor or a dict; and the class names, by head if the
         model has several.
 
     Raises:
-        ConfigError: names are missing or not the model's, a split has other classes than its head,
-            or the batch size is not 1 for several images or heads.
+        ConfigError: Names are missing or unknown, a split has other classes than its head, or the
+            batch size is not 1 for several images or heads.
     """
     check_splits(net, data)
     if isinstance(data, Split):
         return eval_dataset(data, batch_size=batch_size), data.class_names
     if batch_size != 1:
-        raise ConfigError(f"batch_size={batch_size}: must be 1 for several images or heads.")
+        raise ConfigError(
+            f"batch_size={batch_size}: must be 1 if the model has several images or heads."
+        )
     images, heads = _names(net.input), _names(net.output)
     first = next(iter(data.values()))
     batches = joint_dataset(
@@ -50,16 +52,15 @@ def batches_of(
 
 
 def part_names(net: keras.Model) -> list[str]:
-    """The names of a model's images and heads; none of those that it has only one of."""
+    """Returns the names of a model's images and heads; a single image or head has no name."""
     return list(dict.fromkeys([*_names(net.input), *_names(net.output)]))
 
 
 def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
-    """Checks that a split, or splits by name, are what a model can be measured on.
+    """Checks that a split, or splits by name, fit the model.
 
     Raises:
-        ConfigError: names are missing or not the model's, or a split has other classes than its
-            head.
+        ConfigError: Names are missing or unknown, or a split has other classes than its head.
     """
     names, heads = part_names(net), _names(net.output)
     if isinstance(data, Split):
@@ -70,9 +71,11 @@ def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
     if not names:
         raise ConfigError(f"data: {net.name} has one image and one head. Give one split.")
     if unknown := [name for name in data if name not in names]:
-        raise ConfigError(f"data: {', '.join(unknown)}: no such part; {_parts(net)}.")
+        raise ConfigError(f"data: {', '.join(unknown)}: unknown; {_parts(net)}. Use these names.")
     if missing := [name for name in names if name not in data]:
-        raise ConfigError(f"data: {', '.join(missing)}: not given; {_parts(net)}.")
+        raise ConfigError(
+            f"data: {', '.join(missing)}: missing; {_parts(net)}. Give a split for each."
+        )
     for head in heads:
         _check_classes(net, data[head], net.output[head].shape[-1], head)
     if not heads:
@@ -84,7 +87,7 @@ def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor]) -> list[st
 
 
 def _parts(net: keras.Model) -> str:
-    """What a person is told of a model's names."""
+    """Describes a model's images and heads for messages."""
     kinds = {"images": _names(net.input), "heads": _names(net.output)}
     parts = [f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names]
     return f"{net.name} has the {' and the '.join(parts)}"
@@ -95,5 +98,5 @@ def _check_classes(net: keras.Model, split: Split, count: int, head: str | None 
         what = net.name if head is None else f"the head {head!r} of {net.name}"
         raise ConfigError(
             f"data: {what} has {count} classes, {split.name} has {split.num_classes}. Give the "
-            "data set it was trained on."
+            "data set that it was trained on."
         )

@@ -1,4 +1,4 @@
-"""A recipe and options become a `TrainConfig`."""
+"""Resolves a recipe and options to a `TrainConfig`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.recipes import RECIPES, VARIANTS
 
-# Backbones that the reference implementation has, and that so have its geometry and its means.
-OF_THE_REFERENCE = ("vgg16", "alexnet")
+# Backbones of the reference implementation, which use its geometry and means.
+REFERENCE_BACKBONES = ("vgg16", "alexnet")
 
 
 def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
-    """The configuration of a recipe with some of its options set otherwise.
+    """Returns the configuration of a recipe with some options overridden.
 
     Args:
-        recipe: a key of `RECIPES`, a YAML file as for `read_recipe`, or a dict of options.
-        options: values by the names of `TrainConfig`'s fields.
+        recipe: A key of `RECIPES`, a YAML file as for `read_recipe`, or a dict of options.
+        options: Values by the field names of `TrainConfig`.
 
     Returns:
         A `TrainConfig`.
 
     Raises:
-        ConfigError: the recipe or an option is unknown, or a value is out of its range.
+        ConfigError: The recipe or an option is unknown, or a value is out of its range.
     """
     if isinstance(recipe, dict):
         settings = dict(recipe)
@@ -43,8 +43,8 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         raise ConfigError(f"recipe={str(recipe)!r}: unknown; choose one of {', '.join(RECIPES)}.")
     if options.get("epochs") and options.get("iterations"):
         raise ConfigError(
-            f"epochs={options['epochs']}, iterations={options['iterations']}: both say when to "
-            "stop. Give one."
+            f"epochs={options['epochs']}, iterations={options['iterations']}: both end the run. "
+            "Give only one."
         )
     if "epochs" in options:
         settings["iterations"] = None
@@ -55,13 +55,13 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_meant(name)}") from None
+            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_suggestion(name)}") from None
         where = f"{name}={fault['input']!r}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
     for name in ("momentum", "bias_rate"):
         if name in options and config.optimizer != "sgd":
             raise ConfigError(
-                f"{name}={options[name]!r}: the optimizer is {config.optimizer}, which has none. "
+                f"{name}={options[name]!r}: the optimizer {config.optimizer} does not use it. "
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
@@ -74,41 +74,42 @@ def resolve_run(
     stages: Sequence[str] | None = None,
     resume: bool = False,
 ) -> tuple[TrainConfig, Sequence[str] | None]:
-    """The configuration and the stages of a run that begins or goes on in a folder.
+    """Returns the configuration and the stages of a new or resumed run.
 
     Args:
-        recipe: a `TrainConfig`, a key of `RECIPES`, or a YAML file.
-        options: values by the names of `TrainConfig`'s fields, which win over the recipe's.
-        out: the run's folder.
-        stages: the nets of a staged training.
-        resume: go on with the run in `out`; without `data` its own options are taken.
+        recipe: A `TrainConfig`, a key of `RECIPES`, or a YAML file.
+        options: Values by the field names of `TrainConfig`; they override the recipe's.
+        out: The run's folder.
+        stages: The models of a staged run.
+        resume: Resume the run in `out`; without `data`, with the options stored there.
 
     Raises:
-        ConfigError: as in `resolve`, or nothing says what the data is.
+        ConfigError: As in `resolve`, or the data is not given.
     """
     options = with_absolute_paths(options)
     if isinstance(recipe, TrainConfig):
         return (resolve(recipe.model_dump(), options) if options else recipe), stages
     if resume and "data" not in options and not is_yaml(recipe):
-        begun, before = run_folder.read_begun(out)
+        stored, stored_stages = run_folder.read_config(out)
         if recipe != "default":
             raise ConfigError(
-                f"recipe={recipe!r}: a run resumes with the options it was begun with. Leave the "
-                "recipe out, or give all of these options."
+                f"recipe={recipe!r}: a run resumes with its own options. Leave out the recipe, or "
+                "give all options of the run."
             )
-        return (resolve(begun.model_dump(), options) if options else begun), stages or before
+        config = resolve(stored.model_dump(), options) if options else stored
+        return config, stages or stored_stages
     if "data" not in options and not is_yaml(recipe):
-        raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
+        raise ConfigError("data: not given. Name a data set, or give a YAML file.")
     return resolve(recipe, options), stages
 
 
 def is_yaml(value: Any) -> bool:
-    """Whether a recipe or a data set is given as a YAML file, by its name's ending."""
+    """Returns whether a recipe or data set is a YAML file, judging by its suffix."""
     return str(value).lower().endswith((".yaml", ".yml"))
 
 
 def with_absolute_paths(options: dict[str, Any]) -> dict[str, Any]:
-    """Options whose files and folders are found from wherever the run is resumed."""
+    """Makes the paths in options absolute, so the run can be resumed from any folder."""
     paths = [name for name in ("data_dir", "init_from") if options.get(name) is not None]
     if is_yaml(options.get("data")):
         paths.append("data")
@@ -116,10 +117,10 @@ def with_absolute_paths(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The options of a YAML file: by the names of `TrainConfig`'s fields, or a `RUN/config.yaml`.
+    """Reads options, by the field names of `TrainConfig`, from a YAML file or a `RUN/config.yaml`.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no options.
+        ConfigError: The file cannot be read, or contains no options.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -130,12 +131,12 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
     options = content.get("options", content) if isinstance(content, dict) else None
     if not isinstance(options, dict):
-        raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
+        raise ConfigError(f"recipe={str(path)!r}: must contain options, such as `batch_size: 4`.")
     return {name: None if value == "none" else value for name, value in options.items()}
 
 
-def _meant(name: str) -> str:
-    """What a misspelt option may have been."""
+def _suggestion(name: str) -> str:
+    """Suggests a field for an unknown option."""
     close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
     if close:
         return f"did you mean `{close[0]}`?"
@@ -143,18 +144,18 @@ def _meant(name: str) -> str:
 
 
 def _settings(recipe: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's options with the rows of `VARIANTS` that apply."""
+    """Returns a recipe's options with the matching rows of `VARIANTS` applied."""
     settings = dict(RECIPES[recipe])
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
     chosen = {**defaults, **settings, **options}
     for condition, changes in VARIANTS.get(recipe, ()):
         if all(chosen[name] == value for name, value in condition.items()):
             settings |= changes
-    if chosen["backbone"] not in OF_THE_REFERENCE:
+    if chosen["backbone"] not in REFERENCE_BACKBONES:
         settings |= {"geometry": "same", "mean": None}
     if chosen["backbone"] == "tiny":
         settings["weights"] = None
     if recipe.startswith("camvid") and chosen["backbone"] != "vgg16":
-        for name in ("freeze", "skip_scales"):  # Both speak of VGG16's blocks.
+        for name in ("freeze", "skip_scales"):  # Both refer to VGG16's blocks.
             del settings[name]
     return settings

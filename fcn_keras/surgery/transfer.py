@@ -68,16 +68,17 @@ def start_from(
             for name, layer in theirs.items()
             if not _is_score(name) and not _is_upsampling(name)
         }
+    origin = source if isinstance(source, str | Path) else "source"
     classes = _differing_classes(theirs, ours)
     if classes:
         raise ConfigError(
-            f"{source}: {coarse.name} has {classes[0]} classes, but {model.name} has {classes[1]}. "
+            f"{origin}: {coarse.name} has {classes[0]} classes, but {model.name} has {classes[1]}. "
             "Use --reset-scores (reset_scores=True) to reset the score layers and keep all others."
         )
     fault = _difference(coarse, model, theirs, ours)
     if fault:
         raise ConfigError(
-            f"{source}: {model.name} cannot start from {coarse.name}: {fault}. Both must have the "
+            f"{origin}: {model.name} cannot start from {coarse.name}: {fault}. Both must have the "
             "same backbone, head width, classes, skip scales and geometry; the options of the "
             "source's run are in its config.yaml."
         )

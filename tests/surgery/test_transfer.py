@@ -130,6 +130,8 @@ def test_another_backbone_is_rejected(tmp_path):
     other.save(tmp_path / "other.keras")
     with pytest.raises(ConfigError, match="from other: fcn16s_tiny has no scores"):
         start_from(fcn_keras.FCN16s(3, **TINY), tmp_path / "other.keras")
+    with pytest.raises(ConfigError, match="^source: fcn32s_tiny has 2 classes"):
+        start_from(fcn_keras.FCN16s(3, **TINY), fcn_keras.FCN32s(2, **TINY))
 
 
 def test_different_geometries_are_rejected(tmp_path):
