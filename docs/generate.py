@@ -65,8 +65,8 @@ def command_line():
         "# Command line",
         "",
         "`fcn-keras COMMAND --help` shows the same in a terminal. A user's mistake ends with one "
-        "line on stderr and exit status 2. Ctrl-C and SIGTERM end a training with status 130 and "
-        "143, after it was saved.",
+        "line on stderr and exit status 2. Ctrl-C, SIGTERM and SIGHUP end a training with status "
+        "130, 143 and 129, after it was saved.",
         "",
     ]
     for name in COMMANDS:

@@ -6,15 +6,35 @@ seconds.
 """
 
 import importlib
+import os
 import pkgutil
 from types import ModuleType
 
 from wrapt import when_imported
 
 
-@when_imported("keras")
+def check_backend(backend: str | None = None) -> None:
+    """Checks that Keras runs on TensorFlow.
+
+    Args:
+        backend: Keras's backend; by default what `KERAS_BACKEND` says, before Keras is imported.
+
+    Raises:
+        ImportError: It is another one.
+    """
+    backend = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise ImportError(
+            f"KERAS_BACKEND={backend}: fcn_keras needs Keras on TensorFlow. Set "
+            "KERAS_BACKEND=tensorflow before Python starts.",
+            name="keras",
+        )
+
+
+@when_imported("keras")  # At once if Keras is imported already.
 def register(keras: ModuleType) -> None:
     """Imports every module that registers classes with Keras."""
+    check_backend(keras.backend.backend())
     layers = importlib.import_module("fcn_keras.layers")
     names = [f"layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)]
     for name in (*names, "losses", "metrics", "optimizers"):

@@ -6,6 +6,7 @@ The user's own files are never replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -21,6 +22,23 @@ import filelock
 from fcn_keras.errors import ConfigError
 
 WRITTEN_BY = "fcn-keras"  # Marks our result files: only these are replaced.
+_MARKS = {  # How our result files begin, by ending.
+    ".json": re.compile(rb'\s*\{\s*"written_by":\s*"fcn-keras"\s*[,}]'),
+    ".html": re.compile(
+        rb'\s*<!doctype html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">\s*'
+        rb'<meta name="generator" content="fcn-keras">'
+    ),
+}
+
+# A file cannot be written, whatever it is: full disk, quota or limit, no permission.
+DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 _PROCESS, _NUMBERS = uuid.uuid4().hex[:8], itertools.count()
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.fcn-keras-tmp(?:\.\w+)?")
@@ -114,6 +132,20 @@ def locked(folder: str | Path) -> Iterator[None]:
         lock.release()
 
 
+def disk_fault(error: BaseException) -> str | None:
+    """Returns why the disk refused a file, such as "No space left on device"; None if it did not.
+
+    TensorFlow's errors have no number, only the system's text: its event files on a full disk raise
+    the same ResourceExhaustedError as a GPU without memory.
+    """
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in DISK_ERRORS else None
+    if not type(error).__module__.startswith("tensorflow."):
+        return None
+    texts = map(os.strerror, DISK_ERRORS)
+    return next((text for text in texts if f"; {text}" in str(error)), None)
+
+
 def check_file(option: str, path: str | Path, ending: str) -> None:
     """Checks that a result file can be written.
 
@@ -133,12 +165,21 @@ def check_file(option: str, path: str | Path, ending: str) -> None:
         raise ConfigError(
             f"{option} {path}: the folder {path.parent} does not exist. Create it first."
         )
-    if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.exists() and not is_result(path):
         raise ConfigError(
             f"{option} {path}: exists already and was not written by fcn-keras. Choose another "
             "name."
         )
     check_folder(path.parent)
+
+
+def is_result(path: str | Path) -> bool:
+    """Returns whether a .json or .html file was written by fcn-keras, judged by its beginning."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return bool(_MARKS[path.suffix.lower()].match(file.read(1000)))
 
 
 @contextlib.contextmanager

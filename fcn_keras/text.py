@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+PROGRESS_SECONDS = 30.0  # Between lines of progress, where there is no terminal for a bar.
+
 METRIC_NAMES = {  # The paper's four metrics (section 5), in its order.
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
@@ -30,3 +35,25 @@ def first_line(error: BaseException) -> str:
     """Returns the first line of an error message, at most 300 characters; its type if empty."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
+
+
+def progress_lines(
+    text: str, total: int | None, say: Callable[[str], object]
+) -> Callable[[], None]:
+    """Returns a function to call after each of `total` items; it says how far it is at times.
+
+    Args:
+        text: What is being done.
+        total: Number of items; None if unknown.
+        say: Prints a line.
+    """
+    done, told = 0, time.monotonic()
+
+    def advance() -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            say(f"{text}: {done}" + (f" of {total}" if total is not None else ""))
+
+    return advance

@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import resource
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -151,6 +152,31 @@ def weightless():
 
     with tf.Graph().as_default():  # Its variables are never initialised.
         yield
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of eight megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
+def fill_disk():
+    """Fills the disk of a folder, except for some bytes, with a file; returns its path."""
+
+    def fill(folder, left=4096):
+        free = os.statvfs(folder)
+        path = folder / "other"
+        path.write_bytes(b"x" * (free.f_bavail * free.f_bsize - left))
+        return path
+
+    return fill
 
 
 @pytest.fixture

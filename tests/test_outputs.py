@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -68,6 +69,54 @@ def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
     with outputs.locked(tmp_path):
         assert not left.exists()
     assert set(mine) < set(names(tmp_path))
+
+
+RESULTS = {
+    ".json": '{\n  "written_by": "fcn-keras",\n  "mean_iou": 0.5\n}\n',
+    ".html": '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="generator" content="fcn-keras">\n<title>mine</title>',
+}
+OWN_FILES = {
+    ".json": [
+        "",
+        '["fcn-keras"]',
+        '{"project": "fcn-keras", "written_by": "me"}',
+        '{"notes": {"written_by": "fcn-keras"}}',
+        '{"mean_iou": 0.5, "written_by": "fcn-keras"}',
+        '{"written_by": "fcn-keras-tools"}',
+    ],
+    ".html": [
+        "",
+        "<p>We trained with fcn-keras.</p>",
+        '<!doctype html>\n<html lang="en">\n<body><pre>\n' + RESULTS[".html"] + "</pre>",
+    ],
+}
+
+
+@pytest.mark.parametrize("ending", RESULTS)
+def test_only_earlier_results_are_replaced(tmp_path, ending):
+    path = tmp_path / f"file{ending}"
+    outputs.check_file("--to", path, ending)
+    for text in OWN_FILES[ending]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="exists already and was not written by fcn-keras"):
+            outputs.check_file("--to", path, ending)
+    path.write_text(RESULTS[ending])
+    outputs.check_file("--to", path, ending)
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ConfigError, match="was not written by fcn-keras"):
+        outputs.check_file("--to", path, ending)
+
+
+def test_a_pipe_is_not_a_result_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")  # To read it would wait forever.
+    with pytest.raises(ConfigError, match="exists already and was not written by fcn-keras"):
+        outputs.check_file("--json", tmp_path / "pipe.json", ".json")
+
+
+def test_own_results_are_recognised(tmp_path):
+    outputs.write_json(tmp_path / "a.json", {"mean_iou": 0.5})
+    outputs.check_file("--json", tmp_path / "a.json", ".json")
 
 
 def test_folder_lock_is_exclusive(tmp_path):

@@ -133,3 +133,15 @@ def test_public_functions_are_annotated(package):
         signature = inspect.signature(function)
         kinds = [parameter.annotation for parameter in signature.parameters.values()]
         assert inspect.Signature.empty not in (*kinds, signature.return_annotation), function
+
+
+@pytest.mark.parametrize("backend", ["jax", "theano"])
+def test_other_backends_of_keras_are_one_error(monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    message = f"KERAS_BACKEND={backend}: fcn_keras needs Keras on TensorFlow."
+    done = run("import fcn_keras; fcn_keras.FCN8s")
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {message}")
+    command = [sys.executable, "-m", "fcn_keras", "evaluate", "run", "--data", "synthetic"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1

@@ -23,3 +23,15 @@ def test_first_line_of_errors_is_short():
     assert text.first_line(ValueError("\n  one\ntwo")) == "one"
     assert text.first_line(KeyError()) == "KeyError"
     assert len(text.first_line(ValueError("x" * 1000))) == 300
+
+
+def test_progress_without_a_terminal_is_a_line_every_half_minute(monkeypatch):
+    now, lines = [1000.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    advance = text.progress_lines("measuring the images", 500, lines.append)
+    for _ in range(8):  # The eighth of a minute for each image.
+        now[0] += 7.5
+        advance()
+    assert lines == ["measuring the images: 4 of 500", "measuring the images: 8 of 500"]
+    text.progress_lines("reading", None, lines.append)()
+    assert len(lines) == 2

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fcn_keras.cli.options import STYLE
 from fcn_keras.errors import FcnKerasError
+from fcn_keras.outputs import disk_fault
 
 COMMANDS = {  # In the order of use. Each text is the first line of the command's docstring.
     "quickstart": "Trains, evaluates, predicts and exports on built-in data, in one to four "
@@ -33,7 +34,7 @@ COMMANDS = {  # In the order of use. Each text is the first line of the command'
     "and export.",
     "experiment": "Runs the paper's experiments that need no training.",
 }
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
 
 class _Commands(TyperGroup):
@@ -120,12 +121,15 @@ def _user_message(error: Exception) -> str | None:
     if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
         # Raised inside a tf.data pipeline, for example if a file was removed after the check.
         return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        where = error.filename or "the disk"
+    if isinstance(error, ImportError) and str(error).startswith("KERAS_BACKEND"):
+        return str(error)
+    where = getattr(error, "filename", None) or "the disk"
+    if reason := disk_fault(error):
         return (
-            f"{where}: {error.strerror}. Free some space or change the permissions; saved files "
-            "are kept."
+            f"{where}: {reason}. Free some space or change the permissions; saved files are kept."
         )
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
+        return f"{where}: {error.strerror}. Give another path."
     if _is_out_of_memory(error):
         return (
             "out of memory. Use smaller crops (--crop), smaller batches (--batch-size) or a "

@@ -9,7 +9,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fcn_keras.cli.terminal import console, progress_bar
+from fcn_keras.cli.terminal import console, progress_bar, say
 from fcn_keras.text import duration
 from fcn_keras.training.watching import Watch
 
@@ -21,7 +21,7 @@ class TerminalWatch(Watch):
 
     def say(self, line: str) -> None:
         """Prints a line without wrapping it."""
-        console.print(line, soft_wrap=True)
+        say(line)
 
     def progress(
         self, text: str, total: int | None

@@ -11,16 +11,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from fcn_keras._registration import check_backend
+from fcn_keras.text import progress_lines
+
 if TYPE_CHECKING:
     from pipelines.errors import DataError
 
 console = Console(markup=False)  # Paths and names may contain square brackets.
 
 
+def say(line: str) -> None:
+    """Prints a line without wrapping it."""
+    console.print(line, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """Yields a function to call after each of `total` items; shows a bar on a terminal."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    """Yields a function to call after each of `total` items.
+
+    Shows a bar on a terminal; elsewhere it prints a line every half minute.
+    """
+    if not console.is_terminal:
+        yield progress_lines(description, total, say)
+        return
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task(escape(description), total=total)
         yield lambda: progress.advance(task)
 
@@ -38,6 +52,7 @@ def import_tensorflow() -> None:
 
     The lines go to a temporary file, which is printed if the import fails.
     """
+    check_backend()
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as lines:

@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Any
 
 from fcn_keras.errors import ConfigError
@@ -70,33 +71,34 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
         return None
     try:
         config = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _malformed(f"must be JSON, found {text[:60]!r} ({error})") from None
     jobs = config.get("cluster") if isinstance(config, dict) else None
     if jobs is None and isinstance(config, dict) and set(config) <= {"environment"}:
         return None
     if not isinstance(jobs, dict) or not jobs:
-        raise _malformed(f'must have a "cluster" with the addresses of the workers, found {jobs!r}')
+        rule = 'must have a "cluster" with the addresses of the workers'
+        raise _malformed(f"{rule}, found {short(jobs)}")
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
             raise _malformed(
-                f'"cluster" may contain only "worker" and "chief", found {job!r}: parameter '
+                f'"cluster" may contain only "worker" and "chief", found {short(job)}: parameter '
                 "servers and evaluators are unsupported"
             )
         if not isinstance(addresses, list) or not addresses:
-            raise _malformed(f'"{job}" must be a list of host:port, found {addresses!r}')
+            raise _malformed(f'"{job}" must be a list of host:port, found {short(addresses)}')
     if len(jobs.get("chief", [])) > 1:
-        raise _malformed(f'"chief" must be one address, found {jobs["chief"]!r}')
+        raise _malformed(f'"chief" must be one address, found {short(jobs["chief"])}')
     tasks = [(job, i) for job in ("chief", "worker") for i in range(len(jobs.get(job, [])))]
     addresses = tuple(_address(jobs[job][i]) for job, i in tasks)
     if len(set(addresses)) < len(addresses):
-        raise _malformed(f"every worker must have its own address, found {jobs!r}")
+        raise _malformed(f"every worker must have its own address, found {short(jobs)}")
     task = config.get("task")
     here = (task.get("type"), task.get("index")) if isinstance(task, dict) else None
     if here is None or isinstance(here[1], bool) or here not in tasks:
         raise _malformed(
             f'"task" must be the "type" and "index" of one of the {len(tasks)} processes in '
-            f'"cluster", found {task!r}'
+            f'"cluster", found {short(task)}'
         )
     if len(tasks) == 1:
         return None
@@ -273,7 +275,7 @@ def _receive(peer: socket.socket) -> dict[str, Any] | None:
             if not part or len(data) > 2**20:
                 return None
         message = json.loads(data)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None
 
@@ -291,6 +293,8 @@ def _address(text: object) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     name = host.strip("[]")
     is_name = name.isascii() and all(name.split(".")) and not set(name) & set("/ \t")
-    if not is_name or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise _malformed(f"an address must be host:port with a port of 1 to 65535, found {text!r}")
+    if not is_name or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65536:
+        raise _malformed(
+            f"an address must be host:port with a port of 1 to 65535, found {short(text)}"
+        )
     return name, int(port)

@@ -120,6 +120,14 @@ def _classes(path: Path, count: int) -> tuple[tuple[str, ...], np.ndarray] | tup
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
         names = tuple(str(entry["name"]) for entry in classes)
         palette = np.array([entry["colour"] for entry in classes], "uint8").reshape(len(names), 3)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError):
+    except (
+        OSError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):
         return None, None
     return (names, palette) if len(names) == count else (None, None)

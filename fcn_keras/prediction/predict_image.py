@@ -5,6 +5,7 @@ Images are RGB, uint8 `[h, w, 3]`; masks are `[h, w]`, uint8, or uint16 above 25
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -28,6 +29,8 @@ def predict(
     tta: bool = False,
 ) -> np.ndarray | dict[str, np.ndarray]:
     """Predicts the class of every pixel.
+
+    Warns if pixels are not 0 to 255, for example because an image was divided by 255.
 
     Args:
         model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`.
@@ -65,20 +68,27 @@ def predict(
         raise ConfigError(
             f"tile: {model.name} has several images; only one can be tiled. Leave tile out."
         )
-    if tile is not None:
-        whole = _checked(image, expected, "image")
-        cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
-        return tiles.stitch(
-            lambda part: cast(np.ndarray, predict(model, part, tta=tta)), whole, cuts
-        )
+    whole: np.ndarray | dict[str, np.ndarray]
     if isinstance(expected, dict):
         if not isinstance(image, dict) or image.keys() != expected.keys():
             raise ConfigError(
                 f"image: must be a dict with the images {', '.join(expected)} for {model.name}."
             )
-        image = {name: _as_pixels(image[name], expected[name], name) for name in expected}
+        whole = {name: _checked(image[name], expected[name], name) for name in expected}
     else:
-        image = _as_pixels(image, expected, "image")
+        whole = _checked(image, expected, "image")
+    for fault in filter(None, map(_range_fault, keras.tree.flatten(whole))):
+        warnings.warn(fault, stacklevel=2)
+    if tile is None or isinstance(whole, dict):
+        return _predict(model, whole, tta)
+    cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
+    return tiles.stitch(lambda part: cast(np.ndarray, _predict(model, part, tta)), whole, cuts)
+
+
+def _predict(
+    model: keras.Model, image: np.ndarray | dict[str, np.ndarray], tta: bool
+) -> np.ndarray | dict[str, np.ndarray]:
+    image = keras.tree.map_structure(_as_pixels, image)
     kinds = tuple(pixels.dtype.name for pixels in keras.tree.flatten(image))
     images = keras.tree.map_structure(lambda pixels: tf.constant(pixels[None]), image)
     if tta:
@@ -89,21 +99,35 @@ def predict(
     return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
 
 
-def _as_pixels(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
-    image = np.asarray(_checked(image, expected, name))
-    return image if image.dtype == np.uint8 else image.astype("float32")
-
-
 def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
     channels = expected.shape[-1]
     shape = getattr(image, "shape", None)
-    if shape is None or len(shape) != 3 or shape[-1] != channels:
+    if shape is None or len(shape) != 3 or shape[-1] != channels or 0 in shape:
         what = type(image).__name__ if shape is None else f"the shape {tuple(shape)}"
         raise ConfigError(
             f"{name}: must be an array [height, width, {channels}], found {what}. "
             "To read a file, use `pipelines.read_image`."
         )
     return image
+
+
+def _range_fault(image: np.ndarray) -> str | None:
+    """Describes the range of an image whose pixels cannot be 0..255 colours; None if they can."""
+    if image.dtype == np.uint8 or image.shape[-1] != 3:  # Other channels, such as depth.
+        return None
+    low, high = float(np.min(image)), float(np.max(image))
+    if low >= -0.5 and high <= 255.5 and not 0 < high <= 1:
+        return None
+    return (
+        f"image: its pixels must be 0 to 255, found {low:.3g} to {high:.5g}. The prediction will "
+        "be poor. Undo the normalisation: an image of 0 to 1, for example, must be multiplied by "
+        "255."
+    )
+
+
+def _as_pixels(image: np.ndarray) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
 
 
 def _traced(

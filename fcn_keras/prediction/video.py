@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Every build of OpenCV can write these.
 CAMERA = re.compile(r"camera:(\d+)")
+NO_CAMERA = 2**31 - 1  # OpenCV's largest number.
 CAMERA_RATE = 25.0  # Frames per second if the source does not report them.
 
 
@@ -71,35 +72,37 @@ def predict_video(
     """
     source, out = str(source), Path(out)
     check_output(out)
-    with (
-        replacing(out, by_suffix=True) as temporary,
-        _quiet(),
-        _open_source(source) as (reader, first, rate, reported),
-        _writer() as write,
-    ):
-        count = 0
-        frame: np.ndarray | None = first
-        try:
-            while frame is not None and (frames is None or count < frames):
-                if frame.shape != first.shape:
-                    raise ConfigError(
-                        f"{source}: all frames must have one size, found {_size(first)} and then "
-                        f"{_size(frame)} pixels at frame {count}. Convert the video to one size."
-                    )
-                image = np.ascontiguousarray(frame[..., ::-1])  # BGR
-                mask = predict(model, image, tile=tile_of(image) if tile_of else None)
-                mask = cast(np.ndarray, mask)  # The model has one head.
-                seen = colour_mask(mask, palette)
-                if picture == "overlay":
-                    seen = overlay(image, mask, palette)
-                write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
-                count += 1
-                if advance is not None:
-                    advance()
-                frame = _next(reader)
-        except KeyboardInterrupt:
-            if not CAMERA.fullmatch(source) or not count:
-                raise
+    with replacing(out, by_suffix=True) as temporary, _quiet():
+        with _open_source(source) as (reader, first, rate, reported), _writer() as write:
+            count = 0
+            frame: np.ndarray | None = first
+            try:
+                while frame is not None and (frames is None or count < frames):
+                    if frame.shape != first.shape:
+                        raise ConfigError(
+                            f"{source}: all frames must have one size, found {_size(first)} and "
+                            f"then {_size(frame)} pixels at frame {count}. Convert the video to "
+                            "one size."
+                        )
+                    image = np.ascontiguousarray(frame[..., ::-1])  # BGR
+                    mask = predict(model, image, tile=tile_of(image) if tile_of else None)
+                    mask = cast(np.ndarray, mask)  # The model has one head.
+                    seen = colour_mask(mask, palette)
+                    if picture == "overlay":
+                        seen = overlay(image, mask, palette)
+                    write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
+                    count += 1
+                    if advance is not None:
+                        advance()
+                    frame = _next(reader)
+            except KeyboardInterrupt:
+                if not CAMERA.fullmatch(source) or not count:
+                    raise
+        if _frame_count(temporary) < count:
+            raise ConfigError(
+                f"--out {out}: the video could not be written completely. Free some disk space, or "
+                "choose another folder."
+            )
     return count, reported
 
 
@@ -127,7 +130,7 @@ def _open_source(source: str) -> Iterator[tuple[cv2.VideoCapture, np.ndarray, fl
     if not camera and not Path(source).is_file():
         raise ConfigError(f"{source}: no such file.")
     if camera:
-        reader = cv2.VideoCapture(int(camera[1]))
+        reader = cv2.VideoCapture(int(camera[1]) if len(camera[1]) < 10 else NO_CAMERA)
     else:  # Other readers print messages, and read "%d" in a name as a pattern.
         reader = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
     try:
@@ -162,7 +165,7 @@ def _writer() -> Iterator[Callable[[Path, float, np.ndarray, Path], None]]:
             if not writer.isOpened():
                 raise ConfigError(
                     f"--out {out}: OpenCV cannot write it ({_size(frame)} pixels). Try the other "
-                    "of .mp4 and .avi, or another folder."
+                    "of .mp4 and .avi, free some disk space, or choose another folder."
                 )
         writer.write(frame)
 
@@ -171,6 +174,17 @@ def _writer() -> Iterator[Callable[[Path, float, np.ndarray, Path], None]]:
     finally:
         if writer is not None:
             writer.release()
+
+
+def _frame_count(path: Path) -> int:
+    """Counts the frames of a written video: OpenCV does not report errors of writing."""
+    import cv2
+
+    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        return sum(1 for _ in iter(reader.grab, False))
+    finally:
+        reader.release()
 
 
 def _next(reader: cv2.VideoCapture) -> np.ndarray | None:

@@ -99,7 +99,9 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "constant"] = option(
         "cosine", "Learning rate schedule after the warm-up."
     )
-    warmup_steps: int = option(50, "Steps until the full learning rate.", ge=0)
+    warmup_steps: int = option(
+        50, "Steps until the full learning rate, at most half of the training.", ge=0
+    )
     weight_decay: float = option(1e-4, "adamw: decoupled; sgd: L2, on kernels only.", ge=0)
     momentum: float = option(0.9, "Momentum of sgd.", ge=0, lt=1)
     bias_rate: float = option(1.0, "sgd: factor on the learning rate of biases.", ge=0)
@@ -163,6 +165,10 @@ class TrainConfig(BaseModel):
         if self.iterations is None:
             return self.epochs * steps_per_epoch
         return self.iterations * self.accumulate
+
+    def warmup(self, steps_per_epoch: int) -> int:
+        """Returns the steps of the warm-up: at most half of the run."""
+        return min(self.warmup_steps, self.steps(steps_per_epoch) // 2)
 
     def passes(self, steps_per_epoch: int) -> int:
         """Returns the epochs of the whole run, including an incomplete last one."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
+from pydantic import BaseModel
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.text import METRIC_NAMES
-
-ENTRY = {"name", "iou", "accuracy", "pixels"}  # Keys of a class in `metrics.json`.
+from fcn_keras.runs.json_files import Data, Environment, Metrics, read_json
 
 
 @dataclass
@@ -81,10 +78,8 @@ def read(folder: Path) -> Run:
     options, classes = _config(folder)
     name = str(folder if folder.name else folder.absolute())
     run = Run(name, folder, options, classes)
-    if (environment := _json(run, "environment.json")) is not None:
-        starts = environment.get("starts")
-        run.starts = [s for s in starts if isinstance(s, dict)] if isinstance(starts, list) else []
-    data = _json(run, "data.json") or {}
+    run.starts = (_json(run, "environment.json", Environment) or {}).get("starts", [])
+    data = _json(run, "data.json", Data) or {}
     run.data = {split: held for split, held in data.items() if isinstance(held, dict)}
     run.history = _history(folder / "history.csv")
     if not run.history:
@@ -129,6 +124,7 @@ def _config(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
         LookupError,
         TypeError,
         ValueError,
+        RecursionError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
@@ -137,35 +133,31 @@ def _config(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
         ) from None
 
 
-def _json(run: Run, name: str) -> dict[str, Any] | None:
+def _json(run: Run, name: str, kind: type[BaseModel]) -> dict[str, Any] | None:
     """Reads a dict from a JSON file; None if it is missing or unreadable (which adds a note)."""
     try:
-        content = json.loads((run.folder / name).read_text(encoding="utf-8"))
+        return read_json(run.folder / name, kind)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         run.notes.append(f"{name} cannot be read: {error}")
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _metrics(run: Run) -> dict[str, Any] | None:
-    metrics = _json(run, "metrics.json")
+    metrics = _json(run, "metrics.json", Metrics)
     if metrics is None:
         return None
     count = len(run.classes)
-    try:
-        fits = (
-            METRIC_NAMES.keys() <= metrics.keys()
-            and np.array(metrics["confusion"], "float64").shape == (count, count)
-            and len(metrics["per_class"]) == count
-            and all(ENTRY <= entry.keys() for entry in metrics["per_class"])
-        )
-    except (LookupError, TypeError, ValueError, AttributeError):
-        fits = False
-    if not fits:
+    lengths = {
+        len(metrics["per_class"]),
+        len(metrics["confusion"]),
+        *map(len, metrics["confusion"]),
+    }
+    if lengths != {count}:
         run.notes.append(f"metrics.json has no metrics for {count} classes.")
-    return metrics if fits else None
+        return None
+    return metrics
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
@@ -187,12 +179,12 @@ def _csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: Any) -> float | None:
-    """Parses a finite number; None for anything else."""
+    """Parses a finite number below 1e300; None for anything else."""
     try:
         number = float(text)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < 1e300 else None  # Charts add and divide.
 
 
 def digest(fingerprint: dict[str, Any]) -> str:

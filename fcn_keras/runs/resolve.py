@@ -126,7 +126,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"recipe={str(path)!r}: no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
     options = content.get("options", content) if isinstance(content, dict) else None

@@ -21,7 +21,7 @@ model, configuration and metrics are also in RUN itself.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -30,10 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from pydantic import BaseModel
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs.config import TrainConfig, current_names
+from fcn_keras.runs.json_files import Data, Metrics, read_json
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +66,13 @@ def check_new(out: str | Path) -> None:
     Raises:
         ConfigError: The folder contains files that a run would write, or is not writable.
     """
-    found = [name for name in WRITTEN if (Path(out) / name).exists()]
+    found = [name for name in WRITTEN if os.path.lexists(Path(out) / name)]
+    # A start that was killed early leaves these two without any of the others.
+    data, lock = (Path(out) / name for name in ("data.json", ".lock"))
+    if os.path.lexists(data) and not outputs.is_result(data):
+        found.append(data.name)
+    if os.path.lexists(lock) and not (lock.is_file() and lock.stat().st_size == 0):
+        found.append(lock.name)
     if found:
         advice = "Choose another folder (--out), or remove it."
         if is_started(out) and not is_finished(out):
@@ -145,7 +153,15 @@ def read_config(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         stages = content.get("stages")
         return TrainConfig(**content["options"]), stages and [str(name) for name in stages]
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: damaged or edited: {reason}") from None
 
@@ -175,9 +191,9 @@ def check_unchanged(
         )
         outputs.write_json(path, fingerprints)
         return
-    stored_fingerprints = _read_json(path)
+    stored_fingerprints = _read_json(path, Data)
     for split, fingerprint in fingerprints.items():
-        if split not in stored_fingerprints:
+        if not stored_fingerprints.get(split):
             raise ConfigError(f"{path}: damaged: has no entry for {split}. Remove the file.")
         if changed := _changes(stored_fingerprints[split], fingerprint):
             raise ConfigError(
@@ -239,20 +255,17 @@ def best_report(out: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read.
     """
-    return _read_json(Path(out) / "metrics.json")
+    return _read_json(Path(out) / "metrics.json", Metrics)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, kind)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"{path}: damaged or missing ({reason}). Start another run (--out)."
         ) from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: damaged: not a JSON object. Start another run (--out).")
-    return content
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -50,9 +50,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                   initial_epoch=checkpoint.position.epoch)
 
     The first call starts at the beginning; after any interruption, the same script resumes from the
-    last checkpoint. On Ctrl-C or SIGTERM the current step finishes, the training is saved, and the
-    process ends with a message. Put it after callbacks that stop training because of the loss, so
-    that such a state is not saved.
+    last checkpoint. On Ctrl-C, SIGTERM or SIGHUP, or when nobody reads the output any more, the
+    current step finishes, the training is saved, and the process ends with a message. Put it after
+    callbacks that stop training because of the loss, so that such a state is not saved.
     """
 
     def __init__(
@@ -232,11 +232,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def _stop(self) -> NoReturn:
         self.save()
-        self.close()
         epoch, step = self.position
         where = f"after step {step} of epoch {epoch + 1}" if step else f"after epoch {epoch}"
         number = self.signals.received or signal.SIGTERM  # None: another worker got it.
-        raise Stopped(number, f"stopped {where} and saved. To resume: {self.advice}")
+        stopped = Stopped(number, f"stopped {where} and saved. To resume: {self.advice}")
+        self.close()
+        raise stopped
 
     def _assign(
         self,

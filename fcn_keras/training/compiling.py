@@ -88,7 +88,7 @@ def compile_model(
     if config.class_balance and class_pixels is not None:
         weights = balancing_weights(class_pixels, config.class_balance)
     num_classes = model.output_shape[-1]
-    optimizer = _optimizer(config, _schedule(config, total))
+    optimizer = _optimizer(config, _schedule(config, steps_per_epoch))
     model.compile(
         LossScaling(optimizer) if config.precision == "mixed_float16" else optimizer,
         loss=MaskedCrossentropy(
@@ -99,9 +99,11 @@ def compile_model(
     )
 
 
-def _schedule(config: TrainConfig, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def _schedule(
+    config: TrainConfig, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns a linear warm-up followed by a cosine decay to zero or a constant rate."""
-    warmup = min(config.warmup_steps, steps // 2)
+    steps, warmup = config.steps(steps_per_epoch), config.warmup(steps_per_epoch)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else config.rate,
         decay_steps=steps - warmup,

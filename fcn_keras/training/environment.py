@@ -3,7 +3,6 @@
 Each start of the run, including each resume, adds an entry with command, versions and machine.
 """
 
-import json
 import os
 import platform
 import shlex
@@ -18,6 +17,7 @@ import tensorflow as tf
 from fcn_keras import outputs
 from fcn_keras._version import __version__
 from fcn_keras.distribution import processor
+from fcn_keras.runs.json_files import Environment, read_json
 
 FILE = "environment.json"
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
@@ -32,8 +32,8 @@ def note_start(out: str | Path, **facts: Any) -> None:
     """
     path = Path(out) / FILE
     try:
-        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
+        starts = read_json(path, Environment)["starts"]
+    except (OSError, ValueError):
         starts = []
     outputs.write_json(path, {"starts": [*starts, {**describe(), **facts}]})
 

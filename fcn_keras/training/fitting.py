@@ -77,7 +77,8 @@ def fit(
             batch evenly; a layer to freeze does not exist; the model of `config.init_from` does not
             fit; the run is too short for one update; or the loss became infinite or NaN.
         ModelError: The model of `config.init_from` or every checkpoint cannot be loaded.
-        Stopped: Ctrl-C or SIGTERM; the training has been saved.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP, or nobody reads the output any more; the training has
+            been saved.
         WorkerLost: Another worker has ended.
     """
     out = Path(out)

@@ -69,7 +69,8 @@ def train(
             one started with other options, or the loss became infinite or NaN.
         DataError: Data files have faults; the message lists all of them.
         ModelError: The model of `init_from` or every checkpoint cannot be loaded.
-        Stopped: Ctrl-C or SIGTERM; the training has been saved.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP, or nobody reads the output any more; the training has
+            been saved.
     """
     out, watch = Path(out), watch or Watch()
     config, stages = resolve_run(config, options, out, stages, resume)
@@ -82,6 +83,8 @@ def train(
     started = time.perf_counter()
     train_data, val_split, known = read_data(config, out, data_service, watch)
     size = int(train_data().cardinality())
+    if is_chief and not (resume and run_folder.is_started(out)):
+        _tell_short_warmup(config, size, watch)
     data = (train_data, eval_dataset(val_split), out)
     known |= {"resume": resume, "checkpoint_every": checkpoint_every, "strategy": strategy}
     with watch.training(config.steps(size), config.passes(size)) as callbacks:
@@ -215,3 +218,15 @@ def _tell_devices(config: TrainConfig, team: Cluster | None, watch: Watch) -> No
         watch.say(f"{number} devices share each batch of {config.batch_size} images")
     if config.precision == "mixed_float16" and not devices.gpus():
         watch.note("warning: mixed_float16 is many times slower than float32 on a CPU.")
+
+
+def _tell_short_warmup(config: TrainConfig, steps_per_epoch: int, watch: Watch) -> None:
+    """Warns if the warm-up would take more than half of the training and is shortened."""
+    steps = config.steps(steps_per_epoch)
+    warmup = config.warmup(steps_per_epoch)
+    if warmup < config.warmup_steps:
+        watch.note(
+            f"warning: warmup_steps={config.warmup_steps}: the whole training has {steps} steps, "
+            f"so the warm-up takes only half of them, {warmup}. Train longer (--epochs), or lower "
+            "--warmup-steps."
+        )

@@ -13,7 +13,6 @@ step/...           loss (mean since the last point) and learning rate; the step 
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
@@ -37,6 +35,7 @@ from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.text import METRIC_NAMES
 from fcn_keras.training.checkpoint import step_in_words
+from fcn_keras.training.log_files import LogFiles
 from fcn_keras.training.state import check_finite
 from fcn_keras.training.tensorboard import trial_name, write_layers, write_options, write_picture
 from fcn_keras.training.watching import Logs
@@ -45,17 +44,6 @@ SHOWN = 8  # Validation images shown as pictures,
 SPREAD = 200  # chosen from the first 200, all of which are read once before the first step.
 TIMES = 9  # Validations with pictures after the first: TensorBoard shows ten pictures per tag.
 STEP_EVERY = 20  # Steps between points of a curve: each point waits for the device.
-HISTORY = (
-    "epoch",
-    "loss",
-    *METRIC_NAMES,
-    "val_loss",
-    *(f"val_{name}" for name in METRIC_NAMES),
-    "learning_rate",
-    "images_per_second",
-    "seconds",
-)
-
 Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, ground truth, prediction.
 
 
@@ -99,12 +87,16 @@ class RunLog(keras.callbacks.Callback):
         self.last_point = (0, 0.0)  # Of step/loss: steps of the epoch, sum of their losses.
         self.drawn = -1  # The part of the run, 0 to `TIMES`, that TensorBoard last got pictures of.
         self.writes = writes
-        self.writers = {part: self._writer(part) for part in ("train", "validation")}
-        if writes:
-            self._cut_history(first[0])
+        self.files = LogFiles(out, writes)
+        self.files.cut_history(first[0])
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint."""
+        """Returns the state for a checkpoint.
+
+        Raises:
+            ConfigError: The run's folder was removed.
+        """
+        self._check_folder()
         options = run_folder.deciding_options(self.config)
         return {
             "best_report": self.best_report,
@@ -126,9 +118,9 @@ class RunLog(keras.callbacks.Callback):
         """Writes the configuration and the model's graph to TensorBoard, once per run."""
         if self.first != (0, 0):
             return
-        with self.writers["validation"].as_default(step=0):
+        with self.files.events("validation", 0):
             write_options(self.config.model_dump(mode="json"), trial_name(self.out))
-        with self.writers["train"].as_default(step=0):
+        with self.files.events("train", 0):
             write_layers(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -147,20 +139,21 @@ class RunLog(keras.callbacks.Callback):
             self.model.stop_training = True
         self.trained = time.perf_counter() - self.started  # Without validation.
         if done % STEP_EVERY == 0:
+            self._check_folder()
             self._write_step(float(logs["loss"]))
         if not math.isfinite(logs["loss"]):
             raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Logs the epoch, and saves the model if it is the best so far."""
+        self._check_folder()
         weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
         check_finite(weights, lambda: f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.batches:
             logs["images_per_second"] = self.batches * self.config.batch_size / self.trained
         logs["seconds"] = time.perf_counter() - self.started
-        if self.writes:
-            self._append_history(epoch + 1, logs)
+        self.files.append_history(epoch + 1, logs)
         self._write_scalars(epoch + 1, logs)
         if "val_mean_iou" not in logs:
             return
@@ -180,7 +173,7 @@ class RunLog(keras.callbacks.Callback):
         part = TIMES * (epoch + 1) // self.config.passes(self.steps)
         is_drawn = part > self.drawn
         shown = self._predicted() if is_best or is_drawn else []
-        with self.writers["validation"].as_default(step=epoch + 1):
+        with self.files.events("validation", epoch + 1):
             for entry in current["per_class"]:
                 if entry["iou"] is not None:
                     tf.summary.scalar(f"class IU/{entry['name']}", entry["iou"])
@@ -190,16 +183,14 @@ class RunLog(keras.callbacks.Callback):
             if is_best:
                 for name, text in METRIC_NAMES.items():
                     tf.summary.scalar(f"best/{text}", current[name] or 0)
-        self.writers["validation"].flush()
         if is_best:
             save_model(self.model, self.out / "model.keras")
             outputs.write_json(self.out / "metrics.json", best)
-            self._save_pictures(shown)
+            self.files.save_pictures([side_by_side(*masks, self.palette) for masks in shown])
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Closes the log."""
-        for writer in self.writers.values():
-            writer.close()
+        self.files.close()
 
     def _loss_fault(self, batch: int, loss: float) -> str:
         where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
@@ -211,29 +202,16 @@ class RunLog(keras.callbacks.Callback):
             + (" The best model so far is kept for --init-from." * bool(self.best_report))
         )
 
-    def _writer(self, part: str) -> tf.summary.SummaryWriter:
-        if not self.writes:
-            return tf.summary.create_noop_writer()
-        return tf.summary.create_file_writer(str(self.out / "tensorboard" / part))
+    def _check_folder(self) -> None:
+        """Checks that nobody has removed the run's folder since the training began."""
+        if self.writes and not run_folder.is_started(self.out):
+            raise ConfigError(
+                f"{self.out}: the run's folder was removed or emptied while it was trained, so it "
+                "cannot be saved. Train again."
+            )
 
     def _metric(self) -> ConfusionMatrix:
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
-
-    def _cut_history(self, epochs: int) -> None:
-        """Keeps only the first epochs; a resumed run writes the later ones again."""
-        path = self.out / "history.csv"
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            outputs.write_text(path, "".join(lines[: 1 + epochs]))
-
-    def _append_history(self, epoch: int, logs: Mapping[str, float]) -> None:
-        path = self.out / "history.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, HISTORY)
-            if is_new:
-                writer.writeheader()
-            writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
 
     def _write_step(self, mean_loss: float) -> None:
         """Writes the mean loss since the last point; Keras gives the mean since the epoch began.
@@ -245,19 +223,17 @@ class RunLog(keras.callbacks.Callback):
         (steps, total), now = self.last_point, self.before + self.batches
         recent = (mean_loss * now - total) / (now - steps)
         self.last_point = (now, mean_loss * now)
-        with self.writers["train"].as_default(step=self.epoch * self.steps + now):
+        with self.files.events("train", self.epoch * self.steps + now):
             tf.summary.scalar("step/loss", recent)
             tf.summary.scalar("step/learning rate", float(self.model.optimizer.learning_rate))
 
     def _write_scalars(self, epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
             part = "validation" if name.startswith("val_") else "train"
-            with self.writers[part].as_default(step=epoch):
+            with self.files.events(part, epoch):
                 name = name.removeprefix("val_")
                 text = METRIC_NAMES.get(name, name.replace("_", " "))
                 tf.summary.scalar(f"epoch/{text}", value)
-        for writer in self.writers.values():
-            writer.flush()
 
     def _write_tensorboard_pictures(
         self, shown: Sequence[Shown], confusion: list[list[int]]
@@ -273,13 +249,6 @@ class RunLog(keras.callbacks.Callback):
             confusion_picture(confusion, self.class_names),
             "Rows: true class. Columns: predicted class, in percent of the true class's pixels.",
         )
-
-    def _save_pictures(self, shown: Sequence[Shown]) -> None:
-        folder = self.out / "pictures"
-        folder.mkdir(exist_ok=True)
-        for number, masks in enumerate(shown):
-            picture = side_by_side(*masks, self.palette)
-            Image.fromarray(picture).save(folder / f"{number:02d}.png")
 
     def _predicted(self) -> list[Shown]:
         """Returns image, ground truth and prediction of the images that are shown."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from fcn_keras.text import progress_lines
 from pipelines.errors import DataError, as_lines
 
 Logs = Any  # Keras passes callbacks a dict of metrics by name.
@@ -19,7 +20,7 @@ class Watch:
 
     def say(self, line: str) -> None:
         """Prints progress and results."""
-        print(line)
+        print(line, flush=True)
 
     def note(self, line: str) -> None:
         """Prints something the user should look at, to stderr."""
@@ -35,11 +36,13 @@ class Watch:
     ) -> AbstractContextManager[Callable[[], object]]:
         """Returns a context that gives a function to call after each of `total` items.
 
+        Here the function says every half minute how far it is.
+
         Args:
             text: What is being done, for a progress bar.
             total: Number of items; None if unknown.
         """
-        return nullcontext(lambda: None)
+        return nullcontext(progress_lines(text, total, self.say))
 
     @contextmanager
     def training(self, steps: int, epochs: int) -> Iterator[list[keras.callbacks.Callback]]:

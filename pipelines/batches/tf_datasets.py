@@ -55,8 +55,9 @@ def train_dataset(
         batch_size: Images per batch. Examples that do not fill a batch are dropped, different ones
             in each epoch.
         augmentation: An `Augmentation`; its crop is the output size. Without a crop, images keep
-            their sizes: portrait and landscape images are in separate batches, in which smaller
-            images are padded with void on the right and at the bottom.
+            their sizes: portrait and landscape images are in separate batches, except for one
+            batch of what is left of both. In a batch, smaller images are padded with void on the
+            right and at the bottom.
         seed: Seed of the order and the augmentation.
         cache: Keep the decoded images and masks in memory.
         start: (epoch, step) of the first batch, counted from 0. None gives a single pass.
@@ -147,21 +148,24 @@ class _Order:
     ) -> None:
         """Sets `steps`, the number of batches per epoch."""
         self.batch_size, self.seed = batch_size, seed
+        self.steps = len(split) // batch_size
         is_padded = augmentation.crop is None and batch_size > 1
-        groups = _orientations(split) if is_padded else [np.arange(len(split))]
-        if not any(len(group) >= batch_size for group in groups):
-            groups = [np.arange(len(split))]
-        self.groups = groups
-        self.steps = sum(len(group) // batch_size for group in groups)
+        self.groups = _orientations(split) if is_padded else np.zeros(len(split), bool)
 
     def of_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws example indices and seeds, both `[steps, b]`, before anything runs in parallel."""
         # NumPy's generator: tf.data mixes TensorFlow's global seed into its own.
         rng = np.random.default_rng((self.seed, epoch))
         size = self.batch_size
-        batches = np.concatenate(
-            [rng.permutation(g)[: len(g) // size * size].reshape(-1, size) for g in self.groups]
-        )
+        order = rng.permutation(len(self.groups))[: self.steps * size]
+        full, rest = [], []
+        for group in (False, True):
+            members = order[self.groups[order] == group]
+            whole = len(members) // size * size
+            full.append(members[:whole])
+            rest.append(members[whole:])
+        # What is left of both groups is one batch or none.
+        batches = np.concatenate([*full, *rest]).reshape(-1, size)
         return rng.permutation(batches), rng.integers(2**32, size=batches.shape)
 
 
@@ -272,9 +276,9 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _orientations(split: Split) -> list[np.ndarray]:
-    """Groups the indices of landscape (or square) and of portrait images."""
-    return list(map(np.array, _by([width < height for height, width in _sizes(split)]).values()))
+def _orientations(split: Split) -> np.ndarray:
+    """Returns for each image whether it is portrait: bool `[n]`."""
+    return np.array([width < height for height, width in _sizes(split)])
 
 
 def _sizes(split: Split) -> list[tuple[int, int]]:

@@ -166,6 +166,58 @@ def test_whole_images_are_batched_by_orientation_and_padded_with_void():
     assert sorted(shown) == list(range(10))
 
 
+def numbers_of(ds):
+    """The numbers of the images of `of_sizes`, per batch."""
+    return [[int(image[0, 0, 0]) for image in images] for images, _ in batches(ds)]
+
+
+@pytest.mark.parametrize("wide, high, size", [(20, 3, 4), (3, 3, 4), (21, 2, 5), (9, 0, 4)])
+def test_every_whole_image_is_trained_on_whatever_its_orientation(wide, high, size):
+    split = of_sizes([(30, 40)] * wide + [(40, 30)] * high)
+    whole = pipelines.Augmentation(None, mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=size, augmentation=whole)
+    seen = np.zeros(wide + high, int)
+    for _ in range(30):
+        epoch = numbers_of(ds)
+        assert len(epoch) == ds.cardinality() == (wide + high) // size
+        assert len({number for batch in epoch for number in batch}) == size * len(epoch)
+        mixed = [batch for batch in epoch if min(batch) < wide <= max(batch)]
+        assert len(mixed) <= 1  # Only what does not fill a batch of one orientation.
+        for batch in epoch:
+            seen[batch] += 1
+    assert seen.min() > 8, seen  # Expected: 30 times the share of images per epoch, 17 and more.
+
+
+def test_images_meet_others_in_each_epoch():
+    split = of_sizes([(30, 40)] * 12)
+    for crop in (None, (30, 40)):
+        whole = pipelines.Augmentation(crop, mirror=False)
+        ds = pipelines.train_dataset(split, batch_size=4, augmentation=whole)
+        partners = {frozenset(batch) for _ in range(3) for batch in numbers_of(ds)}
+        # All nine differ: two random epochs share one of their three sets with p < 0.02.
+        assert len(partners) == 9
+
+
+def test_mirroring_flips_half_of_the_images():
+    image = np.zeros((8, 10, 3), "uint8")
+    image[:, :5] = 200
+    compose = transform(pipelines.Augmentation((8, 10), mirror=True))
+    left = [seed_and_apply(compose, image, image[..., 0], seed) for seed in range(200)]
+    flipped = sum(bool(one[0, -1, 0] == 200) for one, _ in left)
+    assert 70 < flipped < 130  # Binomial, n = 200, p = 0.5: beyond 4 standard deviations.
+
+
+def test_most_images_get_other_colours(split):
+    image, mask = read_example(split, 0)
+    compose = transform(pipelines.Augmentation(mask.shape, mirror=False, colour=1.0))
+    changed = [
+        not np.array_equal(seed_and_apply(compose, image, mask, seed)[0], image)
+        for seed in range(100)
+    ]
+    # Colour with p 0.8, gamma with p 0.5: one of the two in 0.9 of all cases.
+    assert sum(changed) >= 80
+
+
 def test_evaluation_batches_have_one_image_size():
     sizes = [(30, 40), (40, 30), (30, 40), (30, 40), (40, 30), (31, 40)]
     ds = pipelines.eval_dataset(of_sizes(sizes), batch_size=2)

@@ -1,6 +1,7 @@
 """Runs the commands in this process, as typed on a command line, and checks their exit status."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from nets import randomise_scores
 from PIL import Image
@@ -217,6 +219,59 @@ def test_unwritable_files_are_an_error_before_any_work(fcn_keras_cli, two_folder
     assert status == 2 and "data.yaml is a file, not a folder" in err
 
 
+def contents(folder):
+    """The text of each file in a folder, by its relative path."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_training_replaces_no_file_of_the_user(fcn_keras_cli, two_folders, tmp_path):
+    data = ("--data", two_folders / "data.yaml")
+    options = (*TINY, "--batch-size", 2, "--epochs", 1, "--crop", "32x32")
+    run = tmp_path / "run"
+    status, _, err = fcn_keras_cli("train", *data, *options, "--out", run)
+    assert status == 0, err
+    written = [path.name for path in run.iterdir()]
+    assert {"data.json", "config.yaml", "model.keras", "report.html", ".lock"} <= set(written)
+    for name in written:  # Whatever a training writes, a file of that name is the user's.
+        own = tmp_path / f"own {name}"
+        own.mkdir()
+        (own / name).write_text("mine")
+        status, _, err = fcn_keras_cli("train", *data, *options, "--out", own)
+        assert status == 2 and f"already contains a run or part of one ({name})" in err
+        assert contents(own) == {Path(name): b"mine"}
+
+
+def test_a_start_that_was_killed_early_can_be_repeated(fcn_keras_cli, two_folders, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()
+    (run / "data.json").write_text('{\n  "written_by": "fcn-keras"\n}')
+    options = (*TINY, "--batch-size", 2, "--epochs", 1, "--crop", "32x32")
+    status, _, err = fcn_keras_cli(
+        "train", "--data", two_folders / "data.yaml", *options, "--out", run
+    )
+    assert status == 0, err
+
+
+def test_result_files_replace_only_earlier_results(fcn_keras_cli, two_folders, untrained):
+    own = two_folders / "own.json"
+    own.write_text('{"tool": "fcn-keras", "mean_iou": 1}')
+    data = ("--data", two_folders / "data.yaml")
+    status, _, err = fcn_keras_cli("evaluate", untrained, *data, "--json", own)
+    assert status == 2 and "exists already and was not written by fcn-keras" in err
+    assert own.read_text() == '{"tool": "fcn-keras", "mean_iou": 1}'
+    for _ in range(2):
+        status, _, err = fcn_keras_cli(
+            *("data", "check", two_folders / "data.yaml"),
+            *("--json", two_folders / "check.json", "--report", two_folders / "check.html"),
+        )
+        assert status == 0, err
+
+
 def test_failed_start_leaves_no_files(fcn_keras_cli, two_folders):
     run = two_folders / "run"
     status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)
@@ -338,6 +393,48 @@ def test_evaluate_rejects_data_that_does_not_fit_the_heads(
     options = [text for one in data for text in ("--data", one)]
     status, _, err = fcn_keras_cli("evaluate", "two.keras", *options)
     assert status == 2 and message in err
+
+
+def raise_full(number):
+    if number == "tensorflow":  # What its event files and SavedModels raise on a full disk.
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "/run/events.v2; No space left on device\n\tFailed to flush"
+        )
+    raise OSError(number, os.strerror(number), "/run/model.keras")
+
+
+@pytest.mark.parametrize(
+    "number, reason",
+    [
+        ("tensorflow", "the disk: No space left on device."),
+        (errno.ENOSPC, "/run/model.keras: No space left on device."),
+        (errno.EDQUOT, "/run/model.keras: Disk quota exceeded."),
+        (errno.EFBIG, "/run/model.keras: File too large."),
+        (errno.EROFS, "/run/model.keras: Read-only file system."),
+        (errno.EACCES, "/run/model.keras: Permission denied."),
+        (errno.EPERM, "/run/model.keras: Operation not permitted."),
+    ],
+)
+def test_a_full_disk_is_one_line(fcn_keras_cli, monkeypatch, tmp_path, number, reason):
+    monkeypatch.setattr("fcn_keras.training.run.train", lambda *_, **__: raise_full(number))
+    out = tmp_path / "run"
+    status, _, err = fcn_keras_cli("train", "--data", "synthetic", *TINY, "--out", out)
+    assert (status, err) == (
+        2,
+        f"error: {reason} Free some space or change the permissions; saved files are kept.\n",
+    )
+
+
+def test_long_steps_show_progress_without_a_terminal(fcn_keras_cli, two_folders, monkeypatch):
+    monkeypatch.setattr("fcn_keras.text.PROGRESS_SECONDS", 0.0)
+    data, run = ("--data", two_folders / "data.yaml"), two_folders / "run"
+    options = (*TINY, "--batch-size", 2, "--epochs", 1, "--crop", "32x32")
+    status, out, err = fcn_keras_cli("train", *data, *options, "--out", run)
+    assert status == 0, err
+    assert "checking data.yaml train: 4 of 4" in out
+    assert "measuring the images of data.yaml val: 2 of 2" in out
+    status, out, err = fcn_keras_cli("evaluate", run, *data)
+    assert "evaluating on data.yaml val: 1 of 2" in out
 
 
 @pytest.mark.slow

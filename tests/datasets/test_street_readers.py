@@ -43,6 +43,28 @@ def test_original_camvid_has_segnets_splits_and_classes(original_camvid, split):
     assert names == [name or "Void" for _, name in camvid.ORIGINAL.values()]
 
 
+def test_original_camvid_merges_its_classes_as_published():
+    # The 11 classes of Sturgess et al. (2009), which SegNet uses; the rest follows from the names.
+    merged = {
+        "Pole": ["Column_Pole", "TrafficCone"],
+        "SignSymbol": ["Misc_Text", "SignSymbol", "TrafficLight"],
+        "Bicyclist": ["Bicyclist", "MotorcycleScooter"],
+        "Tree": ["Tree", "VegetationMisc"],
+        "Road": ["LaneMkgsDriv", "LaneMkgsNonDriv", "Road"],
+        "Pavement": ["ParkingBlock", "RoadShoulder", "Sidewalk"],
+        "Building": ["Archway", "Bridge", "Building", "Tunnel", "Wall"],
+        "Car": ["Car", "OtherMoving", "SUVPickupTruck", "Train", "Truck_Bus"],
+        "Pedestrian": ["Animal", "CartLuggagePram", "Child", "Pedestrian"],
+        "Fence": ["Fence"],
+        "Sky": ["Sky"],
+        None: ["Void"],
+    }
+    found = {name: [] for name in merged}
+    for original, (_, name) in sorted(camvid.ORIGINAL.items()):
+        found[name].append(original)
+    assert {name: sorted(group) for name, group in found.items()} == merged
+
+
 def test_camvid_masks_of_only_void_and_sky_are_colours(original_camvid):
     mask = np.zeros((32, 3, 3))
     mask[:4] = 128
@@ -110,6 +132,16 @@ def test_cityscapes_scores_19_of_34_labels(streets):
 
 def test_cityscapes_reads_train_ids_if_label_ids_are_missing(streets):
     assert masks(pipelines.read("cityscapes", "val", streets))[0].tolist() == [[*range(19), 255]]
+
+
+def test_ade20k_has_the_benchmarks_classes():
+    known = {  # Numbers and names in the benchmark's objectInfo150.txt.
+        1: "wall", 2: "building", 3: "sky", 5: "tree", 7: "road", 13: "person", 21: "car",
+        22: "water", 25: "shelf", 26: "house", 27: "sea", 28: "mirror", 77: "boat", 81: "bus",
+        84: "truck", 91: "airplane", 103: "van", 128: "bicycle", 137: "traffic light", 150: "flag",
+    }  # fmt: skip
+    assert {number: ade20k.CLASSES[number - 1] for number in known} == known
+    assert len(set(ade20k.CLASSES)) == 150
 
 
 def test_ade20k_numbers_its_classes_from_1(tmp_path):

@@ -240,7 +240,7 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
     more_train, more_val = add(f"many_{i}" for i in range(60))
     assert train < more_train and val < more_val
     assert not more_train & more_val and len(more_train | more_val) == 74
-    assert 0.2 < len(more_val) / 74 < 0.6
+    assert 0.3 < len(more_val) / 74 < 0.5  # Names are as good as random: 0.4 +- 0.06.
     assert all(in_val(name, 0.4) for name in val)
     described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
     with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):

@@ -170,14 +170,23 @@ FAULTS = {
     '{"cluster": {"worker": ["a:1", "b:1"]}}': "one of the 2 processes",
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}': "'index': 2",
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}': "'chief'",
+    100_000 * "[": "must be JSON, found '[[[[",
+    900 * "[" + 900 * "]": 'must have a "cluster"',
+    '{"cluster": ' + 900 * "[" + 900 * "]" + "}": 'must have a "cluster"',
+    '{"cluster": {"worker": ' + 900 * "[" + 900 * "]" + "}}": "host:port",
+    '{"cluster": ' + 5000 * "9" + "}": "must be JSON",
+    '{"cluster": {"worker": ["a:' + 5000 * "9" + '"]}}': "with a port of 1 to 65535",
+    '{"cluster": {"worker": [' + 5000 * '"a",' + '"b"]}}': "found 'a'",
+    '{"cluster": ' + str(list(range(5000))) + "}": "found [0, 1, 2,",
 }
 
 
-@pytest.mark.parametrize("text", FAULTS)
+@pytest.mark.parametrize("text", FAULTS, ids=range(len(FAULTS)))
 def test_malformed_tf_config_is_an_error(text):
     with pytest.raises(ConfigError, match=r"^TF_CONFIG: ") as raised:
         cluster.from_environment({"TF_CONFIG": text})
     assert FAULTS[text] in str(raised.value) and "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
 
 
 def test_chief_is_the_first_worker():

@@ -20,6 +20,11 @@ from fcn_keras.prediction.pictures import (
 PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
 
 
+@pytest.fixture(scope="module")
+def net():
+    return fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=16)
+
+
 def test_predict_returns_the_argmax_at_the_images_size(rng):
     model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     for size in ((1, 1), (31, 31), (3, 400), (77, 101)):
@@ -124,3 +129,35 @@ def test_wrong_arrays_are_refused():
     )
     with pytest.raises(ConfigError, match="must be a dict with the images color, hha"):
         fcn_keras.predict(late, np.zeros((5, 7, 3)))
+
+
+@pytest.mark.parametrize(
+    "image, found",
+    [
+        (np.linspace(0, 1, 1200).reshape(20, 20, 3), "0 to 1"),
+        (np.linspace(0, 1, 1200).reshape(20, 20, 3).astype("float16"), "0 to 1"),
+        (np.linspace(-1, 1, 1200).reshape(20, 20, 3), "-1 to 1"),
+        (np.linspace(-2.12, 2.64, 1200).reshape(20, 20, 3), "-2.12 to 2.64"),
+        (np.linspace(0, 65535, 1200).reshape(20, 20, 3).astype("uint16"), "0 to 65535"),
+        (np.full((20, 20, 3), np.nan), "nan to nan"),
+    ],
+)
+@pytest.mark.parametrize("tile", [None, 64])
+def test_pixels_that_are_not_0_to_255_give_a_warning(net, image, found, tile):
+    with pytest.warns(UserWarning, match=f"pixels must be 0 to 255, found {found}") as seen:
+        fcn_keras.predict(net, image, tile=tile)
+    assert len(seen) == 1 and seen[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+def test_other_images_give_no_warning(net, rng):
+    dark = np.zeros((20, 900, 3), "float32")
+    dark[:, 800:] = 200  # The first tile is all black.
+    for image in (
+        rng.uniform(0, 255, (20, 20, 3)),
+        rng.integers(0, 256, (20, 20, 3)),
+        np.zeros((20, 20, 3)),
+        np.ones((20, 20, 3), "uint8"),
+    ):
+        fcn_keras.predict(net, image)
+    fcn_keras.predict(net, dark + 0.5, tile=512)

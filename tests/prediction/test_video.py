@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -97,6 +98,8 @@ def test_bad_videos_give_one_line(fcn_keras_cli, saved, film, tmp_path):
     for source, message in (
         (tmp_path / "none.mp4", "none.mp4: no such file."),
         ("camera:97", "camera:97: no such camera, or it is in use."),
+        ("camera:99999999999999", "camera:99999999999999: no such camera, or it is in use."),
+        ("camera:" + 5000 * "9", "999: no such camera, or it is in use."),
     ):
         status, _, err = fcn_keras_cli("predict", saved, source, "--out", tmp_path / "out.mp4")
         assert status == 2 and message in err and err.count("\n") == 1
@@ -126,12 +129,42 @@ class Camera:
 
 
 def test_a_camera_is_written_until_ctrl_c(net, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda of, *how: real(of, *how) if how else Camera(of))
     out = tmp_path / "camera.mp4"
     assert video.predict_video(net, "camera:3", out, PALETTE) == (5, 0)
     monkeypatch.undo()
     rate, frames = frames_of(out)
     assert rate == video.CAMERA_RATE and frames.shape == (5, 32, 48, 3)
+
+
+def test_a_video_on_a_full_disk_is_an_error(fcn_keras_cli, saved, film, small_disk, fill_disk):
+    fill_disk(small_disk, left=0)
+    out = small_disk / f"out{film.suffix}"
+    status, printed, err = fcn_keras_cli("predict", saved, film, "--out", out)
+    assert status == 2 and "frames predicted" not in printed
+    assert err.count("\n") == 1 and f"--out {out}: " in err and "ree some disk space" in err
+    assert [path.name for path in small_disk.iterdir()] == ["other"]
+
+
+def test_a_video_that_is_too_large_is_an_error(net, film, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="could not be written completely"):
+            video.predict_video(net, film, tmp_path / f"out{film.suffix}", PALETTE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize("reported, rate", [(0.5, 0.5), (1000.0, 1000.0), (1001.0, 25.0)])
+def test_an_impossible_frame_rate_is_replaced(monkeypatch, tmp_path, reported, rate):
+    (tmp_path / "film.mp4").touch()
+    monkeypatch.setattr(Camera, "get", lambda self, what: reported)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(0))
+    with video._open_source(str(tmp_path / "film.mp4")) as (_, _, found, _):
+        assert found == rate
 
 
 def test_an_interrupted_video_leaves_no_file(net, film, tmp_path):

@@ -1,7 +1,9 @@
+import errno
+import io
 import os
 import resource
 import signal
-import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -66,18 +68,6 @@ def test_full_disk_leaves_the_existing_file(tmp_path):
     arrays, state = checkpoint_file.read(path)
     assert same(arrays, ARRAYS) and state == {"number": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +164,9 @@ def test_interrupted_script_resumes_exactly(tmp_path, keep):
     assert later == logs[-len(later) :]  # Loss and metrics cover whole epochs too.
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_signal_saves_and_prints_how_to_resume(tmp_path, capfd, signal_stack, number, status):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
@@ -186,6 +178,58 @@ def test_signal_saves_and_prints_how_to_resume(tmp_path, capfd, signal_stack, nu
         "stopped after step 4 of epoch 1 and saved. To resume: run the same script again",
     ]
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_that_the_parent_ignores_stays_ignored(tmp_path, capfd, signal_stack, number):
+    before = signal.signal(number, signal.SIG_IGN)  # As in `nohup` and in a script's `COMMAND &`.
+    try:
+        user_script(tmp_path, Crash(3, number), every="2 h")
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (EPOCHS, 0)
+    assert capfd.readouterr().err == ""
+
+
+class Lost(io.StringIO):
+    """An output whose reader or disk has gone."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+    def flush(self):
+        self.write("")
+
+
+def printing(file):
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: print("epoch", epoch, file=getattr(sys, file))
+    )
+
+
+@pytest.mark.parametrize("file", ["stdout", "stderr"])
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])  # `| head -3`, a closed terminal.
+def test_lost_reader_of_the_output_saves_and_ends(tmp_path, monkeypatch, file, number):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Lost(number))
+    with pytest.raises(SystemExit) as stop:
+        user_script(tmp_path, printing(file), every="2 h")
+    assert stop.value.code == 128 + signal.SIGPIPE
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (1, 1)
+    print("later lines", file=getattr(sys, file), flush=True)  # Are dropped.
+
+
+def test_output_to_a_full_disk_does_not_stop_the_training(tmp_path, monkeypatch):
+    full = Lost(errno.ENOSPC)
+    monkeypatch.setattr(sys, "stdout", full)
+    user_script(tmp_path, printing("stdout"), every="2 h")
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (EPOCHS, 0)
+    assert sys.stdout is full
 
 
 def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, capfd):
@@ -208,12 +252,11 @@ def test_half_written_file_is_not_a_checkpoint(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_full_disk_gives_a_warning_and_training_continues(small_disk, capfd):
+def test_full_disk_gives_a_warning_and_training_continues(small_disk, fill_disk, capfd):
     with pytest.raises(RuntimeError, match="crash"):
         user_script(small_disk, Crash(2))
     kept = checkpoint_file.in_order(small_disk)
-    free = os.statvfs(small_disk)
-    (small_disk / "other").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 4096))
+    fill_disk(small_disk)
     user_script(small_disk)
     err = capfd.readouterr().err
     assert "cannot save a checkpoint (No space left on device)" in err

@@ -341,7 +341,7 @@ def test_out_of_memory_suggests_smaller_options(
     fcn_keras_cli, folders, tmp_path, monkeypatch, exhaust
 ):
     monkeypatch.setattr(tf.data.Dataset, "take", lambda *args, **kwargs: exhaust())
-    run = ("--out", tmp_path / "run")
+    run = ("--out", tmp_path / "run", "--warmup-steps", 0)
     status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, *run)
     assert status == 2
     assert err.startswith("error: out of memory. Use smaller crops (--crop), smaller batches")

@@ -1,7 +1,10 @@
 """`fcn_keras.train` matches `fcn-keras train`."""
 
 import json
+import shutil
+from contextlib import contextmanager
 
+import keras
 import pytest
 
 import fcn_keras
@@ -114,3 +117,46 @@ def test_invalid_options_are_an_error_before_reading_data(tmp_path, options, mes
     with pytest.raises(ConfigError) as error:
         fcn_keras.train(out=tmp_path / "run", **options)
     assert message in str(error.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({}, "warmup_steps=50: the whole training has 6 steps, so the warm-up takes only half of "),
+        ({"warmup_steps": 4}, "the warm-up takes only half of them, 3."),
+        ({"warmup_steps": 3}, None),
+        ({"warmup_steps": 0}, None),
+    ],
+)
+def test_warmup_of_the_whole_training_is_told(two_folders, capsys, options, told):
+    options = {**TINY, "epochs": 3, "batch_size": 2, **options}  # Two batches per epoch.
+    fcn_keras.train(data=two_folders / "data.yaml", out=two_folders / "run", **options)
+    err = capsys.readouterr().err
+    assert err == "" if told is None else told in err and err.count("\n") == 1
+
+
+class Remover(Watch):
+    """Removes the run's folder at a moment of the second epoch."""
+
+    def __init__(self, folder, moment):
+        self.folder, self.moment = folder, moment
+
+    @contextmanager
+    def training(self, steps, epochs):
+        def remove(number, logs=None):
+            if number == 1 and self.folder.exists():
+                shutil.rmtree(self.folder)
+
+        yield [keras.callbacks.LambdaCallback(**{self.moment: remove})]
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, "2 h"])
+@pytest.mark.parametrize("moment", ["on_epoch_begin", "on_train_batch_end", "on_epoch_end"])
+def test_a_folder_removed_while_training_is_an_error(two_folders, moment, checkpoint_every):
+    out = two_folders / "run"
+    options = {**TINY, "epochs": 3, "warmup_steps": 0, "checkpoint_every": checkpoint_every}
+    with pytest.raises(ConfigError, match="run: the run's folder was removed or emptied while"):
+        fcn_keras.train(
+            data=two_folders / "data.yaml", out=out, watch=Remover(out, moment), **options
+        )
+    assert not out.exists()
