@@ -44,7 +44,7 @@ _HOMES = {
 
 # Subpackages and modules, so that `pipelines.errors` works without importing it first.
 _MODULES = frozenset(
-    "batches catalogue checking datasets discovery errors examples files hha split".split()
+    "batches catalogue checking datasets discovery errors examples files hha palettes split".split()
 )
 
 __all__ = [

@@ -6,6 +6,7 @@ The module of a command is imported when the command is called, and TensorFlow i
 
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -69,6 +70,8 @@ def load(name: str) -> Any:
 def main() -> None:
     """Runs the command line; a user's mistake gives one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # File names may not fit its encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as stop:

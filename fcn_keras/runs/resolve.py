@@ -18,6 +18,7 @@ from fcn_keras.runs.recipes import RECIPES, VARIANTS
 
 # Backbones that the reference implementation has, and that so have its geometry and its means.
 OF_THE_REFERENCE = ("vgg16", "alexnet")
+MAX_DEPTH = 20  # Levels of a YAML file; options need 4.
 
 
 def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
@@ -122,16 +123,28 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, or holds no options.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        _refuse_bombs(text)
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"recipe={str(path)!r}: no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # PyYAML lets through what int() and date() raise, among others.
         reason = " ".join(str(error).split())
         raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
     options = content.get("options", content) if isinstance(content, dict) else None
     if not isinstance(options, dict):
         raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
     return {name: None if value == "none" else value for name, value in options.items()}
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuses what takes PyYAML minutes: nested aliases, and thousands of levels."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"aliases (*name), or more than {MAX_DEPTH} levels. Write it out")
 
 
 def _meant(name: str) -> str:

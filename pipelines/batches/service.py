@@ -111,7 +111,7 @@ class Server:
                     answer = 200, register(json.loads(self.rfile.read(length)))
                 except DataError as error:
                     answer = 400, {"error": str(error)}
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, RecursionError) as error:
                     fault = f"the server does not understand the request ({error!r}). Use the"
                     answer = 400, {"error": f"{fault} same version of fcn-keras on both machines."}
                 self._answer(*answer)

@@ -1,6 +1,6 @@
 """The commands `fcn-keras data ...`: look at a data set before training, serve it to trainings."""
 
-import shlex
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +26,7 @@ app = typer.Typer(
     **STYLE,
 )
 SHOWN = 20  # Faults of one kind.
+VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # As Keras calls the file.
 
 
 @app.command()
@@ -35,19 +36,52 @@ def init(
         Path | None,
         typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="If several folders of images fit: the one to use, or a part of its path.",
+        ),
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="If the same images have several kinds of masks: the folder to use, or a part of "
+            "its path.",
+        ),
+    ] = None,
+    image_suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            help="If several suffixes fit: what image names add to the common name.",
+        ),
+    ] = None,
+    mask_suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            help="If several suffixes fit: what mask names add to the common name.",
+        ),
+    ] = None,
 ) -> None:
     """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
 
-    Nothing is written into the folder.
+    Nothing is written into the folder. If several folders or suffixes fit, lists them and ends;
+    choose with the options.
     """
     from pipelines.discovery import folders, write_yaml
 
     out = write_yaml.destination(folder, out)
-    found = folders.find(folder)
+    found = folders.find(
+        folder, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix
+    )
     with progress_bar(f"reading the masks of {folder}", len(found.masks)) as advance:
         made = write_yaml.describe(found, out, advance)
-    with out.open("x", encoding="utf-8") as file:
-        file.write(made.text)
+    content = made.text.encode("utf-8")  # Before there is a file.
+    with out.open("xb") as file:
+        file.write(content)
     _show_description(found, made, out)
 
 
@@ -195,14 +229,17 @@ def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
 
 def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
     """What `data init` has found, and what to do next."""
-    for split, part in layout.parts.items():
-        listed = f", those in {part.listing}" if part.listing else ""
-        suffix = f" (NAME{part.suffix})" if part.suffix else ""
-        console.print(
-            f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}{suffix}"
-            f"{listed}",
-            soft_wrap=True,
-        )
+    from pipelines.errors import quoted
+
+    for split, parts in layout.parts.items():
+        for part in parts:
+            listed = f", those in {part.listing}" if part.listing else ""
+            names = f" (NAME{part.suffixes.mask})" if part.suffixes.mask else ""
+            console.print(
+                f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}"
+                f"{names}{listed}",
+                soft_wrap=True,
+            )
     total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
     table = Table("class", "in the masks", "pixels", "masks")
     for entry in (*made.classes, *made.ignored):
@@ -216,10 +253,22 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
     for fault in made.faults:
         print(f"warning: {fault}", file=sys.stderr)
     console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
-    console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
+    console.print(f"  fcn-keras data check {quoted(out)}", soft_wrap=True)
     epochs = camvid_epochs(made.train_images)
     console.print(
-        f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
-        f"--out {shlex.quote(str(Path('runs') / out.stem))}",
+        f"  fcn-keras train --data {quoted(out)} --recipe camvid --epochs {epochs} "
+        f"--out {quoted(Path('runs') / out.stem)}",
         soft_wrap=True,
     )
+    if not _has_vgg16():
+        console.print(
+            "  It downloads the ImageNet weights of VGG16 (59 MB). Without a network add "
+            "--weights FILE, or --weights none to train from scratch.",
+            soft_wrap=True,
+        )
+
+
+def _has_vgg16() -> bool:
+    """Whether Keras has the weights that the recipe starts from in its cache."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home, "models", VGG16).exists()
