@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.discovery.write_yaml import YamlFile
 
 app = typer.Typer(
-    help="Describes a data set in YAML, checks it, and serves its batches to trainings.",
+    help="Describes a data set in YAML, checks it, and serves its batches to training runs.",
     no_args_is_help=True,
     **STYLE,
 )
@@ -117,7 +117,8 @@ def serve(
 ) -> None:
     """Makes training batches for `train --data-service`: reads, crops and augments images.
 
-    Serves any number of trainings until Ctrl-C. Anyone who can reach the ports can read the images.
+    Serves any number of training runs until Ctrl-C. Anyone who can reach the ports can read the
+    images.
     """
     import_tensorflow()
     import pipelines
