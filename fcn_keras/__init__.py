@@ -1,17 +1,16 @@
 """Fully Convolutional Networks for Semantic Segmentation, for Keras 3 and TensorFlow 2.
 
-Names are imported when they are first used (PEP 562), so that `fcn-keras --help` does not load
-TensorFlow.
+Names are imported on first use (PEP 562), so that `fcn-keras --help` does not load TensorFlow.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fcn_keras import _registration  # noqa: F401 - Keras finds our layers in saved models.
+from fcn_keras import _registration  # noqa: F401 - registers our layers with Keras.
 from fcn_keras._version import __version__
 
 if TYPE_CHECKING:
-    from fcn_keras.errors import FcnKerasError
+    from fcn_keras.errors import ConfigError, FcnKerasError, ModelError, WeightsError
     from fcn_keras.evaluation.calibration import calibrate
     from fcn_keras.evaluation.evaluate import evaluate
     from fcn_keras.evaluation.results import Evaluation
@@ -46,6 +45,7 @@ _HOMES = {
     "AlexNet": "models.classifiers.alexnet",
     "BilinearUpsampling": "layers.upsampling",
     "CaffeSGD": "optimizers",
+    "ConfigError": "errors",
     "ConfusionMatrix": "metrics",
     "Evaluation": "evaluation.results",
     "Exported": "serving.exported",
@@ -57,10 +57,12 @@ _HOMES = {
     "GoogLeNet": "models.classifiers.googlenet",
     "MaskedCrossentropy": "losses",
     "Modality": "models.decoder",
+    "ModelError": "errors",
     "ResumableCheckpoint": "training.checkpoint",
     "Run": "training.run",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
+    "WeightsError": "errors",
     "calibrate": "evaluation.calibration",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
@@ -75,7 +77,7 @@ _HOMES = {
     "train": "training.run",
 }
 
-# Rooms and modules, so that `fcn_keras.errors` is there whatever has been imported before.
+# Subpackages and modules, so that `fcn_keras.errors` works without importing it first.
 _MODULES = frozenset(
     "cli distribution errors evaluation geometry labels layers losses metrics models "
     "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
@@ -89,6 +91,7 @@ __all__ = [
     "AlexNet",
     "BilinearUpsampling",
     "CaffeSGD",
+    "ConfigError",
     "ConfusionMatrix",
     "Evaluation",
     "Exported",
@@ -100,10 +103,12 @@ __all__ = [
     "GoogLeNet",
     "MaskedCrossentropy",
     "Modality",
+    "ModelError",
     "ResumableCheckpoint",
     "Run",
     "Segmenter",
     "TrainConfig",
+    "WeightsError",
     "__version__",
     "calibrate",
     "convolutionalize",
@@ -120,12 +125,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # Type checkers read the imports above, and so find misspelt names.
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

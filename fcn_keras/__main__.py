@@ -1,4 +1,4 @@
-"""`python -m fcn_keras` is `fcn-keras`."""
+"""Runs the command line: `python -m fcn_keras` is the same as `fcn-keras`."""
 
 from fcn_keras.cli.main import main
 

@@ -1,8 +1,8 @@
-"""Registers the package's layers, losses and metrics with Keras, once anyone imports Keras.
+"""Registers the package's layers, losses, metrics and optimizers once Keras is imported.
 
 `import fcn_keras, keras; keras.models.load_model(...)` must find the custom layers, and Keras only
-looks at what is registered. Importing Keras here would do, but it takes seconds, which `--help`
-must not cost.
+finds registered classes. Importing Keras here would also work, but it would slow down `--help` by
+seconds.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from wrapt import when_imported
 
 @when_imported("keras")
 def register(keras: ModuleType) -> None:
-    """Imports all modules that register classes with Keras."""
+    """Imports every module that registers classes with Keras."""
     layers = importlib.import_module("fcn_keras.layers")
     names = [f"layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)]
     for name in (*names, "losses", "metrics", "optimizers"):

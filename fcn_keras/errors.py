@@ -1,25 +1,28 @@
-"""Errors that a user can mend. Their text names the argument or file, rule, value and fix."""
+"""Errors that the user can fix.
+
+Each message names the argument or file, the rule, the value found and the fix.
+"""
 
 
 class FcnKerasError(ValueError):
-    """Base of the package's own errors; the command line prints it and exits with status 2."""
+    """Base class of the package's errors; the command line prints it and exits with status 2."""
 
 
 class WeightsError(FcnKerasError):
-    """Weights that cannot be had, read, or loaded into this model."""
+    """Weights cannot be downloaded, read or loaded into this model."""
 
 
 class ModelError(FcnKerasError):
-    """A model that cannot be built, converted or loaded as asked."""
+    """A model cannot be built, converted or loaded."""
 
 
 class ConfigError(FcnKerasError):
-    """A training run that cannot be done as configured."""
+    """A configuration is invalid."""
 
 
 class WorkerLost(FcnKerasError):
-    """Another worker of a training has ended, or cannot be reached any more."""
+    """Another worker of a training run has ended or is unreachable."""
 
 
 class ServingError(FcnKerasError):
-    """A server that cannot be reached, refuses a request, or replies with something else."""
+    """A server is unreachable, rejects a request or sends an unexpected response."""

@@ -1,3 +1,3 @@
-"""What labels mean in every mask that this package takes or gives."""
+"""Label conventions for all masks that the package reads or writes."""
 
 VOID = 255  # Ignored by losses and metrics.

@@ -1,4 +1,4 @@
-"""Cross-entropy over the labelled pixels (section 3.4, section 4.3)."""
+"""Cross-entropy loss over the labelled pixels (sections 3.4 and 4.3)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ REDUCTIONS = ("mean", "sum")
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class MaskedCrossentropy(keras.losses.Loss):
-    """Per-pixel softmax cross-entropy; void pixels count nowhere, neither above nor below the line.
+    """Per-pixel softmax cross-entropy that ignores void pixels.
 
-    With labels y, valid pixels V and class weights w (1 by default) the loss of a batch is
-    `sum_V w[y] * -log softmax(logits)[y] / sum_V w[y]`, and 0 where no pixel is valid: a mean over
-    the pixels of the whole batch, not a mean of per-image means. With `reduction="sum"` it is the
-    numerator alone, as in the reference's "heavy" recipe: the larger the image and the batch, the
-    larger the gradient, and the learning rate is about a hundred thousand times smaller.
+    With labels y, valid pixels V and class weights w (1 by default), the loss of a batch is
+    `sum_V w[y] * -log softmax(logits)[y] / sum_V w[y]`, or 0 if no pixel is valid. This is a mean
+    over the pixels of the whole batch, not a mean of per-image means. With `reduction="sum"` the
+    loss is the numerator alone, as in the reference's "heavy" recipe: the gradient grows with the
+    image and batch size, and the learning rate is about 100,000 times smaller.
 
-    With `sample_rate` below 1 every pixel's term enters the *gradient* with that probability, drawn
-    anew for each batch (patch sampling, section 3.4; there the cells of the final layer are drawn,
-    here the pixels). The reduction then runs over the drawn pixels; to keep the number of terms of
-    a step, make the batch `1 / sample_rate` times as large. The loss's *value* is that of all
-    pixels nevertheless, so that training and validation losses mean the same, and nobody has to
-    tell the loss which of the two it is in.
+    With `sample_rate` below 1, each pixel contributes to the *gradient* with that probability,
+    sampled independently for each batch (patch sampling, section 3.4; the paper samples cells of
+    the final layer, this loss samples pixels). The reduction then covers the sampled pixels only.
+    To keep the number of terms per step, use a batch `1 / sample_rate` times as large. The loss
+    *value* still covers all pixels, so training and validation losses are comparable.
 
-    Under a `tf.distribute` strategy "the batch" is the global one, however the valid pixels are
-    shared among the replicas: the gradients, which Keras adds up, are those of one device with that
-    batch, and so is the loss that `fit` and `evaluate` report. What a replica gets from here is the
-    global loss over the number of replicas, so that a loop of one's own adds up values too. With
-    `sample_rate` below 1 each replica draws from its own numbers: the seed and the number of
-    replicas decide the draws, but they are not those of one device.
+    Under a `tf.distribute` strategy the loss covers the global batch, however the valid pixels are
+    distributed over the replicas. The gradients, which Keras sums, and the loss that `fit` and
+    `evaluate` report equal those of one device with that batch. Each replica returns the global
+    loss divided by the number of replicas, so a custom training loop can sum the values too. With
+    `sample_rate` below 1 each replica samples with its own seed: the samples depend on the seed
+    and the number of replicas, and differ from those of one device.
     """
 
     def __init__(
@@ -51,18 +50,18 @@ class MaskedCrossentropy(keras.losses.Loss):
         seed: int | None = None,
         name: str = "masked_crossentropy",
     ):
-        """Sets what is ignored, and how the pixels' terms become one number.
+        """Creates the loss.
 
         Args:
-            ignore_class: the label that counts nowhere.
-            class_weights: a positive number for each class, or None.
+            ignore_class: Label that is ignored.
+            class_weights: A positive weight per class, or None.
             reduction: "mean" or "sum" over the valid pixels of the batch.
-            sample_rate: the share of the pixels whose terms enter the gradient, 0..1, above 0.
-            seed: of that choice; None takes one that `keras.utils.set_random_seed` decides.
-            name: the loss's name.
+            sample_rate: Fraction of pixels that contribute to the gradient, above 0 and at most 1.
+            seed: Seed of the pixel sampling; None derives it from `keras.utils.set_random_seed`.
+            name: Name of the loss.
 
         Raises:
-            ConfigError: the reduction is unknown, or `sample_rate` out of its range.
+            ConfigError: The reduction is unknown or `sample_rate` is out of range.
         """
         if reduction not in REDUCTIONS:
             raise ConfigError(f"reduction={reduction!r}: must be {' or '.join(REDUCTIONS)}.")
@@ -77,7 +76,7 @@ class MaskedCrossentropy(keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedCrossentropy:
-        """A loss from what `get_config` gave, of version 0.1 too."""
+        """Creates the loss from a config, including one of version 0.1."""
         config = dict(config)
         if "keep" in config:
             config["sample_rate"] = config.pop("keep")
@@ -86,18 +85,18 @@ class MaskedCrossentropy(keras.losses.Loss):
     def __call__(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The loss of a batch.
+        """Computes the loss of a batch.
 
-        Not `call`: Keras would reduce what that gives by the number of all pixels, and this is a
-        mean over the weights of those that are valid, in all replicas.
+        This overrides `__call__` because Keras divides the result of `call` by the number of all
+        pixels, whereas this loss divides by the weights of the valid pixels of all replicas.
 
         Args:
-            y_true: labels `[b, h, w]` or `[b, h, w, 1]`, any integer type.
-            y_pred: logits `[b, h, w, classes]`.
-            sample_weight: broadcastable to `[b, h, w]`; multiplies the class weights.
+            y_true: Labels `[b, h, w]` or `[b, h, w, 1]`, any integer type.
+            y_pred: Logits `[b, h, w, classes]`.
+            sample_weight: Broadcastable to `[b, h, w]`; multiplies the class weights.
 
         Returns:
-            A float32 scalar; in one of several replicas the share of the global batch's loss.
+            A float32 scalar; with several replicas, this replica's share of the global loss.
         """
         logits = ops.cast(y_pred, "float32")
         if self.ignore_class == VOID < (logits.shape[-1] or 0):
@@ -114,21 +113,22 @@ class MaskedCrossentropy(keras.losses.Loss):
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        loss = moving = self._reduced(each, weights)
+        loss = sampled_loss = self._reduced(each, weights)
         if self._random is not None:
-            seed = replicas.own_seed(self._random.next())
+            seed = replicas.per_replica_seed(self._random.next())
             drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
-            moving = self._reduced(each, weights * ops.cast(drawn < self.sample_rate, "float32"))
+            sampled = weights * ops.cast(drawn < self.sample_rate, "float32")
+            sampled_loss = self._reduced(each, sampled)
         context = replicas.in_replica_context()
         if context is not None:
             loss = replicas.all_reduce_sum(ops.stop_gradient(loss)) / context.num_replicas_in_sync
-        if moving is loss:
+        if sampled_loss is loss:
             return loss
-        # The value of the whole batch, exactly, with the gradient of what is to move the weights.
-        return ops.stop_gradient(loss) + (moving - ops.stop_gradient(moving))
+        # The exact value of the whole batch, with the gradient of this replica's sampled pixels.
+        return ops.stop_gradient(loss) + (sampled_loss - ops.stop_gradient(sampled_loss))
 
     def get_config(self) -> dict[str, Any]:
-        """What is ignored, the class weights, the reduction and the sampling."""
+        """Returns the constructor arguments."""
         return {
             "name": self.name,
             "ignore_class": self.ignore_class,
@@ -139,19 +139,19 @@ class MaskedCrossentropy(keras.losses.Loss):
         }
 
     def _reduced(self, each: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The share of these pixels in the loss of the global batch."""
-        above = ops.sum(weights * each)
+        """Reduces the pixel losses to this replica's share of the global loss."""
+        total = ops.sum(weights * each)
         if self.reduction == "sum":
-            return above
-        return ops.divide_no_nan(above, replicas.all_reduce_sum(ops.sum(weights)))
+            return total
+        return ops.divide_no_nan(total, replicas.all_reduce_sum(ops.sum(weights)))
 
 
 def balancing_weights(class_pixels: np.ndarray, exponent: float) -> np.ndarray:
-    """Class weights `frequency ** -exponent`, scaled so that the mean weight of a pixel is 1.
+    """Computes class weights `frequency ** -exponent`, scaled to a mean weight of 1 per pixel.
 
     Args:
-        class_pixels: labelled pixels of each class in the training set, `[classes]`.
-        exponent: 0 leaves the classes as they are, 1 makes them count alike.
+        class_pixels: Labelled pixels per class in the training set, `[classes]`.
+        exponent: 0 disables balancing, 1 gives all classes equal influence.
 
     Returns:
         Float64 weights `[classes]`; a class without pixels gets the largest weight of the others.

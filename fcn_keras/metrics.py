@@ -1,10 +1,14 @@
-"""One confusion matrix, and the paper's four figures from it (section 5, "Metrics").
+"""The confusion matrix and the paper's four metrics (section 5, "Metrics").
 
-With n_ij the pixels of class i predicted as class j over the labelled pixels and t_i = sum_j n_ij:
-pixel accuracy `sum n_ii / sum t_i`, mean accuracy `mean n_ii / t_i`, mean IU
-`mean n_ii / (t_i + sum_j n_ji - n_ii)`, frequency weighted IU `sum t_i IU_i / sum t_i`.
-A class that is absent from the truth is left out of the mean accuracy; one that is absent from
-truth and prediction alike is left out of the mean IU. Figures of an empty matrix are NaN.
+Let n_ij be the number of labelled pixels of class i predicted as class j, and t_i = sum_j n_ij:
+
+- pixel accuracy: `sum n_ii / sum t_i`
+- mean accuracy: `mean n_ii / t_i`
+- mean IU: `mean n_ii / (t_i + sum_j n_ji - n_ii)`
+- frequency-weighted IU: `sum t_i IU_i / sum t_i`
+
+The mean accuracy leaves out classes missing from the ground truth. The mean IU leaves out classes
+missing from both ground truth and prediction. All metrics of an empty matrix are NaN.
 """
 
 from __future__ import annotations
@@ -19,16 +23,16 @@ from keras import ops
 from fcn_keras import replicas
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
-from fcn_keras.text import FIGURES
+from fcn_keras.text import METRIC_NAMES
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class ConfusionMatrix(keras.metrics.Metric):
-    """Sums up the confusion matrix over batches, exactly (int64); void pixels count nowhere.
+    """Accumulates the confusion matrix over batches in int64, ignoring void pixels.
 
-    `result()` is a dict of the paper's four figures, so that `fit` logs each of them;
-    `confusion()` is the matrix itself. Under a `tf.distribute` strategy both are those of all
-    replicas together, within a step too.
+    `result()` returns a dict of the paper's four metrics, so `fit` logs each of them;
+    `confusion()` returns the matrix itself. Under a `tf.distribute` strategy both cover all
+    replicas, also within a step.
     """
 
     def __init__(
@@ -38,14 +42,14 @@ class ConfusionMatrix(keras.metrics.Metric):
         prefix: str = "",
         name: str = "confusion",
     ):
-        """An empty matrix `[num_classes, num_classes]`: rows are the truth, columns predictions.
+        """Creates an empty `[num_classes, num_classes]` matrix; rows are the ground truth.
 
         Args:
-            num_classes: how many classes there are.
-            ignore_class: the label that counts nowhere.
-            prefix: stands before the figures' names. Keras logs the figures of all heads of a
-                model side by side: give each head's metric one, such as "semantic_".
-            name: the metric's name.
+            num_classes: Number of classes.
+            ignore_class: Label that is ignored.
+            prefix: Prefix of the metric names. Keras logs the metrics of all heads side by side,
+                so give each head its own prefix, for example "semantic_".
+            name: Name of the metric.
         """
         super().__init__(name=name)
         self.num_classes = num_classes
@@ -65,16 +69,16 @@ class ConfusionMatrix(keras.metrics.Metric):
     ) -> None:
         """Adds a batch: labels `[b, h, w]` or `[b, h, w, 1]`, logits `[b, h, w, classes]`.
 
-        Pixels whose `sample_weight` is zero are left out; other weights do not matter.
+        Pixels whose `sample_weight` is zero are ignored; all other weights count as 1.
         """
         prediction = tf.math.argmax(y_pred, axis=-1, output_type=tf.int32)
         truth = tf.cast(tf.reshape(y_true, tf.shape(prediction)), tf.int32)
         valid = truth != self.ignore_class
         if sample_weight is not None:
             valid &= tf.broadcast_to(tf.cast(sample_weight, tf.bool), tf.shape(truth))
-        # An int32 weight of 0 instead of a boolean mask keeps every shape as it is.
         cells = tf.where(valid, truth, 0) * self.num_classes + prediction
-        # Not `tf.math.bincount`, whose size depends on the values: XLA refuses that.
+        # Invalid pixels go to an extra bin. XLA rejects `tf.math.bincount`, whose output shape
+        # depends on the values.
         counts = tf.raw_ops.DenseBincount(
             input=tf.reshape(tf.where(valid, cells, self.num_classes**2), [-1]),
             size=self.num_classes**2 + 1,
@@ -83,7 +87,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.matrix.assign_add(tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64))
 
     def result(self) -> dict[str, tf.Tensor]:
-        """The four figures, float32 scalars by name."""
+        """Returns the four metrics by name, as float32 scalars."""
         matrix = ops.cast(replicas.all_reduce_sum(ops.convert_to_tensor(self.matrix)), "float32")
         hits = ops.diagonal(matrix)
         truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
@@ -95,22 +99,22 @@ class ConfusionMatrix(keras.metrics.Metric):
             "mean_iou": _mean_where(union > 0, iou),
             "frequency_weighted_iou": ops.sum(truth * iou) / ops.sum(truth),
         }
-        return {self.prefix + figure: value for figure, value in result.items()}
+        return {self.prefix + metric: value for metric, value in result.items()}
 
     def confusion(self) -> np.ndarray:
-        """The matrix as NumPy int64 `[num_classes, num_classes]`."""
+        """Returns the matrix as a NumPy array, int64 `[num_classes, num_classes]`."""
         return self.matrix.value.numpy()
 
     def restore(self, confusion: np.ndarray) -> None:
-        """Makes `confusion` the matrix, int `[num_classes, num_classes]`, such as a saved one.
+        """Replaces the matrix, int `[num_classes, num_classes]`, for example by a saved one.
 
-        Exact under a strategy too, where assigning to `matrix` would give each replica an equal
+        This is exact under a strategy too. Assigning to `matrix` would give each replica an equal
         part, rounded down.
         """
         replicas.assign_total(self.matrix, confusion)
 
     def get_config(self) -> dict[str, Any]:
-        """Class count and ignored label."""
+        """Returns the constructor arguments."""
         return {
             "name": self.name,
             "num_classes": self.num_classes,
@@ -120,14 +124,15 @@ class ConfusionMatrix(keras.metrics.Metric):
 
 
 def segmentation_metrics(confusion: np.ndarray) -> dict[str, Any]:
-    """The four figures and the IU of each class, in float64.
+    """Computes the four metrics and the IU per class, in float64.
 
     Args:
-        confusion: pixel counts `[classes, classes]`, rows the truth, columns the prediction.
+        confusion: Pixel counts `[classes, classes]`; rows are the ground truth, columns the
+            prediction.
 
     Returns:
-        A dict with the keys of `text.FIGURES` (0..1, or NaN where there is nothing to count) and
-        "iou", an array `[classes]` with NaN for the classes that are absent everywhere.
+        A dict with the keys of `text.METRIC_NAMES` (0..1, or NaN for an empty matrix) and "iou",
+        an array `[classes]` with NaN for classes missing from both ground truth and prediction.
     """
     confusion = np.asarray(confusion, "float64")
     hits, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
@@ -137,7 +142,7 @@ def segmentation_metrics(confusion: np.ndarray) -> dict[str, Any]:
     iou[seen] = hits[seen] / union[seen]
     labelled = truth.sum()
     if not labelled:
-        return {**dict.fromkeys(FIGURES, np.nan), "iou": iou}
+        return {**dict.fromkeys(METRIC_NAMES, np.nan), "iou": iou}
     return {
         "pixel_accuracy": hits.sum() / labelled,
         "mean_accuracy": (hits[present] / truth[present]).mean(),
@@ -153,16 +158,16 @@ def count_pixels(
     num_classes: int,
     ignore_class: int | None = VOID,
 ) -> np.ndarray:
-    """The confusion matrix of two masks.
+    """Computes the confusion matrix of two masks.
 
     Args:
-        truth: class ids, of any shape.
-        prediction: class ids, of the same shape.
-        num_classes: how many classes there are.
-        ignore_class: the label in `truth` that is left out; None for none.
+        truth: Ground-truth class ids, any shape.
+        prediction: Predicted class ids, same shape.
+        num_classes: Number of classes.
+        ignore_class: Label in `truth` that is ignored; None for none.
 
     Returns:
-        int64 `[num_classes, num_classes]`; rows are the truth, columns the prediction.
+        int64 `[num_classes, num_classes]`; rows are the ground truth, columns the prediction.
     """
     if ignore_class is not None:
         labelled = truth != ignore_class

@@ -1,6 +1,6 @@
-"""Optimizers, on one device or several: Caffe's SGD, which trained the paper's nets, and AdamW.
+"""Optimizers for one or several devices: Caffe's SGD, which the paper used, and AdamW.
 
-Both can add up the gradients of several steps. `LossScaling` around one of them is for float16.
+Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fcn_keras.errors import ConfigError
 
 
 class _Accumulating(keras.optimizers.Optimizer):
-    """Updates once in `gradient_accumulation_steps` steps, by the mean of their gradients.
+    """Updates the weights every `gradient_accumulation_steps` steps with the mean gradient.
 
-    Keras' own asks whether the weights are due before it sums
-    the gradients over the replicas, and TensorFlow refuses such a sum under a condition. Here each
-    variable asks, after that sum, so that what is added up is the same on every replica.
+    Keras' own accumulation checks whether an update is due before it sums the gradients over the
+    replicas, and TensorFlow rejects such a sum inside a condition. This class checks per variable
+    and after the sum, so every replica accumulates the same gradients.
     """
 
     accumulate = 1
@@ -30,14 +30,14 @@ class _Accumulating(keras.optimizers.Optimizer):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Self:
-        """An optimizer from what `get_config` gave, of version 0.1 too."""
+        """Creates the optimizer from a config, including one of version 0.1."""
         config = dict(config)
         if "accumulate" in config:
             config["gradient_accumulation_steps"] = config.pop("accumulate")
         return super().from_config(config, custom_objects)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes a place for the sums, if there are any."""
+        """Creates the gradient sums if gradients are accumulated."""
         if self.built:
             return
         super().build(variables)
@@ -46,56 +46,55 @@ class _Accumulating(keras.optimizers.Optimizer):
 
     @property
     def iterations(self) -> keras.Variable | tf.Tensor:
-        """Updates until now."""
+        """Number of weight updates so far."""
         if self.accumulate == 1:
             return self._iterations
         return ops.floor_divide(self._iterations, self.accumulate)
 
     def get_config(self) -> dict[str, Any]:
-        """The rule's numbers."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
 
     def _set_accumulate(self, steps: int | None) -> None:
         if steps is not None and (not isinstance(steps, int) or steps < 1):
             raise ConfigError(
-                f"gradient_accumulation_steps={steps!r}: must be a whole number of at least 1, or "
-                "None."
+                f"gradient_accumulation_steps={steps!r}: must be an integer of at least 1, or None."
             )
         self.accumulate = steps or 1
 
-    def _at_the_last(
+    def _accumulate_or_update(
         self,
         gradient: tf.Tensor,
         variable: keras.Variable,
         update: Callable[[tf.Tensor], None],
     ) -> None:
-        """Calls `update` with the mean gradient, in the last of the steps that make one."""
+        """Adds up the gradient; in the last accumulation step, updates with the mean gradient."""
         if self.accumulate == 1:
             update(gradient)
             return
         total = self._sums[self._get_variable_index(variable)]
         self.assign_add(total, gradient)
 
-        def update_and_empty() -> None:
+        def update_and_reset() -> None:
             update(ops.divide(total, self.accumulate))
             self.assign(total, ops.zeros_like(variable))
 
-        ops.cond((self._iterations + 1) % self.accumulate == 0, update_and_empty, lambda: None)
+        ops.cond((self._iterations + 1) % self.accumulate == 0, update_and_reset, lambda: None)
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CaffeSGD(_Accumulating, keras.optimizers.SGD):
-    """SGD with momentum, L2 inside the momentum, and a learning rate of their own for biases.
+    """SGD with momentum, L2 decay inside the momentum and a separate learning rate for biases.
 
-    A kernel w with gradient g moves by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a bias
-    by `v = momentum * v - rate * bias_rate * g; w = w + v`; other variables, such as the scale and
-    offset of a batch normalisation, have neither decay nor a rate of their own. With
-    `gradient_accumulation_steps` g is the mean of the gradients of so many steps, as with Caffe's
+    A kernel w with gradient g is updated by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a
+    bias by `v = momentum * v - rate * bias_rate * g; w = w + v`. Other variables, such as the scale
+    and offset of batch normalisation, have neither decay nor a separate rate. With
+    `gradient_accumulation_steps`, g is the mean gradient of that many steps, like Caffe's
     `iter_size`.
 
-    Keras's own `weight_decay` shrinks the weights outside the momentum: at 0.99 that is a hundredth
-    of Caffe's. A kernel regulariser would be printed with the loss, and an averaged loss and a
-    summed one would print it on different scales.
+    Keras' `weight_decay` shrinks the weights outside the momentum: at momentum 0.99 that is a
+    hundredth of Caffe's decay. A kernel regulariser would be added to the reported loss, and on
+    different scales for averaged and summed losses.
     """
 
     def __init__(
@@ -108,23 +107,22 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         gradient_accumulation_steps: int | None = None,
         **kwargs: Any,
     ):
-        """Sets the rule.
+        """Creates the optimizer.
 
         Args:
-            learning_rate: a float or a `LearningRateSchedule`, of steps.
-            momentum: 0 to 1.
-            l2: Caffe's `weight_decay`: its share of a kernel is added to the kernel's gradient.
+            learning_rate: A float, or a `LearningRateSchedule` over steps.
+            momentum: Momentum, 0..1.
+            l2: Caffe's `weight_decay`: `l2` times the kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
-            gradient_accumulation_steps: steps whose gradients make one update; None for 1.
-            **kwargs: further arguments of `keras.optimizers.SGD`, but for `weight_decay`.
+            gradient_accumulation_steps: Number of steps per update; None for 1.
+            **kwargs: Other arguments of `keras.optimizers.SGD`, except `weight_decay`.
 
         Raises:
-            ConfigError: that one is given, or a number is out of its range.
+            ConfigError: `weight_decay` is given, or a number is out of range.
         """
         if kwargs.pop("weight_decay", None):
             raise ConfigError(
-                "weight_decay: Keras applies it outside the momentum, which is not Caffe's rule. "
-                "Use l2."
+                "weight_decay: Keras applies it outside the momentum, unlike Caffe. Use l2."
             )
         for name, value in (("l2", l2), ("bias_rate", bias_rate)):
             if value < 0:
@@ -135,18 +133,18 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         self.bias_rate = bias_rate
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Notes which variables are kernels and which are biases, by their names."""
+        """Finds the kernels and biases among the variables by name."""
         if self.built:
             return
         super().build(variables)
-        names = [variable.name.split(":")[0] for variable in variables]  # TensorFlow's end in ":0".
+        names = [variable.name.split(":")[0] for variable in variables]  # TensorFlow appends ":0".
         self._decays = tuple(self.l2 if name.endswith("kernel") else 0.0 for name in names)
         self._rates = tuple(self.bias_rate if name.endswith("bias") else 1.0 for name in names)
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Moves one variable, or adds its gradient to those of the steps before."""
+        """Updates one variable, or accumulates its gradient."""
         index = self._get_variable_index(variable)
 
         def update(gradient: tf.Tensor) -> None:
@@ -155,22 +153,22 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
                 gradient = gradient + self._decays[index] * variable
             super(CaffeSGD, self).update_step(gradient, variable, learning_rate)
 
-        self._at_the_last(gradient, variable, update)
+        self._accumulate_or_update(gradient, variable, update)
 
     def get_config(self) -> dict[str, Any]:
-        """The rule's numbers."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras", name="AdamW")  # As in 0.1.
 class FusedAdamW(_Accumulating, keras.optimizers.Adam):
-    """`keras.optimizers.AdamW`, faster, and accumulating gradients on several devices too.
+    """A faster `keras.optimizers.AdamW` that accumulates gradients on several devices too.
 
-    A variable is moved by one kernel of TensorFlow's, in one pass. Keras' dozen of operations take
-    nearly four times as long, and memory for results of the variable's size.
+    It updates a variable in one pass, with one TensorFlow kernel. Keras uses a dozen operations,
+    which take nearly four times as long and allocate intermediate results of the variable's size.
 
-    Float32 weights do not feel a decay where `weight_decay * learning_rate` is below 2 ** -25,
-    about 3e-8: that share of a weight is less than half of its last digit. Keras' do not either.
+    As in Keras, the decay has no effect on float32 weights if `weight_decay * learning_rate` is
+    below 2 ** -25, about 3e-8: it is then less than half of a weight's last digit.
     """
 
     def __init__(
@@ -181,38 +179,38 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         gradient_accumulation_steps: int | None = None,
         **kwargs: Any,
     ):
-        """Sets the rule.
+        """Creates the optimizer.
 
         Args:
-            learning_rate: a float or a `LearningRateSchedule`, of steps.
-            weight_decay: the share of a weight that it loses in an update, times the learning rate.
-            gradient_accumulation_steps: steps whose gradients make one update; None for 1.
-            **kwargs: further arguments of `keras.optimizers.Adam`, but for `amsgrad`.
+            learning_rate: A float, or a `LearningRateSchedule` over steps.
+            weight_decay: Each update shrinks a weight by this fraction times the learning rate.
+            gradient_accumulation_steps: Number of steps per update; None for 1.
+            **kwargs: Other arguments of `keras.optimizers.Adam`, except `amsgrad`.
 
         Raises:
-            ConfigError: that one is given, or a number is out of its range.
+            ConfigError: `amsgrad` is given, or a number is out of range.
         """
         if kwargs.pop("amsgrad", False):
-            raise ConfigError("amsgrad: is another rule. Use keras.optimizers.AdamW.")
+            raise ConfigError("amsgrad: not supported. Use keras.optimizers.AdamW.")
         if weight_decay < 0:
             raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
-        super().__init__(learning_rate, **kwargs)  # Keras' own decay knows nothing of accumulation.
+        super().__init__(learning_rate, **kwargs)  # Keras' own decay ignores accumulation.
         self._set_accumulate(gradient_accumulation_steps)
         self.decay = weight_decay
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Moves one variable, or adds its gradient to those of the steps before."""
+        """Updates one variable, or accumulates its gradient."""
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
         count = ops.cast(self.iterations + 1, variable.dtype)
 
         def update(gradient: tf.Tensor) -> None:
             if self.decay:
-                left = 1 - self.decay * rate
-                # Where that is 1 no kernel of 400 MB is copied for it.
-                tf.cond(left < 1, lambda: variable.assign(variable * left), lambda: variable)
+                factor = 1 - self.decay * rate
+                # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
+                tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=self._momentums[index].value.handle,
@@ -226,22 +224,22 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
                 grad=ops.cast(gradient, variable.dtype),
             )
 
-        self._at_the_last(gradient, variable, update)
+        self._accumulate_or_update(gradient, variable, update)
 
     def get_config(self) -> dict[str, Any]:
-        """The rule's numbers."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "weight_decay": self.decay}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class LossScaling(keras.optimizers.LossScaleOptimizer):
-    """Keras' scaling of the loss for float16, where a gradient that overflows skips the step.
+    """Keras' loss scaling for float16: a step whose gradients overflow is skipped.
 
-    Keras asks the first replica alone whether its gradients are finite; here one replica's overflow
-    stops all of them.
+    Keras checks the gradients of the first replica only. Here an overflow on any replica skips the
+    step on all of them.
     """
 
     def check_finite(self, grads: list[tf.Tensor]) -> tf.Tensor:
-        """Whether all gradients of all replicas are finite numbers."""
+        """Returns whether all gradients of all replicas are finite."""
         faults = ops.cast(ops.logical_not(super().check_finite(grads)), "float32")
         return tf.equal(replicas.all_reduce_sum(faults), 0)

@@ -1,4 +1,7 @@
-"""Where results go: checked before any work is done, and nothing of the user's is replaced."""
+"""Checks output paths before any work starts, and writes files atomically.
+
+The user's own files are never replaced.
+"""
 
 from __future__ import annotations
 
@@ -17,91 +20,103 @@ import filelock
 
 from fcn_keras.errors import ConfigError
 
-WRITTEN_BY = "fcn-keras"  # In every file of results: only such a file is replaced.
+WRITTEN_BY = "fcn-keras"  # Marks our result files: only these are replaced.
 
 _PROCESS, _NUMBERS = uuid.uuid4().hex[:8], itertools.count()
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.fcn-keras-tmp(?:\.\w+)?")
 
 
-def check_folder(folder: str | Path) -> None:
-    """Checks that a folder is there, or can be made, and can be written to; makes nothing.
+def path_argument(name: str, value: Any) -> Path:
+    """Returns an argument as a path.
 
     Raises:
-        ConfigError: it is a file, lies below one, or must not be written to.
+        ConfigError: It is empty, or not a path.
     """
-    there = _nearest(folder)
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ConfigError(f"{name}={value!r}: must be a path. Pass a string or a pathlib.Path.")
+    return Path(value)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Checks that a folder exists or can be created, and is writable; creates nothing.
+
+    Raises:
+        ConfigError: The path is a file, is below a file, or is not writable.
+    """
+    existing = _nearest(folder)
     if Path(folder).is_symlink() and not Path(folder).exists():
-        raise ConfigError(f"{folder}: is a link to what is not there. Choose another folder.")
-    if not there.is_dir():
-        raise ConfigError(f"{folder}: {there} is a file, not a folder. Choose another folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: is a broken link. Choose another folder.")
+    if not existing.is_dir():
+        raise ConfigError(f"{folder}: {existing} is a file, not a folder. Choose another folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"{folder}: no permission to write in {there}. Choose another folder, or change that."
+            f"{folder}: no permission to write to {existing}. Change the permissions, or choose "
+            "another folder."
         )
 
 
 def check_new_model(out: Path) -> None:
-    """Checks the name of a model file that a command is to write.
+    """Checks the path of a new model file.
 
     Raises:
-        ConfigError: it does not end in .keras, or the file is there.
+        ConfigError: The name does not end in .keras, or the file exists already.
     """
     if out.suffix != ".keras":
         raise ConfigError(f"--out {out}: must end in .keras.")
     if out.exists():
-        raise ConfigError(f"--out {out}: is there already. Choose another name, or remove it.")
+        raise ConfigError(f"--out {out}: exists already. Choose another name, or delete it.")
 
 
 def make_folder(folder: str | Path) -> None:
-    """Makes a folder for results, unless it is there.
+    """Creates an output folder unless it exists.
 
     Raises:
-        ConfigError: as `check_folder`, or the system does not let it be made.
+        ConfigError: As in `check_folder`, or the folder cannot be created.
     """
     check_folder(folder)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"{folder}: cannot be made ({error.strerror}). Choose another folder."
+            f"{folder}: cannot be created ({error.strerror}). Choose another folder."
         ) from None
 
 
 def check_space(folder: str | Path, needed: int, what: str) -> None:
-    """Checks that a folder's disk has room.
+    """Checks that a folder's disk has enough free space.
 
     Args:
-        folder: it, or the nearest folder above it, is looked at.
-        needed: bytes.
-        what: words for what needs them.
+        folder: Folder to check; if it does not exist, its nearest existing parent.
+        needed: Required space in bytes.
+        what: What needs the space, for the error message; plural.
 
     Raises:
-        ConfigError: there is less room.
+        ConfigError: There is not enough free space.
     """
     free = shutil.disk_usage(_nearest(folder)).free
     if free < needed:
         raise ConfigError(
-            f"{Path(folder).absolute()}: {_size(free)} are free there, and {what} take about "
-            f"{_size(needed)}. Make room, or choose another folder (--out)."
+            f"{Path(folder).absolute()}: {what} need about {_size(needed)}, but only {_size(free)} "
+            "are free. Free some space, or choose another folder (--out)."
         )
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Holds a folder for one process; whatever ends the process gives it free.
+    """Locks a folder for this process; the lock is released however the process ends.
 
-    Removes the files that a killed process left half written.
+    Removes incomplete files left behind by a killed process.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: Another process holds the lock.
     """
     lock = filelock.FileLock(Path(folder) / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ConfigError(
-            f"{folder}: another training is writing there. Wait for its end, or choose another "
-            "folder (--out)."
+            f"{folder}: another training run is writing to it. Wait until it ends, or choose "
+            "another folder (--out)."
         ) from None
     try:
         remove_unfinished(folder)
@@ -111,25 +126,27 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def check_file(option: str, path: str | Path, ending: str) -> None:
-    """Checks that a file of results can be written.
+    """Checks that a result file can be written.
 
     Args:
-        option: of the command line, that names the file.
-        path: the file.
-        ending: of its name, such as ".json".
+        option: Command-line option that names the file.
+        path: File to check.
+        ending: Required file extension, for example ".json".
 
     Raises:
-        ConfigError: its name ends otherwise, its folder is not there or not writable, or it is
-            there and not of ours.
+        ConfigError: The extension is wrong, the folder is missing or not writable, or the file
+            exists and fcn-keras did not write it.
     """
     path = Path(path)
     if path.suffix.lower() != ending or path.is_dir():
-        raise ConfigError(f"{option} {path}: must be a file whose name ends in {ending}.")
+        raise ConfigError(f"{option} {path}: must be a file name that ends in {ending}.")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {path}: there is no folder {path.parent}. Make it first.")
+        raise ConfigError(
+            f"{option} {path}: the folder {path.parent} does not exist. Create it first."
+        )
     if path.exists() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
-            f"{option} {path}: is there already, and fcn-keras did not write it. Choose another "
+            f"{option} {path}: exists already and was not written by fcn-keras. Choose another "
             "name."
         )
     check_folder(path.parent)
@@ -137,15 +154,15 @@ def check_file(option: str, path: str | Path, ending: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, by_suffix: bool = False) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; once the block is done, the file takes that name.
+    """Yields a temporary path next to `path`, and renames it to `path` after the block.
 
-    So `path` never holds half a file. The temporary name is hidden, and new each time: two
-    processes may write the same file. If the block raises, the temporary file is removed; after a
-    kill `remove_unfinished` does that.
+    So `path` never holds an incomplete file. The temporary file is hidden and has a unique name,
+    so two processes may write the same file. If the block raises, the temporary file is removed;
+    after a kill, `remove_unfinished` removes it.
 
     Args:
-        path: the file; one that is there is replaced.
-        by_suffix: give the temporary file the suffix of `path`, for libraries that go by it.
+        path: File to write; an existing one is replaced.
+        by_suffix: Keep the suffix of `path`, for libraries that choose the format by it.
     """
     path = Path(path)
     suffix = path.suffix if by_suffix else ""
@@ -159,40 +176,40 @@ def replacing(path: str | Path, *, by_suffix: bool = False) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Removes the temporary files in a folder that killed processes have left."""
+    """Removes temporary files that killed processes left in a folder."""
     for path in Path(folder).glob(".*.fcn-keras-tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
-        if found and found[1] != _PROCESS and not _runs(int(found[2])):
+        if found and found[1] != _PROCESS and not _is_running(int(found[2])):
             path.unlink(missing_ok=True)
 
 
-def _runs(number: int) -> bool:
-    """Whether a process of that number runs, other than this one, which may have it anew."""
-    if number == os.getpid():
+def _is_running(pid: int) -> bool:
+    """Returns whether another process with that id runs; this process may have reused the id."""
+    if pid == os.getpid():
         return False
     try:
-        os.kill(number, 0)
+        os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # Somebody else's.
+    except PermissionError:  # It belongs to another user.
         return True
     return True
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:
-    """Writes a dict as JSON by way of a temporary file, so that it is never half written."""
+    """Writes a dict as JSON via a temporary file, so the file is never incomplete."""
     content = {"written_by": WRITTEN_BY, **content}
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 file by way of a temporary one."""
+    """Writes a UTF-8 text file via a temporary file."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _nearest(folder: str | Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
+    """Returns the folder itself, or its nearest existing parent."""
     folder = Path(folder).absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 

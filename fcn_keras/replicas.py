@@ -1,7 +1,7 @@
-"""Sums over the replicas of a `tf.distribute` strategy: the parts of a batch, one on each device.
+"""Sums over the replicas of a `tf.distribute` strategy; each device holds a part of the batch.
 
-Everything here is the identity where there is one replica, and where nothing is replicated: while
-Keras builds a model symbolically, and outside of `strategy.run`.
+All functions are the identity with a single replica and outside a replica context: while Keras
+builds a model symbolically, and outside `strategy.run`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-_is_local = False  # Not of a thread: each replica has one of its own.
+_is_local = False  # Not thread-local, since each replica runs in its own thread.
 
 
 def in_replica_context() -> tf.distribute.ReplicaContext | None:
-    """The replica context, if this is one of several replicas; else None."""
+    """Returns the replica context if there are several replicas, else None."""
     context = tf.distribute.get_replica_context()
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
 def all_reduce_sum(value: tf.Tensor) -> tf.Tensor:
-    """The sum of a tensor over all replicas, on each of them; its gradient is summed too."""
+    """Sums a tensor over all replicas; the gradient is summed too."""
     context = in_replica_context()
     if context is None or _is_local:
         return value
-    # A tensor even of a variable: on several machines TensorFlow cannot place a variable's sum.
+    # TensorFlow cannot place the sum of a variable on several machines, so pass a tensor.
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
 
 
 @contextlib.contextmanager
 def local_only() -> Iterator[None]:
-    """Within it (where a step is traced) `all_reduce_sum` is of this replica alone.
+    """Disables `all_reduce_sum` for steps traced inside this context.
 
-    In validation each replica has a batch of its own, not its part of one: the mean of their losses
-    is then that of one device, which takes one batch after the other.
+    In validation each replica has its own batch instead of a part of a global one. The mean of the
+    replicas' losses then equals that of one device that processes the batches one by one.
     """
     global _is_local
     _is_local = True
@@ -49,8 +49,8 @@ def local_only() -> Iterator[None]:
         _is_local = False
 
 
-def own_seed(seed: tf.Tensor) -> tf.Tensor:
-    """A seed for stateless random numbers, `[2]`, that differs from replica to replica."""
+def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns a seed for stateless random numbers, `[2]`, that differs per replica."""
     context = in_replica_context()
     if context is None:
         return seed
@@ -58,10 +58,10 @@ def own_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 def assign_total(variable: keras.Variable, value: np.ndarray) -> None:
-    """Makes `value` what the parts of a metric's variable on all replicas add up to, exactly.
+    """Assigns a metric's variable so that its sum over all replicas is exactly `value`.
 
-    `assign` would give each replica an equal part: integers would be rounded, and in floats the sum
-    could be another.
+    `assign` would give each replica an equal part: integers would be rounded, and the sum of
+    floats could differ.
     """
     strategy = getattr(variable.value, "distribute_strategy", tf.distribute.get_strategy())
     whole = tf.constant(value, variable.value.dtype)

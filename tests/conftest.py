@@ -16,9 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from packaging.requirements import Requirement
 from PIL import Image
 
-# Test files and folders that share a worker. TensorFlow never returns the memory that large
-# networks took, and every process beside the workers takes half a gigabyte: one worker each pays
-# for that.
+# Test files and folders that share a worker. TensorFlow never frees the memory of large networks,
+# and every process that a test starts takes half a gigabyte; one worker each limits the total.
 TOGETHER = {
     "large networks": ("models/", "geometry/", "surgery/"),
     "processes": (
@@ -28,14 +27,14 @@ TOGETHER = {
         "test_package.py",
     ),
 }
-GROWTH = 16_384  # KB of a process's peak memory.
+GROWTH = 16_384  # KB of peak memory.
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keeps the tests of a file, or of several files, on one worker.
+    """Runs the tests of a file, or of a group of files, on one worker.
 
-    `--dist loadgroup` is meant for that, but xdist 3.8 ignores the groups under pytest 9.2.
+    `--dist loadgroup` should do this, but xdist 3.8 ignores the groups under pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -49,12 +48,12 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_finish(session):
-    """Exempts everything that the imports have made from garbage collection."""
+    """Excludes all objects created by imports from garbage collection."""
     gc.freeze()
 
 
 def pytest_runtest_setup(item):
-    """Skips a test marked `extra(name)` if that extra of the package is not installed."""
+    """Skips tests marked `extra(name)` if that extra of the package is not installed."""
     for mark in item.iter_markers("extra"):
         if missing := missing_for(*mark.args):
             pytest.skip(f"extra {mark.args[0]!r} is not installed: {', '.join(missing)}")
@@ -62,20 +61,20 @@ def pytest_runtest_setup(item):
 
 @functools.cache
 def missing_for(extra):
-    """The packages of an extra that are not installed."""
-    asked = map(Requirement, metadata.requires("fcn_keras"))
-    named = {one.name for one in asked if one.marker and one.marker.evaluate({"extra": extra})}
+    """Returns the packages of an extra that are not installed."""
+    required = map(Requirement, metadata.requires("fcn_keras"))
+    named = {one.name for one in required if one.marker and one.marker.evaluate({"extra": extra})}
     assert named, f"setup.py has no extra {extra!r}"
-    there = {re.sub(r"[-_.]+", "-", one.name.lower()) for one in metadata.distributions()}
-    return sorted(name for name in named if re.sub(r"[-_.]+", "-", name.lower()) not in there)
+    installed = {re.sub(r"[-_.]+", "-", one.name.lower()) for one in metadata.distributions()}
+    return sorted(name for name in named if re.sub(r"[-_.]+", "-", name.lower()) not in installed)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item, nextitem):
     """Frees models after each file, and after each test that raised the peak memory.
 
-    Models are full of reference cycles. They have few objects, so Python's own garbage collection
-    would let gigabytes of weights pile up.
+    Models contain reference cycles but few Python objects, so Python's garbage collector would let
+    gigabytes of weights accumulate.
     """
     before = peak_memory()
     result = yield
@@ -83,7 +82,7 @@ def pytest_runtest_protocol(item, nextitem):
     if is_last or peak_memory() > before + GROWTH:
         gc.collect()
     if is_last:
-        gc.freeze()  # TensorFlow keeps some graphs for good; never scan them again.
+        gc.freeze()  # TensorFlow never frees some graphs; do not scan them again.
     return result
 
 
@@ -98,20 +97,20 @@ def rng():
 
 @pytest.fixture(autouse=True)
 def seeded():
-    import keras  # Not above: the process that hands the tests to its workers needs none.
+    import keras  # Not at the top: the process that distributes the tests does not need Keras.
 
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """What checks remember goes nowhere near the user's own cache folder."""
+    """Keeps the cache of data checks out of the user's cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder of real data and weights; tests that need it are skipped where it is absent."""
+    """The folder of real data and weights; tests that need it are skipped if it is missing."""
     default = Path(__file__).parents[2] / "shared"
     folder = Path(os.environ.get("FCN_KERAS_SHARED", default))
     if not folder.is_dir():
@@ -121,7 +120,7 @@ def shared():
 
 @pytest.fixture(scope="session")
 def run_command():
-    """Runs a command as a person types it, in this process, and returns its exit status."""
+    """Runs a command line in this process and returns its exit status."""
     from fcn_keras.cli import main as cli
 
     def run(*arguments):
@@ -147,19 +146,19 @@ def fcn_keras_cli(run_command, capfd):
 
 @pytest.fixture
 def weightless():
-    """Models that the test builds get no weights; the paper's take half a gigabyte."""
+    """Builds models without allocating weights; the paper's take half a gigabyte."""
     import tensorflow as tf
 
-    with tf.Graph().as_default():  # Variables in it are never initialised.
+    with tf.Graph().as_default():  # Its variables are never initialised.
         yield
 
 
 @pytest.fixture
 def signal_stack():
-    """Lets a test send signals to its own process.
+    """Allows a test to send signals to its own process.
 
-    OpenVINO's CPU plugin (2026.4) leaves the alternate signal stack pointing to memory that it has
-    freed, and the next signal crashes the process.
+    OpenVINO's CPU plugin (2026.4) leaves the alternate signal stack pointing to freed memory, so
+    the next signal would crash the process.
     """
 
     class Stack(ctypes.Structure):
@@ -176,10 +175,10 @@ def signal_stack():
 
 @pytest.fixture(scope="session")
 def write_folders(tmp_path_factory):
-    """Writes a user's own data set of PNG files, {train, val}/{images, masks} and data.yaml.
+    """Writes a custom data set of PNG files, {train, val}/{images, masks} and data.yaml.
 
-    `write(counts, draw)` takes the number of images of each split and a function that draws an
-    image and its mask of three classes; it returns the folder.
+    `write(counts, draw)` takes the number of images per split and a function that draws an image
+    and its mask of three classes. It returns the folder.
     """
 
     def write(counts, draw):
@@ -203,7 +202,7 @@ def write_folders(tmp_path_factory):
 
 @pytest.fixture
 def two_folders(tmp_path):
-    """A user's own data set of three classes: {train, val}/{images, masks} and data.yaml."""
+    """A custom data set of three classes: {train, val}/{images, masks} and data.yaml."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
         for kind in ("images", "masks"):
@@ -224,7 +223,7 @@ def two_folders(tmp_path):
 
 @pytest.fixture(scope="session")
 def net_parameter():
-    """Caffe's NetParameter as a class of the protobuf runtime, from caffe.proto's field numbers."""
+    """Builds Caffe's NetParameter as a protobuf class, with caffe.proto's field numbers."""
     kinds = descriptor_pb2.FieldDescriptorProto
     messages = {
         "NetParameter": [("name", 1, "STRING"), ("layers", 2, "V1Layer"), ("layer", 100, "Layer")],
@@ -289,7 +288,7 @@ def net_parameter():
 
 @pytest.fixture(scope="session")
 def caffe_file(net_parameter, tmp_path_factory):
-    """Writes `{layer: [arrays]}` as a .caffemodel file, among what else such files hold."""
+    """Writes `{layer: [arrays]}` as a .caffemodel file with the usual other fields."""
     folder = tmp_path_factory.mktemp("caffe")
 
     def write(layers, layout="V2", *, packed=True, double=False, name="net.caffemodel"):

@@ -1,4 +1,4 @@
-"""Every way a model is exported gives the masks of `predict` on real images and odd sizes."""
+"""Every export format gives the masks of `predict`, on real images and odd sizes."""
 
 import io
 
@@ -40,13 +40,13 @@ def masks(model, images):
 
 
 @pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_saved_model(model, images, masks, tmp_path, freeze):
+def test_saved_model_gives_the_same_masks(model, images, masks, tmp_path, freeze):
     version = fcn_keras.export(model, tmp_path / "m", freeze=freeze).path
-    with saved_model.opened(version, "serving_default") as run:
+    with saved_model.open_signature(version, "serving_default") as run:
         for image, mask in zip(images, masks, strict=True):
             np.testing.assert_array_equal(run(image=image[None])["mask"][0], mask)
     files = [tf.io.encode_png(image).numpy() for image in images]
-    with saved_model.opened(version, "encoded") as run:
+    with saved_model.open_signature(version, "encoded") as run:
         found = run(image_bytes=files)["mask_bytes"]
     for png, mask in zip(found, masks, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), mask)
@@ -55,15 +55,15 @@ def test_a_saved_model(model, images, masks, tmp_path, freeze):
 @pytest.mark.parametrize(
     "format", [pytest.param(name, marks=pytest.mark.extra(name)) for name in engines.ENGINES]
 )
-def test_other_engines(model, images, masks, tmp_path, format):
+def test_engines_give_the_same_masks(model, images, masks, tmp_path, format):
     path = tmp_path / f"m{engines.ENGINES[format].ending}"
     write_engine(model, path, format)
     run = engines.open_engine(path, precision="f32" if format == "openvino" else None)
     for image, mask in zip(images, masks, strict=True):
-        # Where two classes are equal to rounding, another order of sums may choose the other.
+        # If two classes score almost equally, rounding may decide differently.
         assert (run(image[None])[0] == mask).mean() >= 0.9999
 
 
-def test_tiles(model, images, masks):
+def test_tiled_prediction_gives_the_same_masks(model, images, masks):
     for image, mask in zip(images, masks, strict=True):
         assert (fcn_keras.predict(model, image, tile=320) == mask).mean() >= 0.9999

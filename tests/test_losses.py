@@ -10,23 +10,23 @@ from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 
 
 def formula(labels, logits, weights=None, sample=None):
-    """The loss in float64, pixel by pixel."""
+    """Computes the loss in float64, pixel by pixel."""
     logits = logits.astype("float64")
-    above = below = 0.0
+    numerator = denominator = 0.0
     for index in np.ndindex(labels.shape):
         y = labels[index]
         if y == 255:
             continue
         w = (1 if weights is None else weights[y]) * (1 if sample is None else sample[index])
         z = logits[index]
-        above += w * (np.log(np.exp(z - z.max()).sum()) + z.max() - z[y])
-        below += w
-    return above / below if below else 0.0
+        numerator += w * (np.log(np.exp(z - z.max()).sum()) + z.max() - z[y])
+        denominator += w
+    return numerator / denominator if denominator else 0.0
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.booleans())
-def test_loss_is_the_weighted_mean_over_valid_pixels(seed, void_share, weighted):
+def test_loss_is_weighted_mean_over_valid_pixels(seed, void_share, weighted):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, (2, 5, 6)).astype("uint8")
     labels[rng.random(labels.shape) < void_share] = 255
@@ -37,7 +37,7 @@ def test_loss_is_the_weighted_mean_over_valid_pixels(seed, void_share, weighted)
     assert float(loss(labels[..., None], logits)) == float(loss(labels, logits))
 
 
-def test_sample_weights_multiply(rng):
+def test_sample_weights_multiply_pixel_losses(rng):
     labels = rng.integers(0, 3, (2, 3, 3)).astype("uint8")
     logits = rng.normal(size=(2, 3, 3, 3)).astype("float32")
     sample = rng.uniform(0, 2, (2, 3, 3)).astype("float32")
@@ -45,7 +45,7 @@ def test_sample_weights_multiply(rng):
     assert float(actual) == pytest.approx(formula(labels, logits, sample=sample), rel=1e-5)
 
 
-def test_an_all_void_batch_costs_nothing_and_moves_nothing():
+def test_void_batch_has_zero_loss_and_gradient():
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1)])
     model.compile(keras.optimizers.SGD(1.0), loss=MaskedCrossentropy())
     before = model.get_weights()
@@ -55,7 +55,7 @@ def test_an_all_void_batch_costs_nothing_and_moves_nothing():
         np.testing.assert_array_equal(old, new)
 
 
-def test_fit_and_evaluate_report_the_formula(rng):
+def test_evaluate_reports_loss_of_formula(rng):
     labels = rng.integers(0, 3, (2, 4, 4)).astype("uint8")
     labels[0, :2] = 255
     x = rng.normal(size=(2, 4, 4, 2)).astype("float32")
@@ -65,13 +65,13 @@ def test_fit_and_evaluate_report_the_formula(rng):
     assert model.evaluate(x, labels, batch_size=2, verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_loss_survives_saving():
+def test_loss_is_serialisable():
     loss = MaskedCrossentropy(7, [1, 2.5], reduction="sum", sample_rate=0.5, seed=4)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
 
 
-def test_balancing_weights_interpolate_between_as_it_is_and_alike():
+def test_balancing_exponent_goes_from_no_to_full_balancing():
     pixels = np.array([900, 90, 10, 0])
     np.testing.assert_allclose(balancing_weights(pixels, 0)[:3], 1)
     alike = balancing_weights(pixels, 1)[:3] * pixels[:3]
@@ -82,14 +82,16 @@ def test_balancing_weights_interpolate_between_as_it_is_and_alike():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_sum_is_the_mean_times_its_weights(rng, weighted):
+def test_sum_reduction_is_mean_times_total_weight(rng, weighted):
     labels = rng.integers(0, 4, (2, 5, 6)).astype("uint8")
     labels[0, :2] = 255
     logits = rng.normal(scale=5, size=(2, 5, 6, 4)).astype("float32")
     weights = rng.uniform(0.1, 3, 4) if weighted else None
-    below = np.where(labels == 255, 0, (np.ones(4) if weights is None else weights)[labels % 4])
+    pixel_weights = np.where(
+        labels == 255, 0, (np.ones(4) if weights is None else weights)[labels % 4]
+    )
     actual = MaskedCrossentropy(class_weights=weights, reduction="sum")(labels, logits)
-    expected = formula(labels, logits, weights) * below.sum()
+    expected = formula(labels, logits, weights) * pixel_weights.sum()
     assert float(actual) == pytest.approx(expected, rel=1e-5)
 
 
@@ -102,7 +104,7 @@ def sampled_gradient(loss, labels, logits):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, reduction):
+def test_patch_sampling_affects_gradient_but_not_value(rng, reduction):
     labels = rng.integers(0, 3, (4, 60, 80)).astype("uint8")
     labels[:, :5] = 255
     logits = rng.normal(size=(4, 60, 80, 3)).astype("float32")
@@ -110,7 +112,7 @@ def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, r
     value, every = sampled_gradient(whole, labels, logits)
     loss = MaskedCrossentropy(reduction=reduction, sample_rate=0.25, seed=1)
     actual, some = sampled_gradient(loss, labels, logits)
-    assert actual == value  # What fit and evaluate print is the loss of all pixels.
+    assert actual == value  # fit and evaluate print the loss of all pixels.
 
     kept = (some != 0).any(axis=-1)
     assert not kept[labels == 255].any()
@@ -119,12 +121,12 @@ def test_patch_sampling_keeps_pixels_in_the_gradient_and_all_in_the_value(rng, r
     np.testing.assert_allclose(some, sampled_gradient(whole, only, logits)[1], rtol=1e-5)
 
     again = (sampled_gradient(loss, labels, logits)[1] != 0).any(axis=-1)
-    assert (again != kept).any()  # Each batch is drawn anew,
+    assert (again != kept).any()  # Each batch is sampled separately,
     twin = MaskedCrossentropy(reduction=reduction, sample_rate=0.25, seed=1)
     np.testing.assert_array_equal(sampled_gradient(twin, labels, logits)[1], some)  # by the seed.
 
 
-def test_patch_sampling_follows_the_seed_of_keras(rng):
+def test_patch_sampling_uses_keras_seed(rng):
     labels = rng.integers(0, 3, (1, 20, 30)).astype("uint8")
     logits = rng.normal(size=(1, 20, 30, 3)).astype("float32")
     drawn = []
@@ -135,7 +137,7 @@ def test_patch_sampling_follows_the_seed_of_keras(rng):
     assert (drawn[0] != drawn[2]).any()
 
 
-def test_patch_sampling_trains_in_a_graph_on_images_of_any_size(rng):
+def test_patch_sampling_trains_on_images_of_any_size(rng):
     model = keras.Sequential([keras.Input((None, None, 2)), keras.layers.Conv2D(3, 1)])
     model.compile(keras.optimizers.SGD(0.5), loss=MaskedCrossentropy(sample_rate=0.5))
     sizes = [(4, 6), (5, 3), (7, 8)]
@@ -159,7 +161,7 @@ def test_patch_sampling_trains_in_a_graph_on_images_of_any_size(rng):
         ({"sample_rate": 1.5}, "sample_rate=1.5"),
     ],
 )
-def test_options_out_of_range_are_named(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         MaskedCrossentropy(**options)
 

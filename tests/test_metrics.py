@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import ConfusionMatrix, count_pixels, segmentation_metrics
-from fcn_keras.text import FIGURES
+from fcn_keras.text import METRIC_NAMES
 
 
 def one_hot(classes, count):
@@ -16,7 +16,7 @@ def one_hot(classes, count):
 
 
 def formulas(n):
-    """The paper's four figures, section 5, term by term."""
+    """Computes the paper's four metrics (section 5) term by term."""
     n = n.astype("float64")
     classes = range(len(n))
     t = [sum(n[i, j] for j in classes) for i in classes]
@@ -33,11 +33,11 @@ def formulas(n):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 6))
-def test_matrix_and_figures_over_batches(seed, classes):
+def test_matrix_and_metrics_accumulate_over_batches(seed, classes):
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, (6, 7, 5)).astype("uint8")
     truth[rng.random(truth.shape) < 0.2] = 255
-    predicted = rng.integers(0, max(1, classes - 1), truth.shape)  # The last class is missed.
+    predicted = rng.integers(0, max(1, classes - 1), truth.shape)  # The last class is missing.
     metric = ConfusionMatrix(classes)
     for start, stop in ((0, 1), (1, 4), (4, 6)):
         metric.update_state(truth[start:stop], one_hot(predicted[start:stop], classes))
@@ -49,29 +49,29 @@ def test_matrix_and_figures_over_batches(seed, classes):
         assert float(metric.result()[name]) == pytest.approx(value, rel=1e-5)
 
 
-def test_counts_stay_exact_beyond_float32():
+def test_counts_are_exact_beyond_float32():
     metric = ConfusionMatrix(2)
     metric.matrix.assign(np.array([[2**40, 0], [0, 1]]))
     metric.update_state(np.zeros((1, 1, 1), "uint8"), one_hot(np.zeros((1, 1, 1), int), 2))
     assert metric.confusion()[0, 0] == 2**40 + 1
 
 
-def test_a_matrix_can_be_taken_up_again():
+def test_matrix_can_be_restored():
     metric = ConfusionMatrix(2)
     metric.restore([[2**40, 0], [3, 1]])
     np.testing.assert_array_equal(metric.confusion(), [[2**40, 0], [3, 1]])
 
 
-def test_batches_are_counted_in_compiled_graphs_too():
-    # On a GPU Keras compiles a model's steps with XLA, unless it is told not to.
+def test_update_state_compiles_with_xla():
+    # On a GPU, Keras compiles a model's steps with XLA by default.
     metric = ConfusionMatrix(2)
     truth = np.array([[[0, 1, 255]]], "uint8")
     tf.function(metric.update_state, jit_compile=True)(truth, one_hot(truth % 2, 2))
     np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
 
 
-def test_absent_classes_are_left_out():
-    # Class 2 is nowhere; class 1 is predicted, but never true.
+def test_missing_classes_are_left_out():
+    # Class 2 is missing; class 1 is predicted, but not in the ground truth.
     confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 0]])
     result = segmentation_metrics(confusion)
     np.testing.assert_allclose(result["iou"], [0.75, 0, np.nan])
@@ -79,33 +79,33 @@ def test_absent_classes_are_left_out():
     assert result["mean_accuracy"] == pytest.approx(0.75)
 
 
-def test_nothing_labelled_gives_no_figures():
+def test_metrics_without_labelled_pixels_are_nan():
     metric = ConfusionMatrix(3)
     metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
     assert metric.confusion().sum() == 0
-    assert all(np.isnan(segmentation_metrics(metric.confusion())[name]) for name in FIGURES)
+    assert all(np.isnan(segmentation_metrics(metric.confusion())[name]) for name in METRIC_NAMES)
 
 
-def test_pixels_of_zero_weight_are_left_out():
+def test_pixels_with_zero_weight_are_ignored():
     metric = ConfusionMatrix(2)
     truth = np.array([[[0, 1]], [[1, 1]]])
     metric.update_state(truth, one_hot(truth, 2), sample_weight=np.array([1, 0])[:, None, None])
     np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
 
 
-def test_fit_logs_each_figure(rng):
+def test_fit_logs_each_metric(rng):
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1)])
     model.compile(loss="mse", metrics=[ConfusionMatrix(3)])
     x = rng.normal(size=(2, 4, 4, 2)).astype("float32")
     y = rng.integers(0, 3, (2, 4, 4, 1))
     history = model.fit(x, y, validation_data=(x, y), verbose=0).history
-    assert {*FIGURES, *(f"val_{name}" for name in FIGURES)} <= history.keys()
+    assert {*METRIC_NAMES, *(f"val_{name}" for name in METRIC_NAMES)} <= history.keys()
 
 
-def test_pixels_are_counted_by_truth_and_prediction():
+def test_count_pixels_returns_confusion_matrix():
     truth = np.array([[0, 0, 1], [2, 255, 1]], "uint8")
     prediction = np.array([[0, 2, 1], [2, 0, 0]], "uint8")
-    counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is left out.
+    counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is ignored.
     assert count_pixels(truth, prediction, 3).tolist() == counted
     assert count_pixels(np.full((2, 2), 255), np.zeros((2, 2), int), 2).tolist() == [[0, 0], [0, 0]]
 

@@ -1,4 +1,4 @@
-"""CaffeSGD, step by step against Caffe's rule in NumPy float64; AdamW against Keras' own."""
+"""Compares CaffeSGD step by step with Caffe's rule in NumPy float64, and AdamW with Keras'."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from fcn_keras.optimizers import CaffeSGD, FusedAdamW
 RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
 
 
-def small_net():
+def small_model():
     return keras.Sequential(
         [
             keras.Input((None, None, 2)),
@@ -23,7 +23,7 @@ def small_net():
 
 
 def gradients(weights, image, label, reduction):
-    """Of the loss of `small_net` on one image, by hand."""
+    """Computes the gradients of the loss of `small_model` on one image by hand."""
     kernel1, bias1, kernel2, bias2 = weights
     windows = sliding_window_view(image, (3, 3), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     x = windows.reshape(-1, 18)
@@ -45,7 +45,7 @@ def gradients(weights, image, label, reduction):
 
 
 def caffe(weights, batches, reduction, iter_size):
-    """Caffe's SGD: normalise by iter_size, regularise, then momentum; biases at twice the rate."""
+    """Runs Caffe's SGD: divide by iter_size, add decay, apply momentum; double rate for biases."""
     weights = [w.astype("float64") for w in weights]
     history = [np.zeros_like(w) for w in weights]
     for start in range(0, len(batches), iter_size):
@@ -64,7 +64,7 @@ def caffe(weights, batches, reduction, iter_size):
 
 @pytest.fixture
 def batches(rng):
-    """12 images and labels of changing size."""
+    """12 images and labels of varying size."""
     made = []
     for _ in range(12):
         height, width = rng.integers(5, 9, 2)
@@ -91,8 +91,8 @@ def step(model, batches):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("iter_size", [1, 3])
-def test_every_update_is_caffes(batches, reduction, iter_size):
-    model = small_net()
+def test_updates_match_caffe(batches, reduction, iter_size):
+    model = small_model()
     model.compile(optimizer(iter_size), loss=MaskedCrossentropy(reduction=reduction))
     start = model.get_weights()
     for done in range(iter_size, len(batches) + 1, iter_size):
@@ -102,13 +102,13 @@ def test_every_update_is_caffes(batches, reduction, iter_size):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_training_goes_on_after_saving_as_if_nothing_had_happened(batches, tmp_path):
-    through, first = small_net(), small_net()
+def test_training_resumes_exactly_after_saving(batches, tmp_path):
+    through, first = small_model(), small_model()
     first.set_weights(through.get_weights())
     for model in (through, first):
         model.compile(optimizer(3), loss=MaskedCrossentropy())
     step(through, batches)
-    step(first, batches[:7])  # In the midst of an accumulation.
+    step(first, batches[:7])  # During an accumulation.
     first.save(tmp_path / "half.keras")
     second = keras.models.load_model(tmp_path / "half.keras")
     assert isinstance(second.optimizer, CaffeSGD)
@@ -118,10 +118,10 @@ def test_training_goes_on_after_saving_as_if_nothing_had_happened(batches, tmp_p
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_adamw_is_keras_own(batches, steps):
+def test_adamw_matches_keras(batches, steps):
     schedule = keras.optimizers.schedules.CosineDecay(0.02, 12)
     options = {"gradient_accumulation_steps": steps} if steps > 1 else {}
-    theirs, ours = small_net(), small_net()
+    theirs, ours = small_model(), small_model()
     ours.set_weights(theirs.get_weights())
     start = ours.get_weights()
     theirs.compile(
@@ -141,8 +141,8 @@ def test_adamw_is_keras_own(batches, steps):
     assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
 
 
-def test_a_decay_that_float32_cannot_hold_changes_nothing(batches):
-    nets = small_net(), small_net(), small_net()
+def test_decay_below_float32_precision_has_no_effect(batches):
+    nets = small_model(), small_model(), small_model()
     rules = (
         FusedAdamW(1e-4, weight_decay=1e-4),
         FusedAdamW(1e-4, weight_decay=0),
@@ -158,12 +158,12 @@ def test_a_decay_that_float32_cannot_hold_changes_nothing(batches):
         assert (a != c).all()
 
 
-def test_adamw_has_no_amsgrad():
+def test_amsgrad_is_rejected():
     with pytest.raises(ConfigError, match="Use keras.optimizers.AdamW"):
         FusedAdamW(amsgrad=True)
 
 
-def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
+def test_batch_normalisation_has_no_decay_and_no_bias_rate():
     norm = keras.layers.BatchNormalization()
     norm.build((None, 2))
     rule = CaffeSGD(0.5, 0.9, l2=0.1, bias_rate=2.0)
@@ -172,11 +172,11 @@ def test_batch_normalisation_has_neither_decay_nor_a_rate_of_its_own():
     np.testing.assert_array_equal(norm.beta, [-0.5, -0.5])
 
 
-def test_bfloat16_layers_keep_float32_weights_and_updates(batches):
+def test_bfloat16_layers_have_float32_weights_and_updates(batches):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = small_net()
+        model = small_model()
     finally:
         keras.config.set_dtype_policy(before)
     model.compile(optimizer(), loss=MaskedCrossentropy())
@@ -195,11 +195,14 @@ def test_bfloat16_layers_keep_float32_weights_and_updates(batches):
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
         (
             {"gradient_accumulation_steps": 0},
-            "gradient_accumulation_steps=0: must be a whole number",
+            "gradient_accumulation_steps=0: must be an integer",
         ),
-        ({"gradient_accumulation_steps": 1.5}, "gradient_accumulation_steps=1.5: must be a whole"),
+        (
+            {"gradient_accumulation_steps": 1.5},
+            "gradient_accumulation_steps=1.5: must be an integer",
+        ),
     ],
 )
-def test_what_is_not_caffes_rule_is_refused(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         CaffeSGD(**options)

@@ -11,7 +11,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_files_are_replaced_atomically(tmp_path):
     path = tmp_path / "model.keras"
     path.write_text("old")
     with pytest.raises(KeyError), outputs.replacing(path) as temporary:
@@ -25,7 +25,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "new" and names(tmp_path) == ["model.keras"]
 
 
-def test_two_processes_do_not_write_into_one_temporary_file(tmp_path):
+def test_temporary_names_are_unique(tmp_path):
     path = tmp_path / "report.html"
     with outputs.replacing(path) as first, outputs.replacing(path) as second:
         assert first != second
@@ -34,8 +34,8 @@ def test_two_processes_do_not_write_into_one_temporary_file(tmp_path):
     assert path.read_text() == "first" and names(tmp_path) == ["report.html"]
 
 
-def test_a_long_name_is_no_hindrance(tmp_path):
-    path = tmp_path / ("n" * 251 + ".png")  # 255 bytes is the most that file systems take.
+def test_long_names_work(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")  # 255 bytes is the limit of file systems.
     for by_suffix in (False, True):
         with outputs.replacing(path, by_suffix=by_suffix) as temporary:
             assert (temporary.suffix == ".png") is by_suffix
@@ -43,7 +43,7 @@ def test_a_long_name_is_no_hindrance(tmp_path):
         assert path.read_text() == "whole"
 
 
-LEAVE = """
+WRITE_UNTIL_KILLED = """
 import os, signal, sys
 from fcn_keras import outputs
 with outputs.replacing(sys.argv[1]) as temporary:
@@ -53,16 +53,16 @@ with outputs.replacing(sys.argv[1]) as temporary:
 """
 
 
-def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
     mine = [".bashrc.tmp", ".notes.20261127.tmp.txt", ".0a1b2c3d-99999999-0.fcn-keras-tmp.bak.txt"]
     for name in mine:
         (tmp_path / name).write_text("mine")
-    command = [sys.executable, "-c", LEAVE, str(tmp_path / "metrics.json")]
+    command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(tmp_path / "metrics.json")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as other:
         left = tmp_path / other.stdout.readline().strip()
         with outputs.locked(tmp_path):
-            assert left.read_text() == "half"  # The other process still writes it.
+            assert left.read_text() == "half"  # The other process is still writing it.
         other.kill()
     assert left.exists()
     with outputs.locked(tmp_path):
@@ -70,8 +70,8 @@ def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
     assert set(mine) < set(names(tmp_path))
 
 
-def test_a_folder_is_held_by_one_process(tmp_path):
+def test_folder_lock_is_exclusive(tmp_path):
     with outputs.locked(tmp_path):
-        with pytest.raises(ConfigError, match="another training is writing there"):
+        with pytest.raises(ConfigError, match="another training run is writing to it"):
             with outputs.locked(tmp_path):
                 pass

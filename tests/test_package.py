@@ -20,7 +20,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
-def test_help_loads_neither_tensorflow_nor_pydantic():
+def test_help_does_not_import_tensorflow_or_pydantic():
     code = (
         "import sys, fcn_keras.cli.main\n"
         "sys.argv = ['fcn-keras', '--help']\n"
@@ -33,7 +33,7 @@ def test_help_loads_neither_tensorflow_nor_pydantic():
     assert "quickstart" in done.stdout
 
 
-def test_commands_say_what_is_wrong_before_they_load_tensorflow():
+def test_command_modules_do_not_import_tensorflow():
     done = run(
         "import sys\n"
         "from fcn_keras.cli.main import COMMANDS, load\n"
@@ -52,12 +52,12 @@ def test_commands_say_what_is_wrong_before_they_load_tensorflow():
         "import fcn_keras, importlib.util; importlib.util.find_spec('keras'); import keras",
     ],
 )
-def test_importing_the_package_registers_its_layers_with_keras(imports):
+def test_importing_the_package_registers_its_layers(imports):
     code = f"{imports}\nassert keras.saving.get_registered_object('fcn_keras>CropLike')"
     assert run(code).returncode == 0
 
 
-def test_every_class_that_a_model_file_may_name_is_registered():
+def test_every_serialisable_class_is_registered():
     named = [
         next((k.value.value for k in d.keywords if k.arg == "name"), node.name)
         for path in (ROOT / "fcn_keras").rglob("*.py")
@@ -75,7 +75,7 @@ def test_every_class_that_a_model_file_may_name_is_registered():
 
 
 @pytest.mark.parametrize("package", [fcn_keras, pipelines])
-def test_every_public_name_is_there(package):
+def test_public_names_exist(package):
     for name in package.__all__:
         assert getattr(package, name) is not None
     assert set(package.__all__) <= set(dir(package))
@@ -84,9 +84,9 @@ def test_every_public_name_is_there(package):
 
 
 @pytest.mark.parametrize("package", [fcn_keras, pipelines])
-def test_a_type_checker_sees_the_names_where_they_are(package):
+def test_type_checking_imports_match_lazy_imports(package):
     tree = ast.parse(Path(package.__file__).read_text("utf-8"))
-    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    checked, _ = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {
         alias.name: node.module.removeprefix(f"{package.__name__}.")
         for node in checked.body
@@ -97,14 +97,14 @@ def test_a_type_checker_sees_the_names_where_they_are(package):
 
 
 @pytest.mark.parametrize("package", [fcn_keras, pipelines])
-def test_every_room_and_module_is_an_attribute_whatever_was_imported_before(package):
-    there = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    assert package._MODULES == {name for name in there if not name.startswith("_")}
+def test_every_submodule_is_an_attribute(package):
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert package._MODULES == {name for name in modules if not name.startswith("_")}
     done = run(f"import {package.__name__} as package; package.errors")
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_a_module_gives_the_module():
+def test_modules_are_not_hidden_by_functions():
     import fcn_keras.evaluation.evaluate as module
     from fcn_keras.evaluation.evaluate import evaluate
 
@@ -112,14 +112,14 @@ def test_importing_a_module_gives_the_module():
     assert module.evaluate is evaluate is fcn_keras.evaluate
 
 
-def test_a_room_exports_nothing():
+def test_subpackages_export_nothing():
     for package in (fcn_keras, pipelines):
         for path in Path(package.__file__).parent.rglob("*/__init__.py"):
             (docstring,) = ast.parse(path.read_text("utf-8")).body
             assert isinstance(docstring, ast.Expr), path
 
 
-def test_the_version_is_the_same_everywhere():
+def test_version_is_consistent():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"]
     installed = importlib.metadata.version("fcn_keras")
     assert fcn_keras.__version__ == installed == cited

@@ -1,1 +1,1 @@
-"""The command line `fcn-keras`: wiring only, no arithmetic."""
+"""The command line `fcn-keras`: only options and output, no computation."""

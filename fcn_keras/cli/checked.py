@@ -1,4 +1,4 @@
-"""Data sets as the commands take them: every file is read once, and faults are told together."""
+"""Reads the data sets of the commands; checks every file once and reports all faults together."""
 
 import sys
 from collections.abc import Sequence
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 def splits_for(
     opened: "Loaded", model: Path, data: Sequence[str], split: str, data_dir: Path | None
 ) -> "Split | dict[str, Split]":
-    """The splits, checked: one, or with `--data NAME=DATA` a dict by name.
+    """Reads and checks the splits that a model is measured on.
 
     Args:
-        opened: the model.
-        model: its path, for messages.
-        data: what --data was given; for a model of several images or heads NAME=DATA of each.
-        split: the split of them all.
-        data_dir: where the files are.
+        opened: The model.
+        model: Its path, for messages.
+        data: The values of --data; NAME=DATA for each image or head if the model has several.
+        split: Name of the split, the same for all data sets.
+        data_dir: The folder of the files.
+
+    Returns:
+        One split, or a dict of splits by name if the model has several images or heads.
     """
     from fcn_keras.evaluation.batches import check_splits, part_names
 
@@ -51,22 +54,22 @@ def splits_for(
 def examples_for(
     opened: "Loaded", model: Path, data: str, split: str, data_dir: Path | None
 ) -> "Split":
-    """The split, checked, with as many classes as the opened model has."""
+    """Reads and checks a split, which must have as many classes as the model."""
     if not isinstance(opened.num_classes, int):
         raise ConfigError(
             f"--data {data}: {model} has several heads ({', '.join(opened.num_classes)}), which "
-            "only `fcn-keras evaluate` measures."
+            "only `fcn-keras evaluate` supports."
         )
     examples = _read(data, split, data_dir)
     if opened.num_classes != examples.num_classes:
         raise ConfigError(
             f"{model}: the model has {opened.num_classes} classes, {examples.name} has "
-            f"{examples.num_classes}. Choose the data set it was trained on."
+            f"{examples.num_classes}. Give the data set that it was trained on."
         )
     if opened.classes not in (None, examples.class_names):
         print(
             f"warning: the model's classes are {', '.join(opened.classes)}, the data set's "
-            f"{', '.join(examples.class_names)}: they are compared by their order.",
+            f"{', '.join(examples.class_names)}: they are matched by position.",
             file=sys.stderr,
         )
     _check_files([examples])

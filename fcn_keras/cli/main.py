@@ -1,7 +1,7 @@
-"""The command line, `fcn-keras`: its commands, and one line for a user's mistake.
+"""The command line `fcn-keras`: lists the commands and prints user errors as one line.
 
-The module of a command is imported when the command is called, and TensorFlow inside of it, so that
-`fcn-keras --help` needs neither.
+A command's module is imported when the command is called, and imports TensorFlow only then. So
+`fcn-keras --help` imports neither.
 """
 
 import errno
@@ -17,29 +17,28 @@ from typer.core import TyperCommand, TyperGroup
 from fcn_keras.cli.options import STYLE
 from fcn_keras.errors import FcnKerasError
 
-COMMANDS = {  # The first line of what each says of itself; its module in `commands` has the rest.
+COMMANDS = {  # In the order of use. Each text is the first line of the command's docstring.
     "quickstart": "Trains, evaluates, predicts and exports on built-in data, in one to four "
     "minutes.",
-    "train": "Trains a model; --out gets the best one, its figures, history, pictures and "
+    "data": "Describes a data set in YAML, checks it, and serves its batches to training runs.",
+    "train": "Trains a model; --out gets the best one, metrics, history, pictures and a "
     "TensorBoard log.",
-    "evaluate": "Measures a model: the paper's four figures and the IU of each class.",
-    "predict": "Writes the mask of each image, as a palette PNG of the image's size, and an "
-    "overlay.",
-    "export": "Writes a SavedModel into the next free version folder, or one file for another "
-    "engine.",
-    "calibrate": "Shifts the scores of the classes by constants, to the best mean IU on the "
-    "training split.",
-    "report": "Writes one HTML page: what was run, curves, figures, confusion matrix, pictures.",
-    "convert": "Turns Caffe weights, such as the authors', into a model for predict, evaluate and "
-    "export.",
-    "data": "Look at a data set before training on it; serve it to trainings.",
-    "experiment": "The paper's experiments that need no training.",
+    "evaluate": "Measures a model: the paper's four metrics and the IU per class.",
+    "report": "Writes an HTML report: configuration, curves, metrics, confusion matrix, pictures.",
+    "predict": "Writes a mask and an overlay per image; masks are palette PNGs of the image's "
+    "size.",
+    "calibrate": "Adds a constant to each class's score to maximise the mean IU on the training "
+    "split.",
+    "export": "Writes a SavedModel to the next free version folder, or a file for another engine.",
+    "convert": "Converts Caffe weights, such as the authors', into a model for predict, evaluate "
+    "and export.",
+    "experiment": "Runs the paper's experiments that need no training.",
 }
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class _Commands(TyperGroup):
-    """Lists `COMMANDS` without importing them, and imports the one that is called."""
+    """Lists `COMMANDS` without importing them; imports a command when it is called."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -54,10 +53,10 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=
 
 
 def load(name: str) -> Any:
-    """The command of a name, ready to be called: `app` of its module, or the function of its name.
+    """Imports a command: `app` of its module, or the function of the same name.
 
     Args:
-        name: a key of `COMMANDS`.
+        name: A key of `COMMANDS`.
     """
     module = importlib.import_module(f"fcn_keras.cli.commands.{name}")
     commands = getattr(module, "app", None)
@@ -68,18 +67,18 @@ def load(name: str) -> Any:
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake gives one line and exit status 2."""
+    """Runs the command line; a user error prints one line and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if isinstance(sys.stdout, io.TextIOWrapper):  # File names may not fit its encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as stop:
-        if stop.code == 130:  # Typer's for Ctrl-C.
+        if stop.code == 130:  # Typer's exit status for Ctrl-C.
             print("stopped.", file=sys.stderr)
         raise
     except Exception as error:
-        message = _users_mistake(error)
+        message = _user_message(error)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -99,15 +98,18 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
     """Fully Convolutional Networks for Semantic Segmentation: train, measure, predict, export."""
 
 
-def _users_mistake(error: Exception) -> str | None:
-    """The message of an error of ours, or None; imports neither `pipelines` nor TensorFlow."""
+def _user_message(error: Exception) -> str | None:
+    """Returns the message for an error the user can fix, or None for any other error.
+
+    Imports neither `pipelines` nor TensorFlow.
+    """
     if isinstance(error, FcnKerasError):
         return str(error)
     module = sys.modules.get("pipelines.errors")
@@ -115,25 +117,28 @@ def _users_mistake(error: Exception) -> str | None:
         return str(error)
     workers = sys.modules.get("fcn_keras.distribution.workers")
     if workers is not None and isinstance(error, workers.tf.errors.OpError):
-        lost = workers.lost(error, "start all workers again")
-        if lost is not None:  # Before the first step, or after the last.
+        lost = workers.lost_worker(error, "start all workers again")
+        if lost is not None:  # Before the first step, or after the last one.
             return str(lost)
     if type(error).__module__.startswith("tensorflow.") and "DataError: " in str(error):
-        # From inside a tf.data pipeline, such as a file that has gone since the check.
+        # Raised inside a tf.data pipeline, for example if a file was removed after the check.
         return str(error).split("DataError: ", 1)[1].split("\nTraceback ", 1)[0].strip()
-    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         where = error.filename or "the disk"
-        return f"{where}: {error.strerror}. Make room or change that; what was saved is kept."
+        return (
+            f"{where}: {error.strerror}. Free some space or change the permissions; saved files "
+            "are kept."
+        )
     if _is_out_of_memory(error):
         return (
             "out of memory. Use smaller crops (--crop), smaller batches (--batch-size) or a "
-            "narrower head (--head-width); what was saved is kept."
+            "narrower head (--head-width); saved files are kept."
         )
     return None
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of the GPU or of the machine, while TensorFlow computes or while a batch is made."""
+    """Returns whether the GPU or the machine ran out of memory, in TensorFlow or in Python."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     is_tensorflows = type(error).__module__.startswith("tensorflow.")

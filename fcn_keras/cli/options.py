@@ -1,30 +1,31 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-# Rich's own markup drops "[default: 4]".
+# Rich's own markup would drop "[default: 4]".
 STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "add_completion": False}
 
 RunOrModel = Annotated[
-    Path, typer.Argument(metavar="RUN_OR_MODEL", help="A folder made by train, or a .keras file.")
+    Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder, or a .keras file.")
 ]
 DATA_HELP = (
-    "camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, synthetic, "
-    "tfds:NAME, or the YAML file of your folders (see data init)."
+    "camvid, voc2011, voc2012, nyudv2, nyudv2-hha, siftflow, siftflow-geometric, pascal_context, "
+    "cityscapes, ade20k, synthetic, "
+    "tfds:NAME, or a YAML file for your own folders (see `fcn-keras data init`)."
 )
 Data = Annotated[str, typer.Option(help=DATA_HELP)]
-DataDir = Annotated[Path | None, typer.Option(help="The folder that holds the data set's files.")]
+DataDir = Annotated[Path | None, typer.Option(help="The folder with the data set's files.")]
 NewModel = Annotated[
-    Path, typer.Option("--out", metavar="FILE.keras", help="Must not be there yet.")
+    Path, typer.Option("--out", metavar="FILE.keras", help="The new model file; must not exist.")
 ]
 Tta = Annotated[
     bool,
     typer.Option(
         "--tta",
-        help="Test-time augmentation: the mean over four scales and the mirror image; about "
+        help="Test-time augmentation: average over four scales and the mirrored image; about "
         "ten times slower.",
     ),
 ]

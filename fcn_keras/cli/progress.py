@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal, else one line an epoch."""
+"""Progress output during training: one line per epoch, and a bar on a terminal."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,39 +13,45 @@ from fcn_keras.cli.terminal import console, progress_bar
 from fcn_keras.text import duration
 from fcn_keras.training.watching import Watch
 
-Logs = Any  # Keras gives a dict of figures by name.
+Logs = Any  # Keras passes a dict of metrics by name.
 
 
 class TerminalWatch(Watch):
-    """What commands tell of a training: bars on a terminal, one line an epoch."""
+    """Shows a training run of a command: bars on a terminal, one line per epoch."""
 
     def say(self, line: str) -> None:
-        """A line, which is never wrapped."""
+        """Prints a line without wrapping it."""
         console.print(line, soft_wrap=True)
 
     def progress(
         self, text: str, total: int | None
     ) -> AbstractContextManager[Callable[[], object]]:
-        """A bar on a terminal."""
+        """Shows a bar on a terminal."""
         return progress_bar(text, total)
 
     @contextmanager
     def training(self, steps: int, epochs: int) -> Iterator[list[keras.callbacks.Callback]]:
-        """A bar and a line an epoch."""
+        """Yields a callback that shows a bar and one line per epoch."""
         with TrainingProgress(console, steps, epochs) as progress:
             yield [progress]
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """A line an epoch: loss, mean IU, images/s, time left; a progress bar too, on a terminal."""
+    """Prints loss, mean IU, images/s and time left per epoch; shows a bar on a terminal."""
 
     def __init__(self, console: Console, steps: int, epochs: int) -> None:
-        """Prints to a Rich console; `steps` and `epochs` are those of the whole run."""
+        """Creates the callback.
+
+        Args:
+            console: A Rich console.
+            steps: Steps of the whole run.
+            epochs: Epochs of the whole run.
+        """
         super().__init__()
         self.console, self.epochs, self.steps = console, epochs, steps
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Says what is trained, and starts the bar and the clock."""
+        """Prints the model's name and starts the bar and the clock."""
         self.console.print(f"training {self.model.name}", highlight=False)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -57,23 +63,23 @@ class TrainingProgress(keras.callbacks.Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.begun, self.done = time.perf_counter(), 0
+        self.started, self.done = time.perf_counter(), 0
         self.task = self.bar.add_task("training", total=self.steps, loss="-")
         self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Moves the bar."""
+        """Advances the bar."""
         self.done += 1
         self.bar.update(self.task, advance=1, loss=loss_text(logs["loss"]))
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Says that the bar stands still for a reason."""
+        """Shows "validating" while the bar does not advance."""
         self.bar.update(self.task, description="validating")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Prints the epoch's line."""
         self.bar.update(self.task, description="training")
-        left = (time.perf_counter() - self.begun) / self.done * (self.steps - self.done)
+        left = (time.perf_counter() - self.started) / self.done * (self.steps - self.done)
         validation = (
             f"  val loss {loss_text(logs['val_loss'])}  val mean IU {logs['val_mean_iou']:.3f}"
             if "val_loss" in logs
@@ -88,19 +94,19 @@ class TrainingProgress(keras.callbacks.Callback):
         )
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self.bar.stop()
 
     def __enter__(self) -> Self:
-        """Nothing: the bar comes with the training."""
+        """Does nothing: the bar starts with the training."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Takes the bar away, and gives the cursor back, if the training was broken off."""
+        """Removes the bar and restores the cursor if the training was interrupted."""
         if hasattr(self, "bar"):
             self.bar.stop()
 
 
 def loss_text(loss: float) -> str:
-    """A loss with three decimals; a summed one, which is large, without."""
+    """Formats a loss with three decimals; without decimals from 1000 on, as for summed losses."""
     return f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:,.0f}"

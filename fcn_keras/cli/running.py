@@ -1,4 +1,4 @@
-"""What `train` and `quickstart` share: a training, and its figures as tables."""
+"""Runs a training for `train` and `quickstart` and prints its metrics as tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from fcn_keras.runs.config import TrainConfig
 def run_training(
     config: TrainConfig, out: Path, stages: Sequence[str] | None = None, **options: Any
 ) -> None:
-    """`fcn_keras.train`, shown on the terminal; then the figures of the best epoch."""
+    """Calls `fcn_keras.train` with terminal output, then prints the best epoch's metrics."""
     import_tensorflow()
     from fcn_keras.cli.progress import TerminalWatch
     from fcn_keras.distribution import cluster

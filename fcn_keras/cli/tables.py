@@ -1,4 +1,4 @@
-"""The tables of figures that commands print."""
+"""The tables of metrics that commands print."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from fcn_keras.cli.terminal import console
-from fcn_keras.text import FIGURES, figure
+from fcn_keras.text import METRIC_NAMES, format_metric
 
 if TYPE_CHECKING:
     from fcn_keras.evaluation.results import Evaluation
 
 
 def show_evaluation(evaluation: "Evaluation", title: str) -> None:
-    """The four figures and the IU of each class as tables, and warnings."""
+    """Prints the four metrics and the IU per class as tables, then the warnings."""
     found = evaluation.to_dict()
     table = Table(title=title, title_justify="left")
-    for name in FIGURES.values():
+    for name in METRIC_NAMES.values():
         table.add_column(name, justify="right")
-    table.add_row(*(figure(found[name]) for name in FIGURES))
+    table.add_row(*(format_metric(found[name]) for name in METRIC_NAMES))
     console.print(table)
     table = Table("class", "IU", "accuracy", "pixels")
     for entry in found["per_class"]:
         table.add_row(
             entry["name"],
-            figure(entry["iou"]),
-            figure(entry["accuracy"]),
+            format_metric(entry["iou"]),
+            format_metric(entry["accuracy"]),
             f"{entry['pixels']:,}",
         )
     for column in table.columns[1:]:

@@ -1,4 +1,4 @@
-"""What commands print on: one console, bars of progress, warnings; and TensorFlow without noise."""
+"""Terminal output of the commands: console, progress bars, warnings, and a quiet TensorFlow."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ from rich.progress import Progress
 if TYPE_CHECKING:
     from pipelines.errors import DataError
 
-console = Console(markup=False)  # Paths and names may hold square brackets.
+console = Console(markup=False)  # Paths and names may contain square brackets.
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """Gives a function to call after each of `total` things; shows a bar on a terminal."""
+    """Yields a function to call after each of `total` items; shows a bar on a terminal."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(description), total=total)
         yield lambda: progress.advance(task)
 
 
 def print_warnings(errors: "Sequence[DataError]") -> None:
-    """Prints `DataError`s as warnings: those of files one line a kind, others a line each."""
+    """Prints `DataError`s as warnings: one line per kind of file fault, one line per other."""
     from pipelines.errors import as_lines
 
     for line in as_lines(errors):
@@ -34,9 +34,9 @@ def print_warnings(errors: "Sequence[DataError]") -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the lines it prints on import at every log level.
+    """Imports TensorFlow without the lines that it prints at every log level.
 
-    They go to a file, which is shown if the import fails.
+    The lines go to a temporary file, which is printed if the import fails.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -45,7 +45,7 @@ def import_tensorflow() -> None:
         try:
             import tensorflow
 
-            tensorflow.get_logger().setLevel("ERROR")  # It warns of a trace for each stage.
+            tensorflow.get_logger().setLevel("ERROR")  # It warns about retracing in each stage.
         except BaseException:
             lines.seek(0)
             os.write(stderr, lines.read())

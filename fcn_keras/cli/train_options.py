@@ -1,6 +1,6 @@
-"""The options of `fcn-keras train`: what starts a run, and every field of `TrainConfig`.
+"""The options of `fcn-keras train`: every field of `TrainConfig`, and the options in `OWN`.
 
-Types, choices, defaults and help of the fields come from `TrainConfig` itself.
+Types, choices, defaults and help texts of the fields come from `TrainConfig` itself.
 """
 
 import inspect
@@ -15,11 +15,13 @@ from typer.models import OptionInfo
 from fcn_keras.cli.options import DATA_HELP, DataDir
 from fcn_keras.runs.config import TrainConfig
 
-# What is no field of `TrainConfig`, or is given in another form.
+# Options that are not fields of `TrainConfig`, or that take another form than the field.
 OWN = {
     "data": (Annotated[str | None, typer.Option(help=DATA_HELP)], None),
     "out": (
-        Annotated[Path | None, typer.Option(help="The run's folder; must not hold a run yet.")],
+        Annotated[
+            Path | None, typer.Option(help="Folder for the new run; must not contain a run.")
+        ],
         None,
     ),
     "data_dir": (DataDir, None),
@@ -28,15 +30,15 @@ OWN = {
             Path | None,
             typer.Option(
                 metavar="RUN",
-                help="Instead of --out: go on with a run that was broken off, exactly; its "
-                "options are in its folder. Given with options it begins the run if there is none.",
+                help="Instead of --out: resume an interrupted run exactly, with the options in "
+                "its folder. With options given, starts the run if it does not exist.",
             ),
         ],
         None,
     ),
     "checkpoint_every": (
         Annotated[
-            str, typer.Option(metavar="TIME", help="Such as 30s, 10min, 2h, or a number of steps.")
+            str, typer.Option(metavar="TIME", help="30s, 10min, 2h, ..., or a number of steps.")
         ],
         "10min",
     ),
@@ -45,7 +47,7 @@ OWN = {
             str,
             typer.Option(
                 help="Named set of options: default, camvid (then camvid-fine, camvid-large), "
-                "camvid-full, quickstart; as in the paper: accumulated, heavy, online, at-once. "
+                "camvid-full, quickstart; from the paper: accumulated, heavy, online, at-once. "
                 "Or a YAML file of options, such as RUN/config.yaml."
             ),
         ],
@@ -56,8 +58,8 @@ OWN = {
             str | None,
             typer.Option(
                 metavar="32,16,8",
-                help="Train these nets in turn, each from the best model of the one before, into "
-                "OUT/32s, OUT/16s, OUT/8s.",
+                help="Train FCN-32s, -16s and -8s in turn, each from the best model of the "
+                "previous stage, into OUT/32s, OUT/16s, OUT/8s.",
             ),
         ],
         None,
@@ -67,22 +69,22 @@ OWN = {
             str | None,
             typer.Option(
                 metavar="grpc://HOST:PORT",
-                help="Let data serve make the batches there; several, with commas, make them in "
-                "turn.",
+                help="Get the batches from `fcn-keras data serve` at this address; several "
+                "addresses, separated by commas, take turns.",
             ),
         ],
         None,
     ),
 }
 
-# The headings of `--help`, and what stands under each.
+# The panels of `--help` and the options in each.
 PANELS = {
     None: "data out data_dir resume checkpoint_every recipe",
-    "The model": "model stages init_from reset_scores backbone weights head_width dropout "
+    "Model": "model stages init_from reset_scores backbone weights head_width dropout "
     "skip_scales geometry mean zoom freeze",
-    "The samples": "train_split val_split on_bad_file cache data_service batch_size crop scale "
+    "Samples": "train_split val_split on_bad_file cache data_service batch_size crop scale "
     "mirror colour",
-    "Learning": "epochs iterations optimizer learning_rate stage_rates schedule warmup_steps "
+    "Training": "epochs iterations optimizer learning_rate stage_rates schedule warmup_steps "
     "weight_decay momentum bias_rate accumulate loss_reduction sample_rate class_balance "
     "validate_every precision devices seed",
 }
@@ -98,7 +100,7 @@ METAVARS = {
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a function of keyword arguments the parameters that Typer makes the options of."""
+    """Gives a function with keyword arguments the signature from which Typer makes options."""
     parameters = [
         _parameter(name, panel) for panel, names in PANELS.items() for name in names.split()
     ]
@@ -122,7 +124,7 @@ def _parameter(name: str, panel: str | None) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo) -> tuple[Any, OptionInfo]:
-    """The type and the option of a field; what the recipe and the user are silent on is None."""
+    """Returns type and option of a field; its value is None if the user does not give it."""
     declarations = ["--reset-scores"] if name == "reset_scores" else []
     default = _default_in_words(field.default)
     return _kind(field.annotation), typer.Option(
@@ -133,7 +135,7 @@ def _option(name: str, field: FieldInfo) -> tuple[Any, OptionInfo]:
 
 
 def _kind(annotation: Any) -> Any:
-    """The type of an option: that of the field, or text where the field has several parts."""
+    """Returns an option's type: the field's type, or text if the field has several parts."""
     if get_origin(annotation) is tuple:
         return list[str] if get_args(annotation)[-1] is ... else str
     if get_origin(annotation) in (None, Literal):
@@ -143,7 +145,7 @@ def _kind(annotation: Any) -> Any:
 
 
 def _default_in_words(default: Any) -> str:
-    """A default as it is typed; "" where there is none, and its description says more."""
+    """Formats a default as the user would type it; "" if there is none."""
     if default is None or default == ():
         return ""
     if isinstance(default, bool):

@@ -1,1 +1,1 @@
-"""Training on several devices and several machines."""
+"""Training on several devices and on several machines."""

@@ -1,12 +1,12 @@
-"""The machines of one training: who they are (`TF_CONFIG`), and that they mean the same training.
+"""The workers of a training run: reads `TF_CONFIG`, and checks that all have the same options.
 
-`TF_CONFIG` is TensorFlow's own way to say it, JSON in the environment of each process:
+`TF_CONFIG` is TensorFlow's own format, JSON in the environment of each process:
 
     {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
 
-TensorFlow waits for missing workers without a word, for an hour, and holds Python's lock meanwhile.
-So the workers meet before it starts: each tells the chief its options, and the chief compares them.
-No TensorFlow here.
+TensorFlow waits an hour for missing workers without any message, holding Python's GIL. So the
+workers meet before it starts: each sends its options to the chief, which compares them. This module
+does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 
 from fcn_keras.errors import ConfigError
 
-PATIENCE = 600.0  # Seconds: jobs of a queue and pods of a cluster start minutes apart.
-SILENCE = 5.0  # Seconds until waiting is worth a line, and then between two lines.
+TIMEOUT = 600.0  # Seconds: queued jobs and pods may start minutes apart.
+MESSAGE_INTERVAL = 5.0  # Seconds before the first waiting message, and between messages.
 EXAMPLE = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
@@ -32,12 +32,12 @@ EXAMPLE = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a training, and which of them this process is.
+    """The workers of a training run, and which of them this process is.
 
     Attributes:
         names: "worker 0", ...; the first is the chief.
-        addresses: (host, port) of each.
-        number: the position of this process among them.
+        addresses: (host, port) of each worker.
+        number: The position of this process among them.
     """
 
     names: tuple[str, ...]
@@ -46,24 +46,24 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the one worker that writes files and prints progress."""
+        """Whether this is the worker that writes files and shows progress."""
         return self.number == 0
 
     def __len__(self) -> int:
-        """How many workers there are."""
+        """Returns the number of workers."""
         return len(self.names)
 
     def describe(self, number: int) -> str:
-        """A worker by name and address, such as "worker 1 (host1:2222)"."""
+        """Returns a worker's name and address, such as "worker 1 (host1:2222)"."""
         host, port = self.addresses[number]
         return f"{self.names[number]} ({host}:{port})"
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that `TF_CONFIG` describes; None without one, or if it has one worker alone.
+    """Parses `TF_CONFIG`; returns None if it is not set or has only one worker.
 
     Raises:
-        ConfigError: `TF_CONFIG` is not JSON, or not of the form that stands above.
+        ConfigError: `TF_CONFIG` is not JSON, or does not have the format shown above.
     """
     text = environ.get("TF_CONFIG", "").strip()
     if not text:
@@ -80,8 +80,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
             raise _malformed(
-                f'"cluster" must have "worker" and perhaps "chief", found {job!r}: parameter '
-                "servers and evaluators have no part in this training"
+                f'"cluster" may contain only "worker" and "chief", found {job!r}: parameter '
+                "servers and evaluators are unsupported"
             )
         if not isinstance(addresses, list) or not addresses:
             raise _malformed(f'"{job}" must be a list of host:port, found {addresses!r}')
@@ -90,7 +90,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     tasks = [(job, i) for job in ("chief", "worker") for i in range(len(jobs.get(job, [])))]
     addresses = tuple(_address(jobs[job][i]) for job, i in tasks)
     if len(set(addresses)) < len(addresses):
-        raise _malformed(f"every worker must have an address of its own, found {jobs!r}")
+        raise _malformed(f"every worker must have its own address, found {jobs!r}")
     task = config.get("task")
     here = (task.get("type"), task.get("index")) if isinstance(task, dict) else None
     if here is None or isinstance(here[1], bool) or here not in tasks:
@@ -106,20 +106,20 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 def meet(
     cluster: Cluster,
     options: dict[str, Any],
-    patience: float = PATIENCE,
+    patience: float = TIMEOUT,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Waits until all workers are there, and compares what they were started with.
+    """Waits until all workers are present and compares their options.
 
     Args:
-        cluster: a `Cluster`.
-        options: a dict of what must be the same everywhere; JSON can hold it.
-        patience: seconds.
-        say: called with a line while somebody is missing.
+        cluster: A `Cluster`.
+        options: A JSON dict of everything that must be the same on all workers.
+        patience: Timeout in seconds.
+        say: Called with a message while workers are missing.
 
     Raises:
-        ConfigError: somebody is still missing in the end, a worker's port is taken, or one was
-            started with other options than the chief. The workers that are there all raise it.
+        ConfigError: A worker is missing after the timeout, its port is in use, or its options
+            differ from the chief's. All present workers raise it.
     """
     mine = {
         "number": cluster.number,
@@ -135,7 +135,7 @@ def meet(
 
 
 def _gather(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
-    """The chief's part: hears every worker's options, and tells all what is wrong, or None."""
+    """Runs on the chief: receives every worker's options and sends all the fault, or None."""
     server, fault = _listen(cluster)
     if server is None:
         return fault
@@ -153,15 +153,15 @@ def _gather(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None
                 or theirs.keys() != mine.keys()
                 or theirs["number"] not in range(1, len(cluster))
             ):
-                peer.close()  # Anybody may knock at a port.
+                peer.close()  # Not a worker: anyone may connect to the port.
                 continue
             number = theirs["number"]
             before = peers.pop(number, None)
             peers[number], said[number] = peer, theirs
-            if before and not _readable(before, 0):  # Else it went away, and has come again.
+            if before and not _readable(before, 0):  # Otherwise it has reconnected.
                 fault = (
-                    f"TF_CONFIG: two processes say that they are {cluster.names[number]}. Give "
-                    'each its own "index".'
+                    f"TF_CONFIG: two processes claim to be {cluster.names[number]}. Give each "
+                    'its own "index".'
                 )
                 _send(before, {"fault": fault})
             if before:
@@ -174,7 +174,7 @@ def _gather(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None
 
 
 def _join(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
-    """Another worker's part: tells the chief its options, and hears what came of it."""
+    """Runs on the other workers: sends the options to the chief and receives the fault, or None."""
     server, mine["fault"] = _listen(cluster)  # TensorFlow will need the port.
     if server:
         server.close()
@@ -184,15 +184,16 @@ def _join(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
             return fault
         try:
             chief = socket.create_connection(cluster.addresses[0], timeout=2)
-        except OSError:  # Not there yet; until it is, its name may even be unknown.
+        except OSError:  # The chief has not started; its host name may not resolve yet.
             time.sleep(0.2)
             continue
         with chief:
             _send(chief, mine)
-            others = _Clock(clock.patience + SILENCE, clock.say)  # The chief knows who is missing.
+            # The chief reports missing workers, so wait a little longer than it does.
+            others = _Clock(clock.patience + MESSAGE_INTERVAL, clock.say)
             while not _readable(chief, 0.5) and not fault:
                 fault = others.tick([], cluster)
-            # Another answer, or none, is that of an earlier start which has not ended yet.
+            # No answer, or another one, comes from an earlier run that has not ended yet.
             answer = None if fault else _receive(chief)
         if answer and "fault" in answer:
             return answer["fault"]
@@ -200,19 +201,19 @@ def _join(cluster: Cluster, mine: dict[str, Any], clock: _Clock) -> str | None:
 
 
 def _listen(cluster: Cluster) -> tuple[socket.socket | None, str | None]:
-    """A server at this worker's port, or None, and what is wrong with the port, or None."""
+    """Opens a server at this worker's port; returns (server, None) or (None, fault)."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        place = ("", cluster.addresses[cluster.number][1])
-        return socket.create_server(place, family=family, dualstack_ipv6=both), None
+        address = ("", cluster.addresses[cluster.number][1])
+        return socket.create_server(address, family=family, dualstack_ipv6=both), None
     except OSError as error:
         where = cluster.describe(cluster.number)
-        return None, f"TF_CONFIG: {where} cannot listen at its port: {error.strerror}."
+        return None, f"TF_CONFIG: {where} cannot listen on its port: {error.strerror}."
 
 
 def _difference(cluster: Cluster, said: Mapping[int, dict[str, Any]]) -> str | None:
-    """What is wrong with the first worker that cannot train along with the chief, or None."""
+    """Describes how the first mismatched worker differs from the chief; None if all match."""
     chief = said[0]
     for number in range(1, len(cluster)):
         theirs = said[number]
@@ -222,7 +223,7 @@ def _difference(cluster: Cluster, said: Mapping[int, dict[str, Any]]) -> str | N
             return (
                 f"TF_CONFIG: {cluster.describe(number)} has a cluster of "
                 f"{len(theirs['workers'])} processes, {cluster.names[0]} one of {len(cluster)}. "
-                'Give all the same "cluster".'
+                'Give all workers the same "cluster".'
             )
         for name in (*chief["options"], *theirs["options"]):
             here, there = chief["options"].get(name), theirs["options"].get(name)
@@ -235,33 +236,34 @@ def _difference(cluster: Cluster, said: Mapping[int, dict[str, Any]]) -> str | N
 
 
 class _Clock:
-    """Says at times what is waited for, and in the end that it was in vain."""
+    """Prints waiting messages, and reports a timeout."""
 
     def __init__(self, patience: float, say: Callable[[str], object]) -> None:
-        self.begun = self.said = time.monotonic()
+        self.started = self.said = time.monotonic()
         self.patience, self.say = patience, say
 
     def tick(self, missing: Iterable[int], cluster: Cluster) -> str | None:
         names = ", ".join(map(cluster.describe, missing)) or "the other workers"
-        waited = time.monotonic() - self.begun
+        waited = time.monotonic() - self.started
         if waited > self.patience:
             return (
-                f"{names}: not there after {self.patience:.0f} s. Start fcn-keras with the same "
-                "options on every host of TF_CONFIG, and let the hosts reach each other's ports."
+                f"{names}: missing after {self.patience:.0f} s. Start fcn-keras with the same "
+                "options on every host of TF_CONFIG, and make sure that the hosts can reach each "
+                "other's ports."
             )
-        if time.monotonic() - self.said > SILENCE:
+        if time.monotonic() - self.said > MESSAGE_INTERVAL:
             self.said = time.monotonic()
-            self.say(f"waiting for {names}, at most {self.patience - waited:.0f} s more")
+            self.say(f"waiting for {names}, timeout in {self.patience - waited:.0f} s")
         return None
 
 
 def _send(peer: socket.socket, message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # Who has gone will come again, or be missed.
+    with contextlib.suppress(OSError):  # A lost worker reconnects or times out.
         peer.sendall(json.dumps(message).encode() + b"\n")
 
 
 def _receive(peer: socket.socket) -> dict[str, Any] | None:
-    """A line of JSON, a dict, or None if what comes is none."""
+    """Receives a dict as one line of JSON; None for anything else."""
     peer.settimeout(5)
     data = b""
     try:
@@ -285,7 +287,7 @@ def _malformed(rule: str) -> ConfigError:
 
 
 def _address(text: object) -> tuple[str, int]:
-    """Host and port of "host:port", "[::1]:port" included."""
+    """Splits "host:port" or "[::1]:port" into host and port."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     name = host.strip("[]")
     is_name = name.isascii() and all(name.split(".")) and not set(name) & set("/ \t")

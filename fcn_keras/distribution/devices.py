@@ -1,8 +1,8 @@
-"""The devices of a training: one, or several on one machine that share each batch.
+"""The devices of a training run: one, or several on one machine that share each batch.
 
-A batch is the global one: each of n devices takes an n-th of it, and the learning rate is that of
-the whole. Several devices then make the same steps as one but for rounding, apart from what is
-drawn at random in a step: dropout, and the pixels of `sample_rate`.
+The batch size is global: each of n devices takes one n-th of the batch, and the learning rate
+applies to the whole batch. So several devices make the same steps as one, except for rounding and
+for random draws within a step: dropout, and the pixels of `sample_rate`.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from fcn_keras.labels import VOID
 
 
 def count(devices: int | Literal["auto", "all"], batch_size: int) -> int:
-    """How many devices a training takes.
+    """Returns the number of devices to train on.
 
     Args:
-        devices: a number, or "all", which are the GPUs, or "auto", which is as many of them as can
-            share the batch evenly. A machine without a GPU has its CPU.
-        batch_size: images in a batch, of all devices together.
+        devices: A number, "all" GPUs, or "auto": as many GPUs as can share the batch evenly. A
+            machine without a GPU uses its CPU.
+        batch_size: Images per batch, over all devices.
 
     Raises:
-        ConfigError: there are not so many devices, or they cannot share the batch evenly.
+        ConfigError: The machine has fewer devices, or they cannot share the batch evenly.
     """
     if devices == "auto":
         return max(n for n in range(1, max(len(gpus()), 1) + 1) if batch_size % n == 0)
-    there = len(_names())
-    wanted = there if devices == "all" else devices
-    if wanted > there:
+    available = len(_names())
+    wanted = available if devices == "all" else devices
+    if wanted > available:
         what = (
-            f"{there} GPU{'s' * (there > 1)}. Use --devices all, or fewer"
+            f"{available} GPU{'s' * (available > 1)}. Use --devices all, or fewer"
             if gpus()
-            else "no GPU that TensorFlow can use. Leave out --devices, or look whether nvidia-smi "
-            "lists the GPUs and TensorFlow was installed with CUDA (pip install '.[gpu]')"
+            else "no GPU that TensorFlow can use. Leave out --devices, or check that nvidia-smi "
+            "lists the GPUs and TensorFlow is installed with CUDA (pip install '.[gpu]')"
         )
         raise ConfigError(f"devices={devices}: this machine has {what}.")
     if batch_size % wanted:
         raise ConfigError(
-            f"batch_size={batch_size}, devices={devices}: {wanted} devices cannot share the images "
-            f"of a batch evenly. Use a multiple of {wanted} (--batch-size), or --devices auto."
+            f"batch_size={batch_size}, devices={devices}: {wanted} devices cannot share a batch "
+            f"evenly. Use a multiple of {wanted} (--batch-size), or --devices auto."
         )
     return wanted
 
 
 def gpus() -> list[str]:
-    """The names of the GPUs that TensorFlow can use."""
+    """Returns the names of the GPUs that TensorFlow can use."""
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
 def strategy_for(number: int) -> tf.distribute.Strategy:
-    """What `number` devices train under: for one the strategy that is in force, by default none."""
+    """Returns the strategy for `number` devices; for one device, the current strategy."""
     return _mirrored(number) if number > 1 else tf.distribute.get_strategy()
 
 
 def synchronise(model: keras.Model) -> None:
-    """Lets batch normalisations take their statistics from the batch of all devices together."""
+    """Synchronises batch normalisation: statistics come from the whole batch of all devices."""
     for layer in _batch_norms(model):
         layer.synchronized = True
 
 
 @contextlib.contextmanager
 def as_on_one_device(model: keras.Model) -> Iterator[None]:
-    """Takes back `synchronise` for a while: a model saved now is that of a training on one."""
+    """Reverts `synchronise` temporarily, so a saved model equals that of one device."""
     changed = [layer for layer in _batch_norms(model) if layer.synchronized]
     for layer in changed:
         layer.synchronized = False
@@ -80,17 +80,18 @@ def as_on_one_device(model: keras.Model) -> Iterator[None]:
 
 
 def validation(data: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
-    """Validation data for `fit` of a model under this strategy: loss and figures as on one device.
+    """Prepares validation data so that `fit` computes the same loss and metrics as on one device.
 
-    Images of sizes of their own cannot be shared. So the first replica gets all of them, and the
-    others void ones of the same sizes, which count nowhere. That takes as long as on one device.
+    Images of different sizes cannot share a batch. So the first replica gets all images, and the
+    others get void images of the same sizes, which are ignored. This takes as long as on one
+    device.
 
     Args:
-        data: a `tf.data.Dataset`: images `[b, h, w, c]`, masks `[b, h, w]`.
-        strategy: a `tf.distribute.Strategy`.
+        data: A `tf.data.Dataset`: images `[b, h, w, c]`, masks `[b, h, w]`.
+        strategy: A `tf.distribute.Strategy`.
 
     Returns:
-        A `tf.data.Dataset` whose batches are b for each replica; the data itself for a single one.
+        A `tf.data.Dataset` with b images per replica and batch; `data` itself for one replica.
     """
     others = strategy.num_replicas_in_sync - 1
     if not others:
@@ -106,7 +107,7 @@ def validation(data: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.da
     return data.map(with_void, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-@functools.cache  # In one process, the sums of a second strategy get mixed up with the first's.
+@functools.cache  # The reductions of two strategies in one process interfere.
 def _mirrored(number: int) -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy(_names()[:number])
 
@@ -120,5 +121,5 @@ def _batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization
 
 
 def _names() -> list[str]:
-    """The GPUs; without one the CPU, or the logical devices that it has been divided into."""
+    """Returns the GPUs; without any, the CPU or its logical devices."""
     return gpus() or [device.name for device in tf.config.list_logical_devices("CPU")]

@@ -1,4 +1,4 @@
-"""What each of several workers gets of the data."""
+"""Splits the data among several workers."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,11 @@ def share_of_batches(
     train_data: Callable[..., tf.data.Dataset],
     start: tuple[int, int],
 ) -> tf.distribute.DistributedDataset:
-    """The batches of each replica on this worker."""
+    """Returns this worker's share of the training batches, split among its replicas.
+
+    Raises:
+        ConfigError: The replicas cannot share a batch evenly.
+    """
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         workers = context.num_input_pipelines
@@ -22,8 +26,8 @@ def share_of_batches(
         size = tf.nest.flatten(data.element_spec)[0].shape[0]
         if size % local:
             raise ConfigError(
-                f"a batch of {size * workers} images cannot be split among "
-                f"{local * workers} devices. Use a multiple (--batch-size)."
+                f"batch_size={size * workers}: {local * workers} devices cannot share a batch "
+                f"evenly. Use a multiple of {local * workers} (--batch-size)."
             )
 
         def parts(*batch: tf.Tensor) -> tf.data.Dataset:
@@ -39,10 +43,13 @@ def share_of_batches(
 def share_of_examples(
     strategy: tf.distribute.Strategy, data: tf.data.Dataset
 ) -> tuple[tf.distribute.DistributedDataset, int, int]:
-    """This worker's share of a data set, the steps that all workers make, and spare images.
+    """Returns this worker's share of a data set, the steps of all workers, and the spare images.
 
-    Where the elements do not come out even these are added, with all pixels void: a replica without
-    a batch would break the step, and void counts nowhere.
+    Every replica needs a batch in every step. So if the replicas cannot share the elements evenly,
+    spare images are added whose pixels are all void and thus ignored.
+
+    Raises:
+        ConfigError: The data's cardinality is unknown or zero.
     """
     count, replicas = int(data.cardinality()), strategy.num_replicas_in_sync
     if count < 1:
@@ -56,7 +63,7 @@ def share_of_examples(
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         padded = data.concatenate(data.take(1).map(void).repeat(spare))
-        # Without end: else TensorFlow asks all workers at each step whether there is more.
+        # Endless: otherwise TensorFlow asks all workers in each step whether there is more data.
         return padded.repeat().shard(context.num_input_pipelines, context.input_pipeline_id)
 
     return strategy.distribute_datasets_from_function(share), steps, spare

@@ -1,15 +1,15 @@
-"""Training on several machines: what `model.fit` does, where Keras 3's own cannot.
+"""A training loop for several machines, like `model.fit`.
 
-Under `tf.distribute.MultiWorkerMirroredStrategy` `fit` of Keras 3 fails (issue 20585 of keras), so
-this is its loop: the compiled model's own `train_step` and `test_step`, and the same callbacks with
-the same logs, in the same order.
+Keras 3's own `fit` fails under `tf.distribute.MultiWorkerMirroredStrategy` (keras issue 20585).
+This loop calls the compiled model's `train_step` and `test_step`, and the same callbacks with the
+same logs in the same order.
 
-Every worker runs the same lines, and some of these all workers compute together: one that comes to
-such a line alone waits for the others in vain. They are: a step; `any_worker`; making a variable in
-the strategy's scope; reading the state or the result of a metric, of which each replica holds a
-part. Weights, the optimizer and random states are the same everywhere, and each worker reads and
-assigns its own. So callbacks belong on every worker, and what they write is the chief's alone
-(`is_chief`); what only one worker can know, a signal or the time, goes through `any_worker` first.
+All workers run the same code. Some operations are collective: a worker that reaches one alone waits
+forever for the others. These are a step, `any_worker`, creating a variable in the strategy's scope,
+and reading the state or result of a metric, of which each replica has a part. Weights, optimizer
+and random states are the same on all workers, and each worker reads and assigns its own copy. So
+callbacks must run on every worker, but only the chief may write files (`is_chief`). Anything that
+only one worker knows, such as a signal or the time, must go through `any_worker`.
 """
 
 import functools
@@ -26,28 +26,30 @@ from fcn_keras import replicas
 from fcn_keras.distribution.shares import share_of_batches, share_of_examples
 from fcn_keras.errors import ConfigError, WorkerLost
 
-# The longest wait for another worker within a step: long enough for a chief that writes pictures, a
-# model and a checkpoint meanwhile. A worker that has died is noticed in seconds.
+# The longest wait for another worker in a step, in seconds: long enough for the chief to write
+# pictures, a model and a checkpoint. A worker that has died is detected within seconds.
 STEP_LIMIT = 1800.0
 
-Step = Callable[[tuple[tf.Tensor, ...]], dict[str, Any]]  # Of a batch: the metrics by name.
+Step = Callable[
+    [tuple[tf.Tensor, ...]], dict[str, Any]
+]  # Takes a batch, returns the metrics by name.
 
 
 def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy of all GPUs (or the CPU) of all processes in `TF_CONFIG`.
+    """Creates the strategy for all GPUs (or CPUs) of all processes in `TF_CONFIG`.
 
-    To be made first of all that TensorFlow does. It waits for the others, without a word and for an
-    hour: `cluster.meet` comes before it.
+    Call it before any other TensorFlow function. It waits for the other workers, up to an hour and
+    without any message, so call `cluster.meet` first.
 
     Raises:
-        ConfigError: this process's port is taken.
+        ConfigError: This process's port is in use.
     """
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=STEP_LIMIT)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split())
-        raise ConfigError(f"TF_CONFIG: this process cannot join the others: {reason}") from None
+        raise ConfigError(f"TF_CONFIG: cannot connect to the other workers: {reason}") from None
 
 
 def fit(
@@ -65,35 +67,35 @@ def fit(
     """Trains like `model.fit(shuffle=False, verbose=0)`, on all workers of the model's strategy.
 
     Args:
-        model: compiled, made in the strategy's scope, and so are its metrics.
-        train_data: a function; `train_data(start=(epoch, step), shard=(number, count))` gives this
-            worker's share of each batch from there on, without end, as
-            `functools.partial(pipelines.train_dataset, split, ...)` does. With several GPUs on each
-            worker the share is split among them.
-        epochs: where training ends, counted from the very beginning.
-        steps_per_epoch: batches in an epoch.
-        validation_data: a `tf.data.Dataset` of known cardinality, the same on all workers: each
-            takes its share of it, one element at a time on each GPU.
-        validation_freq: every how many epochs to validate, or a list of such epochs, from 1.
-        callbacks: of Keras, on every worker; see above. A `model.stop_training` on one of them
-            stops all workers after the same step.
-        start: (epoch, step), counted from 0, of the first batch. Callbacks see the batches of that
-            epoch counted from there.
-        advice: how to go on, for the line that says that a worker was lost.
+        model: A compiled model; model and metrics must be created in the strategy's scope.
+        train_data: A function; `train_data(start=(epoch, step), shard=(number, count))` returns an
+            endless data set with this worker's share of each batch, like
+            `functools.partial(pipelines.train_dataset, split, ...)`. If a worker has several GPUs,
+            they split its share.
+        epochs: The last epoch, counted from the start of the run.
+        steps_per_epoch: Batches per epoch.
+        validation_data: A `tf.data.Dataset` of known cardinality, the same on all workers. Each
+            worker takes its share, one element per GPU and step.
+        validation_freq: Epochs between validations, or a list of epochs, counted from 1.
+        callbacks: Keras callbacks, on every worker; see above. If one of them sets
+            `model.stop_training`, all workers stop after the same step.
+        start: (epoch, step) of the first batch, counted from 0. In that epoch, callbacks count the
+            batches from there.
+        advice: How to resume, for the message that a worker was lost.
 
     Returns:
         A `keras.callbacks.History`.
 
     Raises:
-        ConfigError: a batch cannot be split evenly.
-        WorkerLost: another worker has ended or cannot be reached.
+        ConfigError: The devices cannot share a batch evenly.
+        WorkerLost: Another worker has ended or is unreachable.
     """
     strategy = model.distribute_strategy
     calls = keras.callbacks.CallbackList(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
     )
 
-    with strategy.scope():  # In a step each replica would make the variables on its own.
+    with strategy.scope():  # Otherwise each replica would create its own in the first step.
         model.optimizer.build(model.trainable_variables)
     train_step, test_step = _train_step(model), _test_step(model)
     try:
@@ -124,38 +126,38 @@ def fit(
         model.optimizer.finalize_variable_values(model.trainable_weights)
         calls.on_train_end(epoch_logs)
     except tf.errors.OpError as error:
-        raise lost(error, advice) or error from None
+        raise lost_worker(error, advice) or error from None
     return model.history
 
 
 def evaluate(
     model: keras.Model, data: tf.data.Dataset, callbacks: Iterable[keras.callbacks.Callback] = ()
 ) -> dict[str, float]:
-    """Measures like `model.evaluate(return_dict=True, verbose=0)`, on all workers together.
+    """Evaluates like `model.evaluate(return_dict=True, verbose=0)`, on all workers together.
 
     Args:
-        model: as in `fit`.
-        data: as `validation_data` there.
-        callbacks: of Keras, on every worker.
+        model: As in `fit`.
+        data: Like `validation_data` in `fit`.
+        callbacks: Keras callbacks, on every worker.
 
     Returns:
-        The metrics by name; those that sum up counts, such as `ConfusionMatrix`, exactly those of
-        one process.
+        The metrics by name. Metrics that sum counts, such as `ConfusionMatrix`, are exactly those
+        of one process.
 
     Raises:
-        ConfigError: `data` is of unknown cardinality.
+        ConfigError: The cardinality of `data` is unknown.
     """
     calls = keras.callbacks.CallbackList(list(callbacks), model=model)
     return _evaluate(model, data, calls, _test_step(model))
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: object) -> bool:
-    """Whether `flag` holds on any worker; all have to ask, and all get the same answer."""
+    """Returns whether `flag` is true on any worker; all workers must call this."""
     return _sum(strategy)(int(bool(flag))) > 0
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes; where there is one process, it is."""
+    """Returns whether this process writes the files; True if it is the only process."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -164,40 +166,39 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_same(strategy: tf.distribute.Strategy, what: str, value: object) -> None:
-    """Checks that all workers have the same.
+    """Checks that all workers have the same value; all workers must call this.
 
     Args:
-        strategy: of the workers, who all have to call this.
-        what: names the value in the message.
-        value: anything that JSON can hold.
+        strategy: The workers' strategy.
+        what: Name of the value, for the message.
+        value: Any JSON value.
 
     Raises:
-        ConfigError: on all workers, if one has another value.
+        ConfigError: The values differ; raised on all workers.
     """
     text = json.dumps(value, sort_keys=True, default=str)
-    checksum = zlib.crc32(text.encode()) & 0xFFFFF  # As many bits as a sum of floats holds.
+    checksum = zlib.crc32(text.encode()) & 0xFFFFF  # 20 bits, so that float32 sums are exact.
     workers = _sum(strategy)(1)
     if any_worker(strategy, _sum(strategy)(checksum) != workers * checksum):
         raise ConfigError(
-            f"{what}: not the same on all workers; here its checksum is {checksum:05x}. Give all "
+            f"{what}: differs between workers; its checksum here is {checksum:05x}. Give all "
             "workers the same."
         )
 
 
-def lost(error: tf.errors.OpError, advice: str) -> WorkerLost | None:
-    """The `WorkerLost` that an error of TensorFlow means, or None if it means something else."""
+def lost_worker(error: tf.errors.OpError, advice: str) -> WorkerLost | None:
+    """Converts a TensorFlow error about a lost worker to `WorkerLost`; None for other errors."""
     if "ollective" not in error.message:
         return None
     named = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", error.message)
     who = "{} {}".format(*named[-1]) if named else "another worker"
     return WorkerLost(
-        f"{who} has ended, or cannot be reached any more: its own output says why. To go on: "
-        f"{advice}."
+        f"{who} has ended or is unreachable; see its output for the reason. To resume: {advice}."
     )
 
 
 def is_cluster(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy has several processes, so that `fit` here is needed."""
+    """Returns whether a strategy has several processes and so needs this module's `fit`."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -218,13 +219,13 @@ def _evaluate(
         images += sum(part.shape[0] for part in parts)
     logs = _numbers(logs)
     images = _sum(strategy)(images)
-    logs["loss"] *= images / (images - spare)  # Keras has counted the spare ones, of loss 0.
+    logs["loss"] *= images / (images - spare)  # Keras included the spare ones, with loss 0.
     calls.on_test_end(logs)
     return logs
 
 
 def _train_step(model: keras.Model) -> Step:
-    """A step on every replica as one function, which gives the metrics of all."""
+    """Returns a function that runs a step on every replica and returns the metrics of all."""
     strategy = model.distribute_strategy
 
     @tf.function(reduce_retracing=True)
@@ -249,7 +250,7 @@ def _test_step(model: keras.Model) -> Step:
 
 @functools.cache
 def _sum(strategy: tf.distribute.Strategy) -> Callable[[int], int]:
-    """A function that adds up a number of each worker, exactly up to 2^24."""
+    """Returns a function that sums a number over all workers, exactly up to 2^24."""
     if not is_cluster(strategy):
         return lambda number: number
 
@@ -262,7 +263,7 @@ def _sum(strategy: tf.distribute.Strategy) -> Callable[[int], int]:
 
 
 def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
-    """Logs as floats by name; a metric of several figures, such as `ConfusionMatrix`, is a dict."""
+    """Flattens logs to floats by name; a metric such as `ConfusionMatrix` logs a dict."""
     flat: dict[str, float] = {}
     for name, value in sorted(logs.items()):
         flat |= _numbers(value) if isinstance(value, dict) else {name: float(value)}

@@ -1,1 +1,1 @@
-"""A model on a data set, in numbers."""
+"""Measures models on data sets."""

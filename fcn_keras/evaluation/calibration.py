@@ -1,14 +1,14 @@
-"""Constants added to the classes' scores, chosen for the mean IU of labelled images.
+"""Chooses a constant per class, added to the class's score, that maximises the mean IU.
 
-Cross-entropy makes probabilities right, and the class of the highest one makes the pixel accuracy
-high. The mean IU weighs a class of few pixels like the road: there it pays to predict a thin pole
-that is merely likely, and to leave out a fence that is. One constant for each class is enough for
-much of that, and is a part of the model: the bias of its finest score layer.
+Cross-entropy yields correct probabilities, and the most likely class maximises the pixel accuracy.
+But in the mean IU a class with few pixels counts as much as the road. So it can pay to predict a
+thin pole that is not the most likely class, or not to predict a fence that is. One constant per
+class achieves much of that. It becomes part of the model: the bias of its finest score layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -16,17 +16,19 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ModelError
+from fcn_keras.evaluation.batches import batches_of, check_data, part_names
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.models.saving import Loaded, keras_model
+from pipelines.split import Split
 
-PIXELS = 1_000_000  # So many decide: 44 bytes each with 11 classes.
-STEPS = (1.0, 0.5, 0.25)  # Of the search, in logits, one after the other.
-SCORES = ("score_pool3", "score_pool4", "score_fr")  # The finest that a net has gets the constants.
+PIXELS = 1_000_000  # Sample size; a pixel takes 44 bytes with 11 classes.
+STEPS = (1.0, 0.5, 0.25)  # Successive step sizes of the search, in logits.
+SCORES = ("score_pool3", "score_pool4", "score_fr")  # The first that exists gets the constants.
 
 
 class Calibration(NamedTuple):
-    """The constants `[classes]`, and the mean IU of the chosen pixels without and with them."""
+    """The constants `[classes]`, and the mean IU of the sampled pixels before and after."""
 
     offsets: np.ndarray
     before: float
@@ -35,31 +37,41 @@ class Calibration(NamedTuple):
 
 def calibrate(
     model: keras.Model | Loaded,
-    dataset: tf.data.Dataset,
+    dataset: Split | tf.data.Dataset,
     *,
     ignore_class: int = VOID,
     seed: int = 0,
     progress: Callable[[], object] | None = None,
 ) -> Calibration:
-    """Adds to each class's scores the constant that is best for the mean IU on a data set.
+    """Adds a constant to each class's score that maximises the mean IU on a data set.
 
-    The data should be that of the training, without random changes: to choose the constants by the
-    validation split would make its figures worthless.
+    Use the training split, without augmentation. Choosing the constants on the validation split
+    would make its metrics worthless.
 
     Args:
-        model: a net of `fcn_keras.MODELS` with one image and one head; its bias is changed.
-        dataset: batches of images and masks `[b, h, w]`, of known cardinality.
-        ignore_class: the label that counts nowhere.
-        seed: of the choice of pixels, about `PIXELS` in all.
-        progress: called with no argument after each batch, or None.
+        model: A model of `fcn_keras.MODELS` with one image and one head; its bias is changed.
+        dataset: A split from `pipelines.read`, or batches of images and masks `[b, h, w]` of known
+            cardinality.
+        ignore_class: Label that is ignored.
+        seed: Seed for sampling the pixels, about `PIXELS` in all.
+        progress: Called without arguments after each batch, or None.
 
     Returns:
         A `Calibration`.
 
     Raises:
-        ModelError: a constant in the score layer is none in the logits, or there is no such layer.
+        ConfigError: The data is neither a split nor batches, or has other classes than the model.
+        ModelError: The model has several images or heads, no score layer, or a bias that does not
+            shift the logits by a constant.
     """
     model = keras_model(model)
+    check_data(dataset)
+    if part_names(model) or isinstance(dataset, Mapping):
+        raise ModelError(
+            f"model: {model.name} has several images or heads; only models of one are calibrated."
+        )
+    if isinstance(dataset, Split):
+        dataset, _ = batches_of(model, dataset)
     layer = _finest(model)
     _check_constant(model, layer)
     logits, labels = _sample(model, dataset, ignore_class, np.random.default_rng(seed), progress)
@@ -69,15 +81,15 @@ def calibrate(
 
 
 def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Constants for the logits by which the mean IU is highest: a search class by class.
+    """Searches the constants for the logits that maximise the mean IU, one class at a time.
 
     Args:
         logits: `[pixels, classes]`.
-        labels: class ids `[pixels]`.
+        labels: Class ids `[pixels]`.
 
     Returns:
-        float32 `[classes]`, multiples of the last of `STEPS`. It is the best that single steps
-        lead to from zero, not always the best there is.
+        float32 `[classes]`, multiples of the last of `STEPS`. It is a local maximum, reached by
+        single steps from zero.
     """
     offsets = np.zeros(logits.shape[1], "float32")
     best = _mean_iou(logits, labels)
@@ -88,7 +100,7 @@ def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
                     moved = offsets.copy()
                     moved[number] += move
                     found = _mean_iou(logits + moved, labels)
-                    if found <= best + 1e-5:  # Less is noise of single pixels.
+                    if found <= best + 1e-5:  # Smaller gains are noise from single pixels.
                         break
                     best, offsets = found, moved
     return offsets
@@ -97,7 +109,7 @@ def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _mean_iou(logits: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return 0.0
-    # Nothing is to be left out: the sample holds labelled pixels only.
+    # Nothing to ignore: the sample contains only labelled pixels.
     counts = count_pixels(labels, logits.argmax(axis=1), logits.shape[1], ignore_class=None)
     return segmentation_metrics(counts)["mean_iou"]
 
@@ -109,7 +121,7 @@ def _sample(
     rng: np.random.Generator,
     progress: Callable[[], object] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels of labelled pixels, as many from each batch."""
+    """Samples logits and labels of labelled pixels, equally many from each batch."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
     def scores(images: tf.Tensor) -> tf.Tensor:
@@ -135,13 +147,13 @@ def _finest(model: keras.Model) -> keras.Layer:
         if name in names:
             return model.get_layer(name)
     raise ModelError(
-        f"{model.name}: has none of the layers {', '.join(SCORES)}: not an FCN of one image and "
-        "one head, whose scores could be shifted."
+        f"{model.name}: has none of the layers {', '.join(SCORES)}. Give an FCN with one image and "
+        "one head."
     )
 
 
 def _check_constant(model: keras.Model, layer: keras.Layer) -> None:
-    """Raises if what is added to the layer's bias does not come out as the same in each logit."""
+    """Raises an error if adding a constant to the layer's bias does not shift all logits by it."""
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 67, 3)).astype("uint8")
     before, weights = model(image, training=False), layer.get_weights()
     added = 1 + np.arange(before.shape[-1], dtype="float32")
@@ -151,7 +163,8 @@ def _check_constant(model: keras.Model, layer: keras.Layer) -> None:
     if not np.allclose(after - before, added, atol=1e-3 * len(added)):
         raise ModelError(
             f"{model.name}: its upsampling changes constants (it is learned, or fades at the "
-            "edges), so that a bias cannot shift the logits. Train it with geometry: same."
+            "edges), so a bias cannot shift the logits. Train a model with geometry: same "
+            "(--geometry same)."
         )
 
 

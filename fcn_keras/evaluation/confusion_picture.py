@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture, for TensorBoard."""
+"""Draws the confusion matrix for TensorBoard."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ import numpy as np
 def confusion_picture(
     confusion: np.ndarray | Sequence[Sequence[int]], class_names: Sequence[str]
 ) -> np.ndarray:
-    """The confusion matrix `[classes, classes]` as an RGB picture, uint8 `[h, w, 3]`.
+    """Draws a confusion matrix `[classes, classes]` as an RGB picture, uint8 `[h, w, 3]`.
 
-    Each row is in percent of its class; the rows of classes that the truth lacks are grey.
+    Each row is in percent of its class. Rows of classes missing from the ground truth are grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def confusion_picture(
     image = axes.imshow(100 * drawn, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(count), class_names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), class_names)
-    axes.set(xlabel="predicted", ylabel="truth", title="% of each true class")
+    axes.set(xlabel="predicted", ylabel="ground truth", title="% of the true class")
     if has_numbers:
         for i, j in zip(*np.nonzero(share >= 0.005), strict=True):
             axes.text(

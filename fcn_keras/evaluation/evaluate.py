@@ -1,16 +1,16 @@
-"""A model, or a file that another engine runs, on a data set: its `Evaluation`."""
+"""Evaluates a model, or a file run by another engine, on a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.evaluation.batches import batches_of
+from fcn_keras.evaluation.batches import batches_of, check_data, check_images
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import ConfusionMatrix, count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
@@ -27,40 +27,37 @@ def evaluate(
     batch_size: int = 1,
     tta: bool = False,
     progress: Callable[[], object] | None = None,
-) -> Evaluation | dict[str, Evaluation]:
+) -> Evaluation | Any:  # A dict only of models with several heads.
     """Measures a model on a data set.
 
     Args:
-        model: images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or what `load` gave; with
-            several images or heads it takes and gives dicts by name.
-        data: what `pipelines.read` gave, or batches of images and masks `[b, h, w]`; 255 is
-            ignored. For a model of several images or heads, a dict of splits of the same examples
-            by the names of these, or what `pipelines.joint_dataset` gives.
-        class_names: a name for each class; by default those of the split or the loaded model. Of
-            several heads a dict.
-        batch_size: of a split, images of one size that go through the model together.
-        tta: test-time augmentation, as in `predict`.
-        progress: called with no argument after each batch.
+        model: A model, images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or the result of
+            `load`. With several images or heads, it takes and returns dicts by name.
+        data: A split from `pipelines.read`, or batches of images and masks `[b, h, w]`; 255 is
+            ignored. For several images or heads, a dict of splits of the same examples by their
+            names, or the result of `pipelines.joint_dataset`.
+        class_names: A name for each class; a dict for several heads. By default the names of the
+            split or the loaded model.
+        batch_size: Images per batch, if `data` is a split; only images of equal size share a batch.
+        tta: Test-time augmentation, as in `predict`.
+        progress: Called without arguments after each batch.
 
     Returns:
-        An `Evaluation`; of a model with several heads a dict of them.
+        An `Evaluation`; a dict of them, by head, if the model has several heads.
 
     Raises:
-        ConfigError: the model is none, the data is a name instead of what it names, or the splits
-            do not fit the model's images, heads or classes.
+        ConfigError: `model` is not a model, `data` is a name instead of a split, or the splits do
+            not fit the model's images, heads or classes.
     """
     net = keras_model(model)
-    if isinstance(data, str | Path):
-        raise ConfigError(
-            f"data={str(data)!r}: must be a split or batches, not a name. Give "
-            f"pipelines.read({str(data)!r}, 'val')."
-        )
-    for what, tensors in (("images", net.input), ("maps of logits", net.output)):
+    check_data(data)
+    for what, tensors in (("images", net.input), ("outputs", net.output)):
         if isinstance(tensors, list | tuple):
             raise ConfigError(
                 f"model: {net.name} has a list of {len(tensors)} {what}. Name them with dicts: "
                 "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
             )
+    check_images(net)
     if isinstance(data, Split | Mapping):
         data, names = batches_of(net, data, batch_size)
         class_names = class_names or names
@@ -81,7 +78,7 @@ def _confusion(
     tta: bool,
     progress: Callable[[], object] | None,
 ) -> np.ndarray | dict[str, np.ndarray]:
-    """The confusion matrix `[classes, classes]`; of several heads a dict."""
+    """Computes the confusion matrix `[classes, classes]`; a dict for several heads."""
     maps = net.output
     metrics = keras.tree.map_structure(lambda x: ConfusionMatrix(x.shape[-1]), maps)
     like_logits = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), maps)
@@ -105,6 +102,11 @@ def _confusion(
 
 
 def _result(confusion: np.ndarray, class_names: Sequence[str] | None) -> Evaluation:
+    if class_names is not None and len(class_names) != len(confusion):
+        raise ConfigError(
+            f"class_names: must have a name for each of the {len(confusion)} classes, found "
+            f"{len(class_names)}."
+        )
     return Evaluation(confusion, names_of(len(confusion), class_names))
 
 
@@ -114,13 +116,13 @@ def evaluate_engine(
     class_names: Sequence[str],
     progress: Callable[[], object] | None = None,
 ) -> Evaluation:
-    """Measures a file of another engine, as `evaluate` measures a model.
+    """Measures a model file that another engine runs, like `evaluate`.
 
     Args:
-        run: a function of `open_engine`: images -> masks.
-        data: batches of images uint8 `[b, h, w, 3]` and masks `[b, h, w]`; 255 is ignored.
-        class_names: a name for each class.
-        progress: called with no argument after each batch.
+        run: A function from `open_engine`: images -> masks.
+        data: Batches of images uint8 `[b, h, w, 3]` and masks `[b, h, w]`; 255 is ignored.
+        class_names: A name for each class.
+        progress: Called without arguments after each batch.
     """
     count = len(class_names)
     confusion = np.zeros((count, count), "int64")

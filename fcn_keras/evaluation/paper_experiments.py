@@ -8,14 +8,14 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError
 
 FACTORS = (128, 64, 32, 16, 8, 4)
-# The paper's upper bounds on PASCAL VOC (section 3, mean IU of a perfect net of each stride).
+# The paper's upper bounds on PASCAL VOC: the mean IU of a perfect model per stride (section 3).
 PUBLISHED_BOUNDS = {128: 0.509, 64: 0.733, 32: 0.861, 16: 0.928, 8: 0.964, 4: 0.985}
 RESAMPLINGS = {
-    "subsample-bilinear": "one-hot labels taken at the middle of each cell, void as a label of its "
-    "own, upsampled bilinearly, argmax",
-    "average-bilinear": "one-hot labels averaged over each cell, void as a label of its own, "
+    "subsample-bilinear": "one-hot labels at the centre of each cell, void as an extra label, "
     "upsampled bilinearly, argmax",
-    "subsample-nearest": "the label at the middle of each cell, repeated",
+    "average-bilinear": "one-hot labels averaged over each cell, void as an extra label, "
+    "upsampled bilinearly, argmax",
+    "subsample-nearest": "the label at the centre of each cell, repeated",
 }
 
 
@@ -25,17 +25,17 @@ def iu_bounds(
     factors: Sequence[int] = FACTORS,
     resample: str = "subsample-bilinear",
 ) -> dict[int, float]:
-    """Mean IU of a perfect net of each stride: labels downsampled, upsampled and scored.
+    """Computes the mean IU of a perfect model per stride: labels downsampled and upsampled again.
 
-    The paper does not say how it resampled; `RESAMPLINGS` are ways to do so. The IU is that of the
-    whole data set; pixels that are void in the truth count nowhere, and a labelled pixel that comes
-    back as void is a miss of its class.
+    The paper does not describe its resampling; `RESAMPLINGS` lists candidates. The IU is computed
+    over the whole data set. Void pixels are ignored; a labelled pixel that becomes void is a false
+    negative of its class.
 
     Args:
-        masks: an iterable of class ids `[h, w]`, 255 where void.
-        num_classes: how many classes there are.
-        factors: by how much the labels are downsampled.
-        resample: a key of `RESAMPLINGS`.
+        masks: Class ids `[h, w]`; void is 255.
+        num_classes: Number of classes.
+        factors: Downsampling factors.
+        resample: A key of `RESAMPLINGS`.
 
     Returns:
         A dict of mean IU, 0..1, by factor.
@@ -47,7 +47,7 @@ def iu_bounds(
         raise ConfigError(
             f"resample={resample!r}: unknown; choose one of {', '.join(RESAMPLINGS)}."
         )
-    size = num_classes + 1  # Void is the last.
+    size = num_classes + 1  # Void is the last label.
     counts = {factor: np.zeros((size, size), "int64") for factor in factors}
     for mask in masks:
         labels = np.minimum(mask, num_classes).astype("int64")
@@ -59,9 +59,9 @@ def iu_bounds(
 
 
 def _resampled(labels: np.ndarray, size: int, factor: int, resample: str) -> np.ndarray:
-    """Labels `[h, w]` through a grid that is `factor` times coarser."""
+    """Downsamples labels `[h, w]` by `factor` and upsamples them again."""
     height, width = labels.shape
-    # Cells at the edges that the map does not fill repeat its last labels.
+    # Incomplete cells at the edges repeat the last labels.
     padded = np.pad(labels, [(0, -height % factor), (0, -width % factor)], mode="edge")
     middle = padded[factor // 2 :: factor, factor // 2 :: factor]
     if resample == "subsample-nearest":
@@ -75,7 +75,7 @@ def _resampled(labels: np.ndarray, size: int, factor: int, resample: str) -> np.
 
 
 def _mean_iu(counts: np.ndarray) -> float:
-    """From `[classes, classes + 1]`; the last column is void, which is nobody's false positive."""
+    """Computes the mean IU from `[classes, classes + 1]`; the last column is predicted void."""
     hits = np.diagonal(counts)
     union = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) - hits
     seen = union > 0

@@ -1,10 +1,10 @@
-"""The validation images by their own mean IU, and pictures of the best, the median and the worst.
+"""Ranks the validation images by mean IU, and saves the best, the median and the worst.
 
-RUN/validation.csv     a line for each image that was measured, in the split's order
-RUN/examples/          NAME.jpg, NAME-truth.png and NAME-prediction.png of those with pictures
+RUN/validation.csv     one line per measured image, in the split's order
+RUN/examples/          NAME.jpg, NAME-truth.png and NAME-prediction.png of the chosen images
 
-It is a pass over the split with the best model, after the training, so that it takes no longer
-than one validation did; of a large split `LIMIT` images are measured.
+This is one pass over the split with the best model, after training, so it takes no longer than one
+validation. At most `LIMIT` images are measured.
 """
 
 import csv
@@ -24,14 +24,14 @@ from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.prediction.pictures import palette_png
 from fcn_keras.prediction.predict_image import predict
 
-LIMIT = 500  # Images that are measured: 2000 take minutes on a GPU, hours on a CPU.
-EACH = 3  # Pictures of each kind.
-SIDE = 480  # Of a picture in pixels, at most.
+LIMIT = 500  # Images measured; 2000 would take minutes on a GPU and hours on a CPU.
+EACH = 3  # Pictures per kind.
+MAX_SIDE = 480  # Of a picture, in pixels.
 COLUMNS = ("image", "mean_iou", "pixel_accuracy", "labelled_pixels", "picture")
 
 
 def chosen(count: int, limit: int = LIMIT) -> list[int]:
-    """The positions, of `count` images, of those that are measured: from all over the split."""
+    """Chooses up to `limit` of `count` images, evenly spaced; returns their positions."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
 
 
@@ -43,18 +43,18 @@ def rank(
     out: str | Path,
     progress: Callable[[], object] | None = None,
 ) -> None:
-    """Measures a model on each image, and writes `validation.csv` and `examples/`.
+    """Measures a model on each image and writes `validation.csv` and `examples/`.
 
-    The mean IU of an image is the mean over the classes in its truth or its prediction; an image
-    without a labelled pixel has none, and is never shown.
+    An image's mean IU is the mean over the classes in its ground truth or prediction. An image
+    without labelled pixels has no mean IU and is never shown.
 
     Args:
-        model: images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        dataset: images `[1, h, w, 3]` and masks `[1, h, w]`, uint8.
-        names: a name for each image.
+        model: A model, images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
+        dataset: Images `[1, h, w, 3]` and masks `[1, h, w]`, uint8.
+        names: A name for each image.
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
-        out: the run's folder.
-        progress: called with no argument after each image, or None.
+        out: The run's folder.
+        progress: Called without arguments after each image, or None.
     """
     rows: list[dict[str, Any]] = []
     encoded = []
@@ -76,7 +76,7 @@ def rank(
         if progress:
             progress()
     folder = Path(out) / "examples"
-    shutil.rmtree(folder, ignore_errors=True)  # Of an earlier ranking.
+    shutil.rmtree(folder, ignore_errors=True)  # From an earlier ranking.
     folder.mkdir()
     for picture, index in _choice([row["mean_iou"] for row in rows]).items():
         rows[index]["picture"] = picture
@@ -90,7 +90,7 @@ def rank(
 
 
 def _choice(mean_ious: Sequence[str]) -> dict[str, int]:
-    """Positions of the images with pictures, by the pictures' names: worst-1, median-1, best-1."""
+    """Chooses the images to show: positions by picture name (worst-1, median-1, best-1, ...)."""
     ranked = sorted((float(iou), index) for index, iou in enumerate(mean_ious) if iou)
     order = [index for _, index in ranked]
     middle = (len(order) - EACH + 1) // 2
@@ -100,7 +100,7 @@ def _choice(mean_ious: Sequence[str]) -> dict[str, int]:
         "median": order[max(middle, 0) :][:EACH],
     }
     choice: dict[str, int] = {}
-    for kind, indices in wanted.items():  # Of few images none is shown twice.
+    for kind, indices in wanted.items():  # Shows no image twice if there are few.
         for index in indices:
             if index not in choice.values():
                 choice[f"{kind}-{sum(name.startswith(kind) for name in choice) + 1}"] = index
@@ -110,8 +110,8 @@ def _choice(mean_ious: Sequence[str]) -> dict[str, int]:
 def _encoded(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: np.ndarray
 ) -> dict[str, bytes]:
-    """An example's files by their endings, none larger than `SIDE`."""
-    scale = min(1, SIDE / max(truth.shape))
+    """Encodes an example's pictures, at most `MAX_SIDE` pixels; returns them by file ending."""
+    scale = min(1, MAX_SIDE / max(truth.shape))
     size = tuple(max(1, round(scale * side)) for side in truth.shape[::-1])
     photo = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     masks = {
@@ -130,5 +130,5 @@ def _bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _text(figure: float) -> str:
-    return "" if np.isnan(figure) else f"{figure:.6f}"
+def _text(metric: float) -> str:
+    return "" if np.isnan(metric) else f"{metric:.6f}"

@@ -1,4 +1,4 @@
-"""The figures of a model on a data set: typed, printable, ready for JSON."""
+"""The metrics of a model on a data set, as typed, printable objects that convert to JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_keras.metrics import segmentation_metrics
-from fcn_keras.text import FIGURES, figure
+from fcn_keras.text import METRIC_NAMES, format_metric
 
 
 class ClassResult(NamedTuple):
-    """One class; shares are 0..1, or NaN where there is nothing to count.
+    """The metrics of one class: 0..1, or NaN if there are no pixels to count.
 
     Attributes:
-        name: the class's name.
-        iou: intersection over union of its pixels in truth and prediction.
-        accuracy: share of its pixels that are predicted as it.
-        pixels: how many pixels of the truth it has.
+        name: Name of the class.
+        iou: Intersection over union of ground truth and prediction.
+        accuracy: Share of the class's pixels that are predicted correctly.
+        pixels: Number of ground-truth pixels.
     """
 
     name: str
@@ -31,13 +31,13 @@ class ClassResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A confusion matrix and the paper's figures of it (section 5, "Metrics").
+    """A confusion matrix and the paper's metrics (section 5, "Metrics").
 
-    Figures are 0..1, and NaN where there is no labelled pixel. `print` shows them as tables.
+    Metrics are 0..1, or NaN if there are no labelled pixels. `print` shows them as tables.
 
     Attributes:
-        confusion: int64 `[classes, classes]`; rows are the truth, columns the prediction.
-        class_names: a name for each class.
+        confusion: int64 `[classes, classes]`; rows are the ground truth, columns the prediction.
+        class_names: A name for each class.
     """
 
     confusion: np.ndarray
@@ -49,27 +49,27 @@ class Evaluation:
 
     @property
     def pixel_accuracy(self) -> float:
-        """The share of labelled pixels that are right."""
+        """Share of labelled pixels that are predicted correctly."""
         return float(self._metrics["pixel_accuracy"])
 
     @property
     def mean_accuracy(self) -> float:
-        """The mean of the classes' accuracies."""
+        """Mean of the class accuracies."""
         return float(self._metrics["mean_accuracy"])
 
     @property
     def mean_iou(self) -> float:
-        """The mean of the classes' IU: the paper's main figure."""
+        """Mean of the class IUs: the paper's main metric."""
         return float(self._metrics["mean_iou"])
 
     @property
     def frequency_weighted_iou(self) -> float:
-        """The mean of the classes' IU, weighted by their pixels."""
+        """Mean of the class IUs, weighted by the number of pixels."""
         return float(self._metrics["frequency_weighted_iou"])
 
     @property
     def per_class(self) -> tuple[ClassResult, ...]:
-        """IU, accuracy and pixels of each class, in the order of their ids."""
+        """IU, accuracy and pixels per class, in the order of the class ids."""
         truth, hits = self.confusion.sum(axis=1), np.diagonal(self.confusion)
         return tuple(
             ClassResult(name, float(iou), float(hit / count) if count else np.nan, int(count))
@@ -79,9 +79,9 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures, "per_class" and "confusion" as JSON can hold them; NaN becomes None."""
+        """Returns the metrics, "per_class" and "confusion" as JSON values; NaN becomes None."""
         return {
-            **{name: _or_none(self._metrics[name]) for name in FIGURES},
+            **{name: _or_none(self._metrics[name]) for name in METRIC_NAMES},
             "per_class": [
                 {
                     "name": one.name,
@@ -96,17 +96,17 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
-        """An evaluation from what `to_dict` gave, such as a run's `metrics.json`."""
+        """Creates an evaluation from the result of `to_dict`, such as a run's `metrics.json`."""
         names = tuple(entry["name"] for entry in content["per_class"])
         return cls(np.array(content["confusion"], "int64"), names)
 
     def warnings(self) -> list[str]:
-        """Reasons to doubt the figures, a sentence each; an empty list if there are none."""
+        """Returns warnings about suspicious results, one sentence each; empty if none."""
         if not self.confusion.sum():
-            return ["no labelled pixel: every mask is void (255), so there are no figures."]
+            return ["no labelled pixels: every mask is void (255), so there are no metrics."]
         found = []
         if absent := [one.name for one in self.per_class if not one.pixels]:
-            found.append(f"not in these masks: {', '.join(absent)}.")
+            found.append(f"classes missing from the masks: {', '.join(absent)}.")
         predicted = np.flatnonzero(self.confusion.sum(axis=0))
         if len(predicted) == 1 and len(self.class_names) > 1:
             found.append(
@@ -116,20 +116,23 @@ class Evaluation:
         return found
 
     def __str__(self) -> str:
-        """The four figures, and a line for each class."""
-        lines = [f"{FIGURES[name]:23}{figure(_or_none(self._metrics[name]))}" for name in FIGURES]
+        """Formats the four metrics, and one line per class."""
+        lines = [
+            f"{METRIC_NAMES[name]:23}{format_metric(_or_none(self._metrics[name]))}"
+            for name in METRIC_NAMES
+        ]
         width = max(map(len, ("class", *self.class_names)))
         lines += ["", f"{'class':{width}}     IU  accuracy      pixels"]
         lines += [
-            f"{one.name:{width}}  {figure(_or_none(one.iou)):>5}  "
-            f"{figure(_or_none(one.accuracy)):>8}  {one.pixels:>10,}"
+            f"{one.name:{width}}  {format_metric(_or_none(one.iou)):>5}  "
+            f"{format_metric(_or_none(one.accuracy)):>8}  {one.pixels:>10,}"
             for one in self.per_class
         ]
         return "\n".join(lines)
 
 
 def names_of(num_classes: int, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The classes' names; numbers where they have none."""
+    """Returns the class names, or numbers if there are none."""
     return tuple(class_names or map(str, range(num_classes)))
 
 

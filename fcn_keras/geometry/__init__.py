@@ -1,1 +1,1 @@
-"""Which pixels a score sees: arithmetic on the graph of a model."""
+"""Receptive fields, computed from a model's graph."""

@@ -1,4 +1,4 @@
-"""What one cell of a map sees along one axis, and how a layer changes that."""
+"""The receptive field along one axis, and how layers change it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Axis:
-    """What is seen along rows or along columns, in pixels."""
+    """Receptive field of a feature map along rows or columns, in pixels."""
 
     size: int | Fraction = 1
     stride: int | Fraction = 1
     offset: int | Fraction = 0
 
     def window(self, span: int, stride: int = 1, before: int = 0) -> Axis:
-        """Behind a window of `span` cells, over a map padded by `before` cells (or cropped)."""
+        """Returns the field after a sliding window of `span` cells.
+
+        The map is first padded by `before` cells at its start; a negative number crops it.
+        """
         return Axis(
             self.size + (span - 1) * self.stride,
             self.stride * stride,
@@ -23,9 +26,9 @@ class Axis:
         )
 
     def upsampled(self, factor: int, kernel: int, crop: int) -> Axis:
-        """Behind a transposed convolution whose output is cropped by `crop` cells at its start.
+        """Returns the field after a transposed convolution, cropped by `crop` cells at its start.
 
-        It is a convolution over the cells with `factor - 1` empty ones between them.
+        It equals a convolution over the cells with `factor - 1` empty cells in between.
         """
         fine = Axis(self.size, Fraction(self.stride) / factor, self.offset)
         return fine.window(kernel, before=kernel - 1 - crop)
@@ -33,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the cells of a feature map see, and the map's shape, batch left out."""
+    """The receptive field of a feature map's cells, and the map's shape without the batch."""
 
     axes: tuple[Axis, Axis]
     shape: tuple[int | None, ...]

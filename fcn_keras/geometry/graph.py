@@ -1,7 +1,7 @@
-"""Passes values of any kind through a Keras model's graph, in the place of its tensors.
+"""Passes arbitrary values through a Keras model's graph instead of tensors.
 
-What a layer does to the value is up to the caller: receptive fields in `geometry`, tensors of a
-new net in `convolutionalize`.
+The caller decides what a layer does to a value: `geometry` passes receptive fields,
+`convolutionalize` passes tensors of a new model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 
 from fcn_keras.errors import ModelError
 
-T = TypeVar("T")  # What stands for a tensor, or stands in a table.
+T = TypeVar("T")  # A value in place of a tensor, or an entry of a table.
 
 
 def walk(
@@ -27,31 +27,32 @@ def walk(
 ) -> T:
     """Passes `value` from a model's input to its output.
 
-    Nested models are entered, so that only layers and operations such as `x + y` are visited.
+    Enters nested models, so only layers and operations such as `x + y` are visited.
 
     Args:
-        model: a functional or built Sequential `keras.Model` of one input and one output.
-        value: what stands for the input; no tuple, list or dict.
-        visit: called in order for each use of a layer, as `visit(layer, shape, *args, **kwargs)`,
-            with the shape of its output in the model, batch left out, and what the layer was
-            called with, values in the place of tensors. Returns what stands for the output.
-        shape: of the input, batch included, if not the model's own.
-        training: what the layers are called with that do not say it themselves, if not None.
+        model: A functional or built Sequential `keras.Model` with one input and one output.
+        value: Value for the input; not a tuple, list or dict.
+        visit: Called in order for each use of a layer, as `visit(layer, shape, *args, **kwargs)`.
+            `shape` is the layer's output shape in the model, without the batch; the other
+            arguments are those of the layer's call, with values instead of tensors. Returns the
+            value for the layer's output.
+        shape: Input shape including the batch; None for the model's own.
+        training: Default `training` argument for layers called without one; None for no default.
 
     Returns:
         The value at the output.
 
     Raises:
-        ModelError: the model has no graph, or several inputs or outputs.
+        ModelError: The model has no graph, or several inputs or outputs.
     """
     graph = functional(model)
     image = keras.Input(batch_shape=shape or graph.input.shape, dtype=graph.input.dtype)
-    values = {id(image): value}  # By the tensor's id: the drawing keeps the tensors alive.
+    values = {id(image): value}  # By tensor id; `traced` keeps the tensors alive.
 
     def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        output = _Drawn(layer)(*args, **kwargs)
+        output = _Symbolic(layer)(*args, **kwargs)
         if not isinstance(output, keras.KerasTensor):
-            raise ModelError(f"{describe(layer)} has several outputs.")
+            raise ModelError(f"{describe(layer)}: layers with several outputs are not supported.")
         if training is not None and "training" in inspect.signature(layer.call).parameters:
             kwargs.setdefault("training", training)
         filled, options = keras.tree.map_structure(
@@ -65,45 +66,46 @@ def walk(
         )
         return output
 
-    drawing = keras.models.clone_model(
+    traced = keras.models.clone_model(
         graph, image, clone_function=lambda layer: layer, call_function=call
     )
-    return values[id(drawing.output)]
+    return values[id(traced.output)]
 
 
 def functional(model: keras.Model) -> keras.Model:
-    """The model as a functional one that is not compiled, on its own layers.
+    """Returns the model as an uncompiled functional model that shares its layers.
 
     Raises:
-        ModelError: the model has no graph, or several inputs or outputs.
+        ModelError: The model has no graph, or several inputs or outputs.
     """
     try:
         inputs, outputs = model.inputs, model.outputs
     except AttributeError:
         raise ModelError(
-            f"model {model.name!r} has no graph of layers: a Sequential model needs keras.Input as "
-            "its first layer, and a subclass of keras.Model cannot be taken apart."
+            f"model {model.name!r}: has no layer graph. Start a Sequential model with keras.Input, "
+            "and use a functional model instead of a subclass of keras.Model."
         ) from None
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"model {model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs, must have "
-            "one of each. Choose them: keras.Model(model.inputs[0], model.outputs[0])."
+            f"model {model.name!r}: must have one input and one output, found {len(inputs)} inputs "
+            f"and {len(outputs)} outputs. Select one of each: keras.Model(model.inputs[0], "
+            "model.outputs[0])."
         )
     return keras.Model(inputs[0], outputs[0])
 
 
 def describe(layer: keras.Operation) -> str:
-    """How errors name a layer."""
+    """Returns a layer's name and type for error messages."""
     return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
 def by_type(table: Mapping[type, T], layer: keras.Operation) -> T | None:
-    """What a table from types to anything has for a layer or the nearest of its base classes."""
+    """Returns the table entry of a layer's type or nearest base class; None if there is none."""
     return next((table[kind] for kind in type(layer).__mro__ if kind in table), None)
 
 
-class _Drawn(keras.Operation):
-    """Stands for a layer in a graph that is drawn but never run, and so needs no weights."""
+class _Symbolic(keras.Operation):
+    """Replaces a layer in a graph that is traced but never run, so it needs no weights."""
 
     def __init__(self, layer: keras.Operation):
         super().__init__()

@@ -1,6 +1,7 @@
-"""Which pixels of the image a cell of a net's output sees: receptive field, stride and offset.
+"""The receptive field, stride and offset of a model's output cells.
 
-Found by walking the model's graph with the rule of each layer (`rules.STEPS`); no image is run.
+They are computed from the model's graph with one rule per layer (`rules.STEPS`), without running
+the model.
 """
 
 from __future__ import annotations
@@ -18,52 +19,56 @@ from fcn_keras.geometry.rules import step_of
 
 
 class ReceptiveField(NamedTuple):
-    """Output cell (i, j) sees `size` pixels, from `offset + stride * (i, j)` on.
+    """Receptive field of output cell (i, j): `size` pixels, starting at `offset + stride * (i, j)`.
 
-    All in pixels of the image; `offset` is negative where the net pads. Each is one number where
-    rows and columns agree in all three, else each is a pair (rows, columns).
+    All values are in image pixels; padding makes `offset` negative. Each value is one number if
+    rows and columns have the same field, else each is a pair (rows, columns).
     """
 
-    size: float | tuple[float, float]
-    stride: float | tuple[float, float]
-    offset: float | tuple[float, float]
+    # "| Any" spares users a check for the pair, which only odd models have.
+    size: float | Any
+    stride: float | Any
+    offset: float | Any
 
 
 def receptive_field(model: keras.Model, layer: str | None = None) -> ReceptiveField:
-    """The receptive field of a layer's output cells (section 3; Table 1 for the paper's nets).
+    """Computes the receptive field of a layer's output cells (section 3, Table 1).
 
-    A cell that joins branches sees what any of them sees. After an upsampling, whose cells do not
-    all see alike, it is the smallest field that holds for every cell. Before strides, TensorFlow's
-    padding "same" depends on the map's size: where the model leaves it open, it is taken to be a
+    Where branches join, the field covers those of all branches. After upsampling, where the field
+    differs from cell to cell, it is the smallest field that covers every cell's. TensorFlow's
+    padding "same" depends on the map's size in strided layers; an unknown size is assumed to be a
     multiple of the stride.
 
     Args:
-        model: a functional or Sequential `keras.Model`, image `[b, h, w, c]` in.
-        layer: name of a layer, also of one in a nested model. By default the scores at the
-            coarsest stride, `score_fr`, as in Table 1, or in other models the output.
+        model: A functional or Sequential `keras.Model` that takes an image `[b, h, w, c]`.
+        layer: Name of a layer, which may be in a nested model. By default the scores at the
+            coarsest stride, `score_fr`, as in Table 1, or the output of models without them.
 
     Returns:
         A `ReceptiveField`.
 
     Raises:
-        ModelError: there is no such layer, it sees the whole image or branches of unequal strides,
-            or a layer in front of it is not in `rules.STEPS`.
+        ModelError: The layer does not exist, its field is the whole image, it joins branches with
+            different strides, or a layer before it is not in `rules.STEPS`.
     """
     seen, output = _seen(model)
     if layer is not None and layer not in seen:
-        raise ModelError(f"layer={layer!r}: the layers of {model.name!r} are {', '.join(seen)}.")
+        raise ModelError(
+            f"layer={layer!r}: unknown; the layers of {model.name!r} are {', '.join(seen)}."
+        )
     return _field(seen.get(layer or "score_fr", output))
 
 
 def output_field(model: keras.Model) -> ReceptiveField:
-    """The `ReceptiveField` of a model's output; raises as `receptive_field`."""
+    """Computes the `ReceptiveField` of a model's output; raises the same as `receptive_field`."""
     return _field(_seen(model)[1])
 
 
 def total_stride(model: keras.Model) -> tuple[int, int]:
-    """Strides (rows, columns) that the image must be moved by for all cells to move alike.
+    """Returns the smallest image shift (rows, columns) that shifts every map by whole cells.
 
-    The least common multiple of the strides of all maps; raises as `receptive_field`.
+    It is the least common multiple of the strides of all maps. Raises the same as
+    `receptive_field`.
     """
     seen, output = _seen(model)
     _field(output)
@@ -76,7 +81,7 @@ def total_stride(model: keras.Model) -> tuple[int, int]:
 
 
 def _seen(model: keras.Model) -> tuple[dict[str, Seen | ModelError], Seen | ModelError]:
-    """By layer and at the output: a `Seen`, or the error that says why there is none."""
+    """Returns the `Seen` of each layer and of the output, or the error if there is none."""
     seen: dict[str, Seen | ModelError] = {}
 
     def visit(
@@ -90,14 +95,15 @@ def _seen(model: keras.Model) -> tuple[dict[str, Seen | ModelError], Seen | Mode
             step = step_of(layer, *args)
             if step is None:
                 raise ModelError(
-                    f"{describe(layer)}: its receptive field is not known. If each output cell "
-                    "depends on the cell at its own place only, say so: from fcn_keras.geometry "
-                    f"import rules; rules.STEPS[{type(layer).__name__}] = rules.pointwise."
+                    f"{describe(layer)}: its receptive field is unknown. If each output cell "
+                    "depends only on the input cell at the same position, register it: from "
+                    "fcn_keras.geometry import rules; "
+                    f"rules.STEPS[{type(layer).__name__}] = rules.pointwise."
                 )
             inputs = [value for value in inputs if isinstance(value, Seen)]
             rows, columns = step(layer, *inputs)
             seen[layer.name] = Seen((rows, columns), shape)
-        except ModelError as error:  # Only matters if what lies behind it is asked for.
+        except ModelError as error:  # Raised only if a later layer is requested.
             seen[layer.name] = error
         return seen[layer.name]
 

@@ -1,7 +1,7 @@
-"""The rule of each layer: what it does to what its inputs' cells see.
+"""Receptive-field rules: how each layer changes the field of its inputs.
 
-A rule is `step(layer, *inputs) -> (rows, columns)`. A layer that is not in `STEPS` takes the rule
-of its base class, or has none.
+A rule is `step(layer, *inputs) -> (rows, columns)`. A layer that is not in `STEPS` uses the rule
+of its base class, if there is one.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,44 +19,48 @@ from fcn_keras.layers.caffe import CaffePreprocessing, LocalResponseNormalizatio
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.layers.upsampling import BilinearUpsampling
 
-Step = Callable[..., Sequence[Axis]]  # `step(layer, *inputs)`, one `Seen` for each input.
+Step = Callable[..., Sequence[Axis]]  # `step(layer, *inputs)`, one `Seen` per input.
 
 
 def step_of(layer: keras.Operation, *args: Any) -> Step | None:
-    """The rule in `STEPS` for a layer or operation called with `args`; None if there is none.
+    """Returns the rule for a layer or operation called with `args`; None if there is none.
 
     Raises:
-        ModelError: the layer's channels come first.
+        ModelError: The layer uses data format "channels_first".
     """
     if getattr(layer, "data_format", None) == "channels_first":
         raise ModelError(
-            f"{describe(layer)} has data_format='channels_first': only 'channels_last' is known."
+            f"{describe(layer)}: data_format='channels_first' is not supported. Use "
+            "'channels_last'."
         )
     if isinstance(layer, layers.Layer) and type(layer).__name__ not in UNEXPORTED_LAYERS:
         return by_type(STEPS, layer)
-    if type(layer).__name__ == "GetItem":  # Such as x[..., ::-1]: it may pick channels only.
+    if type(layer).__name__ == "GetItem":  # For example x[..., ::-1]; it may select channels only.
         key = args[1]
         return pointwise if isinstance(key, tuple) and len(key) == 2 and key[0] is ... else None
     constants = [leaf for leaf in keras.tree.flatten(args) if hasattr(leaf, "dtype")]
     varies = any(size != 1 for constant in constants for size in constant.shape[-3:-1])
     known = type(layer).__name__ in UNEXPORTED_LAYERS | OPERATIONS
-    return pointwise if known and not varies and _is_of_keras(layer) else None
+    return pointwise if known and not varies and _is_keras_class(layer) else None
 
 
 def pointwise(layer: keras.Operation, *inputs: Seen) -> Sequence[Axis]:
-    """Each output cell depends on the cells at its own place only; branches are joined."""
+    """Joins the fields of the inputs; each output cell depends on the same position only."""
     check_channelwise(layer, len(inputs[0].shape))
     return [_union(layer, axes) for axes in zip(*(seen.axes for seen in inputs), strict=True)]
 
 
 def check_channelwise(layer: keras.Operation, rank: int) -> None:
-    """Raises ModelError if a layer on feature maps of that rank mixes cells along an axis."""
+    """Raises a ModelError if a layer mixes cells along an axis other than the channels.
+
+    `rank` is that of the layer's input, without the batch.
+    """
     axis = getattr(layer, "axis", None)
     axes = axis if isinstance(axis, list | tuple) else [-1 if axis is None else axis]
     if any(axis not in (-1, rank) for axis in axes):
         raise ModelError(
-            f"{describe(layer)} works along axis {axis}; only the last one, the channels, leaves "
-            "every cell to itself."
+            f"{describe(layer)}: works along axis {axis}, which mixes cells. Only the last axis, "
+            "the channels, is supported."
         )
 
 
@@ -64,9 +68,8 @@ def _union(layer: keras.Operation, axes: Sequence[Axis]) -> Axis:
     strides = {axis.stride for axis in axes}
     if len(strides) > 1:
         raise ModelError(
-            f"{describe(layer)} joins branches of strides "
-            f"{' and '.join(str(stride) for stride in sorted(strides))}: their cells do not lie on "
-            "one grid."
+            f"{describe(layer)}: the branches it joins must have the same stride, found strides "
+            f"{' and '.join(str(stride) for stride in sorted(strides))}."
         )
     first = min(axis.offset for axis in axes)
     return Axis(max(axis.offset + axis.size for axis in axes) - first, axes[0].stride, first)
@@ -93,7 +96,9 @@ def _whole(layer: keras.Layer, x: Seen) -> Sequence[Axis]:
         return x.axes
     sizes = [size for size in x.shape if size is not None]
     if len(sizes) < len(x.shape):
-        raise ModelError(f"{describe(layer)} sees the whole image, whatever its size.")
+        raise ModelError(
+            f"{describe(layer)}: its receptive field is the whole image, whatever its size."
+        )
     return [axis.window(size) for axis, size in zip(x.axes, sizes, strict=False)]
 
 
@@ -137,8 +142,8 @@ def _transposed(layer: layers.Conv2DTranspose, x: Seen) -> Sequence[Axis]:
 def _upsampling(layer: layers.UpSampling2D, x: Seen) -> Sequence[Axis]:
     if layer.interpolation not in ("nearest", "bilinear"):
         raise ModelError(
-            f"{describe(layer)}: its receptive field is only known for interpolation nearest and "
-            f"bilinear, not {layer.interpolation}."
+            f"{describe(layer)}: the interpolation must be nearest or bilinear, found "
+            f"{layer.interpolation}."
         )
     kernels = [(f, f if layer.interpolation == "nearest" else 2 * f - f % 2) for f in layer.size]
     return [
@@ -152,12 +157,12 @@ def _bilinear_upsampling(layer: BilinearUpsampling, x: Seen) -> Sequence[Axis]:
     return [axis.upsampled(layer.factor, layer.kernel_size, crop) for axis in x.axes]
 
 
-def _is_of_keras(layer: keras.Operation) -> bool:
+def _is_keras_class(layer: keras.Operation) -> bool:
     return type(layer).__module__.partition(".")[0] == "keras"
 
 
-# Left out when a classifier is made convolutional: they do nothing but in training, where they
-# would move or recolour an image without its mask.
+# Left out when a classifier is made convolutional: they are active in training only, where they
+# would change an image but not its mask.
 AUGMENTATION = (
     layers.RandomBrightness,
     layers.RandomContrast,
@@ -228,8 +233,8 @@ STEPS: dict[type, Step] = {
     PadToMultiple: _pad_to_multiple,
 }
 
-# Operations of `keras.ops`, and layers of ConvNeXt, that act as `pointwise` layers do. They go by
-# name, since Keras exports no types for them.
+# Pointwise layers of ConvNeXt and operations of `keras.ops`. They are listed by name because Keras
+# does not export their types.
 UNEXPORTED_LAYERS = frozenset({"LayerScale", "StochasticDepth"})
 OPERATIONS = frozenset(
     "Absolute Add Cast Clip Concatenate Divide Elu Exp Gelu HardSigmoid HardSilu LeakyRelu Log "

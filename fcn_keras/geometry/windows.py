@@ -1,22 +1,22 @@
-"""The arithmetic of windows: which cells a convolution or pooling covers, and its padding."""
+"""Window and padding arithmetic of convolution and pooling layers."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
 import keras
 
-from fcn_keras.layers.caffe import CeilMaxPooling2D, missing
+from fcn_keras.layers.caffe import CeilMaxPooling2D, missing_cells
 
 N = TypeVar("N", int, float)
 
 
 def padding(layer: keras.Layer, size: int | None, span: int, stride: int) -> tuple[int, int]:
-    """Cells that a convolution or pooling lays (before, behind) a map of `size` cells.
+    """Returns how many cells a convolution or pooling pads (before, after) a map of `size` cells.
 
-    A `size` of None is taken to be a multiple of the stride.
+    A `size` of None is assumed to be a multiple of the stride.
     """
     if isinstance(layer, CeilMaxPooling2D):
-        cells = max(missing(size, span, stride)) if size else span % stride
+        cells = max(missing_cells(size, span, stride)) if size else span % stride
         return (0, cells) if layer.incomplete == "last" else (cells, 0)
     if layer.padding != "same":
         return 0, 0
@@ -25,7 +25,7 @@ def padding(layer: keras.Layer, size: int | None, span: int, stride: int) -> tup
 
 
 def windows(layer: keras.Layer) -> list[tuple[int, int]]:
-    """(cells spanned, stride) of a convolution or pooling, for rows and for columns."""
+    """Returns (cells spanned, stride) of a convolution or pooling, for rows and for columns."""
     kernel = getattr(layer, "kernel_size", None) or layer.pool_size
     rates = pair(getattr(layer, "dilation_rate", 1))
     return [
@@ -35,6 +35,6 @@ def windows(layer: keras.Layer) -> list[tuple[int, int]]:
 
 
 def pair(value: N | Sequence[N]) -> tuple[N, N]:
-    """A number, or a pair (rows, columns), as a pair."""
+    """Returns a number or a pair (rows, columns) as a pair."""
     rows, columns = (value, value) if isinstance(value, int | float) else value
     return rows, columns

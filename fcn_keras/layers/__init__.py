@@ -1,1 +1,1 @@
-"""The custom Keras layers, the only ones of the package."""
+"""All custom Keras layers of the package."""

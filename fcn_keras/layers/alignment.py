@@ -1,6 +1,6 @@
-"""Padding and cropping: the logits lie on the pixels of the image.
+"""Padding and cropping that align the logits with the image's pixels.
 
-Feature maps are `[b, h, w, c]`, channels last, of any height and width.
+Feature maps are `[b, h, w, c]` (channels last), of any height and width.
 """
 
 from typing import Any
@@ -13,11 +13,16 @@ import tensorflow as tf
 class PadToMultiple(keras.layers.Layer):
     """Pads height and width with zeros to the next multiple of `multiple`, half on each side.
 
-    The odd pixel goes to the bottom and the right. After mean subtraction zero is the mean colour.
+    An odd pixel goes to the bottom or right. After mean subtraction, zero is the mean colour.
     """
 
     def __init__(self, multiple: int, **kwargs: Any):
-        """Pads to multiples of `multiple` pixels."""
+        """Creates the layer.
+
+        Args:
+            multiple: Height and width are padded to multiples of this, in pixels.
+            **kwargs: Arguments of `keras.layers.Layer`.
+        """
         super().__init__(**kwargs)
         self.multiple = multiple
 
@@ -27,12 +32,12 @@ class PadToMultiple(keras.layers.Layer):
         return tf.pad(x, [(0, 0), *pads, (0, 0)])
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Rounds the known sizes up."""
+        """Rounds known sizes up to the multiple."""
         up = [s and s + -s % self.multiple for s in shape[1:3]]
         return (shape[0], *up, shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """The multiple."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "multiple": self.multiple}
 
 
@@ -42,14 +47,14 @@ def _split(total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CropLike(keras.layers.Layer):
-    """Takes a window of the reference's size out of `x`."""
+    """Crops `x` to the height and width of a reference map."""
 
     def __init__(self, offset: int | None = None, **kwargs: Any):
-        """float32 whatever the policy, since scores and logits are cropped.
+        """Creates the layer, in float32 under any policy, since it crops scores and logits.
 
         Args:
-            offset: the window's top and left; None for where `PadToMultiple` had laid the image.
-            **kwargs: as of any layer.
+            offset: Top and left of the crop; None undoes the padding of `PadToMultiple`.
+            **kwargs: Arguments of `keras.layers.Layer`.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
         self.offset = offset
@@ -66,9 +71,9 @@ class CropLike(keras.layers.Layer):
     def compute_output_shape(
         self, x_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
-        """Height and width of the reference, channels of `x`."""
+        """Takes height and width from the reference and the channels from `x`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """The offset."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "offset": self.offset}

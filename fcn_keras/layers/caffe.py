@@ -1,6 +1,6 @@
-"""What Caffe computes and Keras does not: preprocessing, pooling, normalization, groups.
+"""Caffe's layers that Keras does not have: preprocessing, pooling, normalization, groups.
 
-Feature maps are `[b, h, w, c]`, channels last, of any height and width.
+Feature maps are `[b, h, w, c]` (channels last), of any height and width.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CaffePreprocessing(keras.layers.Layer):
-    """RGB 0..255 -> BGR minus a mean, as the Caffe models were trained."""
+    """Converts RGB (0..255) to BGR minus a mean, the input of Caffe models."""
 
     def __init__(self, mean: Sequence[float] = CAFFE_MEAN_BGR, swap: bool = True, **kwargs: Any):
-        """Always computes in float32: 8 bits of mantissa would round a float image.
+        """Creates the layer, in float32 under any policy: bfloat16 would round the image.
 
         Args:
-            mean: what is subtracted from the first three channels, in the order they come out.
-            swap: RGB comes in and BGR comes out; otherwise the order is kept (HHA).
-            **kwargs: as of any layer.
+            mean: Subtracted from the first three channels, in output order.
+            swap: Convert RGB to BGR; False keeps the channel order (HHA).
+            **kwargs: Arguments of `keras.layers.Layer`.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
         self.mean = tuple(float(value) for value in mean)
@@ -33,7 +33,7 @@ class CaffePreprocessing(keras.layers.Layer):
     def call(self, image: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, h, w, c]`, colours about -124..151.
 
-        Channels after the third stay as they are; with one or two channels, all do.
+        Channels after the third are unchanged, and so are images with one or two channels.
         """
         if image.shape[-1] < 3:
             return image
@@ -42,16 +42,16 @@ class CaffePreprocessing(keras.layers.Layer):
         return ops.concatenate([colours, image[..., 3:]], -1) if image.shape[-1] > 3 else colours
 
     def get_config(self) -> dict[str, Any]:
-        """The mean and the order of channels."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "mean": self.mean, "swap": self.swap}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class CeilMaxPooling2D(keras.layers.MaxPooling2D):
-    """Max pooling that keeps the incomplete window at the end, as Caffe does: sizes round up.
+    """Max pooling that keeps an incomplete last window, as Caffe does, so sizes round up.
 
-    Where `padding="same"` of Keras lets windows hang over both edges (on odd sizes), this one
-    starts them at the first pixel.
+    Windows start at the first pixel. With Keras' `padding="same"`, windows on odd sizes extend
+    beyond both edges.
     """
 
     def __init__(
@@ -61,7 +61,14 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
         incomplete: Literal["first", "last"] = "last",
         **kwargs: Any,
     ):
-        """`incomplete="first"` puts the incomplete window, if there is one, at the start."""
+        """Creates the layer.
+
+        Args:
+            pool_size: Window size: one number or (rows, columns).
+            strides: Strides: one number or (rows, columns); None for the window size.
+            incomplete: Position of the incomplete window, if there is one: "first" or "last".
+            **kwargs: Arguments of `keras.layers.MaxPooling2D`.
+        """
         super().__init__(pool_size, strides, **kwargs)
         self.incomplete = incomplete
 
@@ -71,26 +78,26 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
         for size, *window in zip(
             tf.unstack(tf.shape(x)[1:3]), self.pool_size, self.strides, strict=True
         ):
-            cells = tf.maximum(*missing(size, *window))
+            cells = tf.maximum(*missing_cells(size, *window))
             pads.append((0, cells) if self.incomplete == "last" else (cells, 0))
         return super().call(tf.pad(x, [(0, 0), *pads, (0, 0)], constant_values=x.dtype.min))
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Rounds up."""
+        """Rounds sizes up."""
         windows = zip(shape[1:3], self.pool_size, self.strides, strict=True)
-        padded = [size and size + max(missing(size, *window)) for size, *window in windows]
+        padded = [size and size + max(missing_cells(size, *window)) for size, *window in windows]
         return super().compute_output_shape((shape[0], *padded, shape[3]))
 
     def get_config(self) -> dict[str, Any]:
-        """Those of max pooling, and the incomplete window's place."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "incomplete": self.incomplete}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class GroupedConv2D(keras.layers.Conv2D):
-    """A convolution in few groups, done as one convolution for each.
+    """A grouped convolution that runs one convolution per group.
 
-    Keras compiles grouped convolutions with XLA, anew for each image size.
+    Keras compiles grouped convolutions with XLA, again for each image size.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -108,12 +115,19 @@ class GroupedConv2D(keras.layers.Conv2D):
 class LocalResponseNormalization(keras.layers.Layer):
     """Caffe's LRN across channels: `x / (1 + alpha / size * sum of size squares) ** beta`.
 
-    The sum runs over the `size` channels around each one; TensorFlow's own operation has no
-    division of `alpha`.
+    The sum runs over the `size` channels around each channel. TensorFlow's operation does not
+    divide `alpha` by `size`.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any):
-        """`size` is odd; the defaults are those of CaffeNet and GoogLeNet."""
+        """Creates the layer; the defaults are those of CaffeNet and GoogLeNet.
+
+        Args:
+            size: Number of channels in a window; odd.
+            alpha: Scale of the sum of squares.
+            beta: Exponent.
+            **kwargs: Arguments of `keras.layers.Layer`.
+        """
         super().__init__(**kwargs)
         self.size = size
         self.alpha = alpha
@@ -122,7 +136,7 @@ class LocalResponseNormalization(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, h, w, c]`."""
         normalised = tf.nn.local_response_normalization(
-            tf.cast(x, "float32"),  # TensorFlow has no other kernel on CPU and GPU alike.
+            tf.cast(x, "float32"),  # The only kernel that CPU and GPU share.
             depth_radius=self.size // 2,
             alpha=self.alpha / self.size,
             beta=self.beta,
@@ -130,11 +144,11 @@ class LocalResponseNormalization(keras.layers.Layer):
         return tf.cast(normalised, x.dtype)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
+        """Returns the input shape."""
         return shape
 
     def get_config(self) -> dict[str, Any]:
-        """Size, alpha and beta."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "size": self.size,
@@ -143,8 +157,11 @@ class LocalResponseNormalization(keras.layers.Layer):
         }
 
 
-def missing(
+def missing_cells(
     size: int | tf.Tensor, pool: int, stride: int
 ) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-    """Two amounts whose larger one fills the last window: of a map smaller than it, or larger."""
+    """Returns two numbers whose maximum is how many cells complete the last window.
+
+    The first applies to a map smaller than the window, the second to a larger one.
+    """
     return pool - size, (pool - size) % stride

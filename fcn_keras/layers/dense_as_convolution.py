@@ -1,4 +1,4 @@
-"""Dense layers as convolutions (section 3.1): their weights, and fast training on CPUs."""
+"""Dense layers as convolutions (section 3.1): weights, and faster training on CPUs."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class PatchConv2D(keras.layers.Conv2D):
-    """A convolution that trains fast on a CPU although its kernel is larger than the map: fc6, fc7.
+    """A convolution that trains fast on a CPU if its kernel is larger than its map: fc6, fc7.
 
-    There a training step multiplies the map's patches by the kernel as it is stored. The plain
-    convolution lays the kernel out anew for the forward pass and for both gradients, which for the
-    103 million weights of fc6 takes longer than the multiplication. Otherwise, and wherever there
-    is a GPU, it is the plain convolution.
+    On a CPU, a training step multiplies the map's patches by the kernel in its stored layout. A
+    plain convolution repacks the kernel for the forward pass and both gradients, which takes longer
+    than the multiplication for the 103 million weights of fc6. In inference, and with a GPU, this
+    layer is a plain convolution.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = False) -> tf.Tensor:
@@ -22,7 +22,7 @@ class PatchConv2D(keras.layers.Conv2D):
         if not training or self.groups != 1 or tf.config.list_logical_devices("GPU"):
             return super().call(inputs)
         patches = tf.image.extract_patches(
-            # Not in bfloat16: the gradient adds up all patches that a cell is in.
+            # Not in bfloat16, because the gradient sums over all patches that contain a cell.
             tf.cast(inputs, self.variable_dtype),
             (1, *self.kernel_size, 1),
             (1, *self.strides, 1),
@@ -36,9 +36,10 @@ class PatchConv2D(keras.layers.Conv2D):
 
 
 def conv_weights(dense: keras.layers.Dense, kernel_shape: Sequence[int]) -> list[np.ndarray]:
-    """Weights of a Dense layer in the shape `[rows, columns, channels, units]` of a convolution.
+    """Returns a Dense layer's weights in the shape of a convolution.
 
-    `Flatten` runs over rows, then columns, then channels, so that the kernel needs no transposing.
+    `kernel_shape` is `[rows, columns, channels, units]`. `Flatten` runs over rows, then columns,
+    then channels, so the kernel is only reshaped, not transposed.
     """
     kernel, *bias = dense.get_weights()
     return [kernel.reshape(kernel_shape), *bias]

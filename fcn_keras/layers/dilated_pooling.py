@@ -1,4 +1,4 @@
-"""Pooling over cells that lie apart, for strides made finer after training (section 3.2)."""
+"""Dilated pooling, for strides refined after training (section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class DilatedPooling2D(keras.layers.Layer):
-    """Max or average pooling over cells that lie `dilation_rate` apart, which Keras' cannot.
+    """Max or average pooling over cells `dilation_rate` apart, which Keras does not offer.
 
-    Padding counts for nothing: it is below every maximum and in no average. So no window may lie in
-    the padding alone.
+    Both ignore the padding, so every window must contain at least one cell of the map.
     """
 
     def __init__(
@@ -30,7 +29,16 @@ class DilatedPooling2D(keras.layers.Layer):
         average: bool = False,
         **kwargs: Any,
     ):
-        """Sizes are numbers or pairs (rows, columns), `padding` is as in `ZeroPadding2D`."""
+        """Creates the layer; sizes are one number or (rows, columns).
+
+        Args:
+            pool_size: Number of cells in a window.
+            strides: Cells from one window to the next.
+            padding: ((top, bottom), (left, right)), as in `ZeroPadding2D`.
+            dilation_rate: Distance between the cells of a window.
+            average: Average pooling instead of max pooling.
+            **kwargs: Arguments of `keras.layers.Layer`.
+        """
         super().__init__(**kwargs)
         self.pool_size, self.strides, self.dilation_rate = (
             (value, value) if isinstance(value, int) else tuple(value)
@@ -50,7 +58,7 @@ class DilatedPooling2D(keras.layers.Layer):
         return sums / self._windows(self._padded(ops.ones_like(x[:1, ..., :1]), 0), ops.add)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Sizes as of a valid window over the padded map."""
+        """Returns the shape of valid windows over the padded map."""
         sizes = [
             size and (size + sum(pads) - (window - 1) * rate - 1) // stride + 1
             for size, pads, window, rate, stride in zip(
@@ -65,7 +73,7 @@ class DilatedPooling2D(keras.layers.Layer):
         return (shape[0], *sizes, shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """All that the constructor takes."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "pool_size": self.pool_size,
@@ -82,11 +90,11 @@ class DilatedPooling2D(keras.layers.Layer):
     def _windows(
         self, x: tf.Tensor, combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     ) -> tf.Tensor:
-        """Combines the cells of each window, along the columns and then along the rows."""
+        """Combines the cells of each window, first along columns, then along rows."""
         for axis in (2, 1):
             window, stride = self.pool_size[axis - 1], self.strides[axis - 1]
             rate = self.dilation_rate[axis - 1]
-            # The last window starts where its last cell still lies on the map.
+            # Number of positions where a window can start.
             starts = ops.shape(x)[axis] - (window - 1) * rate
             before = (slice(None),) * axis
             parts = [

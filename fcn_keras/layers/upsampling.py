@@ -1,4 +1,4 @@
-"""Bilinear upsampling of scores: the paper's transposed convolution (section 3.3)."""
+"""Bilinear upsampling of scores, the paper's transposed convolution (section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class BilinearUpsampling(keras.layers.Layer):
-    """Upsamples scores: the transposed convolution with a bilinear kernel (section 3.3).
+    """Upsamples scores by a transposed convolution with a bilinear kernel (section 3.3).
 
-    With `fade=False` each cell becomes `factor x factor` pixels, with half-pixel centres, and the
-    edge cells are repeated outside. With `fade=True` nothing is outside, so that scores fade to
-    zero there and the map grows by the kernel's overhang: the reference implementation's layer.
+    With `fade=False` each cell becomes `factor x factor` pixels, with half-pixel centres, and edge
+    cells are repeated outside the map. With `fade=True` the map is zero outside, so scores fade to
+    zero at the edges and the output includes the kernel's overhang, as in the reference
+    implementation.
 
-    With `learn=False` the layer has no weights, and where the kernel's size is twice the factor it
-    runs as a resize, which is 10 times faster; with `learn=True` the kernel is trained, starting
+    With `learn=False` the layer has no weights. If the kernel size is twice the factor, it then
+    runs as a resize, which is 10 times faster. With `learn=True` the kernel is trained and starts
     bilinear.
     """
 
@@ -31,26 +32,29 @@ class BilinearUpsampling(keras.layers.Layer):
         kernel_size: int | None = None,
         **kwargs: Any,
     ):
-        """float32 whatever the policy, since these are the logits.
+        """Creates the layer, in float32 under any policy, since it computes logits.
 
         Args:
-            factor: stride of the transposed convolution; even unless `fade`.
-            learn: train the kernel.
-            fade: do not repeat the edge cells outside the map.
-            kernel_size: only with `fade`; None for twice the factor.
-            **kwargs: as of any layer.
+            factor: Stride of the transposed convolution; even unless `fade`.
+            learn: Train the kernel.
+            fade: Treat the map as zero outside instead of repeating its edge cells.
+            kernel_size: Kernel size, only with `fade`; None for twice the factor.
+            **kwargs: Arguments of `keras.layers.Layer`.
+
+        Raises:
+            ValueError: Without `fade`, the factor is odd or the kernel size not twice the factor.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
         self.factor, self.learn, self.fade = factor, learn, fade
         self.kernel_size = kernel_size or 2 * factor
         if not fade and (factor % 2 or self.kernel_size != 2 * factor):
             raise ValueError(
-                f"BilinearUpsampling: factor={factor}, kernel_size={kernel_size}: without fade "
-                "the factor is even and the kernel twice the factor."
+                f"factor={factor}, kernel_size={kernel_size}: without fade, the factor must be "
+                "even and the kernel size twice the factor. Use fade=True for other sizes."
             )
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        """Adds the kernel `[k, k, c, c]`, bilinear on the channel diagonal, if it is learned."""
+        """Creates the kernel `[k, k, c, c]` if it is learned: bilinear on the channel diagonal."""
         if self.learn:
             self.kernel = self.add_weight(
                 shape=(self.kernel_size, self.kernel_size, shape[-1], shape[-1]),
@@ -61,7 +65,7 @@ class BilinearUpsampling(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> float32 `[b, factor * h, factor * w, c]`.
 
-        With `fade`, `[b, factor * (h - 1) + kernel_size, ..., c]`.
+        With `fade` the output is `[b, factor * (h - 1) + kernel_size, ..., c]`.
         """
         half = self.factor // 2
         if self.learn or self.kernel_size != 2 * self.factor:
@@ -75,18 +79,18 @@ class BilinearUpsampling(keras.layers.Layer):
         else:
             if self.fade:
                 x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
-            # keras.ops.image.resize cannot do unknown sizes in a graph; tf.image.resize can.
+            # Unlike keras.ops.image.resize, tf.image.resize supports unknown sizes in a graph.
             x = tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
             edge = half if self.fade else 0
         return x[:, edge:-edge, edge:-edge] if edge else x
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Height and width times the factor; with `fade`, plus the kernel's overhang."""
+        """Multiplies height and width by the factor; `fade` adds the kernel's overhang."""
         more = self.kernel_size - self.factor if self.fade else 0
         return (shape[0], *[s and s * self.factor + more for s in shape[1:3]], shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments."""
+        """Returns the constructor arguments."""
         return {
             **super().get_config(),
             "factor": self.factor,
@@ -98,16 +102,19 @@ class BilinearUpsampling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class Bilinear(keras.initializers.Initializer):
-    """The bilinear filter of any size on the channel diagonal, zero elsewhere (section 3.3)."""
+    """Initialises a kernel with bilinear filters on the channel diagonal (section 3.3)."""
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
-        """A kernel `[k, k, c, c]`."""
+        """Returns a kernel `[k, k, c, c]`."""
         kernel = np.einsum("ij,ab->ijab", bilinear_filter(shape[0]), np.eye(shape[2], shape[3]))
         return ops.convert_to_tensor(kernel, dtype=dtype)
 
 
 def bilinear_filter(size: int) -> np.ndarray:
-    """The reference's bilinear filter `[size, size]`: a tent of half width `(size + 1) // 2`."""
+    """Returns the reference's bilinear filter `[size, size]`.
+
+    It is a tent of half width `(size + 1) // 2`.
+    """
     half = (size + 1) // 2
     centre = half - 1 if size % 2 else half - 0.5
     tent = 1 - np.abs(np.arange(size) - centre) / half

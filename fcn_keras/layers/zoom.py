@@ -1,8 +1,8 @@
-"""A net that looks at its image enlarged: its strides are finer by the zoom, in the image's pixels.
+"""Layers of models that enlarge their image, which makes strides finer in image pixels.
 
-At zoom 1.5 the cells of stride 8 stand for 5.3 pixels of the image, and the receptive field shrinks
-alike; time and memory grow by 2.25. Both layers are bilinear, compute in float32 and have no
-weights, so that a net of one zoom takes the weights of another.
+At zoom 1.5 a cell of stride 8 covers 5.3 image pixels, the receptive field shrinks by the same
+factor, and time and memory grow by 2.25. Both layers are bilinear, compute in float32 and have no
+weights, so models with different zooms can share weights.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class Zoom(keras.layers.Layer):
-    """Images enlarged, or made smaller, by a factor; sizes are rounded."""
+    """Resizes images by a factor; sizes are rounded."""
 
     def __init__(self, factor: float, **kwargs: Any):
-        """float32 whatever the policy: 8 bits of mantissa would round the image."""
+        """Creates the layer, in float32 under any policy: bfloat16 would round the image."""
         super().__init__(**{"dtype": "float32", **kwargs})
         self.factor = factor
 
@@ -26,20 +26,20 @@ class Zoom(keras.layers.Layer):
         return tf.image.resize(image, tf.maximum(tf.cast(size, "int32"), 1))
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Height and width are left open: they are rounded as numbers of the device."""
+        """Leaves height and width unknown, since the device rounds them."""
         return (shape[0], None, None, shape[3])
 
     def get_config(self) -> dict[str, Any]:
-        """The factor."""
+        """Returns the constructor arguments."""
         return {**super().get_config(), "factor": self.factor}
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class ResizeLike(keras.layers.Layer):
-    """Brings a map to the height and width of another."""
+    """Resizes a map to the height and width of another."""
 
     def __init__(self, **kwargs: Any):
-        """float32 whatever the policy, since these are the logits."""
+        """Creates the layer, in float32 under any policy, since it resizes logits."""
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def call(self, x: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
@@ -49,5 +49,5 @@ class ResizeLike(keras.layers.Layer):
     def compute_output_shape(
         self, x_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
-        """Height and width of the reference, channels of `x`."""
+        """Takes height and width from the reference and the channels from `x`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])

@@ -1,1 +1,1 @@
-"""The nets, their pretrained weights, saving and loading."""
+"""Segmentation models: construction, pretrained weights, saving and loading."""

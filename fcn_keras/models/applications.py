@@ -1,8 +1,8 @@
-"""Backbones of today: nets of keras.applications as features at strides 8, 16 and 32.
+"""Modern backbones: keras.applications models as features at strides 8, 16 and 32.
 
-They are fully convolutional as they stand: stride 32 gives the map that the classifier averages.
-Each brings its own zero padding: a cell of stride s is centred on its s x s pixels in ConvNeXt, but
-looks (s - 1) / 2 pixels further up and left in ResNet50, and down and right in MobileNetV2 and
+These models are already fully convolutional: stride 32 is the map that the classifier averages.
+Each model pads in its own way: a cell of stride s is centred on its s x s pixels in ConvNeXt, but
+(s - 1) / 2 pixels further up and left in ResNet50, and down and right in MobileNetV2 and
 EfficientNetV2.
 """
 
@@ -19,14 +19,14 @@ from fcn_keras.models.imagenet import load_imagenet_weights
 
 
 class Application(NamedTuple):
-    """How a net of keras.applications becomes features."""
+    """How to turn a keras.applications model into features."""
 
     build: Callable[..., keras.Model]
-    # RGB 0..255 -> what the net was trained on; zero is a mean colour.
+    # RGB 0..255 -> the model's training input; zero is a mean colour.
     preprocessing: Callable[..., keras.Layer]
-    next_stages: tuple[str, str]  # Layers that take the last maps of stride 8 and of stride 16.
-    options: dict[str, Any]  # Further arguments of `build`.
-    hashes: tuple[str, str] | None  # Of the ImageNet weights with and without top, if published.
+    next_stages: tuple[str, str]  # Layers whose inputs are the last maps of stride 8, 16.
+    options: dict[str, Any]  # More arguments of `build`.
+    hashes: tuple[str, str] | None  # ImageNet weights with and without top, if published.
 
 
 def application(
@@ -38,28 +38,28 @@ def application(
     dropout: float,
     **others: object,
 ) -> dict[int, keras.KerasTensor]:
-    """The features of one of `APPLICATIONS`.
+    """Builds the features of one of `APPLICATIONS`.
 
     Args:
-        name: a key of `APPLICATIONS`.
+        name: A key of `APPLICATIONS`.
         image: `[b, h, w, 3]`, RGB, 0..255.
-        weights: "imagenet", the path of a keras.applications weights file of this net, with or
-            without top, or None.
-        head_width: of no account: there are no fc6 and fc7.
-        dropout: share of the last map's values dropped in training.
-        **others: refused; what the paper's classifiers take beyond these.
+        weights: "imagenet", the path of this model's keras.applications weights file (with or
+            without top), or None.
+        head_width: Ignored, since there are no fc6 and fc7.
+        dropout: Fraction of the last map's values dropped in training.
+        **others: Options that only the paper's classifiers support; rejected.
 
     Returns:
         `{8: , 16: , 32: }`, each `[b, H/s, W/s, c]`: the last map of each stride.
 
     Raises:
-        ModelError: another option is given, or the image has not 3 channels.
-        WeightsError: the weights cannot be had or read.
+        ModelError: An unsupported option is given, or the image does not have 3 channels.
+        WeightsError: The weights cannot be downloaded or read.
     """
-    refuse(name, others)
+    reject(name, others)
     if image.shape[-1] != 3:
         raise ModelError(
-            f"backbone={name!r}: takes images of 3 channels, not of {image.shape[-1]}. Use "
+            f"backbone={name!r}: images must have 3 channels, found {image.shape[-1]}. Use "
             "backbone='vgg16'."
         )
     build, preprocessing, next_stages, options, hashes = APPLICATIONS[name]
@@ -76,12 +76,12 @@ def application(
     }
 
 
-def refuse(backbone: str, options: Mapping[str, object]) -> None:
-    """Raises a `ModelError` for options of the paper's classifiers that this backbone lacks."""
+def reject(backbone: str, options: Mapping[str, object]) -> None:
+    """Raises a `ModelError` if there are options that this backbone does not support."""
     for name, value in options.items():
         raise ModelError(
-            f"{name}={value!r}: the backbone {backbone!r} has no such choice. Leave it out, or use "
-            "backbone='vgg16'."
+            f"{name}={value!r}: the backbone {backbone!r} does not support it. Leave it out, or "
+            "use backbone='vgg16'."
         )
 
 
@@ -115,7 +115,7 @@ APPLICATIONS = {
         keras.applications.EfficientNetV2B0,
         _standardised,
         ("block4a_dwconv2", "block6a_dwconv2"),
-        {"include_preprocessing": False},  # Ours comes before the padding.
+        {"include_preprocessing": False},  # Ours runs before the padding.
         ("21ecbf6da12460d5c40bb2f29ceb2188", "893217f2bb855e2983157299931e43ff"),
     ),
     "convnext_tiny": Application(
@@ -134,7 +134,7 @@ APPLICATIONS = {
 def _rebuild(
     net: keras.Model, x: keras.KerasTensor
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
-    """Copies of the layers of `net` on `x`: the input of each by its name, and the output."""
+    """Copies the layers of `net` onto `x`; returns each layer's input by name, and the output."""
     inputs, outputs = {}, {}
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
@@ -149,9 +149,9 @@ def _rebuild(
 def _copy(layer: keras.Layer) -> keras.Layer:
     config = layer.get_config()
     if isinstance(layer, layers.LayerNormalization) and "layernorm" not in layer.name:
-        config["name"] = "norm"  # Keras numbers ConvNeXt's last layer anew in each process.
+        config["name"] = "norm"  # The number in Keras' name depends on earlier models.
     if isinstance(layer, layers.Conv2D) and layer.groups == layer.filters > 1:
-        # ConvNeXt's; as grouped convolutions Keras compiles them with XLA, for each image size.
+        # ConvNeXt. Keras compiles grouped convolutions with XLA, again for each image size.
         kept = ("name", "dtype", "kernel_size", "padding", "use_bias")
         return layers.DepthwiseConv2D(**{key: config[key] for key in kept})
     return type(layer).from_config(config)

@@ -1,10 +1,11 @@
-"""Backbones: an image becomes feature maps at strides 8, 16 and 32, the last fully convolutional.
+"""Backbones: turn an image into feature maps at strides 8, 16 and 32.
 
-A builder takes the image tensor (RGB, 0..255, `[b, h, w, 3]`), owns its scaling, pads it to a
-multiple of 32 and returns `{8: pool3, 16: pool4, 32: fc7}`, each `[b, H/s, W/s, c]`, where H and W
-are the padded sizes. Convolutions are centred (`padding="same"`), so that a cell of stride s looks
-at the s x s pixels it stands for. The paper scores AlexNet and GoogLeNet at stride 32 only: theirs
-is `{32: ...}`. Nets of `fcn_keras.models.applications` bring padding of their own.
+A builder takes the image tensor (RGB, 0..255, `[b, h, w, 3]`), does its own preprocessing, pads the
+image to a multiple of 32 and returns `{8: pool3, 16: pool4, 32: fc7}`, each `[b, H/s, W/s, c]`,
+where H and W are the padded sizes. Convolutions are centred (`padding="same"`), so a cell of
+stride s is centred on the s x s pixels it represents. The paper scores AlexNet and GoogLeNet at
+stride 32 only, so they return `{32: ...}`. Models of `fcn_keras.models.applications` pad in their
+own way.
 """
 
 import logging
@@ -19,7 +20,7 @@ from fcn_keras.errors import WeightsError
 from fcn_keras.layers.alignment import PadToMultiple
 from fcn_keras.layers.caffe import CAFFE_MEAN_BGR, CaffePreprocessing
 from fcn_keras.layers.dense_as_convolution import PatchConv2D, conv_weights
-from fcn_keras.models.applications import APPLICATIONS, application, refuse
+from fcn_keras.models.applications import APPLICATIONS, application, reject
 from fcn_keras.models.classifiers import alexnet as caffenet
 from fcn_keras.models.classifiers import googlenet as inception
 from fcn_keras.models.classifiers.alexnet import AlexNet
@@ -27,11 +28,11 @@ from fcn_keras.models.classifiers.googlenet import GoogLeNet
 from fcn_keras.models.imagenet import load_imagenet_weights
 
 VGG16_MD5 = ("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc")
-TOP_WIDTH = 4096  # Of AlexNet and of VGG16.
+TOP_WIDTH = 4096  # Of AlexNet and VGG16.
 
-# What the reference subtracts, BGR; the channels of HHA are not swapped.
+# Means that the reference subtracts, BGR; HHA channels are not swapped.
 MEANS = {
-    "imagenet": CAFFE_MEAN_BGR,  # keras.applications'
+    "imagenet": CAFFE_MEAN_BGR,  # As in keras.applications.
     "voc": (104.00699, 116.66877, 122.67892),  # Also PASCAL-Context.
     "nyudv2": (116.190, 97.203, 92.318),
     "nyudv2_hha": (132.431, 94.076, 118.477),
@@ -51,24 +52,24 @@ def vgg16(
     mean: tuple[float, float, float] = CAFFE_MEAN_BGR,
     swap: bool = True,
 ) -> dict[int, keras.KerasTensor]:
-    """VGG16 of keras.applications; its fc1 and fc2 become the convolutions fc6 and fc7.
+    """Builds VGG16 of keras.applications, with fc1 and fc2 as the convolutions fc6 and fc7.
 
     Args:
-        image: `[b, h, w, c]`; the first three channels are RGB, 0..255, if there are so many.
-        weights: "imagenet", the path of a keras.applications VGG16 weights file, or None. The
-            filters of channels beyond the colours start as the mean of the colours' filters.
-        head_width: channels of fc6 and fc7; the classifier's own are 4096.
-        dropout: share of fc6's and fc7's outputs dropped in training.
-        geometry: "same", or "reference": padding 100 before conv1_1, and no padding of fc6.
-        mean: subtracted from the first three channels, in the order BGR, or RGB without `swap`.
-        swap: turn RGB into BGR.
+        image: `[b, h, w, c]`; with three or more channels, the first three are RGB, 0..255.
+        weights: "imagenet", the path of a keras.applications VGG16 weights file, or None. Filters
+            of channels after the third start as the mean of the colour filters.
+        head_width: Channels of fc6 and fc7; the classifier has 4096.
+        dropout: Fraction of the outputs of fc6 and fc7 dropped in training.
+        geometry: "same", or "reference": padding 100 before conv1_1, and fc6 without padding.
+        mean: Subtracted from the first three channels, in BGR order, or RGB without `swap`.
+        swap: Convert RGB to BGR.
 
     Raises:
-        WeightsError: the weights cannot be had or read.
+        WeightsError: The weights cannot be downloaded or read.
     """
     x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
     if geometry == "reference":
-        x = layers.ZeroPadding2D(99, name="pad")(x)  # conv1_1 itself pads the hundredth pixel.
+        x = layers.ZeroPadding2D(99, name="pad")(x)  # conv1_1 pads one more pixel.
     else:
         x = PadToMultiple(32, name="pad")(x)
     taps = {}
@@ -76,7 +77,7 @@ def vgg16(
     for layer in trunk.layers[1:]:
         config = layer.get_config()
         if isinstance(layer, layers.MaxPooling2D):
-            config["padding"] = "same"  # Rounds odd sizes up, as Caffe does; even ones alike.
+            config["padding"] = "same"  # Rounds odd sizes up, as Caffe does.
         x = type(layer).from_config(config)(x)
         taps[layer.name] = x
     fc7 = top(x, 7, head_width, dropout, "valid" if geometry == "reference" else "same")
@@ -89,7 +90,7 @@ def vgg16(
             hashes=VGG16_MD5,
         )
         net = keras.Model(image, fc7)
-        _fill_top(net, classifier, {"fc6": "fc1", "fc7": "fc2"}, weights, head_width)
+        _load_top_weights(net, classifier, {"fc6": "fc1", "fc7": "fc2"}, weights, head_width)
     return {8: taps["block3_pool"], 16: taps["block4_pool"], 32: fc7}
 
 
@@ -103,19 +104,19 @@ def alexnet(
     mean: tuple[float, float, float] = CAFFE_MEAN_BGR,
     swap: bool = True,
 ) -> dict[int, keras.KerasTensor]:
-    """AlexNet (CaffeNet); its fc6 and fc7 become convolutions. Stride 32 only.
+    """Builds AlexNet (CaffeNet) with fc6 and fc7 as convolutions; stride 32 only.
 
     Args:
         image: `[b, h, w, 3]`, RGB, 0..255.
-        weights: the path of a weights file of `fcn_keras.AlexNet`, or None.
-        head_width: channels of fc6 and fc7; the classifier's own are 4096.
-        dropout: share of fc6's and fc7's outputs dropped in training.
+        weights: The path of a weights file of `fcn_keras.AlexNet`, or None.
+        head_width: Channels of fc6 and fc7; the classifier has 4096.
+        dropout: Fraction of the outputs of fc6 and fc7 dropped in training.
         geometry: "same", or "reference": padding 100, fc6 without padding.
-        mean: as for `vgg16`.
-        swap: as for `vgg16`.
+        mean: As in `vgg16`.
+        swap: As in `vgg16`.
 
     Raises:
-        WeightsError: the weights cannot be had or read.
+        WeightsError: The weights cannot be read.
     """
     x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
     if geometry == "reference":
@@ -124,14 +125,14 @@ def alexnet(
     else:
         x = PadToMultiple(32, name="pad")(x)
         pool5 = caffenet.features(x, padding=(3, 4))
-        # The pools' incomplete windows shift the cells by 14.5 pixels down and to the right; the
-        # even kernel of fc6 takes them back by 16.
+        # The pools' incomplete windows shift the cells 14.5 pixels down and right; the even kernel
+        # of fc6 shifts them back by 16.
         x = layers.ZeroPadding2D(((3, 2), (3, 2)), name="pad6")(pool5)
     fc7 = top(x, 6, head_width, dropout, padding="valid")
     if weights is not None:
         classifier = load_imagenet_weights(keras.Model(image, pool5), AlexNet, weights)
         net = keras.Model(image, fc7)
-        _fill_top(net, classifier, {"fc6": "fc6", "fc7": "fc7"}, weights, head_width)
+        _load_top_weights(net, classifier, {"fc6": "fc6", "fc7": "fc7"}, weights, head_width)
     return {32: fc7}
 
 
@@ -145,26 +146,26 @@ def googlenet(
     swap: bool = True,
     **others: object,
 ) -> dict[int, keras.KerasTensor]:
-    """GoogLeNet without its average pooling. Stride 32 only.
+    """Builds GoogLeNet without its average pooling; stride 32 only.
 
     Args:
         image: `[b, h, w, 3]`, RGB, 0..255.
-        weights: the path of a weights file of `fcn_keras.GoogLeNet`, or None.
-        head_width: of no account, since the classifier has a single fully connected layer.
-        dropout: share of the last module's outputs dropped in training.
-        mean: as for `vgg16`.
-        swap: as for `vgg16`.
-        **others: refused; the authors never released a net with a geometry of its own.
+        weights: The path of a weights file of `fcn_keras.GoogLeNet`, or None.
+        head_width: Ignored, since the classifier has a single fully connected layer.
+        dropout: Fraction of the last module's outputs dropped in training.
+        mean: As in `vgg16`.
+        swap: As in `vgg16`.
+        **others: Unsupported options, rejected; the authors released no reference geometry.
 
     Raises:
-        ModelError: another option is given.
-        WeightsError: the weights cannot be had or read.
+        ModelError: An unsupported option is given.
+        WeightsError: The weights cannot be read.
     """
-    refuse("googlenet", others)
+    reject("googlenet", others)
     x = CaffePreprocessing(mean, swap, name="preprocessing")(image)
     x = PadToMultiple(32, name="pad")(x)
-    # The first padding and three pools shift the cells by 6.5 pixels down and to the right, pool4
-    # by 8, either way.
+    # The first padding and three pools shift the cells 6.5 pixels down and right. Pool4 shifts them
+    # by 8 either way: with its incomplete window first, a shift of 1.5 up and left remains.
     x = inception.features(x, incomplete4="first")
     if weights is not None:
         load_imagenet_weights(keras.Model(image, x), GoogLeNet, weights)
@@ -179,8 +180,8 @@ def tiny(
     dropout: float,
     **others: object,
 ) -> dict[int, keras.KerasTensor]:
-    """A net of five small blocks with batch normalisation, for tests and the quickstart."""
-    refuse("tiny", others)
+    """Builds five small blocks with batch normalisation, for tests and the quickstart."""
+    reject("tiny", others)
     if weights is not None:
         raise WeightsError(
             f"weights={str(weights)!r}: the tiny backbone has no pretrained weights. "
@@ -214,9 +215,9 @@ def top(
     dropout: float,
     padding: Literal["same", "valid"] = "same",
 ) -> keras.KerasTensor:
-    """The convolutions fc6 and fc7, whose weights start from He initialisation.
+    """Adds the convolutions fc6 and fc7, with He initialisation.
 
-    `[b, h, w, c]` -> `[b, h, w, width]`; with padding "valid" `kernel - 1` rows and columns fewer.
+    `[b, h, w, c]` -> `[b, h, w, width]`; padding "valid" removes `kernel - 1` rows and columns.
     """
     for name, size in (("6", kernel), ("7", 1)):
         x = PatchConv2D(
@@ -231,14 +232,14 @@ def top(
     return x
 
 
-def _fill_top(
+def _load_top_weights(
     net: keras.Model,
     classifier: keras.Model,
     dense_of: Mapping[str, str],
     weights: str,
     head_width: int,
 ) -> None:
-    """Gives the convolutions fc6 and fc7 the weights of the classifier's Dense layers."""
+    """Copies the weights of the classifier's Dense layers to fc6 and fc7, if they fit."""
     names = {layer.name for layer in classifier.layers}
     if head_width == TOP_WIDTH and names.issuperset(dense_of.values()):
         for conv, dense in dense_of.items():
@@ -248,6 +249,6 @@ def _fill_top(
         why = (
             f"{weights} has no fully connected layers"
             if head_width == TOP_WIDTH
-            else f"the classifier's are {TOP_WIDTH} wide, head_width is {head_width}"
+            else f"the classifier's layers have {TOP_WIDTH} channels, head_width is {head_width}"
         )
         logger.warning("fc6 and fc7 start from He initialisation and must be trained: %s.", why)

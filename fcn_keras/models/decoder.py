@@ -1,6 +1,6 @@
-"""From feature maps to logits: scores, upsampling, fusion and cropping (section 4.2, Figure 3).
+"""Turns feature maps into logits: scoring, upsampling, fusion, cropping (section 4.2, Figure 3).
 
-A net looks at one image or several (`Modality`) and gives scores for one task or several (heads).
+A model takes one or several images (`Modality`) and scores one or several tasks (heads).
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ GEOMETRIES = ("same", "reference")
 
 
 class Modality(NamedTuple):
-    """One image that a net looks at.
+    """One image input of a model.
 
     Attributes:
-        channels: how many there are. The first three of three or more are RGB, 0..255; others go
-            in as they come, and their filters start as the mean of the colours' (early fusion).
-        mean: subtracted from the first three channels, in BGR order (without `swap`, in their
-            own); None for the backbone's. `fcn_keras.MEANS` has the reference's.
-        swap: turn RGB into BGR; not for HHA.
+        channels: Number of channels. With three or more, the first three are RGB, 0..255. Other
+            channels are not preprocessed, and their filters start as the mean of the colour
+            filters (early fusion).
+        mean: Subtracted from the first three channels, in BGR order (without `swap`, in their
+            own order); None for the backbone's. `fcn_keras.MEANS` has those of the reference.
+        swap: Convert RGB to BGR; False for HHA.
     """
 
     channels: int = 3
@@ -39,14 +40,18 @@ class Modality(NamedTuple):
 
     @classmethod
     def with_mean_of(cls, images: str) -> Modality:
-        """The stream of a data set's images: a key of `fcn_keras.MEANS`."""
+        """Creates the modality for a key of `fcn_keras.MEANS`.
+
+        Raises:
+            ModelError: The key is unknown.
+        """
         if images not in MEANS:
             raise ModelError(f"mean={images!r}: unknown; choose one of {', '.join(MEANS)}.")
         return cls(mean=MEANS[images], swap=images != "nyudv2_hha")
 
 
 class Decoder:
-    """The images of a net, its feature maps of each stride, and the model made of them."""
+    """Holds a model's images and feature maps per stride, and builds the model."""
 
     def __init__(
         self,
@@ -61,13 +66,16 @@ class Decoder:
         zoom: float,
         input_shape: tuple[int | None, int | None, int],
     ):
-        """Arguments as in `models.FCN32s`; `strides` are those that the net scores."""
+        """Builds the feature maps.
+
+        Arguments and errors are those of `models.FCN32s`; `strides` are those that are scored.
+        """
         is_own = isinstance(backbone, keras.Model)
         _check(backbone, head_width, dropout, geometry, zoom)
         if is_own and inputs is not None and len(inputs) != 1:
             raise ModelError(
-                "inputs: a backbone of your own looks at one image. Leave inputs out, or choose "
-                f"one of {', '.join(BACKBONES)}."
+                f"inputs: a custom backbone takes one image, found {len(inputs)}. Leave inputs "
+                f"out, or use one of the backbones {', '.join(BACKBONES)}."
             )
         if head_width is None and not is_own:
             head_width = TOP_WIDTH
@@ -76,18 +84,18 @@ class Decoder:
         self.backbone = backbone if isinstance(backbone, str) else backbone.name
         self.learn_upsampling = learn_upsampling
         self.is_reference = geometry == "reference"
-        self.images: dict[str, keras.KerasTensor] = {}  # By stream, as the next two.
+        self.images: dict[str, keras.KerasTensor] = {}  # By modality, as the next two.
         self.taps: dict[str, dict[int, keras.KerasTensor]] = {}  # Feature maps by stride.
-        self.seen: dict[str, keras.KerasTensor] = {}  # The image as the backbone gets it.
-        for name, stream in inputs.items():
-            image = keras.Input((*size, stream.channels), name=name)
+        self.seen: dict[str, keras.KerasTensor] = {}  # The backbone's input.
+        for name, modality in inputs.items():
+            image = keras.Input((*size, modality.channels), name=name)
             seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
             taps = build(
                 seen,
                 weights=weights,
                 head_width=head_width,
                 dropout=dropout,
-                **_further_options(stream, geometry),
+                **_backbone_options(modality, geometry),
             )
             missing = [stride for stride in strides if stride not in taps]
             if missing:
@@ -96,7 +104,7 @@ class Decoder:
                     "Use FCN32s, or another backbone."
                 )
             maps = [taps[stride] for stride in strides]
-            if len(inputs) > 1:  # Layers of two streams share their names: a model for each.
+            if len(inputs) > 1:  # Nested models, since their layers have the same names.
                 maps = keras.Model(seen, maps, name=f"stream_{name}")(seen)
             self.images[name], self.seen[name] = image, seen
             self.taps[name] = dict(zip(strides, maps, strict=True))
@@ -107,7 +115,7 @@ class Decoder:
         num_classes: int | dict[str, int],
         logits: Callable[[Head], keras.KerasTensor],
     ) -> keras.Model:
-        """The Keras model of that name; `logits` makes the output of a `Head`."""
+        """Builds the Keras model; `logits` builds the output of a `Head`."""
         if isinstance(num_classes, dict):
             _check_heads(num_classes)
             outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in num_classes.items()}
@@ -119,17 +127,17 @@ class Decoder:
 
 
 class Head:
-    """The steps from feature maps to the logits of one task. All of them compute in float32."""
+    """The steps from feature maps to the logits of one task, all in float32."""
 
     def __init__(self, net: Decoder, num_classes: int, suffix: str = ""):
-        """`suffix` tells the layers of several tasks apart."""
+        """Creates the head; `suffix` is added to its layer names."""
         self.net, self.num_classes, self.suffix = net, num_classes, suffix
 
     def score(self, stride: int, name: str, scale: float = 1.0) -> keras.KerasTensor:
-        """1 x 1 convolution to class scores, zero at first; the mean over the streams."""
+        """Adds zero-initialised 1 x 1 convolutions to class scores; averages over modalities."""
         scores = []
-        for stream, taps in self.net.taps.items():
-            suffix = f"_{stream}{self.suffix}" if len(self.net.taps) > 1 else self.suffix
+        for modality, taps in self.net.taps.items():
+            suffix = f"_{modality}{self.suffix}" if len(self.net.taps) > 1 else self.suffix
             x = taps[stride]
             if scale != 1:
                 x = layers.Rescaling(scale, name=name.replace("score", "scale") + suffix)(x)
@@ -148,7 +156,7 @@ class Head:
     def upsample(
         self, x: keras.KerasTensor, factor: int, name: str, kernel_size: int | None = None
     ) -> keras.KerasTensor:
-        """Bilinear; in the reference's geometry a transposed convolution of `kernel_size`."""
+        """Adds bilinear upsampling; `kernel_size` applies to the reference geometry only."""
         return BilinearUpsampling(
             factor,
             self.net.learn_upsampling,
@@ -160,13 +168,13 @@ class Head:
     def fuse(
         self, coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str, offset: int
     ) -> keras.KerasTensor:
-        """The sum of two maps of scores, the reference's geometry cropping the finer one."""
+        """Adds two score maps; the reference geometry first crops the finer one."""
         if self.net.is_reference:
             fine = CropLike(offset, name=f"score_{name}c{self.suffix}")(fine, coarse)
         return layers.Add(dtype="float32", name=f"fuse_{name}{self.suffix}")([coarse, fine])
 
     def crop(self, x: keras.KerasTensor, offset: int | None) -> keras.KerasTensor:
-        """The window of the image, at the image's size."""
+        """Crops the scores to the image, at the image's size."""
         image, seen = (next(iter(by.values())) for by in (self.net.images, self.net.seen))
         offset = offset if self.net.is_reference else None
         name = f"logits{self.suffix}"
@@ -175,12 +183,12 @@ class Head:
         return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
 
 
-def _further_options(stream: Modality, geometry: str) -> dict[str, Any]:
-    """What a backbone is asked for beyond its own ways; most know none of it."""
+def _backbone_options(modality: Modality, geometry: str) -> dict[str, Any]:
+    """Returns the non-default options for a backbone; most backbones support none of them."""
     options = {
         "geometry": geometry if geometry != "same" else None,
-        "mean": stream.mean,
-        "swap": None if stream.swap else False,
+        "mean": modality.mean,
+        "swap": None if modality.swap else False,
     }
     return {name: value for name, value in options.items() if value is not None}
 
@@ -188,22 +196,22 @@ def _further_options(stream: Modality, geometry: str) -> dict[str, Any]:
 def _size_and_inputs(
     input_shape: tuple[int | None, int | None, int], inputs: dict[str, Modality] | None
 ) -> tuple[tuple[int | None, ...], dict[str, Modality]]:
-    """Height and width, None where open, and the images by name."""
+    """Returns height and width, None if unknown, and the inputs by name."""
     shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else ()
     numbers = [size for size in shape if size is not None]
     if len(shape) != 3 or shape[2] is None or any(type(n) is not int or n < 1 for n in numbers):
         raise ModelError(
-            f"input_shape={input_shape!r}: must be (height, width, channels), None for any height "
-            "or width."
+            f"input_shape={input_shape!r}: must be (height, width, channels), with None for any "
+            "height or width."
         )
     if inputs is None:
         return shape[:2], {"image": Modality(channels=shape[2])}
     if shape[2] != 3:
         raise ModelError(
-            f"input_shape={input_shape!r}: inputs say how many channels each image has. Leave 3 "
-            "there; height and width are those of all images."
+            f"input_shape={input_shape!r}: must have 3 channels if inputs is given. Set the number "
+            "of channels in inputs."
         )
-    return shape[:2], _checked_streams(inputs)
+    return shape[:2], _checked_inputs(inputs)
 
 
 def _check(
@@ -215,7 +223,7 @@ def _check(
 ) -> None:
     if not isinstance(backbone, keras.Model) and backbone not in BACKBONES:
         raise ModelError(
-            f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}, or give a "
+            f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}, or pass a "
             "keras.Model."
         )
     if head_width is not None and (not isinstance(head_width, int) or head_width < 1):
@@ -231,15 +239,15 @@ def _check(
 def _check_count(name: str, num_classes: int) -> None:
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
         raise ModelError(
-            f"{name}={num_classes!r}: must be an integer of at least 2. Two classes "
-            "(background and object) take two logits."
+            f"{name}={num_classes!r}: must be an integer of at least 2. Use 2 for background and "
+            "object."
         )
 
 
 def _check_heads(num_classes: Mapping[str, int]) -> None:
     if not num_classes:
         raise ModelError(
-            "num_classes={}: must be a number, or a dict of names and numbers of classes, such as "
+            "num_classes={}: must be a number, or a dict of head and number of classes, such as "
             '{"semantic": 33, "geometric": 3}.'
         )
     _check_names("num_classes", num_classes)
@@ -247,31 +255,34 @@ def _check_heads(num_classes: Mapping[str, int]) -> None:
         _check_count(f"num_classes[{task!r}]", count)
 
 
-def _checked_streams(inputs: dict[str, Modality]) -> dict[str, Modality]:
+def _checked_inputs(inputs: dict[str, Modality]) -> dict[str, Modality]:
     if not isinstance(inputs, dict) or not inputs:
         raise ModelError(
-            f"inputs={inputs!r}: must be a dict of name and Modality, with one or more."
+            f"inputs={inputs!r}: must be a dict of at least one name and Modality, for example "
+            '{"image": Modality()}.'
         )
     _check_names("inputs", inputs)
-    for name, stream in inputs.items():
-        if not isinstance(stream, Modality):
-            raise ModelError(f"inputs[{name!r}]={stream!r}: must be a fcn_keras.Modality.")
-        if not isinstance(stream.channels, int) or stream.channels < 1:
-            raise ModelError(f"inputs[{name!r}]: channels={stream.channels!r}: must be at least 1.")
+    for name, modality in inputs.items():
+        if not isinstance(modality, Modality):
+            raise ModelError(f"inputs[{name!r}]={modality!r}: must be a fcn_keras.Modality.")
+        channels = modality.channels
+        if not isinstance(channels, int) or channels < 1:
+            raise ModelError(f"inputs[{name!r}]: channels={channels!r}: must be at least 1.")
     return inputs
 
 
 def _check_names(argument: str, names: Iterable[str]) -> None:
-    """Names become parts of layer names, which Keras compares without regard to case."""
+    """Checks names that become part of layer names, which Keras compares ignoring case."""
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise ModelError(
-                f"{argument}: the name {name!r} must be letters, digits and underscores."
+                f"{argument}: {name!r} is not a valid name. Use letters, digits and underscores; "
+                "start with a letter."
             )
         if name.lower() in seen:
             raise ModelError(
-                f"{argument}: {seen[name.lower()]!r} and {name!r} are one name (letter case does "
-                "not count). Rename one."
+                f"{argument}: {seen[name.lower()]!r} and {name!r} are the same name, since case is "
+                "ignored. Rename one."
             )
         seen[name.lower()] = name

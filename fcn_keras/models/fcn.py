@@ -1,12 +1,12 @@
 """FCN-32s, FCN-16s and FCN-8s (Long, Shelhamer, Darrell, 2015; section 4, Figure 3).
 
-Image in: RGB, 0..255, uint8 or float, `[b, h, w, 3]`, any height and width. Logits out: float32
-`[b, h, w, num_classes]`. The layers of the top are named as in the authors' reference
+Input: RGB images, 0..255, uint8 or float, `[b, h, w, 3]`, any height and width. Output: float32
+logits `[b, h, w, num_classes]`. Layers from fc6 on are named as in the authors' reference
 implementation.
 
-Two geometries. "same": the image is padded to multiples of 32, half on each side, and every
-convolution is centred. "reference": the authors' own, with 100 pixels of padding, and crops at
-fixed offsets from the top left, which `fuse` and `crop` take last.
+There are two geometries. "same" pads the image to multiples of 32, half on each side, and every
+convolution is centred. "reference" is that of the authors: 100 pixels of padding, and crops at
+fixed offsets from the top left, the last arguments of `fuse` and `crop`.
 
 H and W in the comments are the padded image's size.
 """
@@ -21,7 +21,7 @@ import keras
 from fcn_keras.errors import ModelError
 from fcn_keras.models.decoder import Decoder, Head, Modality
 
-# Kernel of FCN-32s's transposed convolution and offset of its crop, in the reference's geometry.
+# FCN-32s in the reference geometry: kernel of the transposed convolution, offset of the crop.
 REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
 
 
@@ -39,40 +39,39 @@ def FCN32s(
     zoom: float = 1.0,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
-    """FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
+    """Builds FCN-32s: scores at stride 32, upsampled 32 times (section 4.1).
 
     Args:
-        num_classes: number of classes, at least 2: one channel of logits each. For several tasks on
-            one trunk a dict of them by name, such as `{"semantic": 33, "geometric": 3}`: each task
-            is a head with scores and skips of its own, and the model gives a dict of logits (SIFT
+        num_classes: Number of classes, at least 2. For several tasks on one backbone, a dict of
+            task and number of classes, for example `{"semantic": 33, "geometric": 3}`: each task
+            is a head with its own scores and skips, and the model returns a dict of logits (SIFT
             Flow, section 5.3).
-        backbone: a key of `fcn_keras.BACKBONES`, or a `keras.Model` of your own whose outputs are
-            features of strides 8, 16 and 32 (a list, a dict, or a KerasHub backbone with
-            `pyramid_outputs`). It is used as it is, with its own preprocessing and weights.
-        weights: "imagenet" (keras.applications' download), the path of a keras.applications
+        backbone: A key of `fcn_keras.BACKBONES`, or your own `keras.Model` that outputs features
+            of strides 8, 16 and 32 (a list, a dict, or a KerasHub backbone with
+            `pyramid_outputs`). Your model keeps its own preprocessing and weights.
+        weights: "imagenet" (downloaded by keras.applications), the path of a keras.applications
             weights file with or without top, or None for random weights.
-        name: of the model; by default such as "fcn32s_vgg16".
-        head_width: channels of fc6 and fc7, 4096 by default. Only 4096 can take VGG16's own weights
-            for them. A backbone of your own gets these layers only if their width is given.
-        dropout: share of fc6's and fc7's outputs dropped in training, 0 <= dropout < 1.
-        learn_upsampling: train the upsampling kernels too; they start bilinear either way.
+        name: Name of the model; by default for example "fcn32s_vgg16".
+        head_width: Channels of fc6 and fc7, by default 4096. VGG16's weights for these layers
+            require 4096. Your own backbone gets these layers only if `head_width` is given.
+        dropout: Fraction of the outputs of fc6 and fc7 dropped in training, 0 <= dropout < 1.
+        learn_upsampling: Train the upsampling kernels, which start bilinear.
         geometry: "same" or "reference".
-        inputs: a dict of name and `Modality`. None is one RGB image, `{"image": Modality()}`. With
-            several, each has a backbone of its own, the scores are their mean (late fusion,
-            section 5.2), and the model takes a dict of images of one size.
-        zoom: the net looks at the image enlarged by this factor, and the logits are brought back
-            to its size; strides are finer by it, in the image's pixels, and time grows by its
-            square.
-        input_shape: height, width and channels of the image; None where they are open. With
-            `inputs` height and width are those of all images, and each has its own channels.
+        inputs: A dict of name and `Modality`; None for one RGB image, `{"image": Modality()}`.
+            Several inputs each get their own backbone, their scores are averaged (late fusion,
+            section 5.2), and the model takes a dict of images of the same size.
+        zoom: Enlarge the image by this factor, and resize the logits back. Strides in image
+            pixels are finer by this factor; computing time grows with its square.
+        input_shape: Height, width and channels of the image; None for any height or width. With
+            `inputs`, height and width apply to all images, and `inputs` sets the channels.
 
     Returns:
-        A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32; a dict
-        of them by the names of the tasks, if there are several.
+        A `keras.Model`: image `[b, h, w, 3]` -> logits `[b, h, w, num_classes]`, float32; with
+        several tasks, a dict of logits by task.
 
     Raises:
-        ModelError: an argument is out of its range, or the backbone lacks what it asks for.
-        WeightsError: the weights cannot be had, read or loaded.
+        ModelError: An argument is invalid, or the backbone does not support an option.
+        WeightsError: The weights cannot be downloaded, read or loaded.
     """
     net = Decoder(
         (32,),
@@ -111,10 +110,10 @@ def FCN16s(
     zoom: float = 1.0,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
-    """FCN-16s: scores at stride 32 fused with those of pool4 (section 4.2).
+    """Builds FCN-16s: scores at stride 32 fused with those of pool4 (section 4.2).
 
-    Args, returns and raises as in `FCN32s`, and:
-        skip_scales: fixed factor on pool4 before it is scored.
+    Arguments, return value and errors are those of `FCN32s`, and:
+        skip_scales: Fixed factor on pool4 before it is scored.
     """
     strides = (32, 16)
     (scale4,) = _checked_scales(skip_scales, 1)
@@ -156,10 +155,10 @@ def FCN8s(
     zoom: float = 1.0,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
-    """FCN-8s: scores at stride 32 fused with those of pool4 and of pool3 (section 4.2).
+    """Builds FCN-8s: scores at stride 32 fused with those of pool4 and pool3 (section 4.2).
 
-    Args, returns and raises as in `FCN32s`, and:
-        skip_scales: fixed factors on pool4 and pool3 before they are scored; (0.01, 0.0001) in
+    Arguments, return value and errors are those of `FCN32s`, and:
+        skip_scales: Fixed factors on pool4 and pool3 before they are scored; (0.01, 0.0001) in
             the reference's at-once FCN-8s.
     """
     strides = (32, 16, 8)

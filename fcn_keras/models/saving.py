@@ -1,9 +1,10 @@
-"""Opens a trained model, a run's folder or a .keras file of its own, and writes such a file."""
+"""Loads trained models from a run's folder or a .keras file, and saves .keras files."""
 
 import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,73 +12,73 @@ import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.outputs import replacing
+from fcn_keras.outputs import path_argument, replacing
 from fcn_keras.text import first_line
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A trained model, and what its classes are called.
+    """A trained model with its class names and colours.
 
     Attributes:
-        model: the Keras model.
-        classes: a name for each class, or None if unknown.
-        palette: uint8 `[classes, 3]`, an RGB colour for each class, or None if unknown.
+        model: The Keras model.
+        classes: A name per class, or None if unknown.
+        palette: RGB colour per class, uint8 `[classes, 3]`, or None if unknown.
     """
 
     model: keras.Model
-    classes: tuple[str, ...] | None
-    palette: np.ndarray | None
+    classes: tuple[str, ...] | Any  # "| Any" spares users a check for None.
+    palette: np.ndarray | Any
 
     @property
     def num_classes(self) -> int | dict[str, int]:
-        """Channels of the logits; of a net with several heads a dict by their names."""
+        """Number of classes; a dict by head if the model has several heads."""
         return keras.tree.map_structure(lambda logits: logits.shape[-1], self.model.output)
 
 
 def keras_model(model: keras.Model | Loaded) -> keras.Model:
-    """The Keras model of what `load` gave; a Keras model as it is.
+    """Returns the Keras model of a `Loaded`; returns a Keras model unchanged.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: The argument is neither.
     """
     model = model.model if isinstance(model, Loaded) else model
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            f"model: must be a Keras model, or what fcn_keras.load gave, found "
+            "model: must be a Keras model or the result of fcn_keras.load, found "
             f"{type(model).__name__}."
         )
     return model
 
 
 def load(path: str | Path) -> Loaded:
-    """Loads a run's best model, or a model file; also one of several images or heads.
+    """Loads a run's best model or a model file, also one with several inputs or heads.
 
     Args:
-        path: a run's folder, or a .keras file; class names and palette come from the
-            `config.yaml` beside the model.
+        path: A run's folder or a .keras file. Class names and palette are read from the
+            `config.yaml` next to the model.
 
     Returns:
-        A `Loaded`: model, classes, palette.
+        A `Loaded`: model, classes and palette.
 
     Raises:
-        ModelError: there is no such model, it is corrupt, it is refused, or it is no segmenter.
+        ModelError: The model is missing, corrupt, unsafe to load or not a segmentation model.
     """
-    path = Path(path)
+    path = path_argument("path", path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
-        why = "a run's folder holds model.keras" if path.is_dir() else "no such file or folder"
+        why = "the folder has no model.keras" if path.is_dir() else "no such file or folder"
         if (path / "saved_model.pb").is_file():
-            why = "is a SavedModel, which no command reads"
+            why = "a SavedModel, which no command reads"
         raise ModelError(
-            f"{path}: {why}. Give a folder that `fcn-keras train` made, or a .keras file."
+            f"{path}: {why}. Choose the folder of a `fcn-keras train` run, or a .keras file."
         )
     if not os.access(file, os.R_OK):
-        raise ModelError(f"{file}: no permission to read it. Change that.")
+        raise ModelError(f"{file}: no permission to read it. Change the permissions.")
     if not zipfile.is_zipfile(file):
         raise ModelError(
-            f"{file}: corrupt, or not a .keras file (a .keras file is a zip archive, complete to "
-            "its end). Copy it again, or train again."
+            f"{file}: incomplete, corrupt or not a .keras file (a .keras file is a zip archive). "
+            "Copy it again, or train again."
         )
     try:
         model = keras.models.load_model(file, compile=False)
@@ -85,14 +86,20 @@ def load(path: str | Path) -> Loaded:
         line = first_line(error)
         if isinstance(error, zipfile.BadZipFile):
             raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
-        raise ModelError(f"{file}: cannot be loaded ({line}).") from None
+        raise ModelError(
+            f"{file}: cannot be loaded ({line}). Use a model saved by fcn-keras."
+        ) from None
     if not hasattr(model, "output"):
-        raise ModelError(f"{file}: holds a {type(model).__name__}: not a segmenter.")
+        raise ModelError(
+            f"{file}: must contain a segmentation model, found a {type(model).__name__}. Choose "
+            "another file."
+        )
     shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(model.output)]
     for shape in shapes:
         if len(shape) != 4 or not shape[-1]:
             raise ModelError(
-                f"{file}: its output is {shape}, not logits [b, h, w, classes]: not a segmenter."
+                f"{file}: must contain a segmentation model with logits [b, h, w, classes], found "
+                f"the output {shape}. Choose another file."
             )
     if len(shapes) > 1:
         return Loaded(model, None, None)
@@ -100,16 +107,16 @@ def load(path: str | Path) -> Loaded:
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
-    """Saves a model for inference, without optimizer, by way of a temporary file.
+    """Saves a model for inference, without its optimizer, via a temporary file.
 
-    It is the same file whatever the devices that the model was trained on.
+    The file does not depend on the devices that the model was trained on.
     """
     with replacing(path, by_suffix=True) as temporary, as_on_one_device(model):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 
 def _classes(path: Path, count: int) -> tuple[tuple[str, ...], np.ndarray] | tuple[None, None]:
-    """Names and palette from a run's configuration; (None, None) if it is none, or another's."""
+    """Reads names and palette from `config.yaml`; (None, None) unless valid for `count` classes."""
     try:
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
         names = tuple(str(entry["name"]) for entry in classes)

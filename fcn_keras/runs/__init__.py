@@ -1,4 +1,4 @@
-"""What a run is: its options as data, and its folder on disk.
+"""Training runs: options, recipes, and the folder on disk.
 
-Imports no TensorFlow.
+Does not import TensorFlow.
 """

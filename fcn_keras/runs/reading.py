@@ -1,4 +1,4 @@
-"""Reads what a run left in its folder; what is missing or damaged becomes a note."""
+"""Reads the files in a run's folder; missing or damaged files become notes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import numpy as np
 import yaml
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.text import FIGURES
+from fcn_keras.text import METRIC_NAMES
 
-ENTRY = {"name", "iou", "accuracy", "pixels"}  # Of a class, in `metrics.json`.
+ENTRY = {"name", "iou", "accuracy", "pixels"}  # Keys of a class in `metrics.json`.
 
 
 @dataclass
 class Run:
-    """What the folder of a run holds.
+    """The content of a run's folder.
 
     Attributes:
-        name: how the page calls it.
-        folder: where it is.
-        options: the configuration, by option.
-        classes: of each its name and colour.
-        starts: what `environment.json` says of each start.
-        data: of each split the fingerprint in `data.json`.
-        history: a dict for each epoch that ended: numbers, None where there is none.
-        metrics: as in `metrics.json`, or None.
-        images: of each validation image that was measured name, mean IU and picture.
-        notes: what is missing or cannot be read, in words.
+        name: Name shown in the report.
+        folder: Path of the folder.
+        options: The configuration, by option.
+        classes: Name and colour of each class.
+        starts: The entries of `environment.json`, one per start of the run.
+        data: Fingerprints in `data.json`, by split.
+        history: One dict of numbers per finished epoch; None for missing values.
+        metrics: The content of `metrics.json`, or None.
+        images: Name, mean IU and picture of each measured validation image.
+        notes: What is missing or unreadable.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def epochs(self) -> int | None:
-        """The epochs that the run was to have; None if unknown."""
+        """The planned number of epochs; None if unknown."""
         planned = self.starts[-1].get("epochs") if self.starts else None
         if planned is None and self.options.get("iterations") is None:
             planned = self.options.get("epochs")
@@ -57,13 +57,13 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has come to its end, or nobody knows."""
+        """Whether the run is finished, or the planned number of epochs is unknown."""
         is_marked = (self.folder / "finished.json").exists()
         return is_marked or self.epochs is None or self.done >= self.epochs
 
     @property
     def done(self) -> int:
-        """The number of the last epoch that ended."""
+        """The number of the last finished epoch."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
@@ -73,7 +73,11 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder."""
+    """Reads the run in a folder.
+
+    Raises:
+        ConfigError: The folder is not a run, or its configuration cannot be read.
+    """
     options, classes = _config(folder)
     name = str(folder if folder.name else folder.absolute())
     run = Run(name, folder, options, classes)
@@ -84,22 +88,22 @@ def read(folder: Path) -> Run:
     run.data = {split: held for split, held in data.items() if isinstance(held, dict)}
     run.history = _history(folder / "history.csv")
     if not run.history:
-        run.notes.append("no epoch has ended yet: there are no curves.")
+        run.notes.append("no curves: no epoch has finished yet.")
     elif not run.is_finished:
         run.notes.append(
-            f"not finished: {run.done} of {run.epochs} epochs have ended. To go on: "
+            f"not finished: {run.done} of {run.epochs} epochs are done. To resume: "
             f"fcn-keras train --resume {folder}"
         )
     run.metrics = _metrics(run)
     if run.metrics is None:
-        run.notes.append("not validated yet: there are no figures.")
+        run.notes.append("no metrics: the run has not been validated yet.")
     run.images = [
         {**row, "mean_iou": _number(row.get("mean_iou"))} for row in _csv(folder / "validation.csv")
     ]
     if not run.images:
         run.notes.append(
-            "no pictures: the images are measured when a training ends, or by `fcn-keras report "
-            "--pictures` where the data is at hand."
+            "no pictures: validation images are measured at the end of training, or by "
+            "`fcn-keras report --pictures`, which needs the data."
         )
     return run
 
@@ -115,8 +119,8 @@ def _config(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
         return dict(content["options"]), classes
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
-            f"{folder}: no run there: a run's folder holds config.yaml. Give a folder that "
-            "`fcn-keras train` made."
+            f"{folder}: not a run: config.yaml is missing. Give a folder that `fcn-keras train` "
+            "made."
         ) from None
     except (
         OSError,
@@ -134,7 +138,7 @@ def _config(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
 
 
 def _json(run: Run, name: str) -> dict[str, Any] | None:
-    """A dict from a JSON file, or None; notes a file that cannot be read."""
+    """Reads a dict from a JSON file; None if it is missing or unreadable (which adds a note)."""
     try:
         content = json.loads((run.folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -152,7 +156,7 @@ def _metrics(run: Run) -> dict[str, Any] | None:
     count = len(run.classes)
     try:
         fits = (
-            FIGURES.keys() <= metrics.keys()
+            METRIC_NAMES.keys() <= metrics.keys()
             and np.array(metrics["confusion"], "float64").shape == (count, count)
             and len(metrics["per_class"]) == count
             and all(ENTRY <= entry.keys() for entry in metrics["per_class"])
@@ -160,16 +164,16 @@ def _metrics(run: Run) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, AttributeError):
         fits = False
     if not fits:
-        run.notes.append(f"metrics.json has no figures of {count} classes.")
+        run.notes.append(f"metrics.json has no metrics for {count} classes.")
     return metrics if fits else None
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
-    """The epochs' numbers; of an epoch that was done again after a restart the later ones."""
+    """Reads the numbers per epoch; for an epoch repeated after a resume, the later ones."""
     epochs: dict[float, dict[str, Any]] = {}
     for row in _csv(path):
         numbers = {name: _number(text) for name, text in row.items() if name is not None}
-        if epoch := numbers.get("epoch"):  # A last line may be cut off.
+        if epoch := numbers.get("epoch"):  # The last line may be incomplete.
             epochs[epoch] = numbers
     return [epochs[epoch] for epoch in sorted(epochs)]
 
@@ -183,7 +187,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: Any) -> float | None:
-    """A finite number, or None."""
+    """Parses a finite number; None for anything else."""
     try:
         number = float(text)
     except (TypeError, ValueError):
@@ -192,5 +196,5 @@ def _number(text: Any) -> float | None:
 
 
 def digest(fingerprint: dict[str, Any]) -> str:
-    """A hash of a split's content, the same wherever it lies."""
+    """Hashes a split's content; the hash does not depend on its folder."""
     return hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()

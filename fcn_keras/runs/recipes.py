@@ -1,9 +1,10 @@
-"""Named recipes as data: the options that differ from the defaults of `TrainConfig`."""
+"""Named recipes: the options that differ from the defaults of `TrainConfig`."""
 
 from typing import Any
 
-# What the paper's recipes have in common: whole images, one by one and as they are, a fixed rate,
-# biases at twice that rate and without decay; each finer net starts from the one before.
+# Shared by the paper's recipes: whole images without augmentation, batch size 1, a constant
+# learning rate, biases at twice that rate and without decay. Each finer model starts from the
+# previous one.
 PAPER: dict[str, Any] = {
     "geometry": "reference",
     "mean": "voc",
@@ -21,8 +22,8 @@ PAPER: dict[str, Any] = {
     "precision": "float32",
 }
 
-# The reference implementation's, batch 1 with the loss summed over the pixels. Mean IU on the
-# 736 images of VOC 2011's seg11valid, as published: 32s 63.6, 16s 65.0, 8s 65.5.
+# The reference implementation: batch size 1, loss summed over the pixels. Published mean IU on the
+# 736 images of VOC 2011's seg11valid: 32s 63.6, 16s 65.0, 8s 65.5.
 HEAVY: dict[str, Any] = {
     **PAPER,
     "momentum": 0.99,
@@ -31,11 +32,11 @@ HEAVY: dict[str, Any] = {
     "iterations": 100_000,
 }
 
-# 367 street scenes on two CPU cores. The first two blocks keep their ImageNet filters, which saves
-# a third of the time. The skip scales bring pool4 and pool3 (root mean square 87 and 460 with
-# ImageNet weights) to the range of fc7 (about 5), so that one learning rate suits all three score
-# layers. Small crops in many epochs beat large ones in few; a rate of 2e-4 or half the batch was no
-# faster. Rare classes weigh a little more: at 0.3 the mean IU is about 0.005 lower.
+# 367 street scenes on two CPU cores. Freezing the first two blocks saves a third of the time. The
+# skip scales bring pool4 and pool3 (root mean square 87 and 460 with ImageNet weights) to the range
+# of fc7 (about 5), so one learning rate suits all three score layers. Many epochs of small crops
+# beat few epochs of large ones; a learning rate of 2e-4 or half the batch size was no faster. Rare
+# classes get slightly more weight: class_balance 0.3 lowers the mean IU by about 0.005.
 CAMVID: dict[str, Any] = {
     "head_width": 1024,
     "skip_scales": (0.05, 0.01),
@@ -52,10 +53,11 @@ CAMVID: dict[str, Any] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    # Val mean IU 0.701. It plateaus there: what is missing is not epochs but resolution, and the
-    # balance of the classes.
+    # Validation mean IU 0.701. It plateaus there: more epochs do not help, but resolution and class
+    # balance do.
     "camvid": CAMVID,
-    # From "camvid" (--init-from): 0.720. Strides are finer by the zoom, for crops of the same cost.
+    # Starting from "camvid" (--init-from): 0.720. The zoom makes the strides finer; smaller crops
+    # keep the cost the same.
     "camvid-fine": {
         **CAMVID,
         "zoom": 1.5,
@@ -63,7 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 12,
         "validate_every": 4,
     },
-    # From "camvid-fine": 0.725, and 0.736 after `fcn-keras calibrate`.
+    # Starting from "camvid-fine": 0.725, and 0.736 after `fcn-keras calibrate`.
     "camvid-large": {
         **CAMVID,
         "zoom": 1.5,
@@ -73,7 +75,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "validate_every": 2,
     },
-    # For a GPU and as long as it takes; never run.
+    # For long training on a GPU; never run.
     "camvid-full": {
         **CAMVID,
         "head_width": 4096,
@@ -86,7 +88,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-5,
         "validate_every": 10,
     },
-    # Rendered shapes, a minute on two CPU cores.
+    # Rendered shapes; takes a minute on two CPU cores.
     "quickstart": {
         "backbone": "tiny",
         "weights": None,
@@ -99,8 +101,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "precision": "float32",
         "validate_every": 10,
     },
-    # The conference paper's: 20 images to an update, the loss averaged. Mean IU as above: 32s 59.4,
-    # 16s 62.4, 8s 62.7; before the SBD data VGG16 56.0, AlexNet 39.8, GoogLeNet 42.5.
+    # The conference paper: 20 images per update, loss averaged. Published mean IU on the same
+    # images: 32s 59.4, 16s 62.4, 8s 62.7; without the SBD data VGG16 56.0, AlexNet 39.8, GoogLeNet
+    # 42.5.
     "accumulated": {
         **PAPER,
         "momentum": 0.9,
@@ -110,14 +113,15 @@ RECIPES: dict[str, dict[str, Any]] = {
         "validate_every": 5,
     },
     "heavy": HEAVY,
-    # "heavy" with the loss averaged. The rate is derived, not published: 1e-10 times the pixels of
-    # a PASCAL VOC image.
+    # "heavy" with the loss averaged. The learning rate is derived, not published: 1e-10 times the
+    # number of pixels of a PASCAL VOC image.
     "online": {**HEAVY, "loss_reduction": "mean", "learning_rate": 1.9e-5},
-    # FCN-8s straight from the classifier, without the coarser nets: mean IU as above 65.4.
+    # FCN-8s straight from the classifier, without the coarser models. Published mean IU on the same
+    # images: 65.4.
     "at-once": {**HEAVY, "model": "fcn8s", "skip_scales": (0.01, 0.0001), "iterations": 300_000},
 }
 
-# What a recipe sets otherwise for some backbone or data set; a later row beats an earlier one.
+# Changes to a recipe for some backbones or data sets; later rows override earlier ones.
 VARIANTS: dict[str, tuple[tuple[dict[str, str], dict[str, Any]], ...]] = {
     "accumulated": (
         ({"backbone": "alexnet"}, {"learning_rate": 1e-3}),
@@ -129,7 +133,7 @@ VARIANTS: dict[str, tuple[tuple[dict[str, str], dict[str, Any]], ...]] = {
         ({"data": "nyudv2"}, {"mean": "nyudv2"}),
         ({"data": "nyudv2-hha"}, {"mean": "nyudv2_hha"}),
         ({"data": "pascal_context"}, {"iterations": 400_000}),
-        (  # Mean IU as above 48.0.
+        (  # Published mean IU on the same images: 48.0.
             {"backbone": "alexnet"},
             {"loss_reduction": "mean", "momentum": 0.9, "accumulate": 20, "learning_rate": 1e-4},
         ),
@@ -138,9 +142,9 @@ VARIANTS: dict[str, tuple[tuple[dict[str, str], dict[str, Any]], ...]] = {
 
 
 def camvid_epochs(images: int) -> int:
-    """How many epochs of the recipe "camvid" other data needs: about as many steps as CamVid's 367.
+    """Returns the epochs for the recipe "camvid" on other data, for about as many steps as CamVid.
 
     Args:
-        images: of the training split.
+        images: Number of training images; CamVid has 367.
     """
     return min(400, max(6, round(CAMVID["epochs"] * 367 / images)))

@@ -1,10 +1,10 @@
-"""A recipe and options become a `TrainConfig`."""
+"""Resolves a recipe and options to a `TrainConfig`."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,23 @@ from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.recipes import RECIPES, VARIANTS
 
-# Backbones that the reference implementation has, and that so have its geometry and its means.
-OF_THE_REFERENCE = ("vgg16", "alexnet")
+# Backbones of the reference implementation, which use its geometry and means.
+REFERENCE_BACKBONES = ("vgg16", "alexnet")
 MAX_DEPTH = 20  # Levels of a YAML file; options need 4.
 
 
 def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
-    """The configuration of a recipe with some of its options set otherwise.
+    """Returns the configuration of a recipe with some options overridden.
 
     Args:
-        recipe: a key of `RECIPES`, a YAML file as for `read_recipe`, or a dict of options.
-        options: values by the names of `TrainConfig`'s fields.
+        recipe: A key of `RECIPES`, a YAML file as for `read_recipe`, or a dict of options.
+        options: Values by the field names of `TrainConfig`.
 
     Returns:
         A `TrainConfig`.
 
     Raises:
-        ConfigError: the recipe or an option is unknown, or a value is out of its range.
+        ConfigError: The recipe or an option is unknown, or a value is out of its range.
     """
     if isinstance(recipe, dict):
         settings = dict(recipe)
@@ -44,8 +44,8 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         raise ConfigError(f"recipe={str(recipe)!r}: unknown; choose one of {', '.join(RECIPES)}.")
     if options.get("epochs") and options.get("iterations"):
         raise ConfigError(
-            f"epochs={options['epochs']}, iterations={options['iterations']}: both say when to "
-            "stop. Give one."
+            f"epochs={options['epochs']}, iterations={options['iterations']}: both end the run. "
+            "Give only one."
         )
     if "epochs" in options:
         settings["iterations"] = None
@@ -56,60 +56,86 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_meant(name)}") from None
-        where = f"{name}={fault['input']!r}: " if name else ""
+            raise ConfigError(
+                f"{name}={_shortened(fault['input'])}: unknown; {_suggestion(name)}"
+            ) from None
+        where = f"{name}={_shortened(fault['input'])}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
     for name in ("momentum", "bias_rate"):
         if name in options and config.optimizer != "sgd":
             raise ConfigError(
-                f"{name}={options[name]!r}: the optimizer is {config.optimizer}, which has none. "
+                f"{name}={options[name]!r}: the optimizer {config.optimizer} does not use it. "
                 "Choose optimizer: sgd (--optimizer sgd)."
             )
     return config
 
 
 def resolve_run(
-    recipe: TrainConfig | str | Path,
+    recipe: TrainConfig | str | Path | Mapping[str, Any],
     options: dict[str, Any],
     out: Path,
-    stages: Sequence[str] | None = None,
+    stages: str | Sequence[str] | None = None,
     resume: bool = False,
 ) -> tuple[TrainConfig, Sequence[str] | None]:
-    """The configuration and the stages of a run that begins or goes on in a folder.
+    """Returns the configuration and the stages of a new or resumed run.
 
     Args:
-        recipe: a `TrainConfig`, a key of `RECIPES`, or a YAML file.
-        options: values by the names of `TrainConfig`'s fields, which win over the recipe's.
-        out: the run's folder.
-        stages: the nets of a staged training.
-        resume: go on with the run in `out`; without `data` its own options are taken.
+        recipe: A `TrainConfig`, a key of `RECIPES`, a YAML file, or a dict of options.
+        options: Values by the field names of `TrainConfig`; they override the recipe's.
+        out: The run's folder.
+        stages: The models of a staged run: names such as "fcn32s", or strides, also as "32,16,8".
+        resume: Resume the run in `out`; without `data`, with the options stored there.
 
     Raises:
-        ConfigError: as in `resolve`, or nothing says what the data is.
+        ConfigError: As in `resolve`, or the data is not given.
     """
-    options = with_absolute_paths(options)
+    if isinstance(recipe, Mapping):
+        options = {**recipe, **options}
+        recipe = "default"
+    options = with_absolute_paths(_without_none(options))
+    stages = _stage_names(stages)
     if isinstance(recipe, TrainConfig):
         return (resolve(recipe.model_dump(), options) if options else recipe), stages
     if resume and "data" not in options and not is_yaml(recipe):
-        begun, before = run_folder.read_begun(out)
+        stored, stored_stages = run_folder.read_config(out)
         if recipe != "default":
             raise ConfigError(
-                f"recipe={recipe!r}: a run resumes with the options it was begun with. Leave the "
-                "recipe out, or give all of these options."
+                f"recipe={recipe!r}: a run resumes with its own options. Leave out the recipe, or "
+                "give all options of the run."
             )
-        return (resolve(begun.model_dump(), options) if options else begun), stages or before
+        config = resolve(stored.model_dump(), options) if options else stored
+        return config, stages or stored_stages
     if "data" not in options and not is_yaml(recipe):
-        raise ConfigError("data: not given. Name a data set, or the YAML file of your folders.")
+        raise ConfigError("data: not given. Name a data set, or give a YAML file.")
     return resolve(recipe, options), stages
 
 
+def _stage_names(stages: Any) -> list[str] | None:
+    """Returns the model names of stages that are given as names or strides, or as one text."""
+    if stages is None:
+        return None
+    parts = stages.split(",") if isinstance(stages, str) else stages
+    if not isinstance(parts, Sequence):
+        raise ConfigError(f"stages={stages!r}: must be a list such as ['fcn32s', 'fcn8s'].")
+    names = [str(part).strip() for part in parts]
+    return [f"fcn{name}s" if name.isdecimal() else name for name in names]
+
+
+def _without_none(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options with "none", as files and the command line write it, as None."""
+    return {
+        name: None if isinstance(value, str) and value == "none" else value
+        for name, value in options.items()
+    }
+
+
 def is_yaml(value: Any) -> bool:
-    """Whether a recipe or a data set is given as a YAML file, by its name's ending."""
+    """Returns whether a recipe or data set is a YAML file, judging by its suffix."""
     return str(value).lower().endswith((".yaml", ".yml"))
 
 
 def with_absolute_paths(options: dict[str, Any]) -> dict[str, Any]:
-    """Options whose files and folders are found from wherever the run is resumed."""
+    """Makes the paths in options absolute, so the run can be resumed from any folder."""
     paths = [name for name in ("data_dir", "init_from") if options.get(name) is not None]
     if is_yaml(options.get("data")):
         paths.append("data")
@@ -117,10 +143,10 @@ def with_absolute_paths(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The options of a YAML file: by the names of `TrainConfig`'s fields, or a `RUN/config.yaml`.
+    """Reads options, by the field names of `TrainConfig`, from a YAML file or a `RUN/config.yaml`.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no options.
+        ConfigError: The file cannot be read, or contains no options.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -133,8 +159,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
     options = content.get("options", content) if isinstance(content, dict) else None
     if not isinstance(options, dict):
-        raise ConfigError(f"recipe={str(path)!r}: must hold options, such as `batch_size: 4`.")
-    return {name: None if value == "none" else value for name, value in options.items()}
+        raise ConfigError(f"recipe={str(path)!r}: must contain options, such as `batch_size: 4`.")
+    return _without_none(options)
 
 
 def _refuse_bombs(text: str) -> None:
@@ -147,8 +173,13 @@ def _refuse_bombs(text: str) -> None:
             raise ValueError(f"aliases (*name), or more than {MAX_DEPTH} levels. Write it out")
 
 
-def _meant(name: str) -> str:
-    """What a misspelt option may have been."""
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def _suggestion(name: str) -> str:
+    """Suggests a field for an unknown option."""
     close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
     if close:
         return f"did you mean `{close[0]}`?"
@@ -156,18 +187,18 @@ def _meant(name: str) -> str:
 
 
 def _settings(recipe: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's options with the rows of `VARIANTS` that apply."""
+    """Returns a recipe's options with the matching rows of `VARIANTS` applied."""
     settings = dict(RECIPES[recipe])
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
     chosen = {**defaults, **settings, **options}
     for condition, changes in VARIANTS.get(recipe, ()):
         if all(chosen[name] == value for name, value in condition.items()):
             settings |= changes
-    if chosen["backbone"] not in OF_THE_REFERENCE:
+    if chosen["backbone"] not in REFERENCE_BACKBONES:
         settings |= {"geometry": "same", "mean": None}
     if chosen["backbone"] == "tiny":
         settings["weights"] = None
     if recipe.startswith("camvid") and chosen["backbone"] != "vgg16":
-        for name in ("freeze", "skip_scales"):  # Both speak of VGG16's blocks.
+        for name in ("freeze", "skip_scales"):  # Both refer to VGG16's blocks.
             del settings[name]
     return settings

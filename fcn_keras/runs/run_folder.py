@@ -1,21 +1,21 @@
-"""A run's folder, from its beginning to its end: what decided the run, and whether it is finished.
+"""A run's folder: its files, its configuration, and whether the run is started or finished.
 
-RUN/model.keras    the model of the epoch with the best validation mean IU
-RUN/config.yaml    everything that decided the result, and the class names and colours
-RUN/data.json      what the data was, to notice if it changes
-RUN/metrics.json   that model's figures on the validation split
-RUN/history.csv    a line for each epoch
-RUN/tensorboard/   scalars, predicted pictures, confusion matrix
-RUN/pictures/      image | truth | prediction | error
-RUN/checkpoints/   from which a run that was broken off goes on; gone in the end
-RUN/finished.json  written in the end: epochs, updates, and the hash of the last weights
+RUN/model.keras    model of the epoch with the best validation mean IU
+RUN/config.yaml    all options that determine the result, and the class names and colours
+RUN/data.json      fingerprints of the data, to detect changes
+RUN/metrics.json   the model's metrics on the validation split
+RUN/history.csv    one line per epoch
+RUN/tensorboard/   scalars, predictions, confusion matrix
+RUN/pictures/      image | ground truth | prediction | error
+RUN/checkpoints/   for resuming an interrupted run; removed when the run is finished
+RUN/finished.json  written at the end: epochs, updates, and the hash of the last weights
 RUN/environment.json   command, versions and machine of each start
-RUN/validation.csv     each validation image's own figures, measured after the end
-RUN/examples/          the best, the median and the worst of them
-RUN/report.html        all of this to look at
+RUN/validation.csv     metrics of each validation image, measured after training
+RUN/examples/          pictures of the best, median and worst validation images
+RUN/report.html        report of the run
 
-A staged training is a folder of such runs, RUN/32s, RUN/16s and RUN/8s; the last one's model,
-configuration and figures are in RUN too.
+The folder of a staged run contains one run per stage: RUN/32s, RUN/16s and RUN/8s. The last stage's
+model, configuration and metrics are also in RUN itself.
 """
 
 from __future__ import annotations
@@ -53,49 +53,51 @@ WRITTEN = (
     "examples",
     "report.html",
 )
-# Options that say where things are and how they are done, not what comes out.
-FREE = ("data_dir", "cache", "devices", "init_from")
-NAMED = 3  # Of examples that have changed.
+# Options that may change when a run resumes: they do not determine the result.
+FREE_OPTIONS = ("data_dir", "cache", "devices", "init_from")
+MAX_NAMED = 3  # Changed examples named in a message.
 
 
 def check_new(out: str | Path) -> None:
-    """Checks that a folder can take a run; makes nothing.
+    """Checks that a new run can be written to a folder; creates nothing.
 
     Raises:
-        ConfigError: it holds something that a run would write, or cannot be written to.
+        ConfigError: The folder contains files that a run would write, or is not writable.
     """
     found = [name for name in WRITTEN if (Path(out) / name).exists()]
     if found:
         advice = "Choose another folder (--out), or remove it."
-        if is_begun(out) and not is_finished(out):
-            advice = f"Go on with it (fcn-keras train --resume {out}), or choose another (--out)."
+        if is_started(out) and not is_finished(out):
+            advice = (
+                f"Resume it (fcn-keras train --resume {out}), or choose another folder (--out)."
+            )
         raise ConfigError(
-            f"{out}: holds a run already, or part of one ({', '.join(found)}). {advice}"
+            f"{out}: already contains a run or part of one ({', '.join(found)}). {advice}"
         )
     outputs.check_folder(out)
 
 
-def is_begun(out: str | Path) -> bool:
-    """Whether there is a run, at least its configuration."""
+def is_started(out: str | Path) -> bool:
+    """Returns whether the folder contains a run, at least its configuration."""
     return (Path(out) / "config.yaml").exists()
 
 
 def is_finished(out: str | Path) -> bool:
-    """Whether there is a run that has come to its end."""
+    """Returns whether the folder contains a finished run."""
     return (Path(out) / "finished.json").exists()
 
 
 def stage_folder(out: str | Path, model: str) -> Path:
-    """The folder of a net's stage in that of a staged training: `out/32s` of "fcn32s"."""
+    """Returns a stage's folder in a staged run: `out/32s` for "fcn32s"."""
     return Path(out) / model.removeprefix("fcn")
 
 
 def checkpoints(out: str | Path) -> list[str]:
-    """The names of the checkpoints in a run's folder, those of its stages included."""
+    """Returns the relative paths of a run's checkpoints, including those of its stages."""
     return sorted(str(path.relative_to(out)) for path in Path(out).glob(f"**/{CHECKPOINTS}/[!.]*"))
 
 
-def begin(
+def write_config(
     out: Path,
     config: TrainConfig,
     class_names: Sequence[str],
@@ -103,15 +105,15 @@ def begin(
     fingerprints: dict[str, dict[str, Any]] | None = None,
     stages: Sequence[str] | None = None,
 ) -> None:
-    """Writes down what decides the run; `config.yaml` last, which makes it a run.
+    """Writes `data.json` and `config.yaml`, which marks the folder as a run.
 
     Args:
-        out: the folder, which exists.
-        config: a resolved `TrainConfig`.
-        class_names: a name for each class.
+        out: The folder, which must exist.
+        config: A resolved `TrainConfig`.
+        class_names: A name for each class.
         palette: uint8 `[classes, 3]`.
-        fingerprints: of the splits by name, as `pipelines.fingerprint` gives them.
-        stages: of a staged training, the names of its nets.
+        fingerprints: Fingerprints of the splits by name, from `pipelines.fingerprint`.
+        stages: The model names of a staged run.
     """
     if fingerprints:
         outputs.write_json(out / "data.json", fingerprints)
@@ -127,17 +129,17 @@ def begin(
     outputs.write_text(out / "config.yaml", text)
 
 
-def read_begun(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
-    """The `TrainConfig` of a run that was begun, and its stages or None.
+def read_config(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
+    """Reads the `TrainConfig` of a run, and its stages or None.
 
     Raises:
-        ConfigError: there is no run, or its config.yaml was changed into something else.
+        ConfigError: There is no run, or its config.yaml is damaged or edited.
     """
     path = Path(out) / "config.yaml"
     if not path.exists():
         raise ConfigError(
-            f"--resume {out}: no run was begun there (it has no config.yaml). Give the folder of "
-            "one, or the options to begin it (--data and so on)."
+            f"--resume {out}: not a run: config.yaml is missing. Give a run's folder, or the "
+            "options to start a run (--data and so on)."
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -145,65 +147,68 @@ def read_begun(out: str | Path) -> tuple[TrainConfig, list[str] | None]:
         return TrainConfig(**content["options"]), stages and [str(name) for name in stages]
     except (OSError, LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not as the run has written it: {reason}") from None
+        raise ConfigError(f"{path}: damaged or edited: {reason}") from None
 
 
 def check_unchanged(
     out: str | Path, config: TrainConfig, fingerprints: dict[str, dict[str, Any]] | None = None
 ) -> None:
-    """Checks that a run goes on as it was begun.
+    """Checks that a run resumes with the options and the data it was started with.
 
     Args:
-        out: the run's folder.
-        config: the resolved `TrainConfig` it is to go on with.
-        fingerprints: of the data now, as given to `begin`.
+        out: The run's folder.
+        config: The resolved `TrainConfig` to resume with.
+        fingerprints: Fingerprints of the current data, as for `write_config`.
 
     Raises:
-        ConfigError: an option or the data is another.
+        ConfigError: An option or the data has changed.
     """
-    begun, _ = read_begun(out)
-    check_options(out, deciding(begun), deciding(config))
+    stored, _ = read_config(out)
+    check_options(out, deciding_options(stored), deciding_options(config))
     path = Path(out) / "data.json"
     if not fingerprints:
         return
     if not path.exists():
-        print(f"warning: {path}: is gone; the data is taken as it is now.", file=sys.stderr)
+        print(
+            f"warning: {path}: missing; cannot check whether the data has changed.",
+            file=sys.stderr,
+        )
         outputs.write_json(path, fingerprints)
         return
-    saw = _read_json(path)
+    stored_fingerprints = _read_json(path)
     for split, fingerprint in fingerprints.items():
-        if split not in saw:
-            raise ConfigError(f"{path}: damaged: holds nothing of {split}. Remove it.")
-        if changed := _changes(saw[split], fingerprint):
+        if split not in stored_fingerprints:
+            raise ConfigError(f"{path}: damaged: has no entry for {split}. Remove the file.")
+        if changed := _changes(stored_fingerprints[split], fingerprint):
             raise ConfigError(
-                f"{out}: the data has changed since the run was begun: {fingerprint['name']}: "
-                f"{'; '.join(changed)}. Put it back, or begin another run (--out)."
+                f"{out}: the data has changed since the run was started: {fingerprint['name']}: "
+                f"{'; '.join(changed)}. Restore the data, or start another run (--out)."
             )
 
 
 def check_stages(out: str | Path, stages: Sequence[str] | None) -> None:
-    """Checks that the stages of a run that was begun are these names of nets, or None.
+    """Checks that a run was started with these stages, given as model names, or None.
 
     Raises:
-        ConfigError: it was begun with others, or as a run without stages.
+        ConfigError: The run was started with other stages, or without stages.
     """
-    _, begun = read_begun(out)
+    _, stored = read_config(out)
     before, now = (
-        ",".join(name[3:-1] for name in names) if names else "none" for names in (begun, stages)
+        ",".join(name[3:-1] for name in names) if names else "none" for names in (stored, stages)
     )
     check_options(out, {"stages": before}, {"stages": now})
 
 
-def deciding(config: TrainConfig) -> dict[str, Any]:
-    """The options of a `TrainConfig` that decide what comes out, by name."""
-    return {k: v for k, v in config.model_dump(mode="json").items() if k not in FREE}
+def deciding_options(config: TrainConfig) -> dict[str, Any]:
+    """Returns the options of a `TrainConfig` that determine the result, by name."""
+    return {k: v for k, v in config.model_dump(mode="json").items() if k not in FREE_OPTIONS}
 
 
 def check_options(out: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Checks that the options of a run are what they were.
+    """Checks that the options of a run have not changed.
 
     Raises:
-        ConfigError: some are others; all of these are named.
+        ConfigError: Some options have changed; the message names all of them.
     """
     before = current_names(before)
     changed = [
@@ -211,13 +216,13 @@ def check_options(out: str | Path, before: dict[str, Any], now: dict[str, Any]) 
     ]
     if changed:
         raise ConfigError(
-            f"{out}: the run was begun with other options: {'; '.join(changed)}. It goes on with "
-            "those it has: leave these out, or begin another run (--out)."
+            f"{out}: the run was started with other options: {'; '.join(changed)}. Leave these "
+            "options out, or start another run (--out)."
         )
 
 
 def finish(out: Path, model: keras.Model, epochs: int, best_epoch: int) -> None:
-    """Writes down that the run has come to its end, and removes its checkpoints."""
+    """Marks the run as finished and removes its checkpoints."""
     content = {
         "epochs": epochs,
         "updates": int(model.optimizer.iterations.numpy()),
@@ -229,10 +234,10 @@ def finish(out: Path, model: keras.Model, epochs: int, best_epoch: int) -> None:
 
 
 def best_report(out: str | Path) -> dict[str, Any]:
-    """The report of the best epoch, from `metrics.json`.
+    """Reads the report of the best epoch from `metrics.json`.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: The file cannot be read.
     """
     return _read_json(Path(out) / "metrics.json")
 
@@ -242,38 +247,40 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: damaged, or not there ({reason}). Begin another run.") from None
+        raise ConfigError(
+            f"{path}: damaged or missing ({reason}). Start another run (--out)."
+        ) from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: damaged: holds no names and values. Begin another run.")
+        raise ConfigError(f"{path}: damaged: not a JSON object. Start another run (--out).")
     return content
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """The hash of a model's weights, to compare two runs bit by bit."""
+    """Hashes a model's weights, to compare two runs bit by bit."""
     sha = hashlib.sha256()
     for weight in model.get_weights():
-        # A buffer it is; NumPy's types say so from Python 3.12 on.
+        # NumPy declares arrays as buffers only from Python 3.12 on.
         sha.update(np.ascontiguousarray(weight))  # type: ignore[arg-type]
     return sha.hexdigest()
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What has changed between two fingerprints of a split, in words: a list, empty if nothing."""
+    """Describes the changes between two fingerprints of a split; an empty list if none."""
     found = []
     if before["classes"] != now["classes"]:
         old, new = (", ".join(one["classes"]) for one in (before, now))
         found.append(f"the classes were {old} and are {new}")
     old, new = before["examples"], now["examples"]
-    for verb, ids in (
-        ("gone", [i for i in old if i not in new]),
+    for change, ids in (
+        ("missing", [i for i in old if i not in new]),
         ("new", [i for i in new if i not in old]),
         ("changed", [i for i in old if i in new and old[i] != new[i]]),
     ):
         if ids:
-            more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-            found.append(f"{verb}: {', '.join(ids[:NAMED])}{more}")
+            more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+            found.append(f"{change}: {', '.join(ids[:MAX_NAMED])}{more}")
     if not found and list(old) != list(new):
-        found.append("the examples stand in another order")
+        found.append("the order of the examples is different")
     if not found and before["pixels"] != now["pixels"]:
-        found.append("masks have changed: the classes have other numbers of pixels")
+        found.append("masks have changed: the pixel counts per class are different")
     return found

@@ -1,1 +1,1 @@
-"""What turns one net into another: classifiers into segmenters, Caffe models into Keras models."""
+"""Model conversion: classifiers to FCNs, Caffe models to Keras models, weight transfer."""

@@ -1,7 +1,7 @@
-"""The original Caffe weights in these models: the authors' nets, and Caffe's classifiers.
+"""Loads Caffe weights into these models: the authors' FCNs and Caffe's classifiers.
 
-Arrays come in Caffe's order of axes, as `read_caffemodel` gives them: [out, in, height, width] for
-a convolution, [in, out, height, width] for a transposed one, [out, in] for a fully connected layer.
+Arrays have Caffe's axis order, as `read_caffemodel` returns them: [out, in, height, width] for a
+convolution, [in, out, height, width] for a transposed one, [out, in] for a fully connected layer.
 """
 
 import math
@@ -19,41 +19,47 @@ from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
 from fcn_keras.surgery.caffemodel import read_caffemodel
 
-Blobs = dict[str, list[np.ndarray]]  # Layer of the file: its arrays, as `read_caffemodel` gives.
+Blobs = dict[str, list[np.ndarray]]  # Arrays by layer of the file, as from `read_caffemodel`.
 
 
 class LoadReport(NamedTuple):
-    """What became of every layer with weights, in the file and in the model."""
+    """Outcome for every layer with weights, in the file and in the model.
 
-    loaded: dict[str, str]  # Layer of the file: layer of the model.
-    missing: tuple[str, ...]  # Layers of the model that the file has nothing for.
-    left_over: dict[str, str]  # Layer of the file: why it was not used.
+    Attributes:
+        loaded: Layer of the file -> layer of the model.
+        missing: Layers of the model without weights in the file.
+        left_over: Layer of the file -> reason why it is not used.
+    """
+
+    loaded: dict[str, str]
+    missing: tuple[str, ...]
+    left_over: dict[str, str]
 
 
 def load_weights(
     model: keras.Model, blobs_or_path: Blobs | str | Path, *, suffix: str = ""
 ) -> LoadReport:
-    """Loads Caffe weights into a model; nothing is changed if something does not fit.
+    """Loads Caffe weights into a model; if anything does not fit, the model is unchanged.
 
-    Layers are matched by the reference implementation's names: `conv1_1` is keras.applications'
-    `block1_conv1`, all others are called alike, with `_` for `/`. Kernels are transposed; those of
-    fully connected layers also fit the convolutions made of them. Channels stay BGR, the order that
-    `CaffePreprocessing` gives. A fixed `upscore...` or `scale_...` without weights in the model
-    counts as loaded if it computes what the file's does.
+    Layers are matched by the names of the reference implementation: `conv1_1` is `block1_conv1` in
+    keras.applications, all other names are the same, with `_` instead of `/`. Kernels are
+    transposed; those of fully connected layers also fit the equivalent convolutions. Channels stay
+    BGR, the output order of `CaffePreprocessing`. A fixed `upscore...` or `scale_...` layer without
+    weights in the model counts as loaded if it computes the same as the file's layer.
 
     Args:
-        model: a Keras model, such as `fcn_keras.FCN8s(21, weights=None)`.
-        blobs_or_path: what `read_caffemodel` returns, or the path of its file.
-        suffix: a layer `NAME` + suffix of the file is taken for the model's `NAME`, before one
-            called `NAME`: "_sem" or "_geo" for a head of the SIFT Flow nets, "color" or "hha" for
-            a stream of NYUDv2's late fusion.
+        model: A Keras model, for example `fcn_keras.FCN8s(21, weights=None)`.
+        blobs_or_path: The result of `read_caffemodel`, or the path of a .caffemodel file.
+        suffix: Match a layer `NAME` + suffix of the file to the model's `NAME`, with priority over
+            the file's `NAME`: "_sem" or "_geo" for a head of the SIFT Flow models, "color" or
+            "hha" for an input of NYUDv2's late fusion.
 
     Returns:
-        A `LoadReport`: loaded, missing, left_over.
+        A `LoadReport`.
 
     Raises:
-        WeightsError: the file cannot be read, a shape differs from the model's, or no layer of the
-            file is one of the model's.
+        WeightsError: The file cannot be read, a shape does not fit the model, or the file and the
+            model have no layer in common.
     """
     if isinstance(blobs_or_path, dict):
         return _load(model, blobs_or_path, suffix, "the weights")
@@ -69,25 +75,25 @@ def convert(
     geometry: Literal["same", "reference"] = "reference",
     mean: str = "voc",
 ) -> tuple[keras.Model, LoadReport]:
-    """Builds the net that a .caffemodel file is of, and loads it.
+    """Builds the model that matches a .caffemodel file and loads its weights.
 
-    The number of classes, the width of fc6 and fc7 and the skip scales are the file's; upsampling
-    has weights if the file's is not bilinear.
+    The number of classes, the width of fc6 and fc7 and the skip scales are read from the file. The
+    upsampling layers get weights if the file's are not bilinear.
 
     Args:
-        path: a .caffemodel file.
-        model: a key of `fcn_keras.MODELS`.
-        backbone: a key of `fcn_keras.BACKBONES`.
-        suffix: as in `load_weights`.
-        geometry: as in `models.FCN32s`; the authors' nets were trained with "reference".
-        mean: a key of `fcn_keras.MEANS`: what the net's training subtracted from its images.
+        path: A .caffemodel file.
+        model: A key of `fcn_keras.MODELS`.
+        backbone: A key of `fcn_keras.BACKBONES`.
+        suffix: As in `load_weights`.
+        geometry: As in `models.FCN32s`; the authors trained with "reference".
+        mean: A key of `fcn_keras.MEANS`, the mean that was subtracted from the training images.
 
     Returns:
         The `keras.Model` and its `LoadReport`.
 
     Raises:
-        WeightsError: as in `load_weights`, or the file has no score layer.
-        ModelError: the model, the backbone, the geometry or the mean is unknown.
+        WeightsError: As in `load_weights`, or the file has no score layer.
+        ModelError: The model, backbone, geometry or mean is unknown.
     """
     if model not in MODELS:
         raise ModelError(f"model={model!r}: unknown; choose one of {', '.join(MODELS)}.")
@@ -96,8 +102,8 @@ def convert(
     options = _options(blobs, suffix)
     if "num_classes" not in options:
         raise WeightsError(
-            f"{path}: it has no layer 'score_fr{suffix}', so it is not a whole FCN. It has "
-            f"{_listed(blobs)}. If its score layers end otherwise, give the ending as suffix "
+            f"{path}: must contain a whole FCN, but has no layer 'score_fr{suffix}'. It has "
+            f"{_listed(blobs)}. If the score layers have a different suffix, pass it as suffix "
             "(command line: --suffix)."
         )
     if model != "fcn32s":
@@ -110,13 +116,13 @@ def convert(
     return net, _load(net, blobs, suffix, path)
 
 
-# Matching layers
+# Match layers.
 
 
 def _load(model: keras.Model, blobs: Blobs, suffix: str, where: str | Path) -> LoadReport:
     named = _by_model_name(blobs, suffix)
     options = " and ".join(f"{name}={value}" for name, value in _options(blobs, suffix).items())
-    fix = f"Build the model with {options}, as the file's" if options else "Build the file's model"
+    fix = f"Build the model with {options} to match the file" if options else "Build another model"
     weights: list[tuple[keras.Layer, list[np.ndarray]]] = []
     loaded: dict[str, str] = {}
     missing: list[str] = []
@@ -137,8 +143,8 @@ def _load(model: keras.Model, blobs: Blobs, suffix: str, where: str | Path) -> L
     absent = [_caffe_name(name) for name in missing]
     if not weights:
         raise WeightsError(
-            f"{where}: no layer of it is one of {model.name}'s. It has {_listed(blobs)}; the model "
-            f"has {_listed(absent)}."
+            f"{where}: has no layer of {model.name}. It has {_listed(blobs)}; the model has "
+            f"{_listed(absent)}. Choose another file or model."
         )
     for layer, arrays in weights:
         layer.set_weights(arrays)
@@ -151,12 +157,12 @@ def _load(model: keras.Model, blobs: Blobs, suffix: str, where: str | Path) -> L
 
 
 def _caffe_name(name: str) -> str:
-    """The reference's name of a layer: block1_conv2 of keras.applications is its conv1_2."""
+    """Returns the reference's layer name: block1_conv2 of keras.applications is conv1_2."""
     return re.sub(r"^block(\d)_conv(\d)$", r"conv\1_\2", name)
 
 
 def _by_model_name(blobs: Blobs, suffix: str) -> dict[str, str]:
-    """The file's layer for each reference name; a `/` cannot stand in the name of a Keras layer."""
+    """Maps reference names to the file's layers; Keras layer names cannot contain `/`."""
     named = {name.replace("/", "_"): name for name in blobs}
     if suffix:
         ending = {name: source for name, source in named.items() if name.endswith(suffix)}
@@ -165,43 +171,43 @@ def _by_model_name(blobs: Blobs, suffix: str) -> dict[str, str]:
 
 
 def _options(blobs: Blobs, suffix: str) -> dict[str, Any]:
-    """Options of the file's net: as many classes, and as wide a head, as there are biases."""
+    """Returns num_classes and head_width of the file's model, from its bias sizes."""
     named = _by_model_name(blobs, suffix)
     names = {"num_classes": "score_fr", "head_width": "fc6"}
     return {key: blobs[named[name]][-1].size for key, name in names.items() if name in named}
 
 
 def _scales_in_file(blobs: Blobs, suffix: str) -> tuple[float, ...]:
-    """Factors on pool4 and pool3: layers of the at-once FCN-8s, absent where they are 1."""
+    """Returns the factors on pool4 and pool3: layers of the at-once FCN-8s, else 1."""
     named = _by_model_name(blobs, suffix)
     sources = [named.get(name) for name in ("scale_pool4", "scale_pool3")]
-    # By way of text: the float32 0.01 is meant to be 0.01, not 0.00999999977648258.
+    # Via a string: the float32 0.01 should become 0.01, not 0.00999999977648258.
     return tuple(float(str(blobs[name][0].flat[0])) if name else 1.0 for name in sources)
 
 
 def _unmatched(name: str, arrays: list[np.ndarray], absent: list[str]) -> str:
     if name.startswith("scale_"):
-        return f"it scales by {arrays[0].flat[0]:g}, the model does not: see skip_scales"
+        return f"scales by {arrays[0].flat[0]:g}, the model does not scale: see skip_scales"
     for ours in sorted(absent, key=len, reverse=True):
         if name.startswith(ours):
-            return f"the model has {ours!r}: is it that, with suffix {name.removeprefix(ours)!r}?"
+            return f"the model has {ours!r}: did you mean suffix {name.removeprefix(ours)!r}?"
     return "the model has no such layer"
 
 
 def _differs(arrays: list[np.ndarray], layer: keras.Layer) -> str | None:
-    """Why a layer without weights does not compute what the file's does; None if it does."""
+    """Says why a layer without weights differs from the file's; None if they are the same."""
     kernel = arrays[0]
     if isinstance(layer, keras.layers.Rescaling):
         if all(np.allclose(array, layer.scale, rtol=1e-6, atol=0) for array in arrays):
             return None
-        return f"it scales by {kernel.flat[0]:g}, the model by {layer.scale:g}: see skip_scales"
+        return f"scales by {kernel.flat[0]:g}, the model by {layer.scale:g}: see skip_scales"
     if not layer.name.startswith("upscore"):
         return "the model's layer of this name has no weights"
     if len(arrays) > 1 or not _is_bilinear(kernel):
-        return "its filters are not bilinear: they take a model with learn_upsampling=True"
+        return "the filters are not bilinear: use a model with learn_upsampling=True"
     if kernel.shape[-1] != layer.kernel_size:
         return (
-            f"its bilinear filters have size {kernel.shape[-1]}, the model's have "
+            f"the bilinear filters have size {kernel.shape[-1]}, the model's have size "
             f"{layer.kernel_size}"
         )
     return None
@@ -221,48 +227,48 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-# Converting arrays
+# Convert arrays.
 
 
 def _converted(
     arrays: list[np.ndarray], layer: keras.Layer, where: str, fix: str
 ) -> list[np.ndarray]:
-    """The file's arrays in the order of axes and the shapes of the layer's weights."""
+    """Converts the file's arrays to the axis order and shapes of the layer's weights."""
     shapes = [_caffe_shape(weight.shape) for weight in layer.weights]
     if len(arrays) != len(shapes):
         raise WeightsError(
             f"{where} has {len(arrays)} arrays, the model's {layer.name!r} takes {len(shapes)}. "
-            f"{fix}, or give the file of this one."
+            f"{fix}, or choose another file."
         )
     for array, shape in zip(arrays, shapes, strict=True):
-        connected = (shape[0], math.prod(shape[1:]))  # The fully connected layer of that kernel.
+        connected = (shape[0], math.prod(shape[1:]))  # As a fully connected layer.
         if array.shape not in {(1,) * n + s for n in range(4) for s in (shape, connected)}:
             raise WeightsError(
-                f"{where} is {list(array.shape)}, the model's {layer.name!r} takes {list(shape)}. "
-                f"{fix}, or give the file of this one."
+                f"{where} has shape {list(array.shape)}, the model's {layer.name!r} takes "
+                f"{list(shape)}. {fix}, or choose another file."
             )
         if not np.isfinite(array).all():
             raise WeightsError(
-                f"{where} holds values that are not finite: the file is damaged, or its training "
-                "had failed. Download it again."
+                f"{where} contains infinite or NaN values: the file is corrupt, or its training "
+                "diverged. Download it again."
             )
     return [_to_keras(a.reshape(s), layer) for a, s in zip(arrays, shapes, strict=True)]
 
 
 def _caffe_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """[h, w, in, out] -> [out, in, h, w]; a transposed [h, w, out, in] -> [in, out, h, w]."""
+    """[h, w, in, out] -> [out, in, h, w]; transposed: [h, w, out, in] -> [in, out, h, w]."""
     order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(shape), range(len(shape)))
     return tuple(shape[axis] for axis in order)
 
 
 def _to_keras(array: np.ndarray, layer: keras.Layer) -> np.ndarray:
     if array.ndim == 4:
-        # One order serves both: Caffe's deconvolution is, as Keras' transposed convolution, the
-        # gradient of a correlation, so that no kernel is flipped, and in and out change places.
+        # The same order for both kinds: deconvolution in Caffe and transposed convolution in Keras
+        # are the gradient of a correlation. So kernels are not flipped, and in and out swap.
         return array.transpose(2, 3, 1, 0)
     if array.ndim == 2:
         if flattened := _flattened_shape(layer):
-            # Caffe flattens by channels, rows, columns, Keras by rows, columns, channels.
+            # Caffe flattens channels, rows, columns; Keras rows, columns, channels.
             rows, columns, channels = flattened
             array = array.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1)
         return array.reshape(len(array), -1).T
@@ -270,7 +276,7 @@ def _to_keras(array: np.ndarray, layer: keras.Layer) -> np.ndarray:
 
 
 def _flattened_shape(layer: keras.Layer) -> tuple[int, int, int] | None:
-    """Rows, columns and channels of the map that is flattened before this layer, if one is."""
+    """Returns (rows, columns, channels) of the map flattened before this layer, or None."""
     source = layer.input._keras_history.operation
     while isinstance(source, keras.layers.Dropout):
         source = source.input._keras_history.operation

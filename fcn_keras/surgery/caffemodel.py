@@ -1,12 +1,12 @@
-"""Reads .caffemodel files: weights by layer, straight off the wire.
+"""Reads the weights of .caffemodel files, without the protobuf library.
 
-A .caffemodel is a protocol buffer, the message `NetParameter` of Caffe's caffe.proto, which numbers
-the fields. Few of them hold weights: in the V1 layout `layers`, with shapes of num, channels,
-height and width; in the V2 layout `layer`, with shapes of any length.
+A .caffemodel file is a protocol buffer: the message `NetParameter` of Caffe's caffe.proto. Weights
+are in the field `layers` in the V1 layout, with the shape num, channels, height, width; and in
+`layer` in the V2 layout, with shapes of any length.
 
-On the wire a field is a varint, number << 3 | type, and a value as the type says: 0 a varint, 1 and
-5 eight and four bytes, 2 a length and as many bytes. Repeated numbers stand one by one, or packed
-in one field of type 2.
+In the wire format a field is a varint, number << 3 | type, followed by a value: type 0 is a varint,
+types 1 and 5 are eight and four bytes, type 2 is a length and that many bytes. Repeated numbers are
+stored one by one, or packed in one field of type 2.
 """
 
 import math
@@ -25,48 +25,48 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     """Reads the weights of a .caffemodel file.
 
     Args:
-        path: a binary .caffemodel file, of the V1 or V2 layout.
+        path: A binary .caffemodel file in the V1 or V2 layout.
 
     Returns:
-        Layer name -> list of float32 arrays (kernel, then bias), for the layers that have weights.
-        Axes are Caffe's: `[out, in, h, w]` for a convolution, `[in, out, h, w]` for a transposed
-        one, `[out, in]` for a fully connected layer. Shapes are as stored: in V1 all are 4-D, with
-        ones in front, a bias is `[1, 1, 1, out]`.
+        Layer name -> list of float32 arrays (kernel, then bias), for layers with weights. The axis
+        order is Caffe's: `[out, in, h, w]` for a convolution, `[in, out, h, w]` for a transposed
+        one, `[out, in]` for a fully connected layer. Shapes are as stored: in V1 all are 4-D with
+        leading ones, for example `[1, 1, 1, out]` for a bias.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, or it is something else.
+        WeightsError: The file is missing, corrupt or not a .caffemodel file.
     """
     head = b""
     blobs: dict[str, list[np.ndarray]] = {}
     try:
         with open(path, "rb") as file:
             head = file.read(200)
-            # Mapped, so that only the weights are copied, and nothing of a file that is no model.
+            # Memory-mapped, so only the weights are copied.
             content = memoryview(
                 mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if head else b""
             )
         for name, arrays in _layers(content):
             if name in blobs:
-                raise _Malformed(f"two layers with weights are called {name!r}")
+                raise _Malformed(f"two layers with weights have the name {name!r}")
             blobs[name] = arrays
         if not blobs:
-            raise _Malformed("no layer in it has weights")
+            raise _Malformed("no layer has weights")
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read ({error.strerror or error}). Give the path of a .caffemodel "
+            f"{path}: cannot be read ({error.strerror or error}). Use the path of a .caffemodel "
             "file."
         ) from None
-    except _Malformed as fault:
-        raise WeightsError(f"{path}: {_what_is_wrong(head, fault)}") from None
+    except _Malformed as error:
+        raise WeightsError(f"{path}: {_diagnosis(head, error)}") from None
     return blobs
 
 
 class _Malformed(Exception):
-    """Bytes that are no NetParameter; the text says why."""
+    """The bytes are not a NetParameter; the message says why."""
 
 
 def _layers(net: memoryview) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Name and arrays of each layer that has weights."""
+    """Yields name and arrays of each layer with weights."""
     for number, kind, value in _fields(net):
         if number in (2, 100):  # V1LayerParameter, LayerParameter
             name_field, blobs_field = (4, 6) if number == 2 else (1, 7)
@@ -81,7 +81,7 @@ def _layers(net: memoryview) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def _array(blob: memoryview, layer: str) -> np.ndarray:
-    """A BlobProto as a float32 array."""
+    """Reads a BlobProto as a float32 array."""
     legacy: dict[int, int] = {}
     dims: list[int] = []
     singles: list[memoryview] = []
@@ -110,7 +110,7 @@ def _array(blob: memoryview, layer: str) -> np.ndarray:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Number, type and value of each field: an integer for type 0, else a slice of the bytes."""
+    """Yields number, type and value of each field: an integer for type 0, else the bytes."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -128,17 +128,17 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
         else:
             raise _Malformed(f"field {number} has type {kind}, which Caffe does not use")
         if at + size > len(data):
-            raise _Malformed(f"it ends {at + size - len(data)} bytes before field {number} does")
+            raise _Malformed(f"{at + size - len(data)} bytes of field {number} are missing")
         yield number, kind, data[at : at + size]
         at += size
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, lowest first, and where the next one starts."""
+    """Reads a varint (groups of seven bits, lowest first); returns it and the next position."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise _Malformed("it ends within a number")
+            raise _Malformed("the file ends within a number")
         byte, at = data[at], at + 1
         value |= (byte & 127) << shift
         if byte < 128:
@@ -159,15 +159,15 @@ def _message(kind: int, value: int | memoryview) -> memoryview:
     return value
 
 
-def _what_is_wrong(head: bytes, fault: _Malformed) -> str:
-    """What the file is instead, as far as its first bytes tell, and what to do."""
+def _diagnosis(head: bytes, error: _Malformed) -> str:
+    """Says what the file is instead, judging by its first bytes, and what to do."""
     if not head:
         return "empty. Download it again."
     if head.startswith(b"\x89HDF"):
-        return "an HDF5 snapshot. Let Caffe write its binary format (snapshot_format: BINARYPROTO)."
+        return "an HDF5 snapshot. Use Caffe's binary format (snapshot_format: BINARYPROTO)."
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return (
-            f"a text; it starts with {head[:30].decode().strip()!r}. A .caffemodel file is binary. "
-            "Download it again if this is a web page; a prototxt only describes a net."
+            f"a text file that starts with {head[:30].decode().strip()!r}. A .caffemodel file is "
+            "binary. If this is a web page, download the file again; a prototxt has no weights."
         )
-    return f"truncated, or not a .caffemodel file ({fault}). Download it again."
+    return f"incomplete, or not a .caffemodel file ({error}). Download it again."

@@ -1,4 +1,4 @@
-"""A classifier's layers, one by one, as layers of a fully convolutional net."""
+"""Converts a classifier's layers, one by one, to layers of a fully convolutional network."""
 
 import itertools
 import math
@@ -19,17 +19,21 @@ from fcn_keras.surgery.maps import UNPADDED, Map, Pads, Pair, Shape, known_shape
 
 
 class Conversion:
-    """Builds the new net layer by layer: a method for each kind of layer, then their tools."""
+    """Builds the new network layer by layer, with one method per kind of layer."""
 
     def __init__(self, stride: int | None):
-        """`stride` is that of the new net, in pixels; None for the classifier's own."""
+        """Starts an empty network.
+
+        Args:
+            stride: Stride of the new network in pixels; None for the classifier's own.
+        """
         self.stride = stride
-        # Of layers, which may be used several times: the options that differ, and the copy.
+        # Changed options and copy by layer, since a layer may be used several times.
         self.copies: dict[keras.Operation, tuple[dict[str, Any], keras.Operation]] = {}
         self.names = {"image"}
 
     def convert(self, layer: keras.Operation, shape: Shape, *args: Any, **kwargs: Any) -> Map:
-        """The new net's map for a layer whose output has that shape in the classifier."""
+        """Returns the new network's map for a layer; `shape` is its output in the classifier."""
         maps = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Map)]
         step = rules.step_of(layer, *args)
         special = by_type(SPECIAL, layer)
@@ -39,8 +43,8 @@ class Conversion:
             result = self.pointwise(layer, maps, args, kwargs)
         else:
             raise ModelError(
-                f"{describe(layer)} cannot be made convolutional: no layer over a larger image "
-                "gives what it gives on each window."
+                f"{describe(layer)} cannot be made convolutional: no layer on a larger image "
+                "computes the same for every window. Replace it in the classifier."
             )
         return replace(result, shape=tuple(shape))
 
@@ -51,17 +55,17 @@ class Conversion:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Map:
-        """A copy of a layer that leaves every cell to itself."""
+        """Copies a layer that processes each cell independently."""
         x = maps[0]
         if any((y.shape[:-1], y.stride) != (x.shape[:-1], x.stride) for y in maps):
             raise ModelError(
-                f"{describe(layer)} joins maps of {' and '.join(str(y.shape) for y in maps)}: what "
-                "is one value for a whole window differs from window to window of an image."
+                f"{describe(layer)} joins maps of {' and '.join(str(y.shape) for y in maps)}: a "
+                "value for a whole window differs between the windows of an image. Remove it."
             )
         if any(y.flattened for y in maps) and not _is_elementwise(layer, maps):
             raise ModelError(
-                f"{describe(layer)} stands between Flatten and Dense and does not treat all "
-                "numbers alike: it cannot be turned into a convolution."
+                f"{describe(layer)} is between Flatten and Dense and is not elementwise, so it "
+                "cannot be made convolutional. Move it before Flatten."
             )
         rules.check_channelwise(layer, len(x.shape))
         changes: dict[str, Any] = {}
@@ -75,28 +79,28 @@ class Conversion:
         return replace(x, tensor=self.use(layer, changes, *args, **kwargs))
 
     def augmentation(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """Left out."""
+        """Leaves out an augmentation layer."""
         return x
 
     def window(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """A convolution or pooling, dilated where subsampling in front of it was left out."""
+        """Converts a convolution or pooling, dilated if earlier subsampling was left out."""
         spans, strides = zip(*windows(layer), strict=True)
         result = replace(x, stride=times(x.stride, strides))
         rates = self.rates(x)
         steps = tuple(map(operator.floordiv, times(strides, rates), self.rates(result)))
         sizes = zip(x.shape, spans, strides, strict=False)
         each = [padding(layer, *size) for size in sizes]
-        moves = False
+        shifts = False
         if layer.padding == "same":
-            # What stands before the map depends on the map's size where there are strides, and
-            # would move the windows on another image: it stays as it is in the classifier.
-            moves = any(
+            # With strides, the padding before the map depends on the map's size, and would shift
+            # the windows on another image. Keep that of the classifier.
+            shifts = any(
                 max(span - stride, 0) // 2 != (span - 1) // 2
                 for span, stride in zip(spans, strides, strict=True)
             )
             each = [(first, span - 1 - first) for (first, _), span in zip(each, spans, strict=True)]
         pads = tuple(map(times, each, [(rate, rate) for rate in rates]))
-        if rates == (1, 1) and steps == strides and not moves:
+        if rates == (1, 1) and steps == strides and not shifts:
             tensor = self.use(layer, {}, x.tensor)
         elif hasattr(layer, "pool_size"):
             tensor = self.pooling(layer, x.tensor, layer.pool_size, steps, pads, rates)
@@ -105,7 +109,7 @@ class Conversion:
         return replace(result, tensor=tensor)
 
     def padding(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """Zero padding or cropping, of as many pixels of the image as in the classifier."""
+        """Converts zero padding or cropping, by the same number of image pixels."""
         option = "cropping" if isinstance(layer, layers.Cropping2D) else "padding"
         pads = [
             (rate * first, rate * last)
@@ -114,22 +118,22 @@ class Conversion:
         return replace(x, tensor=self.use(layer, {option: pads}, x.tensor))
 
     def global_pooling(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """Pooling over windows as large as the classifier's map."""
+        """Replaces global pooling by pooling over windows of the classifier's map size."""
         rows, columns, _ = known_shape(layer, x)
         tensor = self.pooling(layer, x.tensor, (rows, columns), (1, 1), UNPADDED, self.rates(x))
         return replace(x, tensor=tensor)
 
     def flatten(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """Only noted: the Dense layers behind it become convolutions over the whole map."""
+        """Records the flattened shape; the next Dense layers become convolutions over the map."""
         flattened = known_shape(layer, x)
         return replace(x, flattened=flattened) if x.has_cells else x
 
     def dense(self, layer: layers.Dense, x: Map, shape: Shape) -> Map:
-        """A convolution over the map that was flattened, or else over single cells."""
+        """Converts Dense to a convolution over the flattened map, or over single cells."""
         if len(x.tensor.shape) != 4:
             raise ModelError(
-                f"{describe(layer)} is on the input, not on an image's features: there is nothing "
-                "to convolve."
+                f"{describe(layer)} has the input {tuple(x.tensor.shape)}, not an image or feature "
+                "map [b, h, w, c]. Use a classifier of images."
             )
         changes = {
             "kernel_size": x.flattened[:2] if x.flattened else (1, 1),
@@ -138,11 +142,11 @@ class Conversion:
         return replace(x, tensor=self.use(layer, changes, x.tensor), flattened=None)
 
     def reshape(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
-        """Nothing, where it only adds or removes axes of size 1 around the channels."""
+        """Leaves out a reshape that only adds or removes axes of size 1 around the channels."""
         if x.has_cells or x.flattened or any(size != 1 for size in shape[:-1]):
             raise ModelError(
-                f"{describe(layer)} makes {tuple(shape)} of {x.shape}: that moves cells between "
-                "axes, and cannot be made convolutional."
+                f"{describe(layer)} reshapes {x.shape} to {tuple(shape)}. That moves cells "
+                "between axes and cannot be made convolutional. Remove it."
             )
         return x
 
@@ -154,7 +158,7 @@ class Conversion:
         pads: Pads,
         rates: Pair,
     ) -> keras.KerasTensor:
-        """The layer's copy with explicit padding, and dilated by `rates`."""
+        """Applies the layer's copy with explicit padding, dilated by `rates`."""
         if pads != UNPADDED:
             name = self.name(f"{layer.name}_pad")
             tensor = layers.ZeroPadding2D(pads, dtype=layer.dtype_policy, name=name)(tensor)
@@ -163,7 +167,7 @@ class Conversion:
         rates = times(rates, pair(layer.dilation_rate))
         changes = {"padding": "valid", "strides": 1, "dilation_rate": rates}
         tensor = self.use(layer, changes, tensor)
-        if steps != (1, 1):  # Keras has no convolution with strides and dilation.
+        if steps != (1, 1):  # Keras has no strided dilated convolution.
             name = self.name(f"{layer.name}_subsampling")
             tensor = layers.MaxPooling2D(1, steps, dtype=layer.dtype_policy, name=name)(tensor)
         return tensor
@@ -177,7 +181,7 @@ class Conversion:
         pads: Pads,
         rates: Pair,
     ) -> keras.KerasTensor:
-        """A max or average pooling over `size` cells, dilated by `rates`."""
+        """Applies max or average pooling over `size` cells, dilated by `rates`."""
         average = isinstance(layer, layers.AveragePooling2D | layers.GlobalAveragePooling2D)
         options = {"dtype": layer.dtype_policy, "name": self.name(layer.name)}
         if rates == (1, 1) and pads == UNPADDED:
@@ -188,7 +192,7 @@ class Conversion:
         )(tensor)
 
     def rates(self, x: Map) -> Pair:
-        """How many cells of the new net lie from one of the classifier's cells to the next."""
+        """Returns the distance of neighbouring cells of the classifier, in cells of the new map."""
         if self.stride is None:
             return (1, 1)
         rows, columns = (native // math.gcd(native, self.stride) for native in x.stride)
@@ -197,15 +201,15 @@ class Conversion:
     def use(
         self, layer: keras.Operation, changes: dict[str, Any], *args: Any, **kwargs: Any
     ) -> keras.KerasTensor:
-        """Calls the layer's copy, which has its options but for the changes, and its weights."""
+        """Calls the layer's copy, which has its weights, and its options except for `changes`."""
         first = layer not in self.copies
         if first:
             self.copies[layer] = changes, self.copy(layer, changes)
         made_with, copy = self.copies[layer]
         if made_with != changes:
             raise ModelError(
-                f"{describe(layer)} is used at several places, which need it with different "
-                f"options: {made_with} and {changes}."
+                f"{describe(layer)} is used in several places that need different options: "
+                f"{made_with} and {changes}. Use a separate layer in each place."
             )
         tensor = copy(*args, **kwargs)
         if first and isinstance(layer, layers.Layer):
@@ -213,7 +217,7 @@ class Conversion:
         return tensor
 
     def copy(self, layer: keras.Operation, changes: dict[str, Any]) -> keras.Operation:
-        """A new layer with the options of `layer` but for the changes; Dense as Conv2D."""
+        """Returns a new layer with the options of `layer` except `changes`; Conv2D for Dense."""
         if isinstance(layer, layers.Dense):
             return layers.Conv2D(
                 layer.units,
@@ -228,23 +232,24 @@ class Conversion:
             )
         changes = {**changes, "name": self.name(layer.name)}
         if hasattr(layer, "activation"):
-            changes["activation"] = layer.activation  # May be a function that no name leads to.
+            changes["activation"] = layer.activation  # It may be an unregistered function.
         try:
             return type(layer).from_config({**layer.get_config(), **changes})
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ModelError(
-                f"{describe(layer)} cannot be copied from its configuration ({error})."
+                f"{describe(layer)} cannot be copied from its configuration ({error}). Implement "
+                "get_config."
             ) from None
 
     def name(self, wanted: str) -> str:
-        """That name, or with a number where another nested model has a layer of that name."""
+        """Returns the name, with a number if a layer of another nested model has the same name."""
         names = itertools.chain([wanted], (f"{wanted}_{i}" for i in itertools.count(1)))
         name = next(name for name in names if name not in self.names)
         self.names.add(name)
         return name
 
 
-# Layers that do more than to act on each cell: `method(conversion, layer, input, output shape)`.
+# Layers that are not pointwise: `method(conversion, layer, input, output shape)`.
 SPECIAL: dict[type, Callable[..., Map]] = {
     **dict.fromkeys(rules.AUGMENTATION, Conversion.augmentation),
     layers.Conv2D: Conversion.window,
@@ -266,17 +271,17 @@ def _set_weights(copy: keras.Layer, layer: keras.Layer) -> None:
     weights, variables = layer.get_weights(), copy.weights
     if any(w.size != math.prod(v.shape) for w, v in zip(weights, variables, strict=True)):
         raise ModelError(
-            f"{describe(layer)} has weights of its own for each place in the window: it cannot be "
-            "turned into a convolution."
+            f"{describe(layer)} has separate weights for each position in the window, so it cannot "
+            "be made convolutional. Use shared_axes=[1, 2] or a layer with shared weights."
         )
-    # Flatten runs over rows, columns, channels: Dense kernels need no transposing.
+    # Flatten runs over rows, columns, channels, so Dense kernels are not transposed.
     copy.set_weights([w.reshape(v.shape) for w, v in zip(weights, variables, strict=True)])
     if isinstance(copy, layers.Normalization):
-        copy.finalize_state()  # It computes with constants that Keras makes of the weights.
+        copy.finalize_state()  # It uses constants derived from the weights.
 
 
 def _is_elementwise(layer: keras.Operation, maps: list[Map]) -> bool:
-    """Whether a layer behind Flatten would do the same in front of it."""
+    """Returns whether a layer after Flatten would compute the same before it."""
     softmax = (keras.activations.softmax, keras.activations.log_softmax)
     return (
         isinstance(layer, layers.Layer)

@@ -1,6 +1,6 @@
-"""A classifier becomes fully convolutional: its Dense layers are convolutions (section 3.1).
+"""Converts classifiers to fully convolutional networks (section 3.1).
 
-A finer stride comes from leaving out subsampling and dilating every later filter (section 3.2).
+For a finer stride, subsampling is left out and all later filters are dilated (section 3.2).
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from fcn_keras.surgery.maps import Map
 
 
 def convolutionalize(classifier: keras.Model, stride: int | None = None) -> keras.Model:
-    """Turns a classifier of one fixed image size into a net that scores images of any size.
+    """Converts a classifier of one image size to a model that scores images of any size.
 
-    Cell (i, j) of its output is what the classifier gives on the window of its own size whose first
-    pixel is (stride * i, stride * j): `Flatten` and Dense become a convolution with a kernel as
-    large as the flattened map, global pooling becomes pooling over windows of that size, later
-    Dense layers become 1 x 1 convolutions, all with the classifier's weights. For a classifier
-    without padding that is exact. One with padding sees its own padding around each window, where
-    the net sees the image's next pixels; at the image's border both see padding.
+    Output cell (i, j) is the classifier's output for the window that starts at pixel
+    (stride * i, stride * j). `Flatten` and Dense become a convolution with a kernel of the
+    flattened map's size, global pooling becomes pooling over windows of that size, and later Dense
+    layers become 1 x 1 convolutions, all with the classifier's weights. This is exact for a
+    classifier without padding. A classifier with padding sees padding around each window, where
+    the new model sees neighbouring pixels of the image; at the image border both see padding.
 
     Args:
-        classifier: a functional or Sequential `keras.Model`, `[b, h, w, c]` -> `[b, classes]`, with
-            branches and nested models if need be. It is not changed. Its augmentation layers
-            (`RandomFlip` and so on) are left out: they would move an image without its mask.
-        stride: image pixels from cell to cell, a divisor of the classifier's own stride, which is
-            the default. The finer, the more cells, at the cost of as many more operations.
+        classifier: A functional or Sequential `keras.Model`, `[b, h, w, c]` -> `[b, classes]`, also
+            with branches and nested models. It is not changed. Augmentation layers (`RandomFlip`
+            and so on) are left out, since they would transform an image without its mask.
+        stride: Image pixels between cells, a divisor of the classifier's own stride, which is the
+            default. Computing time grows with the number of cells.
 
     Returns:
-        A `keras.Model`: `[b, h, w, c]` -> `[b, rows, columns, classes]`, with layers named as the
-        classifier's and one level deep.
+        A `keras.Model`: `[b, h, w, c]` -> `[b, rows, columns, classes]`. It is not nested, and its
+        layers have the classifier's names.
 
     Raises:
-        ModelError: the classifier has a layer that cannot be converted, or not to that stride.
+        ModelError: A layer cannot be converted, or the stride is not a divisor.
     """
     if stride is not None and (not isinstance(stride, int) or stride < 1):
         raise ModelError(f"stride={stride!r}: must be an integer of at least 1, or None.")
@@ -47,15 +47,18 @@ def convolutionalize(classifier: keras.Model, stride: int | None = None) -> kera
         Conversion(stride).convert,
     )
     if len(scores.tensor.shape) != 4:
-        raise ModelError(f"{classifier.name!r} takes {source.shape}, not images [b, h, w, c].")
+        raise ModelError(
+            f"{classifier.name!r}: must take images [b, h, w, c], found the input {source.shape}. "
+            "Use a classifier of images."
+        )
     if scores.flattened:
         raise ModelError(
-            f"{classifier.name!r} ends with a flattened map {scores.flattened}, not with the "
-            "scores of a Dense layer."
+            f"{classifier.name!r}: ends with a flattened map {scores.flattened}. Add a Dense layer "
+            "for the scores."
         )
     if stride and any(native % stride for native in scores.stride):
         native = scores.stride[0] if len({*scores.stride}) == 1 else scores.stride
         raise ModelError(
-            f"stride={stride}: the stride of {classifier.name!r} is {native}; choose a divisor."
+            f"stride={stride}: must be a divisor of the stride of {classifier.name!r}, {native}."
         )
     return keras.Model(image, scores.tensor, name=f"{classifier.name}_convolutional")

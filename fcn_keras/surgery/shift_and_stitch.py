@@ -1,6 +1,6 @@
-"""Dense scores from a coarse net by shifting its input (section 3.2).
+"""Shift-and-stitch: dense scores from a coarse model by shifting its input (section 3.2).
 
-`convolutionalize(classifier, stride)` gives the same grid in one pass.
+`convolutionalize(classifier, stride)` computes the same grid in one pass.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from fcn_keras.surgery.convolutionalize import convolutionalize
 
 
 def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.ndarray:
-    """Scores at a finer stride than the net's: it runs on shifted images, the grids interlace.
+    """Computes scores at a finer stride by running the model on shifted images.
 
-    The images are shifted by cutting off 0, `stride`, `2 * stride`, ... rows and columns in front,
-    as many times as the net's own stride is larger; cell (i, j) of the result belongs to the window
-    whose first pixel is (stride * i, stride * j).
+    The images are shifted by cropping 0, `stride`, `2 * stride`, ... rows and columns at the top
+    and left, up to the model's own stride, and the results are interlaced. Cell (i, j) of the
+    result belongs to the window that starts at pixel (stride * i, stride * j).
 
     Args:
-        model: a classifier, see `convolutionalize`, or a net for images of any size.
-        images: `[b, h, w, c]`, values as the model takes them.
-        stride: pixels from cell to cell, a divisor of the net's own stride.
+        model: A classifier (see `convolutionalize`) or a model for images of any size.
+        images: `[b, h, w, c]`, in the model's value range.
+        stride: Pixels between cells, a divisor of the model's own stride.
 
     Returns:
-        NumPy array `[b, rows, columns, classes]`: as many cells as windows lie in the image, or, in
-        a net with padding, as the net makes of it.
+        NumPy array `[b, rows, columns, classes]`, with one cell per window inside the image; a
+        model with padding has more.
 
     Raises:
-        ModelError: the stride is no divisor, the images are no batch or too small for the net, or
-            the classifier cannot be converted.
+        ModelError: The stride is not a divisor, the images are not a batch or too small, or the
+            classifier cannot be converted.
     """
     net = model if None in model.input_shape[1:3] else convolutionalize(model)
     native = pair(output_field(net).stride)
     if not isinstance(stride, int) or stride < 1 or any(size % stride for size in native):
         raise ModelError(
-            f"stride={stride!r}: must be a divisor of the net's own stride, {native[0]} x "
+            f"stride={stride!r}: must be a divisor of the model's stride, {native[0]} x "
             f"{native[1]}."
         )
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[3] != net.input_shape[3]:
         raise ModelError(
-            f"images of shape {images.shape}: must be [b, h, w, {net.input_shape[3]}]."
+            f"images: must have the shape [b, h, w, {net.input_shape[3]}], found {images.shape}."
         )
 
     every = [int(size) // stride for size in native]
@@ -57,8 +57,8 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
             grids[row, column] = keras.ops.convert_to_numpy(net(shifted, training=False))
     if not grids:
         raise ModelError(
-            f"images of {images.shape[1]} x {images.shape[2]} pixels are too small for one window "
-            f"of {net.name!r}."
+            f"images: {images.shape[1]} x {images.shape[2]} pixels are too small for one window of "
+            f"{net.name!r}. Use larger images."
         )
     rows = sum(grid.shape[1] for (_, column), grid in grids.items() if column == 0)
     columns = sum(grid.shape[2] for (row, _), grid in grids.items() if row == 0)
@@ -70,7 +70,7 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
 
 
 def _has_output(net: keras.Model, shape: tuple[int, ...]) -> bool:
-    """Whether an image of that shape holds a window; Keras raises where it does not."""
+    """Returns whether an image of that shape contains a window; otherwise Keras raises."""
     try:
         return math.prod(net.compute_output_shape(shape)) > 0
     except ValueError:

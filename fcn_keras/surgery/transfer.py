@@ -1,8 +1,8 @@
-"""A net starts from a trained one: FCN-16s from FCN-32s, FCN-8s from FCN-16s, or for new classes.
+"""Initialises a model from a trained one: FCN-16s from FCN-32s, FCN-8s from FCN-16s, new classes.
 
-Weights go from layer to layer of the same name. What only the finer net has are its skip scores,
-which start at zero, and its upsampling, which starts bilinear: before the first step its scores
-are those of the coarser net, upsampled (section 4.2).
+Weights are copied between layers of the same name. The skip scores that only the finer model has
+start at zero, and its upsampling starts bilinear. So before the first step, its scores are the
+upsampled scores of the coarser model (section 4.2).
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from fcn_keras.models.saving import Loaded, keras_model, load
 
 
 class Start(NamedTuple):
-    """Names of layers by where their weights come from; `left` are the coarser net's own."""
+    """Layer names by the origin of their weights.
+
+    Attributes:
+        copied: Layers whose weights are copied from the source.
+        zero: Layers that start at zero.
+        bilinear: Layers that start bilinear.
+        left: Layers of the source that the model does not have.
+    """
 
     copied: tuple[str, ...]
     zero: tuple[str, ...]
@@ -35,22 +42,22 @@ def start_from(
     *,
     reset_scores: bool = False,
 ) -> Start:
-    """Gives a net the weights of a trained coarser one.
+    """Copies the weights of a trained coarser model to a finer model.
 
     Args:
-        model: the finer net; its weights are replaced. A net of the same stride goes too: all of
-            its layers are copied.
-        source: the coarser net: its run or .keras file, what `load` gave, or a Keras model.
-        reset_scores: what knows of the classes starts anew, scores at zero and upsampling bilinear;
-            the two may then differ in classes, skips and skip scales.
+        model: The finer model; its weights are replaced. With a model of the same stride, all
+            layers are copied.
+        source: The coarser model: its run or .keras file, the result of `load`, or a Keras model.
+        reset_scores: Reset all class-dependent layers: scores start at zero, upsampling starts
+            bilinear. The models may then differ in classes, skips and skip scales.
 
     Returns:
-        A `Start`: every layer with weights, of either net, is in it.
+        A `Start` that lists every layer with weights of both models.
 
     Raises:
-        ConfigError: the two differ in more than their skips: in backbone, head width, classes,
-            skip scales, geometry.
-        ModelError: the source cannot be loaded.
+        ConfigError: The models differ in more than their skips: in backbone, head width, classes,
+            skip scales or geometry.
+        ModelError: The source cannot be loaded.
     """
     model = keras_model(model)
     coarse = keras_model(load(source) if isinstance(source, str | Path) else source)
@@ -61,19 +68,19 @@ def start_from(
             for name, layer in theirs.items()
             if not _is_score(name) and not _is_upsampling(name)
         }
+    origin = source if isinstance(source, str | Path) else "source"
     classes = _differing_classes(theirs, ours)
     if classes:
         raise ConfigError(
-            f"{source}: {coarse.name} has {classes[0]} classes, and {model.name} has {classes[1]}. "
-            "--reset-scores (reset_scores=True) starts the layers of the scores anew and keeps "
-            "all others."
+            f"{origin}: {coarse.name} has {classes[0]} classes, but {model.name} has {classes[1]}. "
+            "Use --reset-scores (reset_scores=True) to reset the score layers and keep all others."
         )
     fault = _difference(coarse, model, theirs, ours)
     if fault:
         raise ConfigError(
-            f"{source}: {model.name} cannot start from {coarse.name}: {fault}. Both must have the "
-            "same backbone, head width, classes, skip scales and geometry; the options of the run "
-            "that made it are in its config.yaml."
+            f"{origin}: {model.name} cannot start from {coarse.name}: {fault}. Both must have the "
+            "same backbone, head width, classes, skip scales and geometry; the options of the "
+            "source's run are in its config.yaml."
         )
     new = [name for name in ours if name not in theirs]
     start = Start(
@@ -95,27 +102,29 @@ def _difference(
     theirs: dict[str, keras.Layer],
     ours: dict[str, keras.Layer],
 ) -> str | None:
-    """What keeps the finer net from taking the coarser one's weights, in words; None if nothing."""
+    """Says why the finer model cannot take the coarser one's weights; None if it can."""
     left = [name for name in theirs if name not in ours and not _is_upsampling(name)]
     new = [name for name in ours if name not in theirs and not _is_upsampling(name)]
-    strange = [name for name in new if not _is_score(name)]
+    unknown = [name for name in new if not _is_score(name)]
     if left and not new and all(map(_is_score, left)):
-        return f"it is the finer of the two, with {_listed(left)}"
+        return f"the source is the finer model, with {_listed(left)}"
     if _is_centred(coarse) != _is_centred(fine):
-        return "one has the reference's geometry, the other has not"
+        return "only one of them has the reference geometry"
     if left:
-        return f"it has {_listed(left)}, {fine.name} has not"
-    if strange:
-        return f"it has no {_listed(strange)}"
+        return f"{fine.name} has no {_listed(left)}"
+    if unknown:
+        return f"{coarse.name} has no {_listed(unknown)}"
     scales, needed = _scales_by_score(coarse), _scales_by_score(fine)
     for name in [name for name in ours if name in theirs]:
         there, here = ([tuple(w.shape) for w in net[name].weights] for net in (theirs, ours))
         if there != here:
-            pair = next(pair for pair in zip_longest(there, here) if pair[0] != pair[1])
-            return "a weight of {!r} has the shape {} there and {} here".format(name, *pair)
+            source_shape, shape = next(
+                pair for pair in zip_longest(there, here) if pair[0] != pair[1]
+            )
+            return f"a weight of {name!r} has shape {source_shape} in the source and {shape} here"
         if scales.get(name, 1.0) != needed.get(name, 1.0):
             return (
-                f"what {name!r} scores is scaled by {scales.get(name, 1.0)} there and by "
+                f"the input of {name!r} is scaled by {scales.get(name, 1.0)} in the source and by "
                 f"{needed.get(name, 1.0)} here"
             )
     return None
@@ -124,7 +133,7 @@ def _difference(
 def _differing_classes(
     theirs: dict[str, keras.Layer], ours: dict[str, keras.Layer]
 ) -> tuple[int, int] | None:
-    """The numbers of classes of two nets whose scores differ in nothing else; None if not so."""
+    """Returns both numbers of classes if the scores differ in nothing else, else None."""
     for name in filter(_is_score, theirs.keys() & ours.keys()):
         there, here = (net[name].weights[0].shape for net in (theirs, ours))
         if there != here and there[:-1] == here[:-1]:
@@ -137,7 +146,7 @@ def _with_weights(model: keras.Model) -> dict[str, keras.Layer]:
 
 
 def _scales_by_score(model: keras.Model) -> dict[str, float]:
-    """The factors on the skips, by the name of the layer that scores them."""
+    """Returns the skip scales by the name of the layer that scores the skip."""
     return {
         layer.name.replace("scale", "score"): layer.scale
         for layer in model.layers

@@ -1,1 +1,1 @@
-"""One training run, from its options to `finished.json`."""
+"""Training: data, model, loop, checkpoints, logs and reports."""

@@ -1,10 +1,9 @@
-"""Exact resume: all that decides how a training goes on, saved now and then, and put back.
+"""Checkpoints that resume a training run exactly.
 
-That is the weights, the optimizer with its iterations (and so the schedule), the states of all
-random generators, the metrics of the epoch so far, the position in the data (which decides order
-and augmentation of all further samples), and what other callbacks ask to have kept. A training that
-is killed at any moment and resumed ends with the same weights, bit by bit on a CPU, as one that was
-not.
+A checkpoint contains weights, optimizer and iterations (and so the schedule), all random states,
+the metrics of the current epoch, the position in the data (which determines the order and
+augmentation of all further samples), and the state of other callbacks. A run that is killed at any
+moment and resumed ends with the same weights, bit by bit on a CPU, as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -29,31 +28,31 @@ from fcn_keras.training.interruption import Stopped, StopSignals
 from fcn_keras.training.state import build_optimizer, check_finite, kept_variables, metric_variables
 from fcn_keras.training.watching import Logs
 
-KEPT = 2  # Should the newest be damaged, the one before it serves.
+KEPT = 2  # The older checkpoint is used if the newest is damaged.
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class Position(NamedTuple):
-    """The batch that comes next: `step` of `epoch`, both counted from 0."""
+    """The next batch: `step` of `epoch`, both counted from 0."""
 
     epoch: int = 0
     step: int = 0
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Saves a training so that it can be resumed exactly, and resumes it; for `model.fit`.
+    """Saves a training run with `model.fit` so that it can be resumed exactly, and resumes it.
 
-    Made before the data, since it knows where these go on:
+    Create it before the data, because it knows where the data must start:
 
         checkpoint = fcn_keras.ResumableCheckpoint("runs/mine/checkpoints")
         train = pipelines.train_dataset(split, ..., start=checkpoint.position)
         model.fit(train, steps_per_epoch=steps, epochs=30, shuffle=False, callbacks=[checkpoint],
                   initial_epoch=checkpoint.position.epoch)
 
-    The first time that starts at the beginning, and after an interruption, by whatever, the same
-    script goes on from the last checkpoint. Ctrl-C and SIGTERM let the step finish, save, and end
-    the process with a line that says so. Stands after callbacks that stop a training for its loss,
-    so that what they stop is not saved.
+    The first call starts at the beginning; after any interruption, the same script resumes from the
+    last checkpoint. On Ctrl-C or SIGTERM the current step finishes, the training is saved, and the
+    process ends with a message. Put it after callbacks that stop training because of the loss, so
+    that such a state is not saved.
     """
 
     def __init__(
@@ -66,22 +65,21 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         advice: str = "run the same script again",
         at_end: bool = True,
     ) -> None:
-        """Looks for the last good checkpoint; damaged ones are skipped with a warning.
+        """Finds the last good checkpoint; skips damaged ones with a warning.
 
         Args:
-            folder: of the checkpoints; the last two are kept. Made when the first is saved.
-            every: a number of steps, or a time such as "30 s", "10 min", "2 h".
-            also: objects (callbacks, for example) with `get_state()`, which gives something that
-                JSON can hold, and `set_state(state)`, which takes it.
-            batch_ids: a function of `epoch` and `step` that names the examples of a batch, for the
-                message about weights that are no numbers.
-            advice: how to go on, for the line that is printed when a signal has stopped it.
-            at_end: save once more when the training has come to its end, so that it is not done
-                again by whoever starts it again.
+            folder: Folder of the last two checkpoints; created with the first one.
+            every: A number of steps, or a time such as "30 s", "10 min", "2 h".
+            also: Further objects to save, such as callbacks: `get_state()` returns a JSON value,
+                `set_state(state)` takes it.
+            batch_ids: A function of `epoch` and `step` that names the examples of a batch, for
+                error messages about infinite or NaN weights.
+            advice: How to resume, for the message after a signal.
+            at_end: Save at the end of training, so that the same script does not train again.
 
         Raises:
-            ConfigError: `every` is neither steps nor a time.
-            ModelError: there are checkpoints, and all of them are damaged.
+            ConfigError: `every` is neither a number of steps nor a time.
+            ModelError: All checkpoints are damaged.
         """
         super().__init__()
         self.folder = Path(folder)
@@ -94,19 +92,19 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     @property
     def is_new(self) -> bool:
-        """Whether there was no checkpoint to go on from."""
+        """Whether there was no checkpoint to resume from."""
         return self.source is None
 
     @property
     def train_logs(self) -> dict[str, float]:
-        """Of an epoch that was trained when the training stopped, and not validated; else {}."""
+        """The logs of an epoch that was trained but not validated before the stop; or else {}."""
         return self.state["train_logs"]
 
     def restore(self, model: keras.Model) -> None:
-        """Puts a compiled model into the state of the checkpoint; nothing without one.
+        """Restores a compiled model from the checkpoint; does nothing without one.
 
         Raises:
-            ConfigError: the checkpoint is of another model or optimizer.
+            ConfigError: The checkpoint belongs to another model or optimizer.
         """
         if self.source is None:
             return
@@ -118,16 +116,16 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.source = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Restores, unless that is done, and listens for signals."""
+        """Restores the model, unless already done, and listens for signals."""
         self.restore(self.model)
         self._resumed, self._was_cut = self.position, False
-        # Of the epoch so far: Keras may make the variables at the first step.
+        # Metrics of the current epoch, until Keras creates their variables at the first step.
         self._metrics: dict[str, np.ndarray] = {}
         self._last_save = time.monotonic(), self.position
         self.signals.listen()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Restores the metrics of an epoch that was broken off."""
+        """Restores the metrics of an interrupted epoch."""
         is_resumed = epoch == self._resumed.epoch and self._resumed.step > 0
         self.position = self._resumed if is_resumed else Position(epoch, 0)
         if is_resumed:
@@ -140,7 +138,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._arrays = {}
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Saves if it is time to, or if a signal has come."""
+        """Saves if a checkpoint is due or a signal was received."""
         self.position = Position(self.position.epoch, self.position.step + 1)
         self._logs = logs
         if self._metrics:
@@ -149,22 +147,22 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             self._metrics = {}
         if self.position.step == self.params["steps"]:
             if batch + 1 < self.params["steps"]:
-                # The rest of an epoch that was broken off: `fit` would go on for a whole one.
+                # The rest of an interrupted epoch: `fit` would run a whole epoch.
                 self.model.stop_training = self._was_cut = True
-            return  # What is saved now would lack the validation.
+            return  # A checkpoint here would miss the validation.
         self._stop_or_save()
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Notes the figures of the training, which the validation's are about to replace."""
+        """Keeps the training metrics, which the validation overwrites."""
         self.state["train_logs"] = {name: float(value) for name, value in self._logs.items()}
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stops in the middle of a validation, which is then done again."""
+        """Stops during validation on a signal; the validation is repeated after a resume."""
         if self._any_worker(self.signals.received):
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Saves if it is time to, with the best model of the callbacks before this one."""
+        """Saves if a checkpoint is due, after earlier callbacks have saved the best model."""
         self.state["train_logs"] = {}
         self.position = Position(epoch + 1, 0)
         if self._was_cut:
@@ -172,17 +170,17 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._stop_or_save()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Saves the end, and gives the signals back."""
+        """Saves the final state and restores the signal handlers."""
         if self.at_end and self.position != self._last_save[1]:
             self.save()
         self.close()
 
     def close(self) -> None:
-        """Gives the signals back; for a training that has ended by an error."""
+        """Restores the signal handlers; also after a training that failed."""
         self.signals.close()
 
     def save(self) -> None:
-        """Saves the training as it is; on a full disk it warns, and the last checkpoint stays."""
+        """Saves the training; on a full disk it warns and keeps the last checkpoint."""
         variables = kept_variables(self.model)
         if 0 < self.position.step < self.params["steps"]:
             variables |= metric_variables(self.model)
@@ -208,15 +206,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             checkpoint_file.write(path, arrays, state)
         except OSError as error:
             print(
-                f"warning: {self.folder}: no checkpoint could be saved ({error.strerror}); the "
-                "training goes on. Make room; until then the last checkpoint is an older one.",
+                f"warning: {self.folder}: cannot save a checkpoint ({error.strerror}). Training "
+                "continues with the older checkpoint. Free some disk space.",
                 file=sys.stderr,
             )
         for old in checkpoint_file.in_order(self.folder)[KEPT:]:
             old.unlink()
 
     def _stop_or_save(self) -> None:
-        """What one worker knows, a signal or its clock, decides for all: they save together."""
+        """Stops or saves on all workers if one of them got a signal or its checkpoint is due."""
         if self._any_worker(self.signals.received or self._is_due()):
             if self._any_worker(self.signals.received):
                 self._stop()
@@ -237,8 +235,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.close()
         epoch, step = self.position
         where = f"after step {step} of epoch {epoch + 1}" if step else f"after epoch {epoch}"
-        number = self.signals.received or signal.SIGTERM  # Another worker's.
-        raise Stopped(number, f"stopped {where}, and saved. To go on: {self.advice}")
+        number = self.signals.received or signal.SIGTERM  # None: another worker got it.
+        raise Stopped(number, f"stopped {where} and saved. To resume: {self.advice}")
 
     def _assign(
         self,
@@ -246,22 +244,22 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         assign: Callable[[keras.Variable, np.ndarray], object] = keras.Variable.assign,
     ) -> None:
         for name, variable in variables.items():
-            there, here = self._arrays.get(name), tuple(variable.shape)
-            if there is None or there.shape != here:
-                found = "is not in it" if there is None else f"has the shape {there.shape} there"
+            saved, shape = self._arrays.get(name), tuple(variable.shape)
+            if saved is None or saved.shape != shape:
+                found = "is missing" if saved is None else f"has the shape {saved.shape} there"
                 raise ConfigError(
-                    f"{self.folder}: the checkpoint is of another model or optimizer: "
-                    f"{variable.path}, of the shape {here}, {found}. Go on with the model it was "
-                    "begun with, or choose another folder."
+                    f"{self.folder}: the checkpoint belongs to another model or optimizer: "
+                    f"{variable.path}, of shape {shape}, {found}. Resume with the original model, "
+                    "or choose another folder."
                 )
-            assign(variable, there)
+            assign(variable, saved)
 
 
 def parse_every(every: int | str) -> tuple[int | None, int | None]:
-    """Steps and seconds, one of them None, of a number of steps or a time such as "10 min".
+    """Parses a number of steps or a time such as "10 min" to (steps, seconds), one of them None.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: `every` is neither.
     """
     found = re.fullmatch(r"\s*(\d+)\s*(s|min|h|steps?|)\s*", str(every))
     if not found or not int(found[1]):
@@ -276,7 +274,7 @@ def parse_every(every: int | str) -> tuple[int | None, int | None]:
 def step_in_words(
     position: tuple[int, int], batch_ids: Callable[..., list[str]] | None = None
 ) -> str:
-    """A batch as `step 3 of epoch 1 (images a, b)`, for a message."""
+    """Describes a batch for a message: `step 3 of epoch 1 (images a, b)`."""
     epoch, step = position
     words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
     if step >= 0 and batch_ids:
@@ -285,7 +283,7 @@ def step_in_words(
 
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
-    """The newest checkpoint that is whole and its state; without any, None and the beginning."""
+    """Returns the newest intact checkpoint and its state; None and the initial state if none."""
     faults = []
     for path in checkpoint_file.in_order(folder):
         try:
@@ -294,8 +292,8 @@ def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
             faults.append(error)
             continue
         for fault in faults:
-            print(f"warning: {fault} The one before it is taken.", file=sys.stderr)
+            print(f"warning: {fault} Using the previous checkpoint.", file=sys.stderr)
         return path, state
     if faults:
-        raise ModelError(f"{faults[0]} There is no older one. Remove {folder} to begin again.")
+        raise ModelError(f"{faults[0]} There is no older one. Remove {folder} to start over.")
     return None, {"position": Position(), "train_logs": {}, "also": []}

@@ -1,7 +1,7 @@
-"""Checkpoint files: arrays and a little JSON under a SHA-256, each complete or not there at all.
+"""Checkpoint files: arrays and some JSON with a SHA-256, written completely or not at all.
 
-A file is a line `fcn_keras checkpoint SHA256`, a line of JSON, and NumPy's .npy format, array after
-array. The hash is that of everything below its own line.
+A file consists of a line `fcn_keras checkpoint SHA256`, a line of JSON, and the arrays in NumPy's
+.npy format. The hash covers everything after its own line.
 """
 
 import hashlib
@@ -21,15 +21,16 @@ ENDING = ".ckpt"
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], state: Any) -> None:
-    """Writes a checkpoint so that the disk holds the whole of it, or nothing under this name.
+    """Writes a checkpoint atomically: `path` is either complete or unchanged.
 
     Args:
-        path: the file; one that is there is replaced.
-        arrays: a dict of NumPy arrays.
-        state: what else is to be kept; anything that JSON can hold.
+        path: The file; an existing one is replaced.
+        arrays: A dict of NumPy arrays.
+        state: Any further JSON value.
 
     Raises:
-        OSError: it cannot be written, such as on a full disk; what `path` held is still there.
+        OSError: The file cannot be written, for example because the disk is full; `path` is
+            unchanged.
     """
     path = Path(path)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -42,14 +43,14 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], state: Any) -> Non
         file.write(_first_line(hashed.sha.hexdigest()))
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(path.parent)  # The new name is on the disk too.
+    _sync_folder(path.parent)  # So that the new name is on disk too.
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], Any]:
     """Reads a checkpoint: a dict of arrays, and the state.
 
     Raises:
-        ModelError: the file is damaged, incomplete, not there or no checkpoint.
+        ModelError: The file is missing, damaged, incomplete or not a checkpoint.
     """
     with _opened(path) as file:
         head = json.loads(file.readline())
@@ -57,22 +58,22 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], Any]:
 
 
 def read_state(path: str | Path) -> Any:
-    """Reads a checkpoint's state alone, after checking all of the file.
+    """Reads only a checkpoint's state, after checking the whole file.
 
     Raises:
-        ModelError: as `read`.
+        ModelError: As in `read`.
     """
     with _opened(path) as file:
         return json.loads(file.readline())["state"]
 
 
 def in_order(folder: str | Path) -> list[Path]:
-    """The checkpoints of a folder, the newest first; their names are numbers of steps."""
+    """Returns the checkpoints of a folder, newest first; their names are step numbers."""
     return sorted(Path(folder).glob(f"step-*{ENDING}"), reverse=True)
 
 
 def _opened(path: str | Path) -> BinaryIO:
-    """The file behind its first line, once its hash is found to be right."""
+    """Opens a file after its first line, if its hash is correct."""
     try:
         file = Path(path).open("rb")
         first = file.readline(len(_first_line("0" * 64)))
@@ -81,7 +82,7 @@ def _opened(path: str | Path) -> BinaryIO:
         raise ModelError(f"{path}: cannot be read ({error.strerror}).") from None
     if first != _first_line(sha.hexdigest()):
         file.close()
-        raise ModelError(f"{path}: damaged or incomplete: its SHA-256 is not the one it names.")
+        raise ModelError(f"{path}: damaged or incomplete: its SHA-256 does not match.")
     file.seek(start)
     return file
 
@@ -100,7 +101,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class _Hashed:
-    """A file that is hashed as it is written."""
+    """A file that is hashed while it is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha = file, hashlib.sha256()

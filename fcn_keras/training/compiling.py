@@ -1,4 +1,4 @@
-"""A `TrainConfig` becomes a model that is ready for `fit`."""
+"""Builds and compiles the model that a `TrainConfig` describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compiled(
     class_pixels: np.ndarray | None,
     is_new: bool,
 ) -> keras.Model:
-    """The model ready for `fit`; one that gets a checkpoint's weights needs none before."""
+    """Returns the model ready for `fit`; loads initial weights only if `is_new`."""
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
@@ -42,7 +42,11 @@ def compiled(
 
 
 def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
-    """The model that a `TrainConfig` describes, with its frozen layers frozen."""
+    """Builds the model that a `TrainConfig` describes and freezes layers.
+
+    Raises:
+        ConfigError: A layer to freeze does not exist.
+    """
     options: dict[str, Any] = {
         "backbone": config.backbone,
         "weights": None if config.init_from else config.weights,
@@ -59,7 +63,9 @@ def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
     for prefix in config.freeze:
         chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
         if not chosen:
-            raise ConfigError(f"freeze: no layer of {model.name} has a name starting {prefix!r}.")
+            raise ConfigError(
+                f"freeze={prefix!r}: no layer of {model.name} has a name that starts with it."
+            )
         for layer in chosen:
             layer.trainable = False
     return model
@@ -71,12 +77,12 @@ def compile_model(
     steps_per_epoch: int,
     class_pixels: np.ndarray | None = None,
 ) -> None:
-    """Compiles with the configuration's optimizer and schedule, our loss and our metric."""
+    """Compiles the model with the configuration's optimizer, schedule, loss and metrics."""
     total = config.steps(steps_per_epoch)
     if config.accumulate > total:
         raise ConfigError(
-            f"accumulate={config.accumulate}: the run has {total} steps, so that the weights would "
-            "never be updated. Lower it (--accumulate), or train longer."
+            f"accumulate={config.accumulate}: the run has {total} steps, too few for one update. "
+            "Lower it (--accumulate), or train longer."
         )
     weights = None
     if config.class_balance and class_pixels is not None:
@@ -89,17 +95,17 @@ def compile_model(
             class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
         ),
         metrics=[ConfusionMatrix(num_classes)],
-        jit_compile=False,  # On a GPU "auto" is XLA, which starts anew for each size of image.
+        jit_compile=False,  # "auto" means XLA on a GPU, which recompiles for each image size.
     )
 
 
 def _schedule(config: TrainConfig, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine to zero or the same rate to the end."""
+    """Returns a linear warm-up followed by a cosine decay to zero or a constant rate."""
     warmup = min(config.warmup_steps, steps // 2)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else config.rate,
         decay_steps=steps - warmup,
-        alpha={"cosine": 0.0, "constant": 1.0}[config.schedule],  # What is left in the end.
+        alpha={"cosine": 0.0, "constant": 1.0}[config.schedule],  # Final share of the rate.
         warmup_target=config.rate if warmup else None,
         warmup_steps=warmup,
     )
@@ -124,10 +130,10 @@ def _optimizer(
 
 
 def resolve_precision(precision: str) -> str:
-    """The precision that "auto" stands for: bfloat16 where the hardware computes in it.
+    """Resolves "auto" to mixed_bfloat16 if the hardware supports it, or else float32.
 
-    On GPUs that is from compute capability 8.0 (Ampere) on, and float32 before: mixed_float16,
-    which needs its loss scaled, is for whoever asks for it.
+    GPUs support it from compute capability 8.0 (Ampere) on. mixed_float16, which needs loss
+    scaling, is used only on request.
     """
     if precision != "auto":
         return precision

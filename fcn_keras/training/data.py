@@ -1,4 +1,4 @@
-"""The data of a training: read once, checked, and made into batches."""
+"""Reads and checks the data of a training run, and makes its batches."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from pipelines.split import Split
 def read_data(
     config: TrainConfig, out: Path, data_service: str | None, watch: Watch
 ) -> tuple[Callable[..., tf.data.Dataset], Split, dict[str, Any]]:
-    """The training data as `train` takes it, the validation split, and what else is known of both.
+    """Reads and checks all files of the training and the validation split.
 
-    All files are read once and checked.
+    Returns:
+        The function `train_data` for `fit`, the validation split, and a dict of further arguments
+        of `fit`: class names, palette, class pixels, fingerprints and `batch_ids`.
     """
     names = (config.train_split, config.val_split)
     found = checked(
@@ -46,7 +48,7 @@ def read_data(
     }
     train_data = partial(train_dataset, **batches, cache=config.cache)
     if data_service:
-        train_data = partial(served_dataset(data_service, out), **batches)
+        train_data = partial(served_dataset(data_service), **batches)
     return (
         train_data,
         val.split,
@@ -66,25 +68,25 @@ def read_data(
 def checked(
     splits: Iterable[Split], watch: Watch, on_bad_file: Literal["stop", "skip"] = "stop"
 ) -> list[Findings]:
-    """What reading every file of some splits has found; tells warnings, stops at faults.
+    """Reads every file of some splits, prints warnings, and stops at faults.
 
     Args:
         splits: `Split`s, with their faults kept.
-        watch: a `Watch`.
-        on_bad_file: with "skip" what has faults is listed, and is not in the findings.
+        watch: A `Watch`.
+        on_bad_file: "skip" lists examples with faults and leaves them out of the findings.
 
     Returns:
         A list of `Findings`.
 
     Raises:
-        DataError: something cannot be used.
+        DataError: Some data cannot be used.
     """
     checked, of_files, of_splits = [], [], []
     for split in splits:
         with watch.progress(f"checking {split.name}", len(split)) as advance:
             found = examine_once(split, advance)
         if found.faults and on_bad_file == "skip":
-            watch.note(f"{split.name}: left out is what has these faults:")
+            watch.note(f"{split.name}: examples left out because of these faults:")
             for fault in found.faults:
                 watch.note(f"  {fault}")
             found = found.without_bad()

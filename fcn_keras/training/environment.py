@@ -1,7 +1,6 @@
-"""What a run is made with: `RUN/environment.json`, written when it starts.
+"""Records a run's environment in `RUN/environment.json`.
 
-A run that is resumed has several starts, each with the command, the versions and the machine of
-its own.
+Each start of the run, including each resume, adds an entry with command, versions and machine.
 """
 
 import json
@@ -28,8 +27,8 @@ def note_start(out: str | Path, **facts: Any) -> None:
     """Adds this start to `out/environment.json`.
 
     Args:
-        out: the run's folder.
-        **facts: what else is worth knowing, such as `epochs` and `steps`; as JSON can hold it.
+        out: The run's folder.
+        **facts: Further JSON values, such as `epochs` and `steps`.
     """
     path = Path(out) / FILE
     try:
@@ -40,7 +39,7 @@ def note_start(out: str | Path, **facts: Any) -> None:
 
 
 def describe() -> dict[str, Any]:
-    """The command, the time, the versions and the machine, ready for JSON."""
+    """Returns command, time, versions and machine, ready for JSON."""
     return {
         "command": _command(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -53,7 +52,7 @@ def describe() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """As it can be typed again, but for the interpreter's and the script's folder."""
+    """Returns the command line, without the folders of interpreter and script."""
     program = "fcn-keras" if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name
     return shlex.join([program or "python", *sys.argv[1:]])
 
@@ -69,7 +68,7 @@ def _versions() -> dict[str, str]:
 
 
 def _cores() -> int | None:
-    """Those that this process may use, where the system says so."""
+    """Returns the number of cores this process may use, or all cores if that is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 

@@ -1,4 +1,4 @@
-"""`model.fit` of one run, from its beginning or a checkpoint; `runs.run_folder` has its files."""
+"""Trains the model of one run, from the start or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,59 +40,59 @@ def fit(
     strategy: tf.distribute.Strategy | None = None,
     whole: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains, validates and keeps the best model; or goes on with a training that was broken off.
+    """Trains, validates and keeps the best model; resumes an interrupted run if asked to.
 
     Args:
-        config: a `TrainConfig`.
-        train_data: a function that makes the data: `train_data()` gives a `tf.data.Dataset` of
-            images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known cardinality, and
-            `train_data(start=(epoch, step))` one that goes on from that batch without end; as
-            `functools.partial(pipelines.train_dataset, split, ...)` does. On several machines it
-            takes `shard=(number, count)` too.
-        val_data: a `tf.data.Dataset` for validation, at native sizes.
-        out: the run's folder; made here, must not hold a run yet.
-        class_names: a name for each class.
+        config: A `TrainConfig`.
+        train_data: A function that makes the training data: `train_data()` returns a
+            `tf.data.Dataset` of images `[b, h, w, 3]` and masks `[b, h, w]`, one epoch of known
+            cardinality; `train_data(start=(epoch, step))` returns an endless one that starts at
+            that batch, like `functools.partial(pipelines.train_dataset, split, ...)`. On several
+            machines it also takes `shard=(number, count)`.
+        val_data: A `tf.data.Dataset` for validation, at native sizes.
+        out: The run's folder; created here, must not contain a run.
+        class_names: A name for each class.
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
-        class_pixels: labelled pixels of each class in the training split; needed for
+        class_pixels: Labelled pixels per class in the training split; needed for
             `config.class_balance`.
-        callbacks: further Keras callbacks, for showing progress.
-        resume: go on with the run in `out` from its last checkpoint; if there is none, begin.
-        checkpoint_every: steps, or a time such as "10 min", from one checkpoint to the next.
-        fingerprints: of the training and the validation split, as `pipelines.fingerprint` gives
-            them; a run is not resumed on other data.
-        batch_ids: a function of `epoch` and `step` that names the examples of a batch, for a
-            message about a loss that is no number.
-        strategy: of all machines, from `workers.strategy()`, where there are several. Every worker
-            then trains, and `out` is the same folder for all; only the chief writes there. By
-            default what `config.devices` says.
-        whole: the folder of a staged training that this is a stage of, for the advice how to go on.
+        callbacks: Additional Keras callbacks that show progress.
+        resume: Resume the run in `out` from its last checkpoint; start it if there is none.
+        checkpoint_every: Steps, or a time such as "10 min", between checkpoints.
+        fingerprints: Fingerprints of the training and the validation split, from
+            `pipelines.fingerprint`; a run does not resume on changed data.
+        batch_ids: A function of `epoch` and `step` that names the examples of a batch, for error
+            messages about an infinite or NaN loss.
+        strategy: The strategy of all machines, from `workers.strategy()`, if there are several.
+            Then every worker trains with the same `out`, and only the chief writes there. By
+            default, `config.devices` decides.
+        whole: The folder of the staged run that this stage belongs to, for messages on how to
+            resume.
 
     Returns:
         The report of the best epoch on the validation split, as in `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run already, or one that was begun otherwise, or another
-            process writes there, or its disk has no room; there are not so many devices, or they
-            cannot share a batch evenly; a frozen layer does not exist, the model of
-            `config.init_from` does not fit, the run is too short for one update, or the loss became
-            infinite or NaN.
-        ModelError: the model of `config.init_from`, or any checkpoint there is, cannot be loaded.
+        ConfigError: The folder already contains a run, or one started with other options, or is in
+            use by another process, or its disk is full; the devices do not exist or cannot share a
+            batch evenly; a layer to freeze does not exist; the model of `config.init_from` does not
+            fit; the run is too short for one update; or the loss became infinite or NaN.
+        ModelError: The model of `config.init_from` or every checkpoint cannot be loaded.
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
-        WorkerLost: another machine has ended.
+        WorkerLost: Another worker has ended.
     """
     out = Path(out)
     strategy = strategy or devices.strategy_for(devices.count(config.devices, config.batch_size))
     is_chief = workers.is_chief(strategy)
-    is_begun = resume and run_folder.is_begun(out)
+    is_started = resume and run_folder.is_started(out)
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
     _check_machines(config, strategy, fingerprints)
-    if is_begun:
+    if is_started:
         run_folder.check_unchanged(out, config, fingerprints)
         if run_folder.is_finished(out):
             return run_folder.best_report(out)
-    if is_begun and whole is None:
+    if is_started and whole is None:
         run_folder.check_stages(out, None)
-    if is_chief and not is_begun:
+    if is_chief and not is_started:
         run_folder.check_new(out)
     out.mkdir(parents=True, exist_ok=True)
     with outputs.locked(out) if is_chief else contextlib.nullcontext():
@@ -108,11 +108,11 @@ def fit(
             model = compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
         if strategy.num_replicas_in_sync > 1:
             devices.synchronise(model)
-        # On all machines: it makes the variables of the optimizer.
+        # On all workers, because it creates the optimizer's variables.
         needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
-        if is_chief and not is_begun:
+        if is_chief and not is_started:
             outputs.check_space(out, needed, "the checkpoints and the model")
-            run_folder.begin(out, config, class_names, palette, fingerprints)
+            run_folder.write_config(out, config, class_names, palette, fingerprints)
         if is_chief:
             note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
         log = RunLog(
@@ -136,12 +136,12 @@ def fit(
 def _check_machines(
     config: TrainConfig, strategy: tf.distribute.Strategy, fingerprints: dict[str, Any] | None
 ) -> None:
-    """Checks that all devices can share a batch, and that all machines train the same."""
+    """Checks that the devices can share a batch and that all workers have the same data."""
     together = strategy.num_replicas_in_sync
     if config.batch_size % together:
         raise ConfigError(
             f"batch_size={config.batch_size}: the {together} devices of all machines cannot share "
-            f"the images of a batch evenly. Use a multiple of {together} (--batch-size)."
+            f"a batch evenly. Use a multiple of {together} (--batch-size)."
         )
     workers.check_same(strategy, f"precision={config.precision}", config.precision)
     workers.check_same(strategy, "data", fingerprints)
@@ -157,7 +157,7 @@ def _fit(
     log: RunLog,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """`model.fit` from the checkpoint's position on."""
+    """Runs `model.fit` from the checkpoint's position."""
     if not workers.is_cluster(model.distribute_strategy):
         val_data = devices.validation(val_data, model.distribute_strategy)
     if checkpoint.train_logs:
@@ -178,7 +178,7 @@ def _fit(
             model.fit(
                 train_data(start=checkpoint.position),
                 initial_epoch=checkpoint.position.epoch,
-                shuffle=False,  # The data set shuffles itself.
+                shuffle=False,  # The data set is already shuffled.
                 verbose=0,
                 **options,
             )
@@ -192,7 +192,7 @@ def _validate(
     checkpoint: ResumableCheckpoint,
     log: RunLog,
 ) -> None:
-    """Ends an epoch whose training had ended when the run was stopped."""
+    """Completes an epoch that was trained but not validated when the run was stopped."""
     checkpoint.restore(model)
     epoch = checkpoint.position.epoch
     if workers.is_cluster(model.distribute_strategy):

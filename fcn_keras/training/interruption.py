@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noted so that a training can finish its step and save before it ends."""
+"""Handles Ctrl-C and SIGTERM so that training can finish its step and save before it ends."""
 
 import signal
 import sys
@@ -8,30 +8,35 @@ from typing import Any
 
 
 class Stopped(SystemExit):
-    """A training that was asked to stop, and has saved; the exit status is the shell's for it."""
+    """The training was stopped by a signal and saved; exits with status 128 + signal number."""
 
     def __init__(self, number: int, message: str) -> None:
-        """For the signal of that number; the message goes to the standard error output."""
+        """Prints the message to stderr.
+
+        Args:
+            number: The signal's number.
+            message: What to print.
+        """
         super().__init__(128 + number)
         print(message, file=sys.stderr)
 
 
 class StopSignals:
-    """Notes the first Ctrl-C or SIGTERM in `received`; a second Ctrl-C stops at once, as usual."""
+    """Stores the first Ctrl-C or SIGTERM in `received`; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
-        """Does nothing yet."""
+        """Creates the object; `listen` installs the handlers."""
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Takes the signals over; in the main thread only, where Python can."""
+        """Installs the signal handlers; Python allows this in the main thread only."""
         if threading.current_thread() is threading.main_thread() and not self._before:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
 
     def close(self) -> None:
-        """Gives the signals back."""
+        """Restores the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

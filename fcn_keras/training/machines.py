@@ -1,10 +1,11 @@
-"""What a training has to do with other machines: the workers of `TF_CONFIG`, servers of data."""
+"""Other machines in a training run: the workers of `TF_CONFIG` and data servers."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 def meet_others(
     config: TrainConfig, out: Path, stages: Sequence[str] | None, resume: bool
 ) -> Cluster | None:
-    """The machines of `TF_CONFIG`, all there and about to train the same; None if it has no other.
+    """Waits for the workers of `TF_CONFIG` and checks that all train the same run.
 
-    They also have to see one and the same run.
+    Options, package versions, and the run and checkpoints that they find in `out` must be equal.
+
+    Returns:
+        The cluster; None if there are no other workers.
     """
     from importlib.metadata import version
 
@@ -35,34 +39,48 @@ def meet_others(
         return None
     if config.devices not in ("auto", "all"):
         raise ConfigError(
-            f"--devices {config.devices}: on several machines each process takes all GPUs that it "
-            "sees. Leave --devices out, and choose by CUDA_VISIBLE_DEVICES."
+            f"--devices {config.devices}: on several machines each process uses all visible GPUs. "
+            "Leave out --devices and set CUDA_VISIBLE_DEVICES."
         )
     names = ("fcn_keras", "tensorflow", "keras", "numpy")
     options = {
-        **config.model_dump(mode="json", exclude=set(run_folder.FREE)),
+        **config.model_dump(mode="json", exclude=set(run_folder.FREE_OPTIONS)),
         "stages": stages,
         "resume": resume,
-        f"run begun in {out}": run_folder.is_begun(out),
+        f"run in {out}": run_folder.is_started(out),
         f"checkpoints in {out}": run_folder.checkpoints(out),
         **{f"version of {name}": version(name) for name in names},
     }
     cluster.meet(team, options, say=partial(print, file=sys.stderr))
     if not team.is_chief:
-        print(f"{team.describe(team.number)} trains along; {team.describe(0)} shows the progress")
+        print(f"{team.describe(team.number)} is training; {team.describe(0)} shows the progress")
     return team
 
 
-def served_dataset(addresses: str, out: Path) -> Callable[..., tf.data.Dataset]:
-    """`pipelines.train_dataset` as made by servers, without which the training ends."""
+def served_dataset(addresses: str) -> Callable[..., tf.data.Dataset]:
+    """Returns `pipelines.train_dataset` with batches from servers."""
     from pipelines.batches import service
 
+    return partial(service.served_dataset, service.parse_addresses(addresses))
+
+
+@contextmanager
+def watched(addresses: str | None, out: Path) -> Iterator[None]:
+    """Ends the process with a message if a server is lost while the context is open."""
+    from pipelines.batches import service
+
+    if addresses is None:
+        yield
+        return
+
     def end(message: str) -> None:
-        # TensorFlow waits for a lost server for ever, where no exception reaches it.
-        print(f"error: {message}. To go on: --resume {out} in place of --out.", file=sys.stderr)
+        # TensorFlow waits for a lost server forever and cannot be reached by an exception.
+        print(f"error: {message}. To resume: --resume {out} instead of --out.", file=sys.stderr)
         sys.stderr.flush()
         os._exit(2)
 
-    servers = service.parse_addresses(addresses)
-    service.watch(servers, end)
-    return partial(service.served_dataset, servers)
+    stop = service.watch(service.parse_addresses(addresses), end)
+    try:
+        yield
+    finally:
+        stop.set()

@@ -1,9 +1,9 @@
-"""A whole training run: read, check, train, report; and what it has left, opened."""
+"""Runs a whole training (read, check, train, report), and opens runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.distribution.cluster import Cluster
 from fcn_keras.evaluation.results import Evaluation
+from fcn_keras.outputs import path_argument
 from fcn_keras.prediction.segmenter import Segmenter, load
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading, run_folder
@@ -22,7 +23,7 @@ from fcn_keras.text import duration
 from fcn_keras.training.checkpoint import parse_every
 from fcn_keras.training.data import read_data
 from fcn_keras.training.fitting import fit
-from fcn_keras.training.machines import meet_others
+from fcn_keras.training.machines import meet_others, watched
 from fcn_keras.training.run_reports import after_training
 from fcn_keras.training.stages import check_stages, train_stages
 from fcn_keras.training.watching import Watch
@@ -30,52 +31,52 @@ from pipelines.batches.tf_datasets import eval_dataset
 
 
 def train(
-    config: TrainConfig | str | Path = "default",
+    recipe: TrainConfig | str | Path | Mapping[str, Any] = "default",
     *,
     out: str | Path,
-    stages: Sequence[str] | None = None,
+    stages: str | Sequence[str] | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "10 min",
     data_service: str | None = None,
     watch: Watch | None = None,
     **options: Any,
 ) -> Run:
-    """Trains, validates, keeps the best model and writes the report: all that the command does.
+    """Trains, validates, keeps the best model and writes the report, like `fcn-keras train`.
 
         run = fcn_keras.train("camvid", data="data.yaml", epochs=12, out="runs/mine")
         print(run.evaluation.mean_iou)
 
-    All files of the data are read and checked before the first step.
+    Reads and checks all data files before the first step.
 
     Args:
-        config: a recipe's name, a YAML file of options such as `RUN/config.yaml`, or a
-            `TrainConfig`.
-        out: the run's folder; must not hold a run yet, unless `resume`.
-        stages: names of nets from coarse to fine, such as `("fcn32s", "fcn16s", "fcn8s")`: each is
-            trained from the best model of the one before, into `out/32s` and so on.
-        resume: go on with the run in `out` from its last checkpoint; without one, begin. Options
-            may then be left out: they are in its folder.
-        checkpoint_every: a number of steps, or a time such as "10 min".
-        data_service: addresses of `fcn-keras data serve`, which makes the batches there.
-        watch: told what happens; by default a `Watch`, which prints plain lines.
-            `training.watching.Silence()` prints only what is wrong.
-        **options: fields of `TrainConfig` that differ from `config`.
+        recipe: A recipe's name, a YAML file of options such as `RUN/config.yaml`, a `TrainConfig`,
+            or a dict of options.
+        out: The run's folder; must not contain a run, unless `resume` is set.
+        stages: Models from coarse to fine, such as `("fcn32s", "fcn16s", "fcn8s")` or "32,16,8":
+            each is trained from the best model of the previous stage, into `out/32s` and so on.
+        resume: Resume the run in `out` from its last checkpoint, or start it if there is none.
+            Options may be left out: they are stored in the folder.
+        checkpoint_every: A number of steps, or a time such as "10 min".
+        data_service: Addresses of `fcn-keras data serve` processes that make the batches.
+        watch: Receives progress and warnings; by default a `Watch`, which prints plain lines.
+            `training.watching.Silence()` prints warnings only.
+        **options: Fields of `TrainConfig` that override the recipe.
 
     Returns:
         The `Run`.
 
     Raises:
-        ConfigError: an option is unknown or out of its range, the folder holds a run already or one
-            that was begun otherwise, or the loss became infinite or NaN.
-        DataError: files of the data have faults; all of them are in the message.
-        ModelError: the model of `init_from`, or any checkpoint there is, cannot be loaded.
+        ConfigError: An option is unknown or out of its range, the folder already contains a run or
+            one started with other options, or the loss became infinite or NaN.
+        DataError: Data files have faults; the message lists all of them.
+        ModelError: The model of `init_from` or every checkpoint cannot be loaded.
         Stopped: Ctrl-C or SIGTERM; the training has been saved.
     """
-    out, watch = Path(out), watch or Watch()
-    config, stages = resolve_run(config, options, out, stages, resume)
+    out, watch = path_argument("out", out), watch or Watch()
+    config, stages = resolve_run(recipe, options, out, stages, resume)
     team = meet_others(config, out, stages, resume)
     is_chief = team is None or team.is_chief
-    strategy = workers.strategy() if team else None  # Before anything else that TensorFlow does.
+    strategy = workers.strategy() if team else None  # Before any other TensorFlow call.
     parse_every(checkpoint_every)
     _check_folder(out, stages, resume, is_chief, watch)
     _tell_devices(config, team, watch)
@@ -84,7 +85,8 @@ def train(
     size = int(train_data().cardinality())
     data = (train_data, eval_dataset(val_split), out)
     known |= {"resume": resume, "checkpoint_every": checkpoint_every, "strategy": strategy}
-    with watch.training(config.steps(size), config.passes(size)) as callbacks:
+    progress = watch.training(config.steps(size), config.passes(size))
+    with watched(data_service, out), progress as callbacks:
         known["callbacks"] = callbacks if is_chief else []
         if stages:
             train_stages(config, stages, *data, **known)
@@ -93,16 +95,16 @@ def train(
     if is_chief:
         folders = [run_folder.stage_folder(out, net) for net in stages] if stages else [out]
         after_training(out, folders, val_split, watch)
-        watch.say(f"{duration(time.perf_counter() - started)}; the run is in {out}")
+        watch.say(f"finished in {duration(time.perf_counter() - started)}; the run is in {out}")
     return Run(out)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, as `fcn-keras train` or `fcn_keras.train` made it.
+    """A run in its folder, as written by `fcn-keras train` or `fcn_keras.train`.
 
     Attributes:
-        folder: where it is. `runs.run_folder` says what lies in it.
+        folder: The folder; see `runs.run_folder` for its files.
     """
 
     folder: Path
@@ -112,10 +114,10 @@ class Run:
         """Opens a run, finished or not.
 
         Raises:
-            ConfigError: there is no run in that folder, or its configuration cannot be read.
+            ConfigError: The folder is not a run, or its configuration cannot be read.
         """
-        run = cls(Path(folder))
-        run._read  # noqa: B018 - Raises where there is nothing to read.
+        run = cls(path_argument("folder", folder))
+        run._read  # noqa: B018 - Raises if there is no run.
         return run
 
     @cached_property
@@ -123,61 +125,61 @@ class Run:
         return reading.read(self.folder)
 
     @cached_property
-    def _begun(self) -> tuple[TrainConfig, list[str] | None]:
-        return run_folder.read_begun(self.folder)
+    def _stored(self) -> tuple[TrainConfig, list[str] | None]:
+        return run_folder.read_config(self.folder)
 
     @property
     def config(self) -> TrainConfig:
         """All options of the run."""
-        return self._begun[0]
+        return self._stored[0]
 
     @cached_property
     def model(self) -> Segmenter:
         """The model of the best epoch, with its classes and colours.
 
         Raises:
-            ModelError: no epoch has been validated yet, or the file is damaged.
+            ModelError: No epoch has been validated yet, or the file is damaged.
         """
         return load(self.folder)
 
     @property
-    def evaluation(self) -> Evaluation | None:
-        """The best epoch's figures on the validation split; None before the first validation."""
+    def evaluation(self) -> Evaluation | Any:
+        """The best epoch's metrics on the validation split; None before the first validation."""
         found = self._read.metrics
         return None if found is None else Evaluation.from_dict(found)
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, from 1, of the highest validation mean IU; None before any validation."""
+        """The epoch with the highest validation mean IU, from 1; None before any validation."""
         return (self._read.metrics or {}).get("epoch")
 
     @property
     def history(self) -> list[dict[str, float | None]]:
-        """A dict for each epoch that has ended, with the columns of `history.csv`."""
+        """One dict per finished epoch, with the columns of `history.csv`."""
         return self._read.history
 
     @property
     def is_finished(self) -> bool:
-        """Whether the training has come to its end."""
+        """Whether the training is finished."""
         return run_folder.is_finished(self.folder)
 
     @property
     def stages(self) -> list[Run]:
-        """Of a staged training the runs of its nets, from coarse to fine; else an empty list."""
-        nets = self._begun[1] or []
-        return [Run(run_folder.stage_folder(self.folder, net)) for net in nets]
+        """The runs of the stages, from coarse to fine; empty if the run is not staged."""
+        models = self._stored[1] or []
+        return [Run(run_folder.stage_folder(self.folder, model)) for model in models]
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Writes the report, one HTML page that stands alone.
+        """Writes the report, one self-contained HTML page.
 
         Args:
-            path: of the page; by default `report.html` in the run's folder.
+            path: Path of the page; by default `report.html` in the run's folder.
 
         Returns:
-            The page's path.
+            The path of the page.
 
         Raises:
-            ConfigError: the page cannot be written, or is somebody else's.
+            ConfigError: The page cannot be written, or `path` is another kind of file.
         """
         page = self.folder / "report.html" if path is None else Path(path)
         outputs.check_file("path", page, ".html")
@@ -185,7 +187,7 @@ class Run:
         return page
 
     def resume(self, **options: Any) -> Run:
-        """Goes on with an unfinished training: `train` with the options it was begun with.
+        """Resumes an unfinished training with its own options.
 
         Args:
             **options: `checkpoint_every`, `data_service` and `watch`, as for `train`.
@@ -196,13 +198,13 @@ class Run:
 def _check_folder(
     out: Path, stages: Sequence[str] | None, resume: bool, is_chief: bool, watch: Watch
 ) -> None:
-    """Checks that the run can begin in its folder, or go on there, before the data is read."""
+    """Checks, before reading the data, that the run can start or resume in its folder."""
     if is_chief and resume and run_folder.is_finished(out):
-        watch.say(f"{out} is finished; its figures are:")
-    is_begun = resume and run_folder.is_begun(out)
-    if is_begun:
+        watch.say(f"{out} is finished; its metrics:")
+    is_started = resume and run_folder.is_started(out)
+    if is_started:
         run_folder.check_stages(out, stages)
-    is_new = is_chief and not is_begun
+    is_new = is_chief and not is_started
     if stages:
         check_stages(stages, out, is_new=is_new)
     elif is_new:
@@ -214,4 +216,4 @@ def _tell_devices(config: TrainConfig, team: Cluster | None, watch: Watch) -> No
     if number > 1:
         watch.say(f"{number} devices share each batch of {config.batch_size} images")
     if config.precision == "mixed_float16" and not devices.gpus():
-        watch.note("warning: on a CPU mixed_float16 is many times slower than float32.")
+        watch.note("warning: mixed_float16 is many times slower than float32 on a CPU.")

@@ -1,14 +1,14 @@
-"""What a training writes: best model, figures, history, pictures, TensorBoard's files.
+"""Writes a run's best model, metrics, history, pictures and TensorBoard files.
 
-TensorBoard gets two runs, `tensorboard/train` and `tensorboard/validation`, so that it draws both
-curves of a figure into one chart:
+TensorBoard gets two runs, `tensorboard/train` and `tensorboard/validation`, so it draws both curves
+of a metric in one chart. The tags, in TensorBoard's order:
 
-epoch/...      loss, the four figures, learning rate, images/s; the step is the epoch
-step/...       loss (mean of the steps since the last point) and learning rate; the step is a batch
-iou/CLASS      per-class IU on the validation split, by epoch
-best/...       the four figures of the best epoch so far: what HParams compares
-pictures/00    fixed validation images: image, truth, prediction, error
-confusion      the confusion matrix, each row divided by the pixels of its class
+best/...           the four metrics of the best epoch so far; compare runs by these in HParams
+class IU/CLASS     validation IU per class; the step is the epoch
+confusion matrix   each row in percent of its class's pixels
+epoch/...          loss, the four metrics, learning rate, images per second; the step is the epoch
+predictions/00     fixed validation images: image, ground truth, prediction, error
+step/...           loss (mean since the last point) and learning rate; the step is the batch
 """
 
 from __future__ import annotations
@@ -35,35 +35,34 @@ from fcn_keras.prediction.pictures import side_by_side
 from fcn_keras.prediction.predict_image import predict
 from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
-from fcn_keras.text import FIGURES
+from fcn_keras.text import METRIC_NAMES
 from fcn_keras.training.checkpoint import step_in_words
 from fcn_keras.training.state import check_finite
-from fcn_keras.training.tensorboard import write_layers, write_options, write_picture
+from fcn_keras.training.tensorboard import trial_name, write_layers, write_options, write_picture
 from fcn_keras.training.watching import Logs
 
-SHOWN = 8  # Validation images that become pictures,
-SPREAD = 200  # taken from among so many: all of them are read once, before the first step.
-TIMES = 9  # Validations whose pictures TensorBoard gets, beside the first: it shows ten of a tag.
-STEP_EVERY = 20  # Steps from one point of a curve to the next: each waits for the device.
+SHOWN = 8  # Validation images shown as pictures,
+SPREAD = 200  # chosen from the first 200, all of which are read once before the first step.
+TIMES = 9  # Validations with pictures after the first: TensorBoard shows ten pictures per tag.
+STEP_EVERY = 20  # Steps between points of a curve: each point waits for the device.
 HISTORY = (
     "epoch",
     "loss",
-    *FIGURES,
+    *METRIC_NAMES,
     "val_loss",
-    *(f"val_{name}" for name in FIGURES),
+    *(f"val_{name}" for name in METRIC_NAMES),
     "learning_rate",
     "images_per_second",
     "seconds",
 )
 
-Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, truth, prediction.
+Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, ground truth, prediction.
 
 
 class RunLog(keras.callbacks.Callback):
-    """Writes the run's folder: best model, figures, history, TensorBoard, pictures.
+    """Writes best model, metrics, history, pictures and TensorBoard files to the run's folder.
 
-    It adds "learning_rate", "images_per_second" and "seconds" to the epoch's logs, for the
-    callbacks after it.
+    Adds "learning_rate", "images_per_second" and "seconds" to the epoch's logs for later callbacks.
     """
 
     def __init__(
@@ -78,36 +77,35 @@ class RunLog(keras.callbacks.Callback):
         batch_ids: Callable[..., list[str]] | None = None,
         writes: bool = True,
     ) -> None:
-        """Writes into `out`, which exists; what stands there of `first`'s epoch and later goes.
+        """Opens the log and removes the history from the epoch in `first` on.
 
         Args:
-            out: the run's folder.
-            config: the run's `TrainConfig`.
-            val_data: as in `fitting.fit`; some of its images are shown.
-            class_names: a name for each class.
-            palette: a colour for each class.
-            steps: batches of an epoch.
-            first: epoch and step of the first batch.
-            batch_ids: as in `fitting.fit`.
-            writes: False for all but one of several workers: nothing is written then, but the best
-                epoch is known to all of them.
+            out: The run's folder, which must exist.
+            config: The run's `TrainConfig`.
+            val_data: As in `fitting.fit`; some of its images are shown.
+            class_names: A name for each class.
+            palette: A colour for each class.
+            steps: Batches per epoch.
+            first: Epoch and step of the first batch.
+            batch_ids: As in `fitting.fit`.
+            writes: False for all workers but the chief: they only keep track of the best epoch.
         """
         super().__init__()
         self.out, self.config, self.steps = out, config, steps
         self.first, self.batch_ids = first, batch_ids
         self.class_names, self.palette = class_names, palette
         self.shown = _spread(val_data)
-        self.best_report: dict[str, Any] = {}  # Until the first validation.
-        self.last_point = (0, 0.0)  # Of the loss by steps: steps of the epoch, sum of their losses.
-        self.drawn = -1  # How many parts of `TIMES` were over when TensorBoard last got pictures.
+        self.best_report: dict[str, Any] = {}  # Empty before the first validation.
+        self.last_point = (0, 0.0)  # Of step/loss: steps of the epoch, sum of their losses.
+        self.drawn = -1  # The part of the run, 0 to `TIMES`, that TensorBoard last got pictures of.
         self.writes = writes
         self.writers = {part: self._writer(part) for part in ("train", "validation")}
         if writes:
             self._cut_history(first[0])
 
     def get_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        options = run_folder.deciding(self.config)
+        """Returns the state for a checkpoint."""
+        options = run_folder.deciding_options(self.config)
         return {
             "best_report": self.best_report,
             "last_point": self.last_point,
@@ -115,21 +113,21 @@ class RunLog(keras.callbacks.Callback):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint.
+        """Restores the state from a checkpoint.
 
         Raises:
-            ConfigError: it was saved with other options than those in the run's config.yaml.
+            ConfigError: The checkpoint has other options than the run's config.yaml.
         """
-        run_folder.check_options(self.out, state["options"], run_folder.deciding(self.config))
+        run_folder.check_options(self.out, state["options"], self.get_state()["options"])
         self.best_report = state["best_report"] or {}
         self.last_point = state["last_point"]
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Writes what does not change: the configuration and the net."""
+        """Writes the configuration and the model's graph to TensorBoard, once per run."""
         if self.first != (0, 0):
             return
         with self.writers["validation"].as_default(step=0):
-            write_options(self.config.model_dump(mode="json"))
+            write_options(self.config.model_dump(mode="json"), trial_name(self.out))
         with self.writers["train"].as_default(step=0):
             write_layers(self.model)
 
@@ -137,12 +135,12 @@ class RunLog(keras.callbacks.Callback):
         """Starts the clock."""
         self.started, self.batches, self.trained = time.perf_counter(), 0, 0.0
         self.epoch = epoch
-        self.before = self.first[1] if epoch == self.first[0] else 0  # Steps of an earlier start.
+        self.before = self.first[1] if epoch == self.first[0] else 0  # Steps done before resuming.
         if not self.before:
             self.last_point = (0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stops the run as soon as the loss is no number, and where its iterations end."""
+        """Stops the run if the loss is infinite or NaN, or at its last iteration."""
         self.batches += 1
         done = self.epoch * self.steps + self.before + self.batches
         if done == self.config.steps(self.steps):
@@ -154,7 +152,7 @@ class RunLog(keras.callbacks.Callback):
             raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Keeps the model if it is the best so far, and writes the epoch down."""
+        """Logs the epoch, and saves the model if it is the best so far."""
         weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
         check_finite(weights, lambda: f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
@@ -166,8 +164,8 @@ class RunLog(keras.callbacks.Callback):
         self._write_scalars(epoch + 1, logs)
         if "val_mean_iou" not in logs:
             return
-        # The metric still holds the validation pixels; it is reset when the next epoch begins.
-        # Of several workers each holds a part of them, which all add up here.
+        # The metric still contains the validation pixels; it is reset when the next epoch begins.
+        # Each worker has a part of them, so all workers must call `confusion`, which sums them.
         current = Evaluation(self._metric().confusion(), tuple(self.class_names)).to_dict()
         best = self.best_report
         is_best = not best or (current["mean_iou"] or 0) > best["mean_iou"]
@@ -185,13 +183,13 @@ class RunLog(keras.callbacks.Callback):
         with self.writers["validation"].as_default(step=epoch + 1):
             for entry in current["per_class"]:
                 if entry["iou"] is not None:
-                    tf.summary.scalar(f"iou/{entry['name']}", entry["iou"])
+                    tf.summary.scalar(f"class IU/{entry['name']}", entry["iou"])
             if is_drawn:
                 self.drawn = part
                 self._write_tensorboard_pictures(shown, current["confusion"])
             if is_best:
-                for name in FIGURES:
-                    tf.summary.scalar(f"best/{name}", current[name] or 0)
+                for name, text in METRIC_NAMES.items():
+                    tf.summary.scalar(f"best/{text}", current[name] or 0)
         self.writers["validation"].flush()
         if is_best:
             save_model(self.model, self.out / "model.keras")
@@ -207,10 +205,10 @@ class RunLog(keras.callbacks.Callback):
         where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
         is_summed = getattr(self.model.loss, "reduction", None) == "sum"
         return (
-            f"the loss became {loss} at {where}. Train anew (--out) with a lower learning rate "
+            f"the loss became {loss} at {where}. Train again (--out) with a lower learning rate "
             "(--learning-rate"
-            + ("; a summed loss takes about 1e-10)." if is_summed else ").")
-            + (" The best model so far is kept; --init-from starts there." * bool(self.best_report))
+            + ("; a summed loss needs about 1e-10)." if is_summed else ").")
+            + (" The best model so far is kept for --init-from." * bool(self.best_report))
         )
 
     def _writer(self, part: str) -> tf.summary.SummaryWriter:
@@ -222,7 +220,7 @@ class RunLog(keras.callbacks.Callback):
         return next(m for m in _flat(self.model.metrics) if isinstance(m, ConfusionMatrix))
 
     def _cut_history(self, epochs: int) -> None:
-        """Leaves the lines of the first epochs; those of a run that is resumed come again."""
+        """Keeps only the first epochs; a resumed run writes the later ones again."""
         path = self.out / "history.csv"
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -238,24 +236,26 @@ class RunLog(keras.callbacks.Callback):
             writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
 
     def _write_step(self, mean_loss: float) -> None:
-        """Keras gives the mean since the epoch began; what it gained since the last point is ours.
+        """Writes the mean loss since the last point; Keras gives the mean since the epoch began.
 
-        All batches of a training are of one size, so that each weighs the same in that mean.
+        All training batches have the same size, so each has the same weight in Keras's mean.
         """
         if self.before and self.batches == 1:
-            return  # The mean that a checkpoint kept may not be in Keras's yet.
+            return  # Keras's mean may not include the checkpoint's yet.
         (steps, total), now = self.last_point, self.before + self.batches
         recent = (mean_loss * now - total) / (now - steps)
         self.last_point = (now, mean_loss * now)
         with self.writers["train"].as_default(step=self.epoch * self.steps + now):
             tf.summary.scalar("step/loss", recent)
-            tf.summary.scalar("step/learning_rate", float(self.model.optimizer.learning_rate))
+            tf.summary.scalar("step/learning rate", float(self.model.optimizer.learning_rate))
 
     def _write_scalars(self, epoch: int, logs: Mapping[str, float]) -> None:
         for name, value in logs.items():
             part = "validation" if name.startswith("val_") else "train"
             with self.writers[part].as_default(step=epoch):
-                tf.summary.scalar(f"epoch/{name.removeprefix('val_')}", value)
+                name = name.removeprefix("val_")
+                text = METRIC_NAMES.get(name, name.replace("_", " "))
+                tf.summary.scalar(f"epoch/{text}", value)
         for writer in self.writers.values():
             writer.flush()
 
@@ -264,15 +264,14 @@ class RunLog(keras.callbacks.Callback):
     ) -> None:
         for number, masks in enumerate(shown):
             write_picture(
-                f"pictures/{number:02d}",
-                side_by_side(*masks, self.palette, columns=2),  # A card is narrow.
-                "above image and truth, below prediction and error: red where it is wrong, nearly "
-                "black where the truth is void",
+                f"predictions/{number:02d}",
+                side_by_side(*masks, self.palette, columns=2),  # TensorBoard's cards are narrow.
+                "Image and ground truth; prediction and errors (red). Void is nearly black.",
             )
         write_picture(
-            "confusion",
+            "confusion matrix",
             confusion_picture(confusion, self.class_names),
-            "rows: the true class; columns: what its pixels are predicted as, in percent",
+            "Rows: true class. Columns: predicted class, in percent of the true class's pixels.",
         )
 
     def _save_pictures(self, shown: Sequence[Shown]) -> None:
@@ -283,19 +282,19 @@ class RunLog(keras.callbacks.Callback):
             Image.fromarray(picture).save(folder / f"{number:02d}.png")
 
     def _predicted(self) -> list[Shown]:
-        """Image, truth and prediction of the images that are shown."""
+        """Returns image, ground truth and prediction of the images that are shown."""
         return [(image, mask, predict(self.model, image)) for image, mask in self.shown]
 
 
 def _spread(data: tf.data.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Up to `SHOWN` images and masks from all over the first `SPREAD`: neighbours may be alike."""
+    """Picks up to `SHOWN` images and masks, spread because neighbouring images may look alike."""
     count = min(int(data.cardinality()), SPREAD)
     some = data.take(count).shard(max(1, count // SHOWN), 0).take(SHOWN)
     return [(images[0].numpy(), masks[0].numpy()) for images, masks in some]
 
 
 def _flat(metrics: Iterable[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
-    """Metrics, and those inside Keras's own containers of compiled metrics."""
+    """Yields metrics, including those inside Keras's containers of compiled metrics."""
     for metric in metrics:
         yield metric
         yield from _flat(getattr(metric, "metrics", ()))

@@ -1,4 +1,4 @@
-"""Reports of runs, and the measuring of their validation images for them."""
+"""Writes the reports of runs and measures the validation images for them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,18 +19,18 @@ from pipelines.split import Split
 
 
 def after_training(out: str | Path, folders: Iterable[Path], split: Split, watch: Watch) -> None:
-    """Measures the validation images and writes `out/report.html`, unless that is done.
+    """Measures the validation images and writes `out/report.html`, unless it exists.
 
-    What goes wrong here is only a warning: the training is done.
+    Errors only cause a warning, because the training is complete.
 
     Args:
-        out: the folder of the run, or of all stages.
-        folders: those of the runs in it.
-        split: what they were validated on.
-        watch: a `Watch`.
+        out: The folder of the run, or of all stages.
+        folders: The folders of the runs in it.
+        split: The validation split.
+        watch: A `Watch`.
     """
     page = Path(out) / "report.html"
-    if page.exists():  # The run was finished before.
+    if page.exists():  # The run was already finished.
         return
     try:
         for folder in folders:
@@ -44,12 +44,12 @@ def after_training(out: str | Path, folders: Iterable[Path], split: Split, watch
 
 
 def measure(folder: Path, split: Split, watch: Watch) -> None:
-    """Ranks the validation images of a run by its best model."""
+    """Ranks the validation images of a run by the mean IU of its best model."""
     opened = load_single(folder)
     if split.num_classes != opened.num_classes:
         raise ConfigError(
             f"{folder}: the model has {opened.num_classes} classes, {split.name} has "
-            f"{split.num_classes}: the data is not what it was trained on."
+            f"{split.num_classes}. Give the data set that it was trained on."
         )
     examples = tuple(split.examples[index] for index in ranking.chosen(len(split)))
     data = eval_dataset(replace(split, examples=examples))
@@ -59,7 +59,7 @@ def measure(folder: Path, split: Split, watch: Watch) -> None:
 
 
 def validation_split(run: reading.Run, watch: Watch) -> Split:
-    """What a run was validated on, read again."""
+    """Reads and checks the validation split of a run again."""
     options = run.options
     split = read(options["data"], options["val_split"], options.get("data_dir"), keep_faults=True)
     with watch.progress(f"checking {split.name}", len(split)) as advance:

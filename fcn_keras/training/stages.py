@@ -1,4 +1,4 @@
-"""A staged training: coarse nets first, each finer one from the best model before it."""
+"""Staged training: coarse models first, each finer one from the previous stage's best model."""
 
 import contextlib
 import shutil
@@ -29,41 +29,43 @@ def train_stages(
     strategy: tf.distribute.Strategy | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Trains coarse nets first and each finer one from the best model of the one before.
+    """Trains coarse models first, each finer one from the best model of the previous stage.
 
-    Every stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. In the end `out` itself gets
-    the last one's model, figures and configuration, so that it can be used as a run.
+    Each stage is a run of its own: `out/32s`, `out/16s`, `out/8s`. At the end `out` itself gets the
+    last stage's model, metrics and configuration, so it can be used as a run.
 
     Args:
-        config: a `TrainConfig`; its `model` has no say, and its `init_from` only for the first.
-        models: names of nets from coarse to fine, such as `config.STAGES`.
-        train_data: as in `fit`.
-        val_data: as in `fit`.
-        out: the folder of all stages.
-        resume: as in `fit`: finished stages stay as they are.
-        strategy: as in `fit`.
-        **options: further arguments of `fit`.
+        config: A `TrainConfig`; its `model` is ignored, and its `init_from` applies to the first
+            stage only.
+        models: Model names from coarse to fine, such as `config.STAGES`.
+        train_data: As in `fit`.
+        val_data: As in `fit`.
+        out: The folder of all stages.
+        resume: As in `fit`; finished stages are skipped.
+        strategy: As in `fit`.
+        **options: Further arguments of `fit`.
 
     Returns:
         The report of the last stage's best epoch on the validation split.
 
     Raises:
-        ConfigError: as in `fit`, or the models are not a sequence of nets from coarse to fine.
-        ModelError: as in `fit`.
+        ConfigError: As in `fit`, or the models are not in order from coarse to fine.
+        ModelError: As in `fit`.
     """
     out = Path(out)
-    is_begun = resume and run_folder.is_begun(out)
+    is_started = resume and run_folder.is_started(out)
     is_chief = workers.is_chief(strategy or tf.distribute.get_strategy())
-    is_new = is_chief and not is_begun
+    is_new = is_chief and not is_started
     folders, source = check_stages(models, out, is_new=is_new), config.init_from
-    if is_begun:
+    if is_started:
         run_folder.check_stages(out, models)
     out.mkdir(parents=True, exist_ok=True)
     with outputs.locked(out) if is_chief else contextlib.nullcontext():
         if is_new:
             names, palette = options["class_names"], options["palette"]
             last = {"model": models[-1], "precision": resolve_precision(config.precision)}
-            run_folder.begin(out, config.model_copy(update=last), names, palette, stages=models)
+            stored = config.model_copy(update=last)
+            run_folder.write_config(out, stored, names, palette, stages=models)
         for model, folder in zip(models, folders, strict=True):
             reset = config.reset_scores and model == models[0]
             changed = {"model": model, "init_from": source, "reset_scores": reset}
@@ -73,7 +75,7 @@ def train_stages(
                 train_data,
                 val_data,
                 folder,
-                resume=is_begun,
+                resume=is_started,
                 strategy=strategy,
                 whole=out,
                 **options,
@@ -87,11 +89,11 @@ def train_stages(
 
 
 def check_stages(models: Sequence[str], out: str | Path, *, is_new: bool = True) -> list[Path]:
-    """Checks the folders of a staged training and returns them in order: `out/32s` and so on.
+    """Checks the folders of a staged run and returns them in order: `out/32s` and so on.
 
     Raises:
-        ConfigError: the models are not a sequence of nets from coarse to fine, or with `is_new` one
-            of the folders, or `out`, holds a run already or cannot be written.
+        ConfigError: The models are not in order from coarse to fine, or with `is_new` one of the
+            folders, or `out`, already contains a run or is not writable.
     """
     order = [STAGES.index(model) if model in STAGES else -1 for model in models]
     if not order or order[0] < 0 or any(a >= b for a, b in pairwise(order)):

@@ -1,7 +1,7 @@
-"""All that decides how a training goes on, as arrays by name.
+"""The state of a training run, as arrays by name.
 
-That is the weights, the optimizer with its iterations (and so the schedule), the states of all
-random generators, and the metrics of the epoch so far.
+It consists of the weights, the optimizer with its iterations (and so the schedule), the states of
+all random generators, and the metrics of the current epoch.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,47 +14,50 @@ from fcn_keras.errors import ConfigError
 
 
 def kept_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Weights, optimizer and random states, by number: Keras may name a second model otherwise."""
+    """Returns weights, optimizer and random states by number.
+
+    Keras may give the variables of a second model other names.
+    """
     loss = [generator.state for generator in _generators(model.loss)]
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "loss": loss}
     return _named(groups)
 
 
 def metric_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The metrics of the epoch so far, by number."""
-    # `model.metrics_variables` lacks those of compiled metrics.
+    """Returns the metric variables of the current epoch, by number."""
+    # `model.metrics_variables` leaves out the compiled metrics.
     return _named({"metrics": [v for metric in model.metrics for v in metric.variables]})
 
 
 def size_of(model: keras.Model) -> int:
-    """Bytes of a checkpoint of a compiled model, all but exactly; makes its optimizer variables."""
+    """Estimates the bytes of a model's checkpoint; creates the optimizer's variables."""
     build_optimizer(model)
     variables = kept_variables(model).values()
     return sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in variables)
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Makes the optimizer's variables, which Keras makes at the first step."""
+    """Creates the optimizer's variables, which Keras would create at the first step."""
     with model.distribute_strategy.scope():
         model.optimizer.build(model.trainable_variables)
 
 
 def check_finite(arrays: Iterable[tuple[str, np.ndarray]], when: Callable[[], str]) -> None:
-    """Checks weights, and other arrays of numbers.
+    """Checks that weights and other arrays are finite.
 
     Args:
-        arrays: pairs of a name and an array.
-        when: a function that says after what they are so; called for the message alone.
+        arrays: Pairs of a name and an array.
+        when: A function that names the last step or epoch; called only for the error message.
 
     Raises:
-        ConfigError: some numbers are infinite, or none.
+        ConfigError: Some values are infinite or NaN.
     """
     for name, array in arrays:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ConfigError(
-                f"{name} has values that are infinite or no numbers after {when()}. They are not "
-                "saved; the checkpoint before is kept. Train anew (--out) with a lower learning "
-                "rate (--learning-rate)."
+                f"{name} has infinite or NaN values after {when()}. They are not saved; the "
+                "previous checkpoint is kept. Train again (--out) with a lower learning rate "
+                "(--learning-rate)."
             )
 
 
@@ -67,7 +70,7 @@ def _named(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str, keras.Va
 
 
 def _generators(loss: Any) -> list[keras.random.SeedGenerator]:
-    """The random generators of a loss, or of several in a list or dict."""
+    """Returns the random generators of a loss, or of several losses in a list or dict."""
     losses = loss.values() if isinstance(loss, dict) else loss
     if isinstance(losses, list | tuple) or isinstance(loss, dict):
         return [generator for one in losses for generator in _generators(one)]

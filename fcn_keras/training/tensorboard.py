@@ -1,6 +1,6 @@
-"""TensorBoard's summaries of pictures, of a net's layers and of a configuration.
+"""Writes pictures, a model's layers and a configuration for TensorBoard.
 
-Each is written to the default `tf.summary` writer at its default step.
+Everything goes to the default `tf.summary` writer at its default step.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,17 +20,17 @@ from tensorboard.plugins.image.metadata import create_summary_metadata
 
 from fcn_keras.geometry.graph import walk
 
-WIDTH = 800  # Of a picture in pixels, at most.
+MAX_WIDTH = 800  # Of a picture, in pixels.
 
 
 def write_picture(tag: str, picture: np.ndarray, description: str) -> None:
     """Writes an RGB picture, uint8 `[h, w, 3]`, as JPEG.
 
-    `tf.summary.image` makes a PNG, which takes five times as much for photographs.
+    `tf.summary.image` writes PNGs, which are five times as large for photographs.
     """
     drawn = Image.fromarray(picture)
-    if drawn.width > WIDTH:
-        size = WIDTH, max(1, round(drawn.height * WIDTH / drawn.width))
+    if drawn.width > MAX_WIDTH:
+        size = MAX_WIDTH, max(1, round(drawn.height * MAX_WIDTH / drawn.width))
         drawn = drawn.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     drawn.save(buffer, "JPEG", quality=80)
@@ -39,10 +40,10 @@ def write_picture(tag: str, picture: np.ndarray, description: str) -> None:
 
 
 def write_layers(model: keras.Model) -> None:
-    """Writes a net of one image and one output as a graph of its layers.
+    """Writes a model with one image and one output as a graph of its layers.
 
-    TensorBoard can draw Keras's own description of a model too, but only on request, and opens with
-    an error where there is no graph of operations.
+    TensorBoard can also draw Keras's own description of a model, but only on request, and shows an
+    error at first if there is no graph of operations.
     """
     graph = tf.compat.v1.GraphDef()
     used: dict[str, int] = {}
@@ -65,23 +66,37 @@ def write_layers(model: keras.Model) -> None:
     tf.summary.graph(graph)
 
 
-def write_options(options: Mapping[str, Any]) -> None:
-    """Writes a configuration, a dict as from JSON, for the tab HParams."""
-    hparams.hparams({name: _plain(value) for name, value in options.items()})
+def write_options(options: Mapping[str, Any], trial: str) -> None:
+    """Writes a configuration for the HParams tab.
+
+    There is no `hparams_config`: with one, TensorBoard no longer marks the options that differ
+    between runs, and cannot filter by their values.
+
+    Args:
+        options: The configuration, with JSON types.
+        trial: Name of the run's row. TensorBoard merges runs that share a name.
+    """
+    hparams.hparams({name: _plain(value) for name, value in options.items()}, trial_id=trial)
+
+
+def trial_name(run: Path) -> str:
+    """Names a run by its folder and the one above: "runs/mine", or "mine/8s" for a stage."""
+    run = run.absolute()
+    return f"{run.parent.name}/{run.name}"
 
 
 class _Node(str):
-    """The name of a node, told from other texts that a layer is called with."""
+    """The name of a node, as a subclass that distinguishes it from a layer's string arguments."""
 
 
 def _scoped(name: str) -> str:
-    """`block1_conv1` as `block1/block1_conv1`: TensorBoard folds a backbone's blocks."""
+    """Turns `block1_conv1` into `block1/block1_conv1`, so TensorBoard groups a block's layers."""
     block = re.match(r"([a-z]+\d+[a-z]?)_", name)
     return f"{block[1]}/{name}" if block else name
 
 
 def _plain(value: Any) -> Any:
-    """A value as HParams takes it: a number, a truth value or a text."""
+    """Converts a value to what HParams accepts: a number, a bool or a string."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "none" if value is None else value

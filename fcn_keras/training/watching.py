@@ -1,4 +1,4 @@
-"""What a training tells while it runs: plain lines here, bars and tables in the command line."""
+"""Output of a training run: plain lines here; the command line adds bars and tables."""
 
 from __future__ import annotations
 
@@ -11,51 +11,56 @@ import keras
 
 from pipelines.errors import DataError, as_lines
 
-Logs = Any  # What Keras gives a callback: a dict of figures by name.
+Logs = Any  # Keras passes callbacks a dict of metrics by name.
 
 
 class Watch:
-    """Tells in plain lines; what is wrong goes to stderr."""
+    """Prints plain lines; warnings go to stderr."""
 
     def say(self, line: str) -> None:
-        """Tells what happens."""
+        """Prints progress and results."""
         print(line)
 
     def note(self, line: str) -> None:
-        """Tells what a person should look at."""
+        """Prints something the user should look at, to stderr."""
         print(line, file=sys.stderr)
 
     def warn(self, faults: list[DataError]) -> None:
-        """Tells what is odd in the data, alike faults in one line."""
+        """Prints warnings about the data; similar faults share a line."""
         for line in as_lines(faults):
             self.note(f"warning: {line}")
 
     def progress(
         self, text: str, total: int | None
     ) -> AbstractContextManager[Callable[[], object]]:
-        """Gives a function to call after each of `total` things that `text` names."""
+        """Returns a context that gives a function to call after each of `total` items.
+
+        Args:
+            text: What is being done, for a progress bar.
+            total: Number of items; None if unknown.
+        """
         return nullcontext(lambda: None)
 
     @contextmanager
     def training(self, steps: int, epochs: int) -> Iterator[list[keras.callbacks.Callback]]:
-        """Gives callbacks that tell of a training of so many steps and epochs in all."""
+        """Yields callbacks that show the progress of `steps` steps and `epochs` epochs in all."""
         yield [_Epochs(self, epochs)]
 
 
 class Silence(Watch):
-    """Tells only what is wrong."""
+    """Prints warnings only."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Prints nothing."""
 
     @contextmanager
     def training(self, steps: int, epochs: int) -> Iterator[list[keras.callbacks.Callback]]:
-        """No callbacks."""
+        """Yields no callbacks."""
         yield []
 
 
 class _Epochs(keras.callbacks.Callback):
-    """A line an epoch."""
+    """Prints one line per epoch."""
 
     def __init__(self, watch: Watch, epochs: int) -> None:
         super().__init__()

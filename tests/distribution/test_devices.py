@@ -15,7 +15,7 @@ from fcn_keras.training import compiling
 
 
 def run_on(devices, *arguments):
-    """Runs the tests of `on_devices.py` where the CPU has so many logical devices."""
+    """Runs the tests of `on_devices.py` with this number of logical CPU devices."""
     machine = {"LOGICAL_CPUS": str(devices), "CUDA_VISIBLE_DEVICES": "-1"}
     file = Path(__file__).parents[1] / "helpers" / "on_devices.py"
     return subprocess.run(
@@ -39,7 +39,7 @@ QUICK = "mean-weights1 or uneven or confusion or counted or several_machines"
         pytest.param(4, ("-k", "one_device and not float16"), marks=pytest.mark.soak),
     ],
 )
-def test_on_several_devices_all_is_as_on_one(devices, chosen):
+def test_several_devices_match_one(devices, chosen):
     done = run_on(devices, *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -52,15 +52,15 @@ def test_one_device_needs_no_strategy():
 
 
 @pytest.mark.parametrize("given", [2, "2", "all", "auto"])
-def test_devices_are_a_number_or_a_word(given):
+def test_valid_devices(given):
     config = resolve("default", {"data": "none", "devices": given})
     assert config.devices == (2 if given == "2" else given)
     assert TrainConfig(**config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize("given", [0, -1, "none", 1.5, True])
-def test_other_devices_are_refused(given):
-    with pytest.raises(ConfigError, match=f"devices={given!r}: must be a number from 1, all"):
+def test_invalid_devices_are_an_error(given):
+    with pytest.raises(ConfigError, match=f"devices={given!r}: must be a number of at least 1"):
         resolve("default", {"data": "none", "devices": given})
 
 

@@ -8,7 +8,7 @@ ONE = "processor\t: {0}\nmodel name\t: Imagined 3000 @ 2.0:1\nflags\t\t: fpu avx
 
 
 @pytest.fixture
-def of(monkeypatch):
+def set_cpuinfo(monkeypatch):
     def set_up(text):
         processor._cpuinfo.cache_clear()
         monkeypatch.setattr(Path, "read_text", text)
@@ -19,16 +19,16 @@ def of(monkeypatch):
 
 
 @pytest.mark.parametrize(("flag", "has"), [("avx512_bf16", True), ("avx512f", False)])
-def test_name_and_flags_are_those_of_the_first_core(of, flag, has):
-    of(lambda path, **options: ONE.format(0, flag) + "\n" + ONE.format(1, ""))
+def test_name_and_flags_come_from_the_first_core(set_cpuinfo, flag, has):
+    set_cpuinfo(lambda path, **options: ONE.format(0, flag) + "\n" + ONE.format(1, ""))
     assert processor.name() == "Imagined 3000 @ 2.0:1"
     assert processor.flags() == {"fpu", "avx2", flag}
     assert processor.has_bfloat16() is has
 
 
-def test_without_the_file_there_is_a_name_still(of):
+def test_without_cpuinfo_there_is_still_a_name(set_cpuinfo):
     def missing(path, **options):
         raise FileNotFoundError
 
-    of(missing)
+    set_cpuinfo(missing)
     assert processor.name() and not processor.flags() and not processor.has_bfloat16()

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def addresses(count):
-    """As many addresses of this machine, of which nobody listens at any."""
+    """Returns free addresses on this machine."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
@@ -33,7 +33,7 @@ def tf_config(number, places):
 
 
 def start(number, places, *arguments, log):
-    """A process of one worker; its output goes to `log`."""
+    """Starts one worker process; its output goes to `log`."""
     environment = {**os.environ, "TF_CONFIG": tf_config(number, places), "CUDA_VISIBLE_DEVICES": ""}
     with log.open("w") as file:
         return subprocess.Popen(
@@ -53,7 +53,7 @@ def start_two(*arguments, folder, name):
 
 
 def rounded(value):
-    """The same but for the rounding of float32."""
+    """Compares floats up to the rounding of float32."""
     if isinstance(value, dict):
         return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -62,7 +62,7 @@ def rounded(value):
 
 
 def fitted():
-    """What the workers train, by Keras' own `fit` in this process."""
+    """Trains the workers' model with Keras's own `fit` in this process."""
     model = on_workers.compiled(tf.distribute.get_strategy())
     record = on_workers.Record(on_workers.STOP_AFTER)
     train_data, val_data = on_workers.data()
@@ -79,7 +79,7 @@ def fitted():
     return model, record, history.history
 
 
-def test_the_loop_of_workers_calls_and_computes_what_fit_does():
+def test_worker_loop_matches_keras_fit():
     expected, record, history = fitted()
     model = on_workers.compiled(tf.distribute.get_strategy())
     own = on_workers.Record(on_workers.STOP_AFTER)
@@ -90,7 +90,7 @@ def test_the_loop_of_workers_calls_and_computes_what_fit_does():
 
 
 @pytest.mark.soak
-def test_two_workers_train_as_one_process(tmp_path):
+def test_two_workers_match_one_process(tmp_path):
     both, logs = start_two(Path(on_workers.__file__), tmp_path, folder=tmp_path, name="worker")
     model, record, history = fitted()
     for process, log in zip(both, logs, strict=True):
@@ -107,11 +107,11 @@ def test_two_workers_train_as_one_process(tmp_path):
         for each in (record.calls, found[0]["calls"])
     ]
     assert calls[1] == rounded(calls[0])
-    # Seven images, one on each of two workers: four steps.
+    # Seven images, one per worker and step: four steps with two workers.
     assert [call[0] for call in found[0]["calls"]].count("on_test_batch_end") == 4
     assert found[0]["history"] == rounded(history)
     assert [one["is_chief"] for one in found] == [True, False]
-    assert found[0]["not_the_same"].startswith("number: not the same on all workers; here its ")
+    assert found[0]["not_the_same"].startswith("number: differs between workers; its checksum ")
     assert found[0]["not_the_same"] != found[1]["not_the_same"]
 
 
@@ -123,11 +123,11 @@ TRAIN = (
 
 
 @pytest.mark.soak
-def test_when_a_worker_is_killed_the_others_end_and_all_go_on(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    both, logs = start_two(*TRAIN, "--resume", broken, folder=tmp_path, name="broken")
+def test_run_resumes_after_a_worker_is_killed(tmp_path):
+    complete, interrupted = tmp_path / "complete", tmp_path / "interrupted"
+    both, logs = start_two(*TRAIN, "--resume", interrupted, folder=tmp_path, name="interrupted")
     deadline = time.monotonic() + 240
-    while not list(broken.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+    while not list(interrupted.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     both[1].send_signal(signal.SIGKILL)
     assert both[0].wait(timeout=120) == 2, logs[0].read_text()
@@ -136,25 +136,25 @@ def test_when_a_worker_is_killed_the_others_end_and_all_go_on(tmp_path):
         .read_text()
         .rstrip()
         .endswith(
-            "error: worker 1 has ended, or cannot be reached any more: its own output says why. To "
-            f"go on: start all workers again: fcn-keras train --resume {broken}."
+            "error: worker 1 has ended or is unreachable; see its output for the reason. To "
+            f"resume: start all workers again: fcn-keras train --resume {interrupted}."
         )
     )
     assert both[1].wait() == -signal.SIGKILL
 
-    both, logs = start_two(*TRAIN, "--resume", broken, folder=tmp_path, name="again")
+    both, logs = start_two(*TRAIN, "--resume", interrupted, folder=tmp_path, name="again")
     for process, log in zip(both, logs, strict=True):
         assert process.wait(timeout=240) == 0, log.read_text()
     assert "epoch 2/2" in logs[0].read_text()
-    assert "epoch" not in logs[1].read_text() and "trains along" in logs[1].read_text()
+    assert "epoch" not in logs[1].read_text() and "is training; " in logs[1].read_text()
 
-    both, logs = start_two(*TRAIN, "--out", whole, folder=tmp_path, name="whole")
+    both, logs = start_two(*TRAIN, "--out", complete, folder=tmp_path, name="complete")
     for process, log in zip(both, logs, strict=True):
         assert process.wait(timeout=240) == 0, log.read_text()
-    ends = [json.loads((run / "finished.json").read_text()) for run in (whole, broken)]
+    ends = [json.loads((run / "finished.json").read_text()) for run in (complete, interrupted)]
     assert ends[0]["weights_sha256"] == ends[1]["weights_sha256"]
-    figures = [json.loads((run / "metrics.json").read_text()) for run in (whole, broken)]
-    assert figures[0] == figures[1]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (complete, interrupted)]
+    assert metrics[0] == metrics[1]
 
 
 FAULTS = {
@@ -166,7 +166,7 @@ FAULTS = {
     '{"cluster": {"chief": ["a:1", "b:1"]}}': '"chief" must be one address',
     '{"cluster": {"worker": ["a:1", "a"]}}': "host:port with a port of 1 to 65535, found 'a'",
     '{"cluster": {"worker": ["a:1", "a:70000"]}}': "found 'a:70000'",
-    '{"cluster": {"worker": ["a:1", "a:1"]}}': "every worker must have an address of its own",
+    '{"cluster": {"worker": ["a:1", "a:1"]}}': "every worker must have its own address",
     '{"cluster": {"worker": ["a:1", "b:1"]}}': "one of the 2 processes",
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}': "'index': 2",
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}': "'chief'",
@@ -174,13 +174,13 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("text", FAULTS)
-def test_a_malformed_tf_config_is_named(text):
+def test_malformed_tf_config_is_an_error(text):
     with pytest.raises(ConfigError, match=r"^TF_CONFIG: ") as raised:
         cluster.from_environment({"TF_CONFIG": text})
     assert FAULTS[text] in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_the_chief_comes_first():
+def test_chief_is_the_first_worker():
     text = json.dumps(
         {
             "cluster": {"worker": ["a:1", "b:2"], "chief": ["[::1]:3"]},
@@ -196,7 +196,7 @@ def test_the_chief_comes_first():
 
 
 def meet(*options, places=None, numbers=None, patience=20.0):
-    """What each worker of a meeting hears: an error's text, or None."""
+    """Runs `cluster.meet` on several workers; returns each one's error message, or None."""
     places = places or addresses(len(options))
     heard = [None] * len(options)
 
@@ -211,7 +211,7 @@ def meet(*options, places=None, numbers=None, patience=20.0):
         threading.Thread(target=one, args=(at, number))
         for at, number in enumerate(numbers or range(len(options)))
     ]
-    for thread in reversed(threads):  # The chief comes last.
+    for thread in reversed(threads):  # The chief starts last.
         thread.start()
         time.sleep(0.05)
     for thread in threads:
@@ -219,38 +219,38 @@ def meet(*options, places=None, numbers=None, patience=20.0):
     return heard
 
 
-def test_workers_that_mean_the_same_meet():
+def test_workers_with_equal_options_meet():
     assert meet({"a": 1}, {"a": 1}, {"a": 1}) == [None] * 3
 
 
-def test_workers_with_other_options_are_told_which():
+def test_different_options_are_an_error_on_all_workers():
     heard = meet({"seed": 0, "crop": (1, 2)}, {"seed": 0, "crop": (1, 2)}, {"seed": 7})
     assert len(set(heard)) == 1 and heard[0].startswith("seed: worker 0 has 0, worker 2 (127.0.0.1")
     assert "Start all workers with the same options" in heard[0]
 
 
-def test_a_missing_worker_is_named():
+def test_missing_worker_is_named():
     places = addresses(3)
     heard = meet({}, {}, places=places, numbers=[0, 2], patience=1.0)
-    assert heard[0] == heard[1] and heard[0].startswith(f"worker 1 ({places[1]}): not there after")
+    assert heard[0] == heard[1] and heard[0].startswith(f"worker 1 ({places[1]}): missing after")
     assert meet({}, places=places, numbers=[1], patience=0.5)[0].startswith("worker 0 (127.0.0.1:")
 
 
-def test_two_workers_with_one_number_are_noticed():
+def test_two_workers_with_the_same_index_are_an_error():
     heard = meet({}, {}, {}, places=addresses(3), numbers=[0, 1, 1])
-    assert "two processes say that they are worker 1" in heard[0]
+    assert "two processes claim to be worker 1" in heard[0]
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_port_that_is_taken_is_named(number):
+def test_port_in_use_is_an_error(number):
     places = addresses(2)
     with socket.create_server(("", int(places[number].rpartition(":")[2]))):
         heard = meet({}, {}, places=places) if number else meet({}, places=places, numbers=[0])
-    fault = f"TF_CONFIG: worker {number} ({places[number]}) cannot listen at its port: Address "
+    fault = f"TF_CONFIG: worker {number} ({places[number]}) cannot listen on its port: Address "
     assert all(text.startswith(fault) for text in heard)
 
 
-def test_strangers_at_the_port_disturb_nobody():
+def test_other_connections_to_the_port_are_ignored():
     places = addresses(2)
     port = int(places[0].rpartition(":")[2])
 
@@ -277,28 +277,28 @@ def test_strangers_at_the_port_disturb_nobody():
     assert heard == [None, None]
 
 
-def test_the_command_names_a_malformed_tf_config(fcn_keras_cli, monkeypatch, tmp_path):
+def test_command_reports_a_malformed_tf_config(fcn_keras_cli, monkeypatch, tmp_path):
     monkeypatch.setenv("TF_CONFIG", "no JSON")
     status, _, err = fcn_keras_cli("train", "--data", "synthetic", "--out", tmp_path / "run")
     assert status == 2 and err.startswith("error: TF_CONFIG: must be JSON, found 'no JSON'")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_lost_worker_is_named():
+def test_lost_worker_is_named():
     message = "Collective ops is aborted by: Error reported from /job:worker/task:0: unhealthy: \n"
     error = tf.errors.UnavailableError(None, None, message + "/job:worker/replica:0/task:3")
-    assert str(workers.lost(error, "start again")) == (
-        "worker 3 has ended, or cannot be reached any more: its own output says why. To go on: "
-        "start again."
+    assert str(workers.lost_worker(error, "start again")) == (
+        "worker 3 has ended or is unreachable; see its output for the reason. To resume: start "
+        "again."
     )
 
 
-def test_other_errors_are_not_taken_for_a_lost_worker():
+def test_other_errors_are_not_a_lost_worker():
     for kind in (tf.errors.InvalidArgumentError, tf.errors.UnavailableError):
-        assert workers.lost(kind(None, None, "DataError: a.png: not readable"), "") is None
+        assert workers.lost_worker(kind(None, None, "DataError: a.png: not readable"), "") is None
 
 
-def test_a_run_that_is_at_its_end_has_nothing_left_to_train():
+def test_finished_run_trains_no_further():
     model = on_workers.compiled(tf.distribute.get_strategy())
     record = on_workers.Record()
     train_data, _ = on_workers.data()
@@ -307,10 +307,10 @@ def test_a_run_that_is_at_its_end_has_nothing_left_to_train():
     assert model.optimizer.iterations.numpy() == 0
 
 
-def test_a_training_that_starts_within_an_epoch_makes_the_rest_of_it():
+def test_training_from_the_middle_of_an_epoch_completes_it():
     model = on_workers.compiled(tf.distribute.get_strategy())
     record = on_workers.Record()
     train_data, _ = on_workers.data()
     workers.fit(model, train_data, epochs=2, steps_per_epoch=3, callbacks=[record], start=(0, 2))
-    begun = [number for name, number, _ in record.calls if name == "on_train_batch_begin"]
-    assert begun == [0, 0, 1, 2] and model.optimizer.iterations.numpy() == 4
+    steps = [number for name, number, _ in record.calls if name == "on_train_batch_begin"]
+    assert steps == [0, 0, 1, 2] and model.optimizer.iterations.numpy() == 4

@@ -22,8 +22,8 @@ def mean_iou(logits, labels):
     return segmentation_metrics(confusion(logits, labels))["mean_iou"]
 
 
-def test_a_class_that_is_never_the_most_likely_is_found(rng):
-    labels = (rng.random(20_000) < 0.05).astype(int)  # A pole: one pixel of twenty.
+def test_offsets_recover_a_class_that_is_never_most_likely(rng):
+    labels = (rng.random(20_000) < 0.05).astype(int)  # A thin pole: one pixel in twenty.
     evidence = 2.5 * labels + rng.normal(size=len(labels))
     logits = np.stack([np.full(len(labels), 3.5), evidence], 1).astype("float32")
     offsets = best_offsets(logits, labels)
@@ -34,13 +34,13 @@ def test_a_class_that_is_never_the_most_likely_is_found(rng):
     assert found > max(mean_iou(logits + np.float32(shift), labels) for shift in shifts) - 1e-3
 
 
-def test_what_is_right_already_is_left_alone(rng):
+def test_perfect_logits_get_no_offsets(rng):
     labels = rng.integers(0, 3, 500)
     assert not best_offsets(np.eye(3, dtype="float32")[labels], labels).any()
 
 
 def data(rng, sizes):
-    """Images whose brightness is nearly their class, some of it void."""
+    """Images whose brightness encodes the class with some noise; part of the masks is void."""
     pairs = []
     for size in sizes:
         masks = rng.choice([0, 0, 0, 1, 1, 2], (1, size[0] // 8, size[1] // 8)).astype("uint8")
@@ -58,7 +58,7 @@ def data(rng, sizes):
 
 @pytest.mark.parametrize("build", fcn_keras.MODELS.values())
 @pytest.mark.parametrize("zoom", [1, 1.5])
-def test_the_logits_move_by_the_constants_and_the_figures_are_those_promised(rng, build, zoom):
+def test_calibration_shifts_logits_and_reports_the_right_metrics(rng, build, zoom):
     keras.utils.set_random_seed(0)
     model = randomise_scores(build(3, zoom=zoom, **TINY))
     images = data(rng, [(40, 56), (64, 48)])
@@ -67,16 +67,16 @@ def test_the_logits_move_by_the_constants_and_the_figures_are_those_promised(rng
     found = calibrate(model, images)
     for (image, _), old in zip(images, logits, strict=True):
         np.testing.assert_allclose(model(image, training=False), old + found.offsets, atol=1e-4)
-    # Fewer pixels than are drawn: the figures are those of all.
+    # There are fewer pixels than the sample size, so the sample contains all of them.
     assert found.before == pytest.approx(before.mean_iou, abs=1e-6)
     after = fcn_keras.evaluate(model, images).mean_iou
     assert found.after == pytest.approx(after, abs=2e-3)
     assert found.after > found.before and found.offsets.any()
     changed = [(old != new).any() for old, new in zip(weights, model.get_weights(), strict=True)]
-    assert sum(changed) == 1  # One bias.
+    assert sum(changed) == 1  # Only one bias.
 
 
-def test_nets_whose_logits_a_bias_cannot_shift_are_refused_unchanged(rng):
+def test_unsupported_models_are_an_error_and_stay_unchanged(rng):
     images = data(rng, [(40, 56)])
     learned = randomise_scores(fcn_keras.FCN8s(3, learn_upsampling=True, **TINY))
     kernel = learned.get_layer("upscore8").kernel

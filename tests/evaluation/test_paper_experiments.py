@@ -8,7 +8,7 @@ from fcn_keras.evaluation import paper_experiments
 
 
 def bilinear(coarse, factor):
-    """Float64, half-pixel centres, edges repeated; `[rows, columns, labels]`."""
+    """Upsamples `[rows, columns, labels]` in float64: half-pixel centres, edges repeated."""
     for axis in (0, 1):
         count = coarse.shape[axis]
         place = np.clip((np.arange(count * factor) + 0.5) / factor - 0.5, 0, count - 1)
@@ -20,7 +20,7 @@ def bilinear(coarse, factor):
 
 
 def mean_iu(truth, prediction, num_classes):
-    """Equation of section 5, pixel by pixel."""
+    """Computes the equation of section 5 pixel by pixel."""
     valid = truth != 255
     ious = []
     for c in range(num_classes):
@@ -32,8 +32,8 @@ def mean_iu(truth, prediction, num_classes):
 
 
 @pytest.mark.parametrize("resample", paper_experiments.RESAMPLINGS)
-def test_bounds_are_those_of_the_definition(resample, rng):
-    # Blobs, some void, and a size that no factor divides.
+def test_bounds_match_their_definition(resample, rng):
+    # Blobs, some void, and a size that is no multiple of any factor.
     field = bilinear(rng.normal(size=(9, 11, 4)), 7)[:61, :75]
     mask = field.argmax(-1).astype("uint8")
     mask[mask == 3] = 255
@@ -52,21 +52,21 @@ def test_bounds_are_those_of_the_definition(resample, rng):
         expected = mean_iu(mask, np.where(fine == 3, 255, fine)[:61, :75], 3)
         bound = paper_experiments.iu_bounds([mask], 3, [factor], resample)[factor]
         assert 0.3 < expected < 1
-        assert bound == pytest.approx(expected, abs=2e-3)  # Ties of float32 and float64.
+        assert bound == pytest.approx(expected, abs=2e-3)  # Ties may break differently.
 
 
-def test_what_the_grid_resolves_comes_back_unchanged(rng):
+def test_labels_aligned_with_the_grid_give_bound_1(rng):
     mask = np.kron(rng.integers(0, 3, (4, 5)), np.ones((8, 8), int)).astype("uint8")
     bounds = paper_experiments.iu_bounds([mask, mask], 3, [2, 8, 16], "subsample-nearest")
     assert bounds[2] == bounds[8] == 1 and bounds[16] < 1
 
 
-def test_an_unknown_resampling_is_named():
+def test_unknown_resampling_is_an_error():
     with pytest.raises(ConfigError, match="resample='cubic': unknown; choose one of subsample-bi"):
         paper_experiments.iu_bounds([], 3, resample="cubic")
 
 
-def test_the_command_writes_the_bounds_by_factor(fcn_keras_cli, tmp_path):
+def test_command_writes_the_bounds_by_factor(fcn_keras_cli, tmp_path):
     out = tmp_path / "bounds.json"
     arguments = ("experiment", "iu-bounds", "--data", "synthetic", "--json", out)
     status, shown, err = fcn_keras_cli(*arguments)

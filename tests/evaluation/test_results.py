@@ -11,12 +11,12 @@ NAMES = ("sky", "road", "car")
 
 
 def as_labels(confusion):
-    """The labels of each pixel, for a library that wants them one by one."""
+    """Expands a confusion matrix into the labels of each pixel, for scikit-learn."""
     cells = np.repeat(np.arange(confusion.size), confusion.ravel())
     return np.divmod(cells, len(confusion))
 
 
-def test_the_figures_are_those_of_scikit_learn():
+def test_metrics_match_scikit_learn():
     found, (truth, predicted) = Evaluation(CONFUSION, NAMES), as_labels(CONFUSION)
     assert found.pixel_accuracy == pytest.approx(accuracy_score(truth, predicted))
     assert found.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
@@ -27,25 +27,25 @@ def test_the_figures_are_those_of_scikit_learn():
     assert [one.iou for one in found.per_class] == pytest.approx(ious)
 
 
-def test_each_class_has_its_name_and_pixels():
+def test_per_class_metrics():
     road = Evaluation(CONFUSION, NAMES).per_class[1]
     assert (road.name, road.pixels, road.accuracy, road.iou) == ("road", 4, 0.75, 0.5)
 
 
-def test_it_prints_as_a_table():
+def test_evaluation_prints_as_a_table():
     lines = str(Evaluation(CONFUSION, NAMES)).splitlines()
     assert lines[2] == "mean IU                0.742"  # (8/11 + 3/6 + 6/6) / 3
     assert lines[-2].split() == ["road", "0.500", "0.750", "4"]
 
 
-def test_it_goes_through_json():
+def test_evaluation_survives_json():
     found = Evaluation(CONFUSION, NAMES)
     again = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again.mean_iou == found.mean_iou and again.class_names == NAMES
     assert (again.confusion == CONFUSION).all()
 
 
-def test_what_has_no_figure_is_nan_and_none_in_json():
+def test_undefined_metrics_are_nan_and_none_in_json():
     empty = Evaluation(np.zeros((2, 2), "int64"), ("a", "b"))
     assert np.isnan(empty.mean_iou) and np.isnan(empty.per_class[0].iou)
     assert empty.to_dict()["mean_iou"] is None and "n/a" in str(empty)
@@ -55,10 +55,10 @@ def test_what_has_no_figure_is_nan_and_none_in_json():
 @pytest.mark.parametrize(
     ("confusion", "warning"),
     [
-        ([[5, 1], [0, 0]], "not in these masks: b."),
+        ([[5, 1], [0, 0]], "classes missing from the masks: b."),
         ([[5, 0], [3, 0]], "every pixel is predicted as 'a'"),
     ],
 )
-def test_what_is_suspicious_is_said(confusion, warning):
+def test_suspicious_results_give_warnings(confusion, warning):
     (found,) = Evaluation(np.array(confusion), ("a", "b")).warnings()
     assert found.startswith(warning)

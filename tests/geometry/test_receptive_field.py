@@ -17,9 +17,9 @@ from fcn_keras.models.classifiers.googlenet import GoogLeNet
 
 
 def measured(model, height, width):
-    """First and last pixel that changes each output cell, by row and by column; -1 for none.
+    """Returns first and last pixel that change each output cell, by row and column; -1 for none.
 
-    Weights and pixels are positive, so that a bright line changes every cell that sees it.
+    Weights and pixels are positive, so a bright line changes every cell that sees it.
     """
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
@@ -39,7 +39,7 @@ def measured(model, height, width):
 
 
 def assert_field_is_measured(model, height, width):
-    """Exactly, for every cell whose field lies on the image; gives the number of such cells."""
+    """Compares every cell whose field is inside the image; returns the number of these cells."""
     field = receptive_field(model)
     pairs = [x if isinstance(x, tuple) else (x, x) for x in field]
     count = 0
@@ -58,7 +58,7 @@ paddings = st.sampled_from(["valid", "same"])
 
 
 def kind(layer, *args, **options):
-    """A strategy for functions that make the layer, since hypothesis itself must not."""
+    """Returns a strategy for layer factories: hypothesis must not create the layers itself."""
     return st.fixed_dictionaries(options).map(lambda drawn: lambda: layer(*args, **drawn))
 
 
@@ -85,8 +85,8 @@ LAYERS = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(stack=st.lists(LAYERS, min_size=1, max_size=4), more=pairs)
-def test_the_field_is_what_a_measurement_finds(stack, more):
-    # Last, since padding behind it would hide what lies on the image.
+def test_field_matches_measurement(stack, more):
+    # Cropping comes last: padding after it would replace pixels of the image.
     stack = [*stack, lambda: layers.Cropping2D(((1, 2), (2, 0)))]
     coarse = receptive_field(
         keras.Sequential([keras.Input((None, None, 2)), *(f() for f in stack)])
@@ -98,7 +98,7 @@ def test_the_field_is_what_a_measurement_finds(stack, more):
     assert assert_field_is_measured(model, *shape) > 0
 
 
-def test_an_image_of_open_size_is_taken_to_fit_the_strides():
+def test_unknown_size_is_assumed_to_be_multiple_of_strides():
     stack = [
         layers.Conv2D(2, 3, 2, "same"),
         layers.MaxPooling2D(5, 3, "same"),
@@ -109,7 +109,7 @@ def test_an_image_of_open_size_is_taken_to_fit_the_strides():
 
 
 def branches():
-    """Three branches of one stride with other fields, one of them a nested model."""
+    """Builds three branches with the same stride and different fields, one of them nested."""
     image = keras.Input((50, 60, 2))
     x = layers.Conv2D(2, 3, strides=2)(image)
     nested = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(2, 5, padding="same")])
@@ -118,7 +118,7 @@ def branches():
     return keras.Model(image, layers.Conv2D(2, 3, strides=3)(x))
 
 
-def test_joined_branches_see_what_any_of_them_sees():
+def test_joined_branches_have_the_union_of_fields():
     assert assert_field_is_measured(branches(), 50, 60) > 3
     assert receptive_field(branches()) == ((15, 19), (6, 6), (-4, -6))
 
@@ -136,7 +136,7 @@ def test_joined_branches_see_what_any_of_them_sees():
         layers.Conv2DTranspose(2, (4, 3), strides=2, padding="same"),
     ],
 )
-def test_behind_an_upsampling_the_field_is_the_smallest_for_all_cells(layer):
+def test_upsampled_field_is_smallest_for_all_cells(layer):
     model = keras.Sequential(
         [
             keras.Input((36, 42, 2)),
@@ -151,12 +151,12 @@ def test_behind_an_upsampling_the_field_is_the_smallest_for_all_cells(layer):
         size, stride, offset = (pair[axis] for pair in pairs)
         cells = np.arange(len(bounds))[12:-12]
         before = bounds[cells, 0] - stride * cells
-        behind = bounds[cells, 1] - stride * cells
+        after = bounds[cells, 1] - stride * cells
         expected = pytest.approx((offset, offset + size - 1))
-        assert (before.min(), behind.max()) == expected
+        assert (before.min(), after.max()) == expected
 
 
-def test_padding_to_a_multiple_and_cropping_back_are_seen_where_the_size_is_known():
+def test_padding_to_multiple_and_cropping_are_supported():
     image = keras.Input((21, 26, 2))
     x = layers.AveragePooling2D(8)(PadToMultiple(8)(image))
     assert assert_field_is_measured(keras.Model(image, x), 21, 26) > 1
@@ -168,25 +168,25 @@ def test_padding_to_a_multiple_and_cropping_back_are_seen_where_the_size_is_know
 @pytest.mark.parametrize(
     ("name", "size"), [("VGG16", 212), ("MobileNet", 315), ("ResNet50", 483), ("InceptionV3", 1311)]
 )
-def test_published_fields_come_out(weightless, name, size):
+def test_fields_match_published_ones(weightless, name, size):
     # Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019.
     trunk = getattr(keras.applications, name)(weights=None, include_top=False)
     assert receptive_field(trunk)[:2] == (size, 32)
 
 
 @pytest.mark.parametrize("build", fcn_keras.MODELS.values())
-def test_the_paper_s_field_of_vgg16_is_that_of_the_coarsest_scores(weightless, build):
+def test_vgg16_field_matches_the_paper(weightless, build):
     model = build(21, weights=None, head_width=8)
     field = receptive_field(model)
     assert (field.size, field.stride) == (404, 32)  # Table 1
-    # Centred on the 32 pixels that the cell stands for.
+    # Centred on the cell's 32 pixels.
     assert field.offset == 16 - 404 // 2
     assert receptive_field(model, "score_fr") == field
     assert receptive_field(model, "block3_pool") == (44, 8, -18)
     assert receptive_field(model, "logits").stride == 1
 
 
-def test_flattening_and_global_pooling_see_the_whole_map():
+def test_flatten_and_global_pooling_cover_the_whole_map():
     image = keras.Input((12, 16, 3))
     x = layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(image))
     flat = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
@@ -200,7 +200,7 @@ class Blur(layers.Layer):
         return x
 
 
-def strides_that_disagree():
+def different_strides():
     image = keras.Input((16, 16, 3))
     x = layers.AveragePooling2D(2)(image)
     y = layers.AveragePooling2D(4)(layers.UpSampling2D(2)(image))
@@ -211,23 +211,23 @@ def strides_that_disagree():
 @pytest.mark.parametrize(
     ("build", "layer", "message"),
     [
-        (strides_that_disagree, None, "layer 'joint' (Add) joins branches of strides 2 and 4"),
+        (different_strides, None, "layer 'joint' (Add): the branches it joins must have the same"),
         (
-            strides_that_disagree,
+            different_strides,
             "pool9",
-            "layer='pool9': the layers of 'net' are up_sampling2d, zero_padding2d,",
+            "layer='pool9': unknown; the layers of 'net' are up_sampling2d, zero_padding2d,",
         ),
         (
             lambda: keras.Sequential([keras.Input((None, None, 3)), Blur(name="blur")]),
             None,
-            "layer 'blur' (Blur): its receptive field is not known. If each output cell",
+            "layer 'blur' (Blur): its receptive field is unknown. If each output cell",
         ),
         (
             lambda: keras.Sequential(
                 [keras.Input((None, None, 3)), layers.GlobalAveragePooling2D(name="pool")]
             ),
             None,
-            "layer 'pool' (GlobalAveragePooling2D) sees the whole image, whatever its size",
+            "layer 'pool' (GlobalAveragePooling2D): its receptive field is the whole image",
         ),
         (
             lambda: keras.Sequential(
@@ -237,18 +237,18 @@ def strides_that_disagree():
                 ]
             ),
             None,
-            "layer 'up' (UpSampling2D): its receptive field is only known for interpolation",
+            "layer 'up' (UpSampling2D): the interpolation must be nearest or bilinear",
         ),
         (
             lambda: keras.Sequential(
                 [keras.Input((9, 9, 3)), layers.BatchNormalization(axis=2, name="norm")]
             ),
             None,
-            "layer 'norm' (BatchNormalization) works along axis 2",
+            "layer 'norm' (BatchNormalization): works along axis 2",
         ),
     ],
 )
-def test_what_has_no_field_is_named(build, layer, message):
+def test_models_without_field_are_rejected(build, layer, message):
     keras.utils.clear_session()
     model = build()
     model.name = "net"
@@ -257,7 +257,7 @@ def test_what_has_no_field_is_named(build, layer, message):
     assert message in str(error.value)
 
 
-def test_a_layer_of_one_s_own_can_be_declared_pointwise(monkeypatch):
+def test_custom_layers_can_be_registered(monkeypatch):
     model = keras.Sequential(
         [keras.Input((None, None, 3)), layers.Conv2D(2, 3), Blur(name="blur"), layers.Conv2D(2, 3)]
     )
@@ -271,8 +271,8 @@ def test_a_layer_of_one_s_own_can_be_declared_pointwise(monkeypatch):
 @pytest.mark.parametrize(
     ("build", "size"), [pytest.param(AlexNet, 355, marks=pytest.mark.slow), (GoogLeNet, 907)]
 )
-def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
-    # Table 1. GoogLeNet's 907 counts its average pooling, 6 * 32 pixels, which its FCN leaves out.
+def test_alexnet_and_googlenet_fields_match_the_paper(build, size):
+    # Table 1. GoogLeNet's 907 includes 6 * 32 pixels of average pooling, which its FCN leaves out.
     assert receptive_field(fcn_keras.convolutionalize(build()))[:2] == (size, 32)
     fcn = fcn_keras.FCN32s(21, backbone=build.__name__.lower(), weights=None, head_width=8)
     assert receptive_field(fcn)[:2] == (min(size, 715), 32)
@@ -287,8 +287,8 @@ def test_the_paper_s_fields_of_its_other_classifiers_come_out(build, size):
         (fcn_keras.FCN32s, "alexnet"),
     ],
 )
-def test_the_references_crops_put_each_logit_over_its_pixel(build, backbone):
-    # The published offsets and this arithmetic know nothing of each other.
+def test_reference_crops_centre_each_logit_on_its_pixel(build, backbone):
+    # The published offsets and the computed field are independent of each other.
     options = {"backbone": backbone, "weights": None, "head_width": 2, "geometry": "reference"}
     size, stride, offset = fcn_keras.receptive_field(build(2, **options), "logits")
     assert stride == 1

@@ -1,4 +1,4 @@
-"""The reference's nets, in float64 NumPy from its published layer definitions, against ours."""
+"""Compares our models with the reference's, built in float64 NumPy from its layer definitions."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ VOC = {"image": fcn_keras.Modality(mean=fcn_keras.MEANS["voc"])}
 
 
 class Reference(Caffe):
-    """The authors' nets, for an RGB image."""
+    """The authors' models for an RGB image."""
 
     def vgg16(self, image, name, scales):
         x = image[..., ::-1].astype("float64") - MEAN
@@ -44,7 +44,7 @@ class Reference(Caffe):
 
 
 def randomised(model):
-    """He-like weights everywhere, so that no part of the logits is small beside the others."""
+    """Sets He-like weights everywhere, so that all parts of the logits have a similar size."""
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.weights and not layer.name.startswith("upscore"):
@@ -61,11 +61,11 @@ def randomised(model):
         ("vgg16", "fcn32s", 61, 97, ()),
         ("vgg16", "fcn16s", 61, 97, (1.0,)),
         ("vgg16", "fcn8s", 61, 97, (1.0, 1.0)),
-        ("vgg16", "fcn8s", 34, 1, (0.01, 0.0001)),  # At once.
+        ("vgg16", "fcn8s", 34, 1, (0.01, 0.0001)),  # At-once FCN-8s.
         ("alexnet", "fcn32s", 61, 97, ()),
     ],
 )
-def test_logits_are_the_references(backbone, name, height, width, scales, rng):
+def test_logits_match_the_reference(backbone, name, height, width, scales, rng):
     options = {"skip_scales": scales} if scales else {}
     options |= {"backbone": backbone, "weights": None, "head_width": 16, "inputs": VOC}
     model = randomised(fcn_keras.MODELS[name](5, geometry="reference", **options))
@@ -79,8 +79,8 @@ def test_logits_are_the_references(backbone, name, height, width, scales, rng):
 @pytest.mark.parametrize(
     ("name", "hops", "final"), [("fcn32s", 0, 19), ("fcn16s", 1, 27), ("fcn8s", 2, 31)]
 )
-def test_the_crops_cover_images_of_every_size(name, hops, final):
-    """The sizes' arithmetic, from the published paddings, for the heights 1 to 4096."""
+def test_crops_fit_images_of_every_size(name, hops, final):
+    """Computes the sizes from the published paddings for heights 1 to 4096."""
     size = image = np.arange(1, 4097)
     size = size + 198
     pools = []
@@ -97,7 +97,7 @@ def test_the_crops_cover_images_of_every_size(name, hops, final):
 
 @pytest.mark.parametrize("name", fcn_keras.MODELS)
 @pytest.mark.parametrize("learn", [False, True])
-def test_small_images_of_any_size_give_logits_of_that_size(name, learn):
+def test_logits_have_the_size_of_small_images(name, learn):
     model = fcn_keras.MODELS[name](
         2, weights=None, head_width=2, geometry="reference", learn_upsampling=learn
     )
@@ -105,7 +105,7 @@ def test_small_images_of_any_size_give_logits_of_that_size(name, learn):
         assert model(np.zeros((1, height, width, 3), "uint8")).shape == (1, height, width, 2)
 
 
-def test_a_learned_upsampling_starts_as_the_frozen_one(rng):
+def test_learned_upsampling_starts_bilinear(rng):
     frozen, learned = (
         randomised(
             fcn_keras.FCN8s(
@@ -118,10 +118,10 @@ def test_a_learned_upsampling_starts_as_the_frozen_one(rng):
     np.testing.assert_allclose(learned(image), frozen(image), atol=1e-4)
 
 
-def test_other_backbones_have_no_reference():
+def test_unsupported_geometries_are_rejected():
     with pytest.raises(ModelError) as error:
         fcn_keras.FCN32s(3, backbone="tiny", weights=None, geometry="reference")
-    assert "geometry='reference': the backbone 'tiny' has no such choice" in str(error.value)
+    assert "geometry='reference': the backbone 'tiny' does not support it" in str(error.value)
     with pytest.raises(ModelError) as error:
         fcn_keras.FCN32s(3, weights=None, geometry="valid")
     assert "geometry='valid': must be one of same, reference" in str(error.value)

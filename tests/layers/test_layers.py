@@ -12,7 +12,7 @@ from fcn_keras.layers.upsampling import BilinearUpsampling, bilinear_filter
 
 
 def transposed_convolution(x, kernel, stride):
-    """Stamps the kernel, weighted by each cell: float64, cut to `stride` times the size."""
+    """Adds the kernel, weighted by each cell, at `stride` times its position, in float64."""
     height, width, size = *x.shape, len(kernel)
     out = np.zeros(((height - 1) * stride + size, (width - 1) * stride + size))
     for i, j in np.ndindex(height, width):
@@ -24,11 +24,11 @@ def transposed_convolution(x, kernel, stride):
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
 @settings(max_examples=8, deadline=None)
 @given(height=st.integers(1, 5), width=st.integers(1, 5))
-def test_upsampling_is_the_papers_transposed_convolution(factor, learn, height, width):
+def test_upsampling_matches_the_papers_transposed_convolution(factor, learn, height, width):
     x = np.random.default_rng(height * 10 + width).normal(size=(height, width))
-    stamped = transposed_convolution(np.pad(x, 1, "edge"), bilinear_filter(2 * factor), factor)
+    full = transposed_convolution(np.pad(x, 1, "edge"), bilinear_filter(2 * factor), factor)
     edge = factor + factor // 2
-    expected = stamped[edge:-edge, edge:-edge]
+    expected = full[edge:-edge, edge:-edge]
     layer = BilinearUpsampling(factor, learn)
     actual = np.asarray(layer(np.stack([x, -x], axis=-1)[None].astype("float32")))[0]
     np.testing.assert_allclose(actual[..., 0], expected, atol=1e-5)
@@ -37,7 +37,7 @@ def test_upsampling_is_the_papers_transposed_convolution(factor, learn, height, 
 
 @pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize(("factor", "size"), [(2, 4), (8, 16), (16, 32), (32, 64), (32, 63)])
-def test_with_fade_it_is_the_references_transposed_convolution(factor, size, learn, rng):
+def test_fading_upsampling_matches_the_references(factor, size, learn, rng):
     for height, width in ((1, 1), (3, 4)):
         x = rng.normal(size=(height, width))
         expected = transposed_convolution(x, bilinear_filter(size), factor)
@@ -49,8 +49,8 @@ def test_with_fade_it_is_the_references_transposed_convolution(factor, size, lea
         assert layer.compute_output_shape(maps.shape) == (1, *actual.shape)
 
 
-def test_bilinear_filters_are_the_references():
-    # Odd and even sizes as the reference's upsample_filt gives them, worked out by hand.
+def test_bilinear_filters_match_the_references():
+    # The reference's upsample_filt for an odd and an even size, computed by hand.
     np.testing.assert_allclose(bilinear_filter(3)[1], [0.5, 1, 0.5])
     np.testing.assert_allclose(bilinear_filter(4)[0], np.array([1, 3, 3, 1]) / 16)
     for size in (4, 16, 32, 64, 63):
@@ -61,7 +61,7 @@ def test_bilinear_filters_are_the_references():
         np.testing.assert_allclose(kernel, formula)
 
 
-def test_padding_and_cropping_undo_each_other(rng):
+def test_cropping_undoes_padding(rng):
     for height, width in ((1, 1), (31, 33), (32, 64), (50, 95)):
         x = rng.normal(size=(2, height, width, 3)).astype("float32")
         padded = PadToMultiple(32)(x)
@@ -69,7 +69,7 @@ def test_padding_and_cropping_undo_each_other(rng):
         np.testing.assert_array_equal(CropLike()(padded, x), x)
 
 
-def test_shapes_are_known_before_any_image_is():
+def test_symbolic_shapes_are_known():
     image = keras.Input((None, 50, 3))
     padded = PadToMultiple(32)(image)
     assert padded.shape == (None, None, 64, 3)
@@ -78,17 +78,17 @@ def test_shapes_are_known_before_any_image_is():
     assert CropLike()(up, image).shape == (None, None, 50, 3)
 
 
-def test_preprocessing_is_that_of_keras_applications(rng):
+def test_preprocessing_matches_keras_applications(rng):
     image = rng.uniform(0, 255, (1, 4, 5, 3)).astype("float32")
     expected = keras.applications.vgg16.preprocess_input(image.copy())
     np.testing.assert_allclose(CaffePreprocessing()(image), expected, atol=1e-4)
-    as_it_is = CaffePreprocessing((1, 2, 3), swap=False)
-    again = CaffePreprocessing.from_config(as_it_is.get_config())
+    unswapped = CaffePreprocessing((1, 2, 3), swap=False)
+    again = CaffePreprocessing.from_config(unswapped.get_config())
     np.testing.assert_allclose(again(image), image - np.array([1, 2, 3]), atol=1e-4)
 
 
 def gradients(call, weights, x):
-    """Output, and the gradients of weights and input, as float64; without known sizes."""
+    """Returns output and gradients of weights and input as float64, traced for unknown sizes."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)])
     def compute(x):
@@ -112,7 +112,7 @@ def gradients(call, weights, x):
         {"kernel_size": 3, "groups": 2},
     ],
 )
-def test_patches_times_kernel_is_the_convolution(options, rng):
+def test_patch_convolution_matches_convolution(options, rng):
     layer = PatchConv2D(6, bias_initializer="random_normal", **options)
     x = tf.constant(rng.normal(size=(2, 9, 8, 4)), "float32")
     plain = layer(x)
@@ -124,12 +124,12 @@ def test_patches_times_kernel_is_the_convolution(options, rng):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
-def test_patches_in_bfloat16_are_as_exact_as_the_convolution(rng):
+def test_patch_convolution_is_as_exact_in_bfloat16(rng):
     layer = PatchConv2D(16, 7, padding="same", use_bias=False, dtype="mixed_bfloat16")
     x = tf.constant(rng.normal(size=(1, 9, 8, 32)), "bfloat16")
     layer.build(x.shape)
     kernel = layer.kernel
-    kernel.assign(tf.cast(tf.cast(kernel, "bfloat16"), "float32"))  # A value in either precision.
+    kernel.assign(tf.cast(tf.cast(kernel, "bfloat16"), "float32"))  # Exact in both precisions.
     exact = gradients(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME"), [kernel], tf.cast(x, "float32"))
     plain, patches, again = (
         gradients(lambda x, t=training: layer(x, training=t), [kernel], x)
@@ -138,7 +138,7 @@ def test_patches_in_bfloat16_are_as_exact_as_the_convolution(rng):
     for truth, *ways in zip(exact, plain, patches, strict=True):
         ways.append(tf.cast(tf.cast(truth, "bfloat16"), "float64"))
         by_convolution, by_patches, rounded = (np.std(way - truth) for way in ways)
-        # A processor without bfloat16 rounds the product twice, and the convolution once.
+        # Without bfloat16 support, a processor rounds the product twice, the convolution once.
         assert 0 < by_patches < 1.2 * max(by_convolution, 2 * rounded)
     for first, second in zip(patches, again, strict=True):
         np.testing.assert_array_equal(first, second)

@@ -31,11 +31,11 @@ THEIRS = {
         ("convnext_tiny_downsampling_block_1", "convnext_tiny_downsampling_block_2"),
     ),
 }
-# What is found for one of them is seldom wrong for the others.
+# One model in the quick tests; the others rarely behave differently.
 NETS = [
     pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow) for name in THEIRS
 ]
-# The colour that each preprocessing takes to zero, RGB.
+# The colour that each preprocessing maps to zero, RGB.
 MEAN = {
     "resnet50": (123.68, 116.779, 103.939),
     "mobilenet_v2": (127.5, 127.5, 127.5),
@@ -45,7 +45,7 @@ MEAN = {
 
 
 def randomised(net, seed=0):
-    """Away from the starting values, by which half of a net's branches do nothing."""
+    """Changes the initial values, with which half of the branches output zero."""
     rng = np.random.default_rng(seed)
     for layer in net.layers:
         if "scale" in layer.name or isinstance(layer, keras.layers.BatchNormalization):
@@ -54,17 +54,17 @@ def randomised(net, seed=0):
 
 
 def maps_of(net, names):
-    """Outputs of layers, and of the addition before ConvNeXt's downsampling, which has no name."""
+    """Returns layer outputs; for ConvNeXt's downsampling, the unnamed addition before it."""
     operations = {operation.name: i for i, operation in enumerate(net.operations)}
     return [net.operations[operations[name] - ("downsampling" in name)].output for name in names]
 
 
-def test_every_application_is_a_backbone():
+def test_applications_are_backbones():
     assert set(APPLICATIONS) == set(THEIRS) <= set(fcn_keras.BACKBONES)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_features_are_those_of_the_net_on_the_padded_image(name, tmp_path, rng):
+def test_features_match_keras_applications_on_padded_image(name, tmp_path, rng):
     build, preprocess, taps = THEIRS[name]
     net = randomised(build(include_top=False, weights=None))
     net.save_weights(tmp_path / "notop.weights.h5")
@@ -86,14 +86,14 @@ def test_features_are_those_of_the_net_on_the_padded_image(name, tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_file_with_top_fills_the_same_layers(name, tmp_path):
+def test_file_with_top_loads_into_the_same_layers(name, tmp_path):
     build = THEIRS[name][0]
     classifier = build(weights=None, classes=7)
-    with h5py.File(tmp_path / "full.h5", "w") as file:  # As the published files are.
+    with h5py.File(tmp_path / "full.h5", "w") as file:  # The format of the published files.
         legacy_h5_format.save_weights_to_hdf5_group(file, classifier)
     model = fcn_keras.FCN32s(3, backbone=name, weights=tmp_path / "full.h5")
     trunk = [w for w in model.weights if not w.path.startswith("score_fr")]
-    # All but the top's kernel and bias; ConvNeXt's last normalisation stands in both.
+    # All except the top's kernel and bias; ConvNeXt's last normalisation is in both.
     theirs = classifier.get_weights()[:-2]
     assert len(trunk) == len(theirs)
     for mine, expected in zip(trunk, theirs, strict=True):
@@ -102,21 +102,21 @@ def test_a_file_with_top_fills_the_same_layers(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", THEIRS)
-def test_training_changes_all_layers(name, rng):
+def test_training_updates_all_layers(name, rng):
     model = randomised(fcn_keras.FCN8s(3, backbone=name, weights=None))
     image = rng.uniform(0, 255, (2, 40, 50, 3)).astype("float32")
     mask = rng.integers(0, 3, (2, 40, 50))
     model.compile(keras.optimizers.SGD(1.0), fcn_keras.MaskedCrossentropy())
     before = [np.array(w) for w in model.weights]
-    for _ in range(2):  # The score layers start at zero, and so do the first gradients below them.
+    for _ in range(2):  # Score layers start at zero, so the first gradients below them are zero.
         model.train_on_batch(image, mask)
     same = [w.path for old, w in zip(before, model.weights, strict=True) if np.all(old == w)]
-    # A linear bottleneck's shift is taken out again by the normalisations behind it.
+    # The normalisations after a linear bottleneck cancel its shift.
     assert [path for path in same if not path.lower().endswith("project_bn/beta")] == []
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_an_fcn8s_on_it_survives_saving(name, tmp_path, rng):
+def test_fcn8s_can_be_saved(name, tmp_path, rng):
     model = randomised(fcn_keras.FCN8s(3, backbone=name, weights=None))
     model.get_layer("score_pool3").set_weights(
         [rng.normal(size=w.shape) for w in model.get_layer("score_pool3").get_weights()]
@@ -128,7 +128,7 @@ def test_an_fcn8s_on_it_survives_saving(name, tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_under_bfloat16_the_net_computes_in_it_and_the_logits_do_not(name):
+def test_bfloat16_models_have_float32_logits(name):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -141,7 +141,7 @@ def test_under_bfloat16_the_net_computes_in_it_and_the_logits_do_not(name):
     assert logits.shape == (2, 33, 70, 3) and logits.dtype == "float32"
 
 
-def test_layers_have_the_same_names_in_every_model(weightless):
+def test_layer_names_are_the_same_in_every_model(weightless):
     first, second = (
         [layer.name for layer in fcn_keras.FCN16s(3, backbone="convnext_tiny", weights=None).layers]
         for _ in range(2)
@@ -149,18 +149,18 @@ def test_layers_have_the_same_names_in_every_model(weightless):
     assert first == second
 
 
-def test_no_convolution_needs_xla(weightless):
+def test_grouped_convolutions_are_depthwise(weightless):
     model = fcn_keras.FCN32s(3, backbone="convnext_tiny", weights=None)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert convolutions and all(layer.groups == 1 for layer in convolutions)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_offline_the_error_names_the_file_and_the_option(name, monkeypatch, weightless):
+def test_failed_download_names_file_and_option(name, monkeypatch, weightless):
     def unreachable(fname, origin, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
-    # What Keras raises without a network; the download itself cannot run in a test.
+    # Keras raises this without a network; tests cannot run the download itself.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
     with pytest.raises(WeightsError) as error:
         fcn_keras.FCN8s(3, backbone=name, weights="imagenet")
@@ -168,7 +168,7 @@ def test_offline_the_error_names_the_file_and_the_option(name, monkeypatch, weig
     assert "weights=PATH" in str(error.value)
 
 
-def test_weights_of_another_net_are_refused(tmp_path):
+def test_weights_of_another_model_are_rejected(tmp_path):
     net = keras.applications.MobileNetV2(include_top=False, weights=None)
     net.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(
@@ -177,8 +177,8 @@ def test_weights_of_another_net_are_refused(tmp_path):
         fcn_keras.FCN8s(3, backbone="convnext_tiny", weights=tmp_path / "other.weights.h5")
 
 
-def test_the_reference_has_no_geometry_for_them():
-    with pytest.raises(ModelError, match="geometry='reference': the backbone 'resnet50' has no"):
+def test_reference_geometry_is_rejected():
+    with pytest.raises(ModelError, match="geometry='reference': the backbone 'resnet50' does not"):
         fcn_keras.BACKBONES["resnet50"](
             keras.Input((None, None, 3)),
             weights=None,

@@ -9,7 +9,7 @@ from fcn_keras.errors import WeightsError
 
 
 def write(model, path):
-    """Saves weights as Keras 3 does (.weights.h5), or as keras.applications' files are (.h5)."""
+    """Saves weights in the format of Keras 3 (.weights.h5) or of keras.applications (.h5)."""
     if path.name.endswith(".weights.h5"):
         model.save_weights(path)
     else:
@@ -24,7 +24,7 @@ def trunk():
 
 
 @pytest.mark.parametrize("name", ["notop.weights.h5", "notop.h5"])
-def test_a_file_without_top_fills_the_trunk_and_says_so(trunk, tmp_path, name, caplog):
+def test_file_without_top_loads_into_trunk_with_warning(trunk, tmp_path, name, caplog):
     model = fcn_keras.FCN32s(3, weights=write(trunk, tmp_path / name), head_width=8)
     for layer in trunk.layers:
         for ours, theirs in zip(
@@ -40,29 +40,29 @@ def test_a_file_without_top_fills_the_trunk_and_says_so(trunk, tmp_path, name, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["full.weights.h5", "full.h5"])
-def test_fc6_and_fc7_compute_what_the_classifiers_fc1_and_fc2_do(tmp_path, name, rng):
+def test_fc6_and_fc7_match_fc1_and_fc2_of_the_classifier(tmp_path, name, rng):
     classifier = keras.applications.VGG16(weights=None, classes=5)
     model = fcn_keras.FCN32s(3, weights=write(classifier, tmp_path / name))
     image = rng.uniform(0, 255, (1, 224, 224, 3)).astype("float32")
     fc2 = keras.Model(classifier.input, classifier.get_layer("fc2").output)
     expected = fc2(keras.applications.vgg16.preprocess_input(image.copy()))
     fc7 = keras.Model(model.input, model.get_layer("fc7").output)(image)
-    # The cell in the middle of the 7 x 7 map looks at all of it, as the Dense layer did.
+    # The middle cell of the 7 x 7 map sees the whole map, like the Dense layer.
     np.testing.assert_allclose(fc7[:, 3, 3], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_real_weights_load(shared, caplog):
+def test_imagenet_weights_load(shared, caplog):
     file = shared / "weights" / "vgg16_imagenet_notop.weights.h5"
     model = fcn_keras.FCN8s(3, weights=file, head_width=8)
-    # Filters trained on ImageNet: conv1_1 has strong edges, far from any initialisation.
+    # Trained filters: conv1_1 has strong edges, unlike any initialisation.
     assert np.abs(model.get_layer("block1_conv1").get_weights()[0]).max() > 0.5
 
 
-def test_offline_the_error_says_what_to_download(monkeypatch, weightless):
+def test_failed_download_names_the_file(monkeypatch, weightless):
     def unreachable(fname, origin, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
-    # What Keras raises without a network; the download itself cannot run in a test.
+    # Keras raises this without a network; tests cannot run the download itself.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
     for head_width, md5 in (
         (4096, "64373286793e3c8b2b4e3219cbf3544b"),
@@ -74,7 +74,7 @@ def test_offline_the_error_says_what_to_download(monkeypatch, weightless):
         assert "weights=PATH" in str(error.value) and "vgg16_weights_tf" in str(error.value)
 
 
-def test_files_that_are_no_vgg16_weights_are_refused(tmp_path):
+def test_files_without_vgg16_weights_are_rejected(tmp_path):
     garbage = tmp_path / "garbage.weights.h5"
     garbage.write_bytes(b"\x89HDF\r\n" + b"0" * 1000)
     other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
@@ -89,6 +89,6 @@ def test_files_that_are_no_vgg16_weights_are_refused(tmp_path):
         assert str(path) in str(error.value) and message in str(error.value)
 
 
-def test_the_tiny_backbone_has_no_weights_to_load():
+def test_tiny_backbone_rejects_weights():
     with pytest.raises(WeightsError, match="weights=None"):
         fcn_keras.FCN8s(3, backbone="tiny")

@@ -12,7 +12,7 @@ from fcn_keras.models.classifiers.googlenet import GoogLeNet
 BUILDERS = {"alexnet": AlexNet, "googlenet": GoogLeNet}
 
 
-class Nets(Caffe):
+class Models(Caffe):
     def alexnet(self, x):
         x = self.lrn(self.pool(self.relu_conv(x, "conv1", stride=4)))
         x = self.lrn(self.pool(self.relu_conv(x, "conv2", pad=2, groups=2)))
@@ -42,7 +42,7 @@ class Nets(Caffe):
 @pytest.mark.parametrize(
     ("name", "parameters", "size"), [("alexnet", 60_965_224, 227), ("googlenet", 6_998_552, 224)]
 )
-def test_the_classifiers_are_as_large_as_published(weightless, name, parameters, size):
+def test_parameter_counts_match_published_ones(weightless, name, parameters, size):
     model = BUILDERS[name]()
     assert model.count_params() == parameters
     assert model.input_shape == (None, size, size, 3)
@@ -51,14 +51,14 @@ def test_the_classifiers_are_as_large_as_published(weightless, name, parameters,
 @pytest.mark.parametrize(
     ("name", "size"), [pytest.param("alexnet", 227, marks=pytest.mark.slow), ("googlenet", 224)]
 )
-def test_the_classifiers_are_caffes(name, size, rng):
+def test_logits_match_caffe(name, size, rng):
     model = BUILDERS[name](classifier_activation=None)
-    for layer in model.layers:  # Keras' own small weights would hide the normalisation.
+    for layer in model.layers:  # With Keras' small initial weights, LRN would have no effect.
         if layer.weights:
             kernel, bias = layer.get_weights()
             layer.set_weights([1.5 * kernel, rng.normal(scale=0.1, size=bias.shape)])
     image = rng.uniform(-124, 151, (size, size, 3))
-    expected = getattr(Nets(model), name)(image)
+    expected = getattr(Models(model), name)(image)
     logits = np.asarray(model(image[None].astype("float32")))[0]
     np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
@@ -80,14 +80,14 @@ def test_the_classifiers_are_caffes(name, size, rng):
         ),
     ],
 )
-def test_maps_have_caffes_sizes(name, sides):
+def test_map_sizes_match_caffe(name, sides):
     size = {"alexnet": 227, "googlenet": 224}[name]
     model = BUILDERS[name](include_top=False, input_shape=(size, size, 3))
     for layer, side in sides.items():
         assert model.get_layer(layer).output.shape[1:3] == (side, side)
 
 
-def test_lrn_is_caffes(rng):
+def test_lrn_matches_caffe(rng):
     x = rng.normal(scale=50, size=(2, 3, 4, 11))
     actual = LocalResponseNormalization(5, 1e-2, 0.75)(x.astype("float32"))
     expected = [Caffe.lrn(image, 5, 1e-2, 0.75) for image in x]
@@ -97,8 +97,8 @@ def test_lrn_is_caffes(rng):
 
 @pytest.mark.parametrize("incomplete", ["last", "first"])
 @pytest.mark.parametrize("size", range(3, 9))
-def test_pools_round_up_as_caffes(size, incomplete, rng):
-    x = rng.normal(size=(1, size, 13 - size, 2)).astype("float32") - 9  # Zeros would stand out.
+def test_pooling_rounds_up_like_caffe(size, incomplete, rng):
+    x = rng.normal(size=(1, size, 13 - size, 2)).astype("float32") - 9  # Zero padding would show.
     layer = CeilMaxPooling2D(3, 2, incomplete)
     if incomplete == "last":
         expected = Caffe.pool(x[0])
@@ -109,7 +109,7 @@ def test_pools_round_up_as_caffes(size, incomplete, rng):
     assert layer.compute_output_shape((None, None, size, 2))[:2] == (None, None)
 
 
-def test_a_map_smaller_than_the_window_pools_to_one_cell(rng):
+def test_map_smaller_than_window_pools_to_one_cell(rng):
     for size in (1, 2):
         x = rng.normal(size=(1, size, size, 2)).astype("float32") - 9
         layer = CeilMaxPooling2D(3, 2)
@@ -117,7 +117,7 @@ def test_a_map_smaller_than_the_window_pools_to_one_cell(rng):
         np.testing.assert_array_equal(layer(x)[0, 0, 0], x.max((0, 1, 2)))
 
 
-def test_grouped_convolutions_are_keras_own_with_their_gradient(rng):
+def test_grouped_convolutions_match_keras(rng):
     x = rng.normal(size=(2, 9, 8, 4)).astype("float32")
     inputs = keras.Input((None, None, 4))
     options = {"filters": 6, "kernel_size": 3, "groups": 2, "padding": "same"}
@@ -133,7 +133,7 @@ def test_grouped_convolutions_are_keras_own_with_their_gradient(rng):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_without_top_they_take_any_size(name, rng):
+def test_models_without_top_take_any_size(name, rng):
     image = rng.normal(size=(1, 96, 131, 3)).astype("float32")
     model = BUILDERS[name](include_top=False)
     maps = np.asarray(model(image))
@@ -144,7 +144,7 @@ def test_without_top_they_take_any_size(name, rng):
         np.testing.assert_allclose(pooled(image), pool(maps, (1, 2)), rtol=1e-4, atol=1e-5)
 
 
-def test_the_input_may_be_a_tensor_of_another_model(rng):
+def test_input_tensor_may_belong_to_another_model(rng):
     image = keras.Input((64, 64, 1))
     colour = keras.layers.Concatenate()([image, image, image])
     model = GoogLeNet(include_top=False, input_tensor=colour, name="grey")
@@ -153,7 +153,7 @@ def test_the_input_may_be_a_tensor_of_another_model(rng):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_they_survive_saving(name, tmp_path, rng):
+def test_classifiers_can_be_saved(name, tmp_path, rng):
     model = BUILDERS[name](include_top=False, pooling="max")
     image = rng.normal(size=(1, 67, 90, 3)).astype("float32")
     model.save(tmp_path / "model.keras")
@@ -165,7 +165,7 @@ def test_they_survive_saving(name, tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_wrong_arguments_are_named(name, tmp_path):
+def test_invalid_arguments_are_rejected(name, tmp_path):
     build = BUILDERS[name]
     other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
     other.save_weights(tmp_path / "other.weights.h5")
@@ -174,29 +174,33 @@ def test_wrong_arguments_are_named(name, tmp_path):
         (ModelError, {"input_shape": (None, None, 3)}, "the size must be fixed"),
         (ModelError, {"input_shape": (10, 10, 3)}, "at least"),
         (ModelError, {"include_top": False, "pooling": "min"}, "pooling='min'"),
-        (WeightsError, {"weights": "imagenet"}, "can be read with fcn_keras.surgery.caffe"),
+        (
+            WeightsError,
+            {"weights": "imagenet"},
+            "fcn_keras.surgery.caffe.load_weights reads Caffe's",
+        ),
         (WeightsError, {"weights": "missing.weights.h5"}, "'missing.weights.h5': no such file"),
         (WeightsError, {"weights": tmp_path / "garbage.weights.h5"}, "garbage.weights.h5: corrupt"),
         (WeightsError, {"weights": tmp_path / "other.weights.h5"}, "other.weights.h5: not the wei"),
     ):
         if "weights" in options:
-            options["include_top"] = False  # Hundreds of megabytes of AlexNet.
+            options["include_top"] = False  # AlexNet with top has hundreds of megabytes.
         with pytest.raises(error) as caught:
             build(**{"input_shape": (224, 224, 3), **options})
         assert message in str(caught.value)
 
 
-# Their FCN-32s.
+# FCN-32s with these backbones.
 
 
 @pytest.mark.parametrize(("name", "millions"), [("alexnet", 57), ("googlenet", 6)])
-def test_parameters_of_the_papers_fcns(weightless, name, millions):
+def test_fcn_parameter_counts_match_the_paper(weightless, name, millions):
     model = fcn_keras.FCN32s(21, backbone=name, weights=None)
     assert round(model.count_params() / 1e6) == millions  # Table 1
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_scores_have_a_cell_for_each_32_pixels(name):
+def test_scores_have_one_cell_per_32_pixels(name):
     model = fcn_keras.FCN32s(3, backbone=name, weights=None, head_width=8)
     scores = keras.Model(model.input, model.get_layer("score_fr").output)
     for height, width in ((1, 33), (61, 93), (64, 160)):
@@ -207,12 +211,12 @@ def test_scores_have_a_cell_for_each_32_pixels(name):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    # Without its average pooling, whose 7 cells of 32 pixels make up for 192 of the paper's 907.
+    # The paper's 907 includes 192 pixels of the average pooling, which is left out here.
     [("alexnet", 355), ("googlenet", 907 - 6 * 32)],
 )
-def test_receptive_fields_are_centred_to_two_pixels(name, size):
+def test_receptive_fields_are_centred_within_two_pixels(name, size):
     model = fcn_keras.FCN32s(2, backbone=name, weights=None, head_width=1)
-    for layer in model.layers:  # Nothing is negative: what a score sees raises it above zero.
+    for layer in model.layers:  # No weight is negative, so any visible pixel raises a score.
         if layer.weights:
             layer.set_weights([np.full(w.shape, (w.ndim > 1) * 1e-2) for w in layer.get_weights()])
     net = keras.Model(model.get_layer("pad").output, model.get_layer("score_fr").output)
@@ -227,24 +231,24 @@ def test_receptive_fields_are_centred_to_two_pixels(name, size):
     np.testing.assert_array_equal(scores > 0, [False, True, True, False])
 
 
-def test_in_the_references_geometry_conv1_has_padding_100():
+def test_reference_geometry_pads_100_pixels():
     image = keras.Input((500, 375, 3))
     taps = fcn_keras.BACKBONES["alexnet"](
         image, weights=None, head_width=2, dropout=0, geometry="reference"
     )
-    # 500 + 200: 173, 86, 43, 21 and 16; 375 + 200: 142, 71, 35, 17 and 12.
+    # Map sizes: 500 + 200 -> 173, 86, 43, 21, 16; 375 + 200 -> 142, 71, 35, 17, 12.
     assert taps[32].shape == (None, 16, 12, 2)
 
 
-def test_googlenet_has_no_reference_geometry():
-    with pytest.raises(ModelError, match="the backbone 'googlenet' has no such choice"):
+def test_googlenet_rejects_reference_geometry():
+    with pytest.raises(ModelError, match="the backbone 'googlenet' does not support it"):
         fcn_keras.BACKBONES["googlenet"](
             keras.Input((64, 64, 3)), weights=None, head_width=2, dropout=0, geometry="reference"
         )
 
 
 @pytest.mark.slow
-def test_fc6_and_fc7_compute_what_the_classifiers_do(tmp_path, rng):
+def test_fc6_and_fc7_match_the_classifier(tmp_path, rng):
     classifier = AlexNet(classes=5)
     classifier.save_weights(tmp_path / "full.weights.h5")
     model = fcn_keras.FCN32s(3, backbone="alexnet", weights=tmp_path / "full.weights.h5")
@@ -263,7 +267,7 @@ def test_fc6_and_fc7_compute_what_the_classifiers_do(tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_a_file_without_top_fills_the_trunk(name, tmp_path, caplog):
+def test_file_without_top_loads_into_trunk(name, tmp_path, caplog):
     trunk = BUILDERS[name](include_top=False)
     trunk.save_weights(tmp_path / "notop.weights.h5")
     model = fcn_keras.FCN32s(3, backbone=name, weights=tmp_path / "notop.weights.h5", head_width=8)
@@ -277,7 +281,7 @@ def test_a_file_without_top_fills_the_trunk(name, tmp_path, caplog):
     assert ("fc6 and fc7 start from He" in caplog.text) == (name == "alexnet")
 
 
-def test_a_file_with_top_fills_googlenets_trunk(tmp_path):
+def test_file_with_top_loads_into_googlenet_trunk(tmp_path):
     classifier = GoogLeNet(classes=9)
     classifier.save_weights(tmp_path / "full.weights.h5")
     model = fcn_keras.FCN32s(3, backbone="googlenet", weights=tmp_path / "full.weights.h5")
@@ -286,7 +290,7 @@ def test_a_file_with_top_fills_googlenets_trunk(tmp_path):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_their_fcns_train_and_keep_float32_logits(name, rng):
+def test_bfloat16_fcns_train_with_float32_logits(name, rng):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -297,7 +301,7 @@ def test_their_fcns_train_and_keep_float32_logits(name, rng):
     assert model(image).dtype == "float32"
     model.compile(keras.optimizers.SGD(0.1), fcn_keras.MaskedCrossentropy())
     before = [np.array(w) for w in model.weights]
-    for _ in range(2):  # The score layer starts at zero, and so do the first gradients below it.
+    for _ in range(2):  # The score layer starts at zero, so the first gradients below it are zero.
         model.train_on_batch(image, rng.integers(0, 3, (2, 61, 93)))
     changed = [not np.array_equal(old, new) for old, new in zip(before, model.weights, strict=True)]
     assert np.mean(changed) > 0.9

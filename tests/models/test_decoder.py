@@ -1,4 +1,4 @@
-"""Several images in, several tasks out."""
+"""Models with several inputs and several heads."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def randomise(model):
     return model
 
 
-def test_each_head_is_a_net_of_its_own_on_one_trunk(rng):
+def test_heads_share_one_trunk(rng):
     image = rng.integers(0, 256, (1, 45, 70, 3), "uint8")
     both = randomise(FCN8s({"semantic": 5, "geometric": 3}, **TINY))
     logits = both(image)
@@ -37,7 +37,7 @@ def test_each_head_is_a_net_of_its_own_on_one_trunk(rng):
 
 
 @pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
-def test_late_fusion_is_the_mean_of_two_nets(build, rng):
+def test_late_fusion_averages_two_models(build, rng):
     images = {name: rng.integers(0, 256, (1, 33, 50, 3), "uint8") for name in RGB_AND_HHA}
     fused = randomise(build(4, inputs=RGB_AND_HHA, **TINY))
     total = 0
@@ -53,7 +53,7 @@ def test_late_fusion_is_the_mean_of_two_nets(build, rng):
     np.testing.assert_allclose(fused(images), total, atol=1e-3)
 
 
-def test_filters_of_further_channels_start_as_the_mean_of_the_colours(tmp_path, rng):
+def test_filters_of_extra_channels_start_as_mean_of_colours(tmp_path, rng):
     classifier = keras.applications.VGG16(include_top=False, weights=None)
     classifier.save_weights(tmp_path / "vgg16.weights.h5")
     kernel = classifier.get_layer("block1_conv1").get_weights()[0]
@@ -70,7 +70,7 @@ def test_filters_of_further_channels_start_as_the_mean_of_the_colours(tmp_path, 
             np.testing.assert_allclose(widened[:, :, extra], kernel.mean(axis=2), rtol=1e-5)
 
 
-def test_a_stream_owns_its_scaling(rng):
+def test_modality_sets_its_preprocessing(rng):
     image = rng.uniform(0, 255, (1, 3, 4, 5)).astype("float32")
     mean = fcn_keras.MEANS["nyudv2_hha"]
     model = FCN32s(
@@ -81,7 +81,7 @@ def test_a_stream_owns_its_scaling(rng):
     np.testing.assert_array_equal(scaled[..., 3:], image[..., 3:])
 
 
-def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng):
+def test_two_tasks_with_two_inputs_train_save_and_export(tmp_path, rng):
     heads = {"semantic": 4, "geometric": 3}
     model = FCN16s(heads, inputs=RGB_AND_HHA, **TINY)
     model.compile(
@@ -114,10 +114,10 @@ def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": {}}, "num_classes={}: must be a number, or a dict of names and numbers"),
-        ({"num_classes": {"sky": 3, "Sky": 4}}, "num_classes: 'sky' and 'Sky' are one name"),
+        ({"num_classes": {}}, "num_classes={}: must be a number, or a dict of head and number"),
+        ({"num_classes": {"sky": 3, "Sky": 4}}, "num_classes: 'sky' and 'Sky' are the same name"),
         ({"num_classes": {"sky": 1}}, "num_classes['sky']=1: must be an integer of at least 2"),
-        ({"num_classes": {"the sky": 3}}, "the name 'the sky' must be letters"),
+        ({"num_classes": {"the sky": 3}}, "'the sky' is not a valid name"),
         ({"num_classes": [3]}, "num_classes=[3]: must be an integer"),
         ({"num_classes": None}, "num_classes=None: must be an integer"),
         ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Modality"),
@@ -126,13 +126,13 @@ def test_two_tasks_from_two_streams_are_trained_saved_and_measured(tmp_path, rng
         ({"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
     ],
 )
-def test_wrong_arguments_are_named(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ModelError) as error:
         FCN8s(**{**TINY, **options})
     assert message in str(error.value)
 
 
 @pytest.mark.parametrize("backbone", ["alexnet", "googlenet"])
-def test_skips_need_features_to_score(backbone):
+def test_missing_skip_features_are_rejected(backbone):
     with pytest.raises(ModelError, match=f"backbone='{backbone}': has no features of stride 16"):
         FCN16s(3, backbone=backbone, weights=None, head_width=2)

@@ -17,7 +17,7 @@ def tiny_fcn8s():
 
 @pytest.mark.parametrize("build", fcn_keras.MODELS.values())
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_logits_cover_any_image(build, kind):
+def test_logits_have_the_image_size(build, kind):
     model = build(5, backbone="tiny", weights=None)
     logits = model(np.zeros((2, 61, 93, 3), kind))
     assert logits.shape == (2, 61, 93, 5)
@@ -31,8 +31,8 @@ def test_uint8_and_float_images_give_the_same_logits(tiny_fcn8s, rng):
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 200), width=st.integers(1, 200))
-def test_an_image_of_any_size_is_centred_on_the_grid(tiny_fcn8s, height, width):
-    # Laying the image on a canvas of the mean colour by hand must change nothing.
+def test_image_is_centred_on_the_grid(tiny_fcn8s, height, width):
+    # Padding the image with the mean colour by hand must not change the logits.
     rng = np.random.default_rng(height * 1000 + width)
     image = rng.uniform(0, 255, (1, height, width, 3)).astype("float32")
     top, left = (-height % 32) // 2, (-width % 32) // 2
@@ -46,7 +46,7 @@ def test_an_image_of_any_size_is_centred_on_the_grid(tiny_fcn8s, height, width):
 
 @pytest.mark.parametrize("name", fcn_keras.MODELS)
 @pytest.mark.parametrize("backbone", ["tiny", "vgg16"])
-def test_mirrored_kernels_and_image_give_mirrored_logits(name, backbone, rng):
+def test_mirroring_kernels_and_image_mirrors_logits(name, backbone, rng):
     build = fcn_keras.MODELS[name]
     model = randomise_scores(build(3, backbone=backbone, weights=None, head_width=8))
     image = rng.uniform(0, 255, (1, 64, 96, 3)).astype("float32")
@@ -60,7 +60,7 @@ def test_mirrored_kernels_and_image_give_mirrored_logits(name, backbone, rng):
         )
 
 
-def test_score_layers_start_at_zero_so_that_a_finer_net_starts_as_the_coarser_one(rng):
+def test_score_layers_start_at_zero(rng):
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     coarse = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
     assert not np.asarray(coarse(image)).any()
@@ -76,18 +76,18 @@ def test_score_layers_start_at_zero_so_that_a_finer_net_starts_as_the_coarser_on
     assert np.asarray(fine(image)).any()
 
 
-def test_layers_of_the_top_are_named_as_in_the_reference(weightless):
+def test_top_layers_are_named_as_in_the_reference(weightless):
     names = {layer.name for layer in fcn_keras.FCN8s(3, backbone="vgg16", weights=None).layers}
     assert {"fc6", "fc7", "score_fr", "score_pool4", "score_pool3"} <= names
     assert {"upscore2", "upscore_pool4", "upscore8", "block1_conv1", "block5_conv3"} <= names
 
 
-def test_the_paper_s_fcn_vgg16_has_134_million_parameters(weightless):
+def test_fcn_vgg16_has_134_million_parameters(weightless):
     model = fcn_keras.FCN32s(21, weights=None)
     assert round(model.count_params() / 1e6) == 134  # Table 1
 
 
-def test_upsampling_is_frozen_unless_asked_for(rng):
+def test_upsampling_is_fixed_by_default(rng):
     frozen = fcn_keras.FCN8s(3, backbone="tiny", weights=None)
     learned = fcn_keras.FCN8s(3, backbone="tiny", weights=None, learn_upsampling=True)
     assert not any(layer.weights for layer in frozen.layers if layer.name.startswith("upscore"))
@@ -101,7 +101,7 @@ def test_upsampling_is_frozen_unless_asked_for(rng):
     np.testing.assert_allclose(learned(image), frozen(image), rtol=1e-4, atol=1e-4)
 
 
-def test_skip_scales_multiply_the_features_before_they_are_scored(rng):
+def test_skip_scales_multiply_the_features(rng):
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     plain = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     scaled = fcn_keras.FCN8s(3, backbone="tiny", weights=None, skip_scales=(0.01, 0.0001))
@@ -123,7 +123,7 @@ def test_logits_are_float32_under_bfloat16():
     assert model(np.zeros((1, 20, 30, 3), "uint8")).dtype == "float32"
 
 
-def test_a_model_survives_saving(tiny_fcn8s, tmp_path, rng):
+def test_model_can_be_saved(tiny_fcn8s, tmp_path, rng):
     tiny_fcn8s.save(tmp_path / "model.keras")
     image = rng.integers(0, 256, (1, 33, 47, 3), "uint8")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -141,7 +141,7 @@ def test_a_model_survives_saving(tiny_fcn8s, tmp_path, rng):
         ({"num_classes": 3, "skip_scales": (1,)}, "must be 2 numbers, for pool4 and pool3"),
     ],
 )
-def test_wrong_arguments_are_named(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ModelError) as error:
         fcn_keras.FCN8s(**{"backbone": "tiny", "weights": None, **options})
     assert message in str(error.value)

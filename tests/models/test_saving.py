@@ -11,7 +11,7 @@ from fcn_keras.errors import ModelError
 from fcn_keras.models.saving import save_model
 
 
-def test_a_model_file_loads_without_a_run(tmp_path):
+def test_model_file_loads_without_run(tmp_path):
     model = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
     save_model(model, tmp_path / "mine.keras")
     loaded = fcn_keras.load(tmp_path / "mine.keras")
@@ -21,7 +21,7 @@ def test_a_model_file_loads_without_a_run(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.keras"]
 
 
-def test_what_is_no_model_is_said(tmp_path):
+def test_invalid_model_files_are_rejected(tmp_path):
     model = fcn_keras.FCN32s(3, backbone="tiny", weights=None)
     save_model(model, tmp_path / "model.keras")
     whole = (tmp_path / "model.keras").read_bytes()
@@ -31,16 +31,16 @@ def test_what_is_no_model_is_said(tmp_path):
     flat.save(tmp_path / "flat.keras")
     for name, message in (
         ("nothing.keras", "no such file or folder"),
-        ("empty", "a run's folder holds model.keras"),
+        ("empty", "the folder has no model.keras"),
         ("cut.keras", "corrupt"),
-        ("flat.keras", "not a segmenter"),
+        ("flat.keras", "must contain a segmentation model"),
     ):
         with pytest.raises(ModelError) as error:
             fcn_keras.load(tmp_path / name)
         assert name in str(error.value) and message in str(error.value)
 
 
-def test_code_in_a_model_file_is_not_run(tmp_path):
+def test_code_in_model_file_is_not_run(tmp_path):
     image = keras.Input((None, None, 3))
     trap = keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image))
     trap.save(tmp_path / "trap.keras")
@@ -48,7 +48,7 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
         fcn_keras.load(tmp_path / "trap.keras")
 
 
-def test_a_model_file_that_names_another_is_refused(tmp_path):
+def test_model_file_that_loads_another_is_rejected(tmp_path):
     (tmp_path / "saved").mkdir()
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"))
     net = fcn_keras.FCN32s(2, backbone="tiny", weights=None)

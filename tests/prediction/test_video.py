@@ -84,7 +84,7 @@ def test_the_command_predicts_a_video(fcn_keras_cli, saved, film, tmp_path):
     status, _, err = fcn_keras_cli("predict", saved, film, "--out", tmp_path / "folder")
     assert status == 2 and "must be a file that ends in .mp4 or .avi" in err
     status, _, err = fcn_keras_cli("predict", saved, film, film, "--out", tmp_path / "b.mp4")
-    assert status == 2 and "a video or camera does not go with other files" in err
+    assert status == 2 and "a video or camera cannot be combined with other files" in err
 
 
 def test_bad_videos_give_one_line(fcn_keras_cli, saved, film, tmp_path):

@@ -8,11 +8,11 @@ from pipelines import DATASETS
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_is_complete(recipe):
+def test_every_recipe_is_valid(recipe):
     assert resolve(recipe, {"data": "camvid"}).epochs > 0
 
 
-def test_an_option_beats_the_recipe_and_the_recipe_the_default():
+def test_options_override_the_recipe_and_the_recipe_the_defaults():
     config = resolve("camvid", {"data": "camvid", "epochs": 3})
     assert (config.epochs, config.head_width, config.mirror) == (3, 1024, True)
 
@@ -29,18 +29,18 @@ def test_an_option_beats_the_recipe_and_the_recipe_the_default():
         ({"zoom": 0.01}, "zoom=0.01: Input should be greater than or equal to 0.1."),
         ({"sample_rate": 0.0}, "sample_rate=0.0: Input should be greater than 0."),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
-        ({"momentum": 0.9}, "momentum=0.9: the optimizer is adamw, which has none."),
-        ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer is adamw"),
-        ({"epochs": 3, "iterations": 5}, "epochs=3, iterations=5: both say when to stop."),
+        ({"momentum": 0.9}, "momentum=0.9: the optimizer adamw does not use it."),
+        ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer adamw"),
+        ({"epochs": 3, "iterations": 5}, "epochs=3, iterations=5: both end the run."),
     ],
 )
-def test_wrong_values_are_named(options, message):
+def test_invalid_values_are_an_error(options, message):
     with pytest.raises(ConfigError) as error:
         resolve("default", {"data": "camvid", **options})
     assert message in str(error.value)
 
 
-def test_unknown_recipes_are_answered_with_the_known_ones():
+def test_unknown_recipe_lists_the_known_ones():
     with pytest.raises(ConfigError, match="choose one of default, camvid, camvid-fine, "):
         resolve("camvd", {"data": "camvid"})
 
@@ -49,7 +49,7 @@ def paper(recipe, **options):
     return resolve(recipe, {"data": "voc", **options})
 
 
-def test_the_papers_recipes_are_those_of_the_paper():
+def test_paper_recipes_match_the_paper():
     for name in ("accumulated", "heavy", "online", "at-once"):
         config = paper(name)
         assert (config.optimizer, config.weight_decay, config.bias_rate) == ("sgd", 5e-4, 2.0)
@@ -82,14 +82,14 @@ def test_the_papers_recipes_are_those_of_the_paper():
         ("heavy", {"learning_rate": 1e-9}, (1e-9, 1e-11, 1e-13)),
     ],
 )
-def test_each_stage_has_the_published_rate(recipe, options, rates):
+def test_each_stage_has_the_published_learning_rate(recipe, options, rates):
     for model, rate in zip(STAGES, rates, strict=False):
         source = {} if model == "fcn32s" else {"init_from": "coarser"}
         config = paper(recipe, **options, model=model, **source)
         assert config.rate == pytest.approx(rate, rel=1e-12)
 
 
-def test_a_data_set_or_backbone_has_its_own_row():
+def test_recipes_depend_on_data_set_and_backbone():
     assert paper("heavy").iterations == 100_000
     assert paper("heavy", data="pascal_context").iterations == 400_000
     assert paper("heavy", data="pascal_context", iterations=7).iterations == 7
@@ -98,15 +98,15 @@ def test_a_data_set_or_backbone_has_its_own_row():
     assert paper("heavy", backbone="alexnet", momentum=0.5).momentum == 0.5
 
 
-def test_epochs_or_iterations_end_a_run():
+def test_epochs_or_iterations_set_the_length_of_a_run():
     assert (paper("default").steps(30), paper("default").passes(30)) == (600, 20)
     config = paper("accumulated", iterations=4)  # 80 steps
     assert (config.steps(30), config.passes(30)) == (80, 3)
     assert (config.steps(100), config.passes(100)) == (80, 1)
-    assert paper("heavy", epochs=2).steps(30) == 60  # The user's beat the recipe's iterations.
+    assert paper("heavy", epochs=2).steps(30) == 60  # Overrides the recipe's iterations.
 
 
-def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
+def test_paper_recipes_use_the_reference_geometry_if_the_backbone_has_it():
     for recipe in ("accumulated", "heavy", "online", "at-once"):
         config = resolve(recipe, {"data": "data.yaml"})
         assert (config.geometry, config.mean) == ("reference", "voc")
@@ -128,13 +128,13 @@ def test_the_papers_recipes_have_the_references_geometry_where_there_is_one():
         ("siftflow-geometric", "siftflow"),
     ],
 )
-def test_each_data_set_of_the_paper_has_its_mean(data, mean):
+def test_each_paper_data_set_has_its_mean(data, mean):
     assert data in DATASETS
     assert resolve("heavy", {"data": data}).mean == mean
     assert resolve("heavy", {"data": data, "mean": "imagenet"}).mean == "imagenet"
 
 
-def test_the_splits_are_train_and_val_unless_others_are_named():
+def test_default_splits_are_train_and_val():
     config = resolve("heavy", {"data": "voc2011"})
     assert (config.train_split, config.val_split) == ("train", "val")
     config = resolve("heavy", {"data": "voc2011", "train_split": "sbd", "val_split": "seg11valid"})

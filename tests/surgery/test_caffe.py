@@ -22,13 +22,13 @@ VGG16 = {
 
 
 def bilinear(classes, size):
-    """The blob of a deconvolution that interpolates: [in, out, h, w]."""
+    """Returns the blob of a bilinear deconvolution: [in, out, h, w]."""
     return np.einsum("ab,ij->abij", np.eye(classes), bilinear_filter(size)).astype("float32")
 
 
 @pytest.fixture(scope="module")
 def blobs():
-    """Weights of an FCN-8s in Caffe's order of axes, under the reference's names."""
+    """Weights of an FCN-8s in Caffe's axis order, with the reference's names."""
     rng = np.random.default_rng(0)
     kernels = {name: (*axes, 3, 3) for name, axes in VGG16.items()} | {
         "fc6": (WIDTH, 512, 7, 7),
@@ -52,7 +52,7 @@ def build(name="fcn8s", classes=CLASSES, width=WIDTH, **options):
 
 @pytest.fixture(scope="module")
 def learned(blobs):
-    """An FCN-8s with all of the blobs, and random upsampling kernels beside them."""
+    """An FCN-8s with all of the blobs and random upsampling kernels."""
     rng = np.random.default_rng(1)
     up = {name: [rng.normal(size=blobs[name][0].shape)] for name in blobs if "up" in name}
     model = build(learn_upsampling=True)
@@ -62,7 +62,7 @@ def learned(blobs):
 
 
 def between(model, first, last):
-    """What the model computes from the output of one layer to that of another."""
+    """Returns the part of the model between the outputs of two layers."""
     return keras.Model(model.get_layer(first).output, model.get_layer(last).output)
 
 
@@ -79,7 +79,7 @@ def test_conv1_1_correlates_the_bgr_image(learned, rng):
 
 
 @pytest.mark.parametrize("stored", ["convolution", "V2 inner product", "V1 inner product"])
-def test_fc6_takes_convolutions_and_inner_products(blobs, stored, rng):
+def test_fc6_loads_from_convolutions_and_inner_products(blobs, stored, rng):
     kernel, bias = blobs["fc6"]
     fc6 = {
         "convolution": [kernel, bias],
@@ -91,25 +91,25 @@ def test_fc6_takes_convolutions_and_inner_products(blobs, stored, rng):
     assert report.loaded == {"fc6": "fc6"} and "score_fr" in report.missing
     pool5 = rng.normal(size=(1, 9, 8, 512))
     actual = between(model, "block5_pool", "fc6")(pool5)
-    # Cell (4, 3) sees rows 1..7 and columns 0..6. Caffe's inner product runs over channels first.
+    # Cell (4, 3) sees rows 1..7 and columns 0..6. Caffe's inner product has channels first.
     seen = pool5[0, 1:8, 0:7].transpose(2, 0, 1)
     expected = np.maximum(kernel.reshape(WIDTH, -1).astype(float) @ seen.ravel() + bias, 0)
     np.testing.assert_allclose(actual[0, 4, 3], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_upscore_is_caffe_s_deconvolution(learned, rng):
+def test_upscore_matches_caffes_deconvolution(learned, rng):
     model, blobs = learned
     scores = rng.normal(size=(3, 5, CLASSES))
     actual = between(model, "score_fr", "upscore2")(scores[None])[0]
     x = np.pad(scores, [(1, 1), (1, 1), (0, 0)], "edge")
     (kernel,) = blobs["upscore2"]  # [in, out, h, w]
     out = np.zeros((2 * 5 + 2, 2 * 7 + 2, CLASSES))
-    for i, j in np.ndindex(5, 7):  # Each cell stamps its filters, two pixels on from the last.
+    for i, j in np.ndindex(5, 7):  # Each cell adds its filters, two pixels apart.
         out[2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum("a,abij->ijb", x[i, j], kernel)
     np.testing.assert_allclose(actual, out[3:-3, 3:-3], rtol=1e-4, atol=1e-4)
 
 
-def test_the_filters_groups_are_caffe_s(rng):
+def test_filter_groups_match_caffe(rng):
     image = keras.Input((6, 7, 4))
     net = keras.Model(image, layers.Conv2D(6, 3, groups=2, use_bias=False, name="conv2")(image))
     kernel = rng.normal(size=(6, 2, 3, 3))  # [out, in / groups, h, w]
@@ -122,7 +122,7 @@ def test_the_filters_groups_are_caffe_s(rng):
         np.testing.assert_allclose(actual[..., out], sum(maps), rtol=1e-4, atol=1e-4)
 
 
-def test_a_net_trained_in_caffe_still_reads_handwriting(shared):
+def test_lenet_trained_in_caffe_reads_digits(shared):
     net = keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -139,8 +139,8 @@ def test_a_net_trained_in_caffe_still_reads_handwriting(shared):
     report = load_weights(net, shared / "data" / "caffe" / "lenet_iter_10000.caffemodel")
     assert list(report.loaded) == ["conv1", "conv2", "ip1", "ip2"]
     assert not report.missing and not report.left_over
-    # Digits of other writers than LeNet's, 8 x 8 pixels: enlarged to the 20 x 20 of MNIST, 0.84 are
-    # right. With kernels transposed or turned round, or another order of flattening: 0.12 to 0.30.
+    # Digits of other writers than MNIST's, enlarged from 8 x 8 to MNIST's 20 x 20 pixels: accuracy
+    # 0.84. With transposed or flipped kernels, or another flattening order: 0.12 to 0.30.
     digits = load_digits(n_class=10)
     x = np.zeros((len(digits.images), 28, 28, 1), "float32")
     x[:, 4:24, 4:24, 0] = zoom(digits.images / 16, (1, 2.5, 2.5), order=1)
@@ -182,19 +182,19 @@ def test_upsampling_that_is_not_bilinear_is_left_over(blobs):
         assert "learn_upsampling=True" in report.left_over["upscore2"]
 
 
-def test_scales_of_the_skips_are_compared(blobs):
+def test_skip_scales_are_compared(blobs):
     scales = {"scale_pool4": [np.full(512, 0.01, "f4")], "scale_pool3": [np.full(256, 1e-4, "f4")]}
     at_once = build(skip_scales=(0.01, 0.0001))
     report = load_weights(at_once, blobs | scales)
     assert set(scales) <= set(report.loaded) and not report.missing and not report.left_over
     assert load_weights(at_once, blobs).missing == ("scale_pool4", "scale_pool3")
     report = load_weights(build(), blobs | scales)
-    assert report.left_over["scale_pool4"].startswith("it scales by 0.01, the model does not")
+    assert report.left_over["scale_pool4"].startswith("scales by 0.01, the model does not scale")
     report = load_weights(build(skip_scales=(0.05, 0.0001)), blobs | scales)
-    assert report.left_over["scale_pool4"].startswith("it scales by 0.01, the model by 0.05")
+    assert report.left_over["scale_pool4"].startswith("scales by 0.01, the model by 0.05")
 
 
-def test_a_suffix_chooses_one_head_or_one_stream(blobs):
+def test_suffix_selects_a_head(blobs):
     trunk = {name: arrays for name, arrays in blobs.items() if "score" not in name}
     heads = {}
     for ending, offset in (("_sem", 1), ("_geo", 2)):
@@ -211,10 +211,10 @@ def test_a_suffix_chooses_one_head_or_one_stream(blobs):
 
     report = load_weights(model, trunk | heads)
     assert report.missing == ("score_fr", "score_pool4", "score_pool3")
-    assert "is it that, with suffix '_geo'?" in report.left_over["score_fr_geo"]
+    assert "did you mean suffix '_geo'?" in report.left_over["score_fr_geo"]
 
 
-def test_googlenet_s_names_have_no_slash_in_keras(rng):
+def test_slashes_in_names_become_underscores(rng):
     image = keras.Input((5, 5, 2))
     net = keras.Model(image, layers.Conv2D(3, 1, name="inception_3a_1x1")(image))
     kernel, bias = rng.normal(size=(3, 2, 1, 1)), rng.normal(size=3)
@@ -224,21 +224,21 @@ def test_googlenet_s_names_have_no_slash_in_keras(rng):
     np.testing.assert_allclose(net(x[None])[0], x @ kernel[:, :, 0, 0].T + bias, rtol=1e-4)
 
 
-def test_what_does_not_fit_is_named_and_changes_nothing(blobs):
+def test_weights_that_do_not_fit_change_nothing(blobs):
     model = build("fcn32s", classes=5)
     before = model.get_weights()
     kernel, bias = blobs["fc7"]
     for change, message in (
         (
             {},
-            "the weights: 'score_fr' is [4, 8, 1, 1], the model's 'score_fr' takes [5, 8, 1, 1]. "
-            "Build the model with num_classes=4 and head_width=8, as the file's, or give the file "
-            "of this one.",
+            "the weights: 'score_fr' has shape [4, 8, 1, 1], the model's 'score_fr' takes "
+            "[5, 8, 1, 1]. Build the model with num_classes=4 and head_width=8 to match the file, "
+            "or choose another file.",
         ),
         ({"fc7": [kernel]}, "'fc7' has 1 arrays, the model's 'fc7' takes 2."),
-        ({"fc7": [kernel, bias[:-1]]}, "'fc7' is [7], the model's 'fc7' takes [8]."),
-        ({"fc7": [kernel, bias * np.nan]}, "'fc7' holds values that are not finite"),
-        ({"conv1_1": [blobs["conv1_1"][0][:, :1], bias]}, "'conv1_1' is [64, 1, 3, 3]"),
+        ({"fc7": [kernel, bias[:-1]]}, "'fc7' has shape [7], the model's 'fc7' takes [8]."),
+        ({"fc7": [kernel, bias * np.nan]}, "'fc7' contains infinite or NaN values"),
+        ({"conv1_1": [blobs["conv1_1"][0][:, :1], bias]}, "'conv1_1' has shape [64, 1, 3, 3]"),
     ):
         with pytest.raises(WeightsError) as error:
             load_weights(model, blobs | change)
@@ -247,22 +247,22 @@ def test_what_does_not_fit_is_named_and_changes_nothing(blobs):
         np.testing.assert_array_equal(new, old)
 
 
-def test_weights_of_another_net_are_refused(shared):
+def test_weights_of_another_model_are_rejected(shared):
     path = shared / "data" / "caffe" / "lenet_iter_10000.caffemodel"
     model = build("fcn32s")
     with pytest.raises(WeightsError) as error:
         load_weights(model, path)
     assert str(error.value).startswith(
-        f"{path}: no layer of it is one of fcn32s_vgg16's. It has conv1, conv2, ip1, ip2; the "
-        "model has conv1_1, conv1_2,"
+        f"{path}: has no layer of fcn32s_vgg16. It has conv1, conv2, ip1, ip2; the model has "
+        "conv1_1, conv1_2,"
     )
-    with pytest.raises(WeightsError, match="no layer 'score_fr', so it is not a whole FCN"):
+    with pytest.raises(WeightsError, match="must contain a whole FCN, but has no layer 'score_fr'"):
         convert(path, "fcn8s")
     with pytest.raises(ModelError, match="model='fcn4s': unknown; choose one of fcn32s"):
         convert(path, "fcn4s")
 
 
-def test_converting_builds_the_net_of_the_file(blobs, caffe_file, learned, rng):
+def test_convert_builds_the_model_of_the_file(blobs, caffe_file, learned, rng):
     up = {"upscore2": [blobs["upscore2"][0] + rng.normal(size=(4, 4, 4, 4))]}
     scales = {"scale_pool4": [np.full(512, 0.01, "f4")], "scale_pool3": [np.full(256, 1e-4, "f4")]}
     net, report = convert(caffe_file(blobs | up | scales), "fcn8s")
@@ -281,7 +281,7 @@ def test_converting_builds_the_net_of_the_file(blobs, caffe_file, learned, rng):
                 np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_converted_file_predicts(fcn_keras_cli, blobs, caffe_file, tmp_path, rng):
+def test_converted_model_predicts(fcn_keras_cli, blobs, caffe_file, tmp_path, rng):
     source, out = caffe_file(blobs, "V1"), tmp_path / "new" / "fcn8s.keras"
     status, shown, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 0, err
@@ -304,17 +304,17 @@ def test_a_converted_file_predicts(fcn_keras_cli, blobs, caffe_file, tmp_path, r
 
     status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 2
-    assert err == f"error: --out {out}: is there already. Choose another name, or remove it.\n"
+    assert err == f"error: --out {out}: exists already. Choose another name, or delete it.\n"
 
 
-def test_converting_stops_where_something_is_missing(fcn_keras_cli, blobs, caffe_file, tmp_path):
+def test_convert_rejects_incomplete_files(fcn_keras_cli, blobs, caffe_file, tmp_path):
     out = tmp_path / "fcn8s.keras"
     source = caffe_file({n: a for n, a in blobs.items() if n != "score_pool3"})
     status, shown, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
     assert status == 2 and "missing from the file" in shown and not out.exists()
     assert err == (
-        f"error: {source}: nothing in it for score_pool3 of fcn8s. Choose another --model or "
-        "--suffix, or let them stay untrained with --partial.\n"
+        f"error: {source}: has no weights for score_pool3 of fcn8s. Choose another --model or "
+        "--suffix, or leave them untrained with --partial.\n"
     )
     status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--partial", "--out", out)
     assert status == 0, err
@@ -323,7 +323,7 @@ def test_converting_stops_where_something_is_missing(fcn_keras_cli, blobs, caffe
     source.write_text("<html>404</html>")
     out = tmp_path / "none.keras"
     status, _, err = fcn_keras_cli("convert", source, "--model", "fcn8s", "--out", out)
-    assert status == 2 and len(err.splitlines()) == 1 and "it starts with '<html>" in err
+    assert status == 2 and len(err.splitlines()) == 1 and "starts with '<html>" in err
     status, _, err = fcn_keras_cli(
         "convert", source, "--model", "fcn8s", "--out", tmp_path / "x.h5"
     )

@@ -1,4 +1,4 @@
-"""Files are written by the protobuf runtime, with descriptors made of caffe.proto's numbers."""
+"""The tests write files with the protobuf runtime, with caffe.proto's field numbers."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ nets = st.dictionaries(
     packed=st.booleans(),
     double=st.booleans(),
 )
-def test_what_protobuf_writes_is_read(caffe_file, net, layout, packed, double):
+def test_files_written_by_protobuf_are_read(caffe_file, net, layout, packed, double):
     blobs = read_caffemodel(caffe_file(net, layout, packed=packed, double=double))
     assert list(blobs) == list(net)
     for name, arrays in net.items():
@@ -38,7 +38,7 @@ def test_what_protobuf_writes_is_read(caffe_file, net, layout, packed, double):
             np.testing.assert_array_equal(read.ravel(), array.ravel())
 
 
-def test_a_real_file_has_the_shapes_that_its_prototxt_describes(shared):
+def test_real_file_has_the_shapes_of_its_prototxt(shared):
     blobs = read_caffemodel(shared / "data" / "caffe" / "lenet_iter_10000.caffemodel")
     assert {name: [array.shape for array in arrays] for name, arrays in blobs.items()} == {
         "conv1": [(20, 1, 5, 5), (20,)],  # num_output 20, kernel_size 5, one channel in
@@ -48,7 +48,7 @@ def test_a_real_file_has_the_shapes_that_its_prototxt_describes(shared):
     }
 
 
-def test_a_real_file_is_read_as_protobuf_reads_it(shared, net_parameter):
+def test_real_file_is_read_like_protobuf(shared, net_parameter):
     path = shared / "data" / "caffe" / "lenet_iter_10000.caffemodel"
     net = net_parameter(True).FromString(path.read_bytes())
     expected = {layer.name: layer.blobs for layer in net.layer if layer.blobs}
@@ -59,7 +59,7 @@ def test_a_real_file_is_read_as_protobuf_reads_it(shared, net_parameter):
             np.testing.assert_array_equal(array.ravel(), np.array(blob.data, "float32"))
 
 
-def test_the_arrays_outlive_the_file(caffe_file):
+def test_arrays_outlive_the_file(caffe_file):
     path = caffe_file({"conv": [np.arange(6, dtype="float32")]})
     (array,) = read_caffemodel(path)["conv"]
     path.write_bytes(b"")
@@ -67,7 +67,7 @@ def test_the_arrays_outlive_the_file(caffe_file):
 
 
 def field(number, content, kind=2):
-    """A field of under 128 bytes, by hand: what protobuf itself would not write."""
+    """Returns a field of under 128 bytes, also ones that protobuf would not write."""
     tag = number << 3 | kind
     head = bytes([tag & 127 | 128, tag >> 7]) if tag > 127 else bytes([tag])
     return head + (bytes([len(content)]) if kind == 2 else b"") + content
@@ -85,15 +85,15 @@ HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>
     ("content", "message"),
     [
         (b"", "empty. Download it again"),
-        (HTML, "a text; it starts with '<!DOCTYPE html>"),
-        (b'name: "FCN"\nlayer {\n  name: "data"\n}\n', "a prototxt only describes a net"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a text; it starts with 'version"),
-        (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "an HDF5 snapshot. Let Caffe write its binary format"),
+        (HTML, "a text file that starts with '<!DOCTYPE html>"),
+        (b'name: "FCN"\nlayer {\n  name: "data"\n}\n', "a prototxt has no weights"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a text file that starts with 'version"),
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "an HDF5 snapshot. Use Caffe's binary format"),
         (b"\x00\x01" + layer(), "a field has number 0"),
         (b"\xff" * 11, "a number is longer than ten bytes"),
-        (b"\xa2", "it ends within a number"),
+        (b"\xa2", "the file ends within a number"),
         (b"\x13\x80", "field 2 has type 3, which Caffe does not use"),
-        (layer(THREE + field(5, b"\0" * 12))[:-3], "it ends 3 bytes before field 100 does"),
+        (layer(THREE + field(5, b"\0" * 12))[:-3], "3 bytes of field 100 are missing"),
         (layer(THREE + field(5, b"\0" * 8)), "layer 'conv1': 8 bytes for [3] numbers of 4 bytes"),
         (layer(THREE + field(5, b"\0" * 13)), "13 bytes for [3] numbers"),
         (layer(THREE + field(8, b"\0" * 12)), "12 bytes for [3] numbers of 8 bytes"),
@@ -102,11 +102,11 @@ HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>
         (layer(field(7, field(1, b"\xff" * 9 + b"\x01")) + field(5, b"\0" * 4)), "4 bytes for ["),
         (layer(THREE + field(5, b"\x03", 0)), "field 5 of its weights has type 0"),
         (field(100, field(7, b"\x05", 0)), "type 0 where a message is expected"),
-        (layer(THREE + field(5, b"\0" * 12)) * 2, "two layers with weights are called 'conv1'"),
-        (field(1, b"\xc3\xa9"), "no layer in it has weights"),
+        (layer(THREE + field(5, b"\0" * 12)) * 2, "two layers with weights have the name 'conv1'"),
+        (field(1, b"\xc3\xa9"), "no layer has weights"),
     ],
 )
-def test_what_is_no_caffemodel_is_said(tmp_path, content, message):
+def test_other_files_are_rejected(tmp_path, content, message):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as error:
@@ -114,7 +114,7 @@ def test_what_is_no_caffemodel_is_said(tmp_path, content, message):
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
 
 
-def test_a_path_without_a_file_is_said(tmp_path):
+def test_missing_files_are_rejected(tmp_path):
     for path, message in (
         (tmp_path / "no.caffemodel", "No such file or directory"),
         (tmp_path, "Is a directory"),
@@ -126,7 +126,7 @@ def test_a_path_without_a_file_is_said(tmp_path):
 
 @settings(max_examples=150, deadline=None)
 @given(cut=st.integers(0, 10_000))
-def test_a_truncated_file_loses_layers_or_is_refused(caffe_file, cut):
+def test_truncated_file_loses_layers_or_is_rejected(caffe_file, cut):
     net = {name: [np.arange(20, dtype="float32")] for name in ("a", "b", "c")}
     path = caffe_file(net)
     content = path.read_bytes()
@@ -142,7 +142,7 @@ def test_a_truncated_file_loses_layers_or_is_refused(caffe_file, cut):
 
 @settings(max_examples=300, deadline=None)
 @given(flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1))
-def test_damage_is_refused_or_changes_values_but_never_breaks_the_reader(caffe_file, flips):
+def test_corrupt_file_changes_values_or_is_rejected(caffe_file, flips):
     path = caffe_file({name: [np.ones((2, 3), "float32")] for name in ("a", "b")})
     content = bytearray(path.read_bytes())
     for at, mask in flips:

@@ -14,7 +14,7 @@ from fcn_keras.models.classifiers.googlenet import GoogLeNet
 
 
 def slide(classifier, images, stride):
-    """The classifier on every window, one by one."""
+    """Applies the classifier to every window."""
     height, width = classifier.input_shape[1:3]
     rows, columns = ((images.shape[i] - size) // stride for i, size in ((1, height), (2, width)))
     windows = [
@@ -30,7 +30,7 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def the_25_x_25_classifier():
+def small_classifier():
     return keras.Sequential(
         [
             keras.Input((25, 25, 3)),
@@ -44,8 +44,8 @@ def the_25_x_25_classifier():
     )
 
 
-def test_the_25_x_25_classifier_becomes_a_filter_of_size_23_and_stride_4(rng):
-    classifier = the_25_x_25_classifier()
+def test_small_classifier_has_field_23_and_stride_4(rng):
+    classifier = small_classifier()
     net = convolutionalize(classifier)
     image = rng.normal(size=(2, 50, 50, 3)).astype("float32")
     grid = np.asarray(net(image))
@@ -55,19 +55,19 @@ def test_the_25_x_25_classifier_becomes_a_filter_of_size_23_and_stride_4(rng):
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
-def test_dilation_and_shift_and_stitch_equal_sliding_the_classifier(stride, rng):
-    classifier = the_25_x_25_classifier()
+def test_dilation_and_shift_and_stitch_match_sliding_window(stride, rng):
+    classifier = small_classifier()
     image = rng.normal(size=(2, 50, 45, 3)).astype("float32")
     dense = np.asarray(convolutionalize(classifier, stride)(image))
     assert dense.shape == (2, 27 // stride + 1, 22 // stride + 1, 10)
     assert_close(shift_and_stitch(classifier, image, stride), dense)
-    # The filter sees 23 of a window's 25 pixels: windows that end outside the image still count.
+    # The model sees 23 of a window's 25 pixels, so windows may end 2 pixels outside the image.
     expected = slide(classifier, np.pad(image, [(0, 0), (0, 2), (0, 2), (0, 0)]), stride)
     assert_close(dense, expected)
 
 
 def residual_classifier():
-    """Branches, joints of three kinds, a nested model, grouped and separable convolutions."""
+    """Builds branches, three kinds of joins, a nested model, grouped and separable convolutions."""
     nested = keras.Sequential(
         [
             keras.Input((None, None, 8)),
@@ -94,7 +94,7 @@ def residual_classifier():
 
 
 def flattening_classifier():
-    """Strides 3 and 2, one of a convolution that overlaps; two Dense layers on one flattening."""
+    """Builds a model with strides 3 and 2 and two Dense layers on one Flatten."""
     image = keras.Input((26, 23, 1))
     x = layers.Conv2D(4, 4, strides=3, activation="elu")(image)
     x = layers.MaxPooling2D(2)(x)
@@ -109,7 +109,7 @@ def randomise(model, rng):
 
 
 @pytest.mark.parametrize("build", [residual_classifier, flattening_classifier])
-def test_any_graph_without_padding_equals_sliding_the_classifier_at_any_stride(build, rng):
+def test_unpadded_models_match_sliding_window_at_any_stride(build, rng):
     classifier = randomise(build(), rng)
     native, _ = receptive_field(classifier).stride
     image = rng.normal(size=(2, 44, 41, classifier.input_shape[-1])).astype("float32")
@@ -120,7 +120,7 @@ def test_any_graph_without_padding_equals_sliding_the_classifier_at_any_stride(b
         assert_close(shift_and_stitch(classifier, image, stride), grid)
 
 
-def test_a_converted_net_gives_the_classifiers_scores_on_its_own_size(rng):
+def test_converted_model_matches_classifier_on_its_image_size(rng):
     for build in (residual_classifier, flattening_classifier):
         classifier = randomise(build(), rng)
         image = rng.normal(size=(2, *classifier.input_shape[1:])).astype("float32")
@@ -129,7 +129,7 @@ def test_a_converted_net_gives_the_classifiers_scores_on_its_own_size(rng):
 
 @pytest.fixture(scope="module")
 def padded():
-    """Subsampling with padding "same" and with ZeroPadding2D, as in a residual net."""
+    """Subsampling with padding "same" and with ZeroPadding2D, as in a residual network."""
     keras.utils.set_random_seed(1)
     image = keras.Input((31, 32, 3))
     x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
@@ -142,15 +142,13 @@ def padded():
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
-def test_with_padding_the_grid_equals_the_classifier_and_inside_the_image_shift_and_stitch(
-    padded, stride, rng
-):
+def test_padded_models_match_classifier_and_shift_and_stitch(padded, stride, rng):
     image = rng.normal(size=(1, 31, 32, 3)).astype("float32")
     dense = convolutionalize(padded, stride)
     assert_close(dense(image)[:, 0, 0], padded(image))
     image = rng.normal(size=(1, 104, 99, 3)).astype("float32")
     grid, shifted = np.asarray(dense(image)), shift_and_stitch(padded, image, stride)
-    # Cells that see no padding, neither of the image nor behind 8 pixels that are cut off.
+    # Cells that see no padding, even if up to 8 pixels are cropped.
     size, _, offset = receptive_field(dense)
     inside = [
         slice((16 - offset[i]) // stride, (image.shape[i + 1] - size[i] - offset[i]) // stride)
@@ -162,27 +160,27 @@ def test_with_padding_the_grid_equals_the_classifier_and_inside_the_image_shift_
 
 @settings(max_examples=40, deadline=None)
 @given(height=st.integers(20, 60), width=st.integers(20, 60), stride=st.sampled_from([1, 2, 4]))
-def test_both_grids_have_a_cell_for_every_place_of_the_filter(height, width, stride):
-    classifier, nets = cached_nets()
+def test_grids_have_one_cell_per_window(height, width, stride):
+    classifier, converted = cached_models()
     image = np.zeros((1, height, width, 3), "float32")
     if min(height, width) < 23:
         with pytest.raises(ModelError, match=f"{height} x {width} pixels are too small"):
             shift_and_stitch(classifier, image, stride)
         return
     expected = (1, (height - 23) // stride + 1, (width - 23) // stride + 1, 10)
-    assert shift_and_stitch(nets[4], image, stride).shape == expected
-    assert nets[stride](image).shape == expected
+    assert shift_and_stitch(converted[4], image, stride).shape == expected
+    assert converted[stride](image).shape == expected
 
 
-def cached_nets(made=[]):  # noqa: B006 (made once for all of hypothesis' examples)
+def cached_models(made=[]):  # noqa: B006 (cache for hypothesis' examples)
     if not made:
-        classifier = the_25_x_25_classifier()
+        classifier = small_classifier()
         made.append((classifier, {s: convolutionalize(classifier, s) for s in (1, 2, 4)}))
     return made[0]
 
 
 @pytest.mark.slow
-def test_vgg16_gives_its_own_scores(rng):
+def test_converted_vgg16_matches_classifier(rng):
     classifier = keras.applications.VGG16(weights=None)
     net = convolutionalize(classifier)
     image = rng.uniform(-124, 151, (1, 224, 224, 3)).astype("float32")
@@ -194,7 +192,7 @@ def test_vgg16_gives_its_own_scores(rng):
 @pytest.mark.parametrize(
     "name", ["ResNet50", "MobileNet", "MobileNetV2", "DenseNet121", "ConvNeXtTiny"]
 )
-def test_classifiers_of_keras_applications_give_their_own_scores(name, rng):
+def test_converted_keras_applications_match_classifiers(name, rng):
     classifier = getattr(keras.applications, name)(weights=None)
     image = rng.uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
     assert_close(convolutionalize(classifier)(image)[:, 0, 0], classifier(image))
@@ -204,7 +202,7 @@ def test_classifiers_of_keras_applications_give_their_own_scores(name, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("build", [AlexNet, GoogLeNet])
 @pytest.mark.parametrize("stride", [None, 8])
-def test_the_paper_s_classifiers_give_their_own_scores(build, stride, rng):
+def test_converted_alexnet_and_googlenet_match_classifiers(build, stride, rng):
     classifier = build(classes=20)
     image = rng.normal(size=(1, *classifier.input_shape[1:])).astype("float32") * 50
     net = convolutionalize(classifier, stride)
@@ -215,7 +213,7 @@ def own_activation(x):
     return keras.ops.sin(x)
 
 
-def test_what_is_inside_a_users_classifier_is_kept(rng):
+def test_layer_options_are_kept(rng):
     classifier = keras.Sequential(
         [
             keras.Input((12, 12, 2)),
@@ -229,7 +227,7 @@ def test_what_is_inside_a_users_classifier_is_kept(rng):
             layers.Dense(3, activation="softmax", kernel_regularizer="l2", name="scores"),
         ]
     )
-    classifier.compile("adam", loss=lambda truth, scores: scores)  # No matter for the conversion.
+    classifier.compile("adam", loss=lambda truth, scores: scores)  # Does not affect the conversion.
     net = convolutionalize(classifier)
     assert not any(isinstance(layer, layers.RandomFlip) for layer in net.layers)
     assert net.get_layer("drop").rate == 0.5
@@ -241,7 +239,7 @@ def test_what_is_inside_a_users_classifier_is_kept(rng):
     np.testing.assert_allclose(np.sum(net(image), axis=-1), 1, rtol=1e-5)
 
 
-def test_statistics_that_were_adapted_are_kept(rng):
+def test_adapted_statistics_are_kept(rng):
     normalise = layers.Normalization()
     normalise.adapt(rng.normal(3, 2, size=(50, 6, 6, 2)))
     classifier = keras.Sequential(
@@ -251,7 +249,7 @@ def test_statistics_that_were_adapted_are_kept(rng):
     assert_close(convolutionalize(classifier)(image), slide(classifier, image, 1))
 
 
-def test_preprocessing_written_as_arithmetic_is_kept(rng):
+def test_preprocessing_operations_are_kept(rng):
     image = keras.Input((8, 8, 3))
     x = keras.applications.vgg16.preprocess_input(image)[..., ::-1] / 127.5 - 1
     x = layers.Flatten()(layers.Conv2D(2, 3)(x))
@@ -260,7 +258,7 @@ def test_preprocessing_written_as_arithmetic_is_kept(rng):
     assert_close(convolutionalize(classifier)(pixels), slide(classifier, pixels, 1))
 
 
-def test_the_classifier_is_left_as_it_was():
+def test_classifier_is_not_changed():
     classifier = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
     before = classifier.get_weights()
     net = convolutionalize(classifier)
@@ -270,7 +268,7 @@ def test_the_classifier_is_left_as_it_was():
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_dilated_net_survives_saving_and_learns(padded, tmp_path, rng):
+def test_dilated_model_can_be_saved_and_trained(padded, tmp_path, rng):
     net = convolutionalize(padded, 2)
     net.save(tmp_path / "net.keras")
     image = rng.normal(size=(1, 40, 50, 3)).astype("float32")
@@ -289,7 +287,7 @@ def test_a_dilated_net_survives_saving_and_learns(padded, tmp_path, rng):
     pads=st.tuples(*[st.integers(0, 1)] * 4),
     average=st.booleans(),
 )
-def test_dilated_pooling_is_that_of_numpy(size, strides, rate, pads, average):
+def test_dilated_pooling_matches_numpy(size, strides, rate, pads, average):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 9, 8, 3))
     padding = (pads[:2], pads[2:])
@@ -313,8 +311,8 @@ def test_dilated_pooling_is_that_of_numpy(size, strides, rate, pads, average):
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_the_gradient_of_dilated_pooling_is_that_of_pooling(average, rng):
-    # Over every second cell, dilated pooling is ordinary pooling.
+def test_gradient_of_dilated_pooling_matches_pooling(average, rng):
+    # Dilated pooling is ordinary pooling over every second cell.
     x = tf.constant(rng.normal(size=(1, 10, 12, 2)).astype("float32"))
     plain = (layers.AveragePooling2D if average else layers.MaxPooling2D)(3, strides=1)
     dilated = DilatedPooling2D(3, strides=2, dilation_rate=2, average=average)
@@ -368,21 +366,21 @@ class Subclassed(keras.Model):
     [
         (
             lambda: sequential(layers.Dense(2, name="head"), size=(9,)),
-            "layer 'head' (Dense) is on the input",
+            "layer 'head' (Dense) has the input (None, 9), not an image",
         ),
         (
             lambda: sequential(
                 layers.Flatten(), layers.BatchNormalization(name="norm"), layers.Dense(2)
             ),
-            "layer 'norm' (BatchNormalization) stands between Flatten and Dense",
+            "layer 'norm' (BatchNormalization) is between Flatten and Dense",
         ),
         (
             lambda: sequential(layers.Flatten(), layers.Softmax(name="soft"), layers.Dense(2)),
-            "layer 'soft' (Softmax) stands between Flatten and Dense",
+            "layer 'soft' (Softmax) is between Flatten and Dense",
         ),
         (
             lambda: sequential(layers.Reshape((8, 16)), layers.LSTM(3, name="lstm")),
-            "layer 'reshape' (Reshape) makes (8, 16) of (8, 8, 2)",
+            "layer 'reshape' (Reshape) reshapes (8, 8, 2) to (8, 16)",
         ),
         (
             lambda: sequential(layers.LSTM(3, name="lstm"), size=(8, 16)),
@@ -400,17 +398,17 @@ class Subclassed(keras.Model):
             lambda: sequential(
                 layers.Flatten(data_format="channels_first", name="flat"), layers.Dense(2)
             ),
-            "layer 'flat' (Flatten) has data_format='channels_first'",
+            "layer 'flat' (Flatten): data_format='channels_first'",
         ),
         (
             lambda: sequential(
                 layers.BatchNormalization(axis=1, name="norm"), layers.Flatten(), layers.Dense(2)
             ),
-            "layer 'norm' (BatchNormalization) works along axis 1",
+            "layer 'norm' (BatchNormalization): works along axis 1",
         ),
         (
             lambda: sequential(layers.PReLU(name="prelu"), layers.Flatten(), layers.Dense(2)),
-            "layer 'prelu' (PReLU) has weights of its own for each place",
+            "layer 'prelu' (PReLU) has separate weights for each position",
         ),
         (
             lambda: sequential(Unconfigured(2, name="own"), layers.Flatten(), layers.Dense(2)),
@@ -418,18 +416,18 @@ class Subclassed(keras.Model):
         ),
         (
             lambda: sequential(layers.GlobalMaxPooling2D(name="pool"), size=(None, None, 3)),
-            "layer 'pool' (GlobalMaxPooling2D) takes a map of unknown size (None, None, 3)",
+            "layer 'pool' (GlobalMaxPooling2D) has an input of unknown size (None, None, 3)",
         ),
         (lambda: sequential(layers.Flatten()), "ends with a flattened map (8, 8, 2)"),
-        (lambda: sequential(layers.Dropout(0.5), size=(8, 3)), "not images [b, h, w, c]"),
+        (lambda: sequential(layers.Dropout(0.5), size=(8, 3)), "must take images [b, h, w, c]"),
         (squeeze_and_excite, "layer 'excite' (Multiply) joins maps of (8, 8, 3) and (1, 1, 3)"),
         (mean_image, "layer 'subtract' (Subtract) cannot be made convolutional"),
-        (two_inputs, "has 2 inputs and 1 outputs, must have one of each"),
-        (lambda: keras.Sequential([layers.Dense(2)]), "needs keras.Input as its first layer"),
-        (Subclassed, "a subclass of keras.Model cannot be taken apart"),
+        (two_inputs, "must have one input and one output, found 2 inputs and 1 outputs"),
+        (lambda: keras.Sequential([layers.Dense(2)]), "Start a Sequential model with keras.Input"),
+        (Subclassed, "use a functional model instead of a subclass of keras.Model"),
     ],
 )
-def test_what_cannot_be_converted_is_named(build, message):
+def test_unsupported_models_are_rejected(build, message):
     keras.utils.clear_session()
     with pytest.raises(ModelError) as error:
         convolutionalize(build())
@@ -439,34 +437,34 @@ def test_what_cannot_be_converted_is_named(build, message):
 @pytest.mark.parametrize(
     ("stride", "message"),
     [
-        (3, "stride=3: the stride of 'net' is 4; choose a divisor"),
-        (8, "stride=8: the stride of 'net' is 4"),
+        (3, "stride=3: must be a divisor of the stride of 'net', 4"),
+        (8, "stride=8: must be a divisor of the stride of 'net', 4"),
         (0, "stride=0: must be an integer of at least 1"),
         (2.0, "stride=2.0: must be an integer"),
     ],
 )
-def test_a_stride_that_cannot_be_had_is_refused(stride, message):
-    classifier = the_25_x_25_classifier()
+def test_invalid_strides_are_rejected(stride, message):
+    classifier = small_classifier()
     classifier.name = "net"
     with pytest.raises(ModelError) as error:
         convolutionalize(classifier, stride)
     assert message in str(error.value)
-    with pytest.raises(ModelError, match="must be a divisor of the net's own stride, 4 x 4"):
+    with pytest.raises(ModelError, match="must be a divisor of the model's stride, 4 x 4"):
         shift_and_stitch(classifier, np.zeros((1, 30, 30, 3)), stride)
 
 
-def test_a_net_finer_than_its_image_is_refused():
+def test_model_with_stride_below_one_is_rejected():
     net = keras.Sequential([keras.Input((None, None, 3)), keras.layers.UpSampling2D(2)])
-    with pytest.raises(ModelError, match="must be a divisor of the net's own stride, 0.5 x 0.5"):
+    with pytest.raises(ModelError, match="must be a divisor of the model's stride, 0.5 x 0.5"):
         shift_and_stitch(net, np.zeros((1, 8, 8, 3)), 1)
 
 
-def test_a_layer_that_would_need_two_dilations_is_named():
+def test_layer_shared_at_two_strides_is_rejected():
     assert convolutionalize(shared_at_two_strides()).output_shape == (None, None, None, 2)
-    with pytest.raises(ModelError, match="layer 'shared' .* is used at several places"):
+    with pytest.raises(ModelError, match="layer 'shared' .* is used in several places"):
         convolutionalize(shared_at_two_strides(), stride=1)
 
 
-def test_images_that_do_not_fit_are_named():
-    with pytest.raises(ModelError, match=r"images of shape \(30, 30, 3\): must be \[b, h, w, 3\]"):
-        shift_and_stitch(the_25_x_25_classifier(), np.zeros((30, 30, 3)), 4)
+def test_invalid_image_shapes_are_rejected():
+    with pytest.raises(ModelError, match=r"the shape \[b, h, w, 3\], found \(30, 30, 3\)"):
+        shift_and_stitch(small_classifier(), np.zeros((30, 30, 3)), 4)

@@ -1,4 +1,4 @@
-"""Finer nets start from coarser ones: weights, scores, and what does not fit."""
+"""Initialising finer models from coarser ones."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ FINER = [("fcn32s", "fcn16s", "upscore2"), ("fcn16s", "fcn8s", "upscore_pool4")]
 
 
 def trained(name, rng, num_classes=3, **options):
-    """A net whose weights are all random, score layers and moving averages too."""
+    """Builds a model with random weights, including score layers and moving averages."""
     model = fcn_keras.MODELS[name](num_classes, **{**TINY, **options})
     model.set_weights([w + 0.1 * np.abs(rng.normal(size=w.shape)) for w in model.get_weights()])
     return model
@@ -31,11 +31,9 @@ def scores(model, layer, image):
 
 
 @pytest.mark.parametrize(("coarse", "fine", "upsampling"), FINER)
-def test_a_finer_net_starts_with_the_coarser_ones_scores_upsampled(
-    rng, tmp_path, image, coarse, fine, upsampling
-):
+def test_finer_model_starts_with_upsampled_scores(rng, tmp_path, image, coarse, fine, upsampling):
     theirs = trained(coarse, rng)
-    ours = trained(fine, rng)  # Skip scores that are not zero must become so.
+    ours = trained(fine, rng)  # Its skip scores must become zero.
     save_model(theirs, tmp_path / "model.keras")
     start = start_from(ours, tmp_path)
 
@@ -53,8 +51,8 @@ def test_a_finer_net_starts_with_the_coarser_ones_scores_upsampled(
     assert not start.left
 
 
-def test_logits_differ_only_by_the_bilinear_steps(rng, tmp_path, image):
-    # By 2 and then by 16 is not quite by 32: a cell of its own stands out by 9/16 of what it did.
+def test_logits_differ_only_by_two_step_upsampling(rng, tmp_path, image):
+    # Upsampling by 2 and 16 differs from 32: a single bright cell keeps 9/16 of its height.
     theirs, ours = trained("fcn32s", rng), trained("fcn16s", rng)
     save_model(theirs, tmp_path / "model.keras")
     start_from(ours, tmp_path)
@@ -63,7 +61,7 @@ def test_logits_differ_only_by_the_bilinear_steps(rng, tmp_path, image):
     assert 0 < np.abs(fine - coarse).max() < 7 / 16 * spread
 
 
-def test_learned_upsampling_is_copied_where_both_have_it_and_else_starts_bilinear(rng, tmp_path):
+def test_learned_upsampling_is_copied_or_starts_bilinear(rng, tmp_path):
     theirs = trained("fcn16s", rng, learn_upsampling=True)
     ours = fcn_keras.FCN8s(3, learn_upsampling=True, **TINY)
     bilinear = ours.get_layer("upscore_pool4").get_weights()[0]
@@ -83,18 +81,22 @@ def test_learned_upsampling_is_copied_where_both_have_it_and_else_starts_bilinea
         (
             ("fcn32s", {"num_classes": 21}),
             "fcn16s",
-            "fcn32s_tiny has 21 classes, and fcn16s_tiny has 3. --reset-scores",
+            "fcn32s_tiny has 21 classes, but fcn16s_tiny has 3. Use --reset-scores",
         ),
         (
             ("fcn32s", {"head_width": 8}),
             "fcn16s",
-            "(3, 3, 64, 8) there and (3, 3, 64, 16) here",
+            "(3, 3, 64, 8) in the source and (3, 3, 64, 16) here",
         ),
-        (("fcn8s", {}), "fcn16s", "it is the finer of the two, with score_pool3"),
-        (("fcn16s", {"skip_scales": (0.5,)}), "fcn8s", "'score_pool4' scores is scaled by 0.5"),
+        (("fcn8s", {}), "fcn16s", "the source is the finer model, with score_pool3"),
+        (
+            ("fcn16s", {"skip_scales": (0.5,)}),
+            "fcn8s",
+            "the input of 'score_pool4' is scaled by 0.5",
+        ),
     ],
 )
-def test_nets_that_do_not_fit_are_refused(rng, tmp_path, source, target, message):
+def test_incompatible_models_are_rejected(rng, tmp_path, source, target, message):
     name, options = source
     save_model(trained(name, rng, **options), tmp_path / "model.keras")
     ours = trained(target, rng)
@@ -109,7 +111,7 @@ def test_nets_that_do_not_fit_are_refused(rng, tmp_path, source, target, message
 
 
 @pytest.mark.parametrize("source", ["fcn32s", "fcn8s"])
-def test_with_reset_scores_a_net_starts_from_one_of_other_classes(rng, tmp_path, image, source):
+def test_reset_scores_allows_other_classes(rng, tmp_path, image, source):
     theirs = trained(source, rng, num_classes=21, learn_upsampling=True)
     save_model(theirs, tmp_path / "model.keras")
     ours = fcn_keras.FCN16s(5, learn_upsampling=True, **TINY)
@@ -122,21 +124,23 @@ def test_with_reset_scores_a_net_starts_from_one_of_other_classes(rng, tmp_path,
     np.testing.assert_array_equal(ours.get_layer("upscore16").get_weights()[0], bilinear)
 
 
-def test_another_backbone_is_refused(tmp_path):
+def test_another_backbone_is_rejected(tmp_path):
     image = keras.Input((None, None, 3))
     other = keras.Model(image, keras.layers.Conv2D(3, 1, name="scores")(image), name="other")
     other.save(tmp_path / "other.keras")
-    with pytest.raises(ConfigError, match="from other: it has scores, fcn16s_tiny has not"):
+    with pytest.raises(ConfigError, match="from other: fcn16s_tiny has no scores"):
         start_from(fcn_keras.FCN16s(3, **TINY), tmp_path / "other.keras")
+    with pytest.raises(ConfigError, match="^source: fcn32s_tiny has 2 classes"):
+        start_from(fcn_keras.FCN16s(3, **TINY), fcn_keras.FCN32s(2, **TINY))
 
 
-def test_nets_of_two_geometries_are_refused(tmp_path):
+def test_different_geometries_are_rejected(tmp_path):
     options = {"weights": None, "head_width": 2}
     fcn_keras.FCN32s(2, geometry="reference", **options).save(tmp_path / "coarse.keras")
-    with pytest.raises(ConfigError, match="one has the reference's geometry, the other has not"):
+    with pytest.raises(ConfigError, match="only one of them has the reference geometry"):
         start_from(fcn_keras.FCN16s(2, **options), tmp_path / "coarse.keras")
 
 
-def test_a_run_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="a run's folder holds model.keras"):
+def test_run_without_model_is_rejected(tmp_path):
+    with pytest.raises(ModelError, match="the folder has no model.keras"):
         start_from(fcn_keras.FCN16s(3, **TINY), tmp_path)

@@ -26,7 +26,7 @@ def same(one, other):
     )
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_checkpoint_file_round_trip(tmp_path):
     path = tmp_path / "step-0000000001.ckpt"
     checkpoint_file.write(path, ARRAYS, {"position": (3, 4)})
     arrays, state = checkpoint_file.read(path)
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_damage_anywhere_is_noticed(tmp_path):
+def test_any_damage_is_detected(tmp_path):
     path = tmp_path / "step-0000000001.ckpt"
     checkpoint_file.write(path, ARRAYS, {})
     whole = path.read_bytes()
@@ -50,10 +50,10 @@ def test_damage_anywhere_is_noticed(tmp_path):
         with pytest.raises(ModelError, match="damaged or incomplete"):
             checkpoint_file.read_state(path)
     with pytest.raises(ModelError, match="cannot be read"):
-        checkpoint_file.read(tmp_path / "gone.ckpt")
+        checkpoint_file.read(tmp_path / "missing.ckpt")
 
 
-def test_a_disk_that_is_full_leaves_the_file_that_was_there(tmp_path):
+def test_full_disk_leaves_the_existing_file(tmp_path):
     path = tmp_path / "step-0000000001.ckpt"
     checkpoint_file.write(path, ARRAYS, {"number": 1})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -75,7 +75,7 @@ def small_disk(tmp_path):
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a disk can only be made by root")
+        pytest.skip("only root can mount a disk")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 
@@ -85,17 +85,17 @@ def small_disk(tmp_path):
     [(500, (500, None)), ("12 steps", (12, None)), ("30s", (None, 30)), ("10 min", (None, 600))]
     + [("2h", (None, 7200))],
 )
-def test_checkpoints_come_by_steps_or_by_the_clock(every, expected):
+def test_checkpoint_intervals_are_steps_or_times(every, expected):
     assert parse_every(every) == expected
 
 
 @pytest.mark.parametrize("every", ["", "0", "0 min", "-3", "often", "2 days"])
-def test_what_is_neither_steps_nor_a_time_is_refused(every):
+def test_invalid_checkpoint_interval_is_an_error(every):
     with pytest.raises(ConfigError, match="a number of steps, such as 500, or a time"):
         parse_every(every)
 
 
-# A script of a user's own: any Keras model, `fit`, and data that knows its position.
+# A user's own script: a Keras model, `fit`, and data that can start at a position.
 STEPS, EPOCHS = 5, 3
 
 
@@ -144,8 +144,8 @@ def user_script(folder, *callbacks, keep=1.0, every=1):
     return model, logs
 
 
-class Lightning(keras.callbacks.Callback):
-    """Ends the training where the process might be killed, or sends a signal."""
+class Crash(keras.callbacks.Callback):
+    """Raises an error or sends a signal after a number of steps."""
 
     def __init__(self, step, signal=None):
         super().__init__()
@@ -156,41 +156,41 @@ class Lightning(keras.callbacks.Callback):
         if not self.left and self.signal:
             os.kill(os.getpid(), self.signal)
         elif not self.left:
-            raise RuntimeError("lightning")
+            raise RuntimeError("crash")
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.5])
-def test_a_script_that_is_broken_off_goes_on_exactly(tmp_path, keep):
+def test_interrupted_script_resumes_exactly(tmp_path, keep):
     whole, logs = user_script(tmp_path / "whole", keep=keep)
-    folder = tmp_path / "broken"
-    for steps in (2, 5, 4):  # In epoch 1, at the first of epoch 2, at the end of an epoch.
-        with pytest.raises(RuntimeError, match="lightning"):
-            user_script(folder, Lightning(steps), keep=keep)
+    folder = tmp_path / "interrupted"
+    for steps in (2, 5, 4):  # In epoch 1, at the first step of epoch 2, at the end of an epoch.
+        with pytest.raises(RuntimeError, match="crash"):
+            user_script(folder, Crash(steps), keep=keep)
     resumed, later = user_script(folder, keep=keep)
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(whole.optimizer.variables, resumed.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert later == logs[-len(later) :]  # Loss and figures of whole epochs, these too.
+    assert later == logs[-len(later) :]  # Loss and metrics cover whole epochs too.
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, capfd, signal_stack, number, status):
+def test_signal_saves_and_prints_how_to_resume(tmp_path, capfd, signal_stack, number, status):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
-        user_script(tmp_path, Lightning(3, number), every="2 h")
+        user_script(tmp_path, Crash(3, number), every="2 h")
     assert stop.value.code == status
     assert signal.getsignal(number) is before
     assert capfd.readouterr().err.splitlines() == [
         "stopping: finishing the step and saving ...",
-        "stopped after step 4 of epoch 1, and saved. To go on: run the same script again",
+        "stopped after step 4 of epoch 1 and saved. To resume: run the same script again",
     ]
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 4)
 
 
-def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capfd):
-    with pytest.raises(RuntimeError, match="lightning"):
-        user_script(tmp_path, Lightning(4))
+def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, capfd):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(4))
     newest, older = checkpoint_file.in_order(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-100])
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 3)
@@ -201,44 +201,44 @@ def test_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(tmp_path, capf
         fcn_keras.ResumableCheckpoint(tmp_path)
 
 
-def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
+def test_half_written_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / ".0a1b2c3d-99999999-0.fcn-keras-tmp").write_bytes(b"half")
-    with pytest.raises(RuntimeError, match="lightning"):
-        user_script(tmp_path, Lightning(2))
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(2))
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_full_disk_warns_and_training_goes_on(small_disk, capfd):
-    with pytest.raises(RuntimeError, match="lightning"):
-        user_script(small_disk, Lightning(2))
+def test_full_disk_gives_a_warning_and_training_continues(small_disk, capfd):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(small_disk, Crash(2))
     kept = checkpoint_file.in_order(small_disk)
     free = os.statvfs(small_disk)
     (small_disk / "other").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 4096))
     user_script(small_disk)
     err = capfd.readouterr().err
-    assert "no checkpoint could be saved (No space left on device)" in err
+    assert "cannot save a checkpoint (No space left on device)" in err
     assert checkpoint_file.in_order(small_disk) == kept
     assert fcn_keras.ResumableCheckpoint(small_disk).position == (0, 2)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    with pytest.raises(RuntimeError, match="lightning"):
-        user_script(tmp_path, Lightning(1))
+def test_checkpoint_of_another_model_is_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(1))
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    with pytest.raises(ConfigError, match="of another model or optimizer"):
+    with pytest.raises(ConfigError, match="belongs to another model or optimizer"):
         model.fit(
             np.ones((4, 3)), np.ones((4, 2)), callbacks=[fcn_keras.ResumableCheckpoint(tmp_path)]
         )
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
-    class Spoil(keras.callbacks.Callback):
+def test_infinite_or_nan_weights_are_not_saved(tmp_path):
+    class Corrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 2:
                 weight = self.model.trainable_variables[0]
                 weight.assign(weight * np.nan)
 
-    with pytest.raises(ConfigError, match="infinite or no numbers after step 3 of epoch 1"):
-        user_script(tmp_path, Spoil())
+    with pytest.raises(ConfigError, match="infinite or NaN values after step 3 of epoch 1"):
+        user_script(tmp_path, Corrupt())
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 2)

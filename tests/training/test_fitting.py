@@ -21,7 +21,7 @@ TINY = {"backbone": "tiny", "weights": None, "head_width": 16, "data": "none"}
 
 
 def images(sizes, seed=0):
-    """Batches of one image each, whose brightness is its class."""
+    """Batches of one image each, whose brightness encodes the class."""
     rng = np.random.default_rng(seed)
 
     def draw():
@@ -43,7 +43,7 @@ def images(sizes, seed=0):
 
 
 def stream(sizes):
-    """Training data for `train`, as `pipelines.train_dataset` makes it: epochs in one order."""
+    """Training data like `pipelines.train_dataset`, but in the same order in each epoch."""
 
     def data(start=None):
         once = images(sizes)
@@ -60,14 +60,14 @@ def history(run):
 
 
 @pytest.mark.parametrize("recipe", ["accumulated", "heavy", "online", "at-once"])
-def test_the_papers_recipes_train_on_whole_images_of_any_size(tmp_path, recipe):
+def test_paper_recipes_train_on_whole_images_of_any_size(tmp_path, recipe):
     config = resolve(recipe, {**TINY, "iterations": 2, "accumulate": 3})
     report = fitting.fit(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
     assert 0 <= report["mean_iou"] <= 1
     rows = history(tmp_path)
-    assert len(rows) == 2  # Two updates of three images: six steps, four to an epoch.
+    assert len(rows) == 2  # Two updates of three images are six steps; an epoch has four.
     assert {float(row["learning_rate"]) for row in rows} == {np.float32(config.learning_rate)}
-    # Scores start at zero, so that the loss of a pixel is log 3.
+    # Scores start at zero, so the loss of a pixel is log 3.
     pixels = np.mean([(mask.numpy() != 255).sum() for _, mask in images(SIZES)])
     expected = np.log(3) * (pixels if config.loss_reduction == "sum" else 1)
     assert float(rows[0]["loss"]) == pytest.approx(expected, rel=0.05)
@@ -76,7 +76,7 @@ def test_the_papers_recipes_train_on_whole_images_of_any_size(tmp_path, recipe):
     assert TrainConfig(**written) == config
 
 
-def test_iterations_end_the_run_after_so_many_updates(tmp_path):
+def test_iterations_count_updates(tmp_path):
     updates = []
     counter = keras.callbacks.LambdaCallback(
         on_train_end=lambda logs: updates.append(int(counter.model.optimizer.iterations))
@@ -87,7 +87,7 @@ def test_iterations_end_the_run_after_so_many_updates(tmp_path):
     assert history(tmp_path)[-1]["val_mean_iou"] != ""  # The last, partial epoch is validated.
 
 
-def test_the_optimizer_is_what_the_configuration_says():
+def test_optimizer_matches_the_configuration():
     def optimizer(recipe, **options):
         config = resolve(recipe, {**TINY, **options})
         model = compiling.build_model(config, 3)
@@ -109,7 +109,7 @@ def test_the_optimizer_is_what_the_configuration_says():
     assert cosine == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
 
 
-def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
+def test_frozen_layers_have_no_backward_pass():
     config = resolve("camvid", {"data": "none", "weights": None, "head_width": 8})
     model = compiling.build_model(config, 3)
     compiling.compile_model(model, config, 10, np.ones(3))
@@ -117,7 +117,7 @@ def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
     masks = tf.TensorSpec((1, 64, 64), tf.uint8)
     step = tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(images, masks)
     done, left = set(), [*step.graph.control_outputs, *(y.op for y in step.graph.outputs)]
-    while left:  # What nothing of this depends on is in the graph, but is not computed.
+    while left:  # Only the ops that the outputs depend on are computed.
         op = left.pop()
         if op not in done:
             done.add(op)
@@ -133,19 +133,19 @@ def test_frozen_layers_and_frozen_upsampling_cost_no_backward_pass():
     assert names["Conv2DBackpropInput"] == plain - {"block3_conv1_1"}
 
 
-def test_a_run_too_short_for_an_update_is_refused(tmp_path):
+def test_run_too_short_for_one_update_is_an_error(tmp_path):
     config = resolve("accumulated", {**TINY, "epochs": 1})
     with pytest.raises(ConfigError, match="accumulate=20: the run has 4 steps"):
         fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
 
 
-def test_a_summed_loss_that_is_no_number_says_which_rate_it_takes(tmp_path):
+def test_infinite_summed_loss_suggests_a_learning_rate(tmp_path):
     config = resolve("heavy", {**TINY, "learning_rate": 1e30})
-    with pytest.raises(ConfigError, match="a summed loss takes about 1e-10"):
+    with pytest.raises(ConfigError, match="a summed loss needs about 1e-10"):
         fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
 
 
-def test_stages_start_where_the_one_before_was_best(tmp_path):
+def test_each_stage_starts_from_the_best_previous_model(tmp_path):
     config = resolve(
         "default",
         {**TINY, "epochs": 1, "learning_rate": 3e-3, "schedule": "constant", "warmup_steps": 0}
@@ -173,7 +173,7 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
     rates = [float(history(tmp_path / name)[0]["learning_rate"]) for name in ("32s", "16s", "8s")]
     np.testing.assert_allclose(rates, [3e-3, 3e-5, 3e-7], rtol=1e-5)
 
-    # The folder of the stages is a run too: the last one's.
+    # The folder of the stages is also a run, with the last stage's model.
     last, whole = fcn_keras.load(tmp_path / "8s"), fcn_keras.load(tmp_path)
     assert whole.classes == CLASSES["class_names"]
     image, _ = next(iter(images(SIZES)))
@@ -181,18 +181,18 @@ def test_stages_start_where_the_one_before_was_best(tmp_path):
     assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "8s/metrics.json").read_bytes()
     assert best["epoch"] == 1
 
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         stages.train_stages(config, STAGES, *data, tmp_path, **CLASSES)
 
 
 @pytest.mark.parametrize("models", [[], ["fcn8s", "fcn16s"], ["fcn32s", "fcn4s"], ["fcn8s"] * 2])
-def test_stages_go_from_coarse_to_fine(tmp_path, models):
+def test_stages_must_go_from_coarse_to_fine(tmp_path, models):
     with pytest.raises(ConfigError, match="from coarse to fine"):
         stages.check_stages(models, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_net_sees_its_image_enlarged_by_the_zoom(tmp_path):
+def test_zoom_enlarges_the_input(tmp_path):
     config = TrainConfig(**TINY, zoom=1.5, epochs=1)
     report = fitting.fit(config, stream(SIZES), images(SIZES[:1]), tmp_path, **CLASSES)
     assert 0 <= report["mean_iou"] <= 1

@@ -1,4 +1,4 @@
-"""`fcn-keras train --resume`: what becomes of a run that ends before its end."""
+"""`fcn-keras train --resume`: interrupted runs resume exactly."""
 
 import contextlib
 import csv
@@ -35,7 +35,7 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def folders(write_folders):
-    """A user's own data set: 14 images to train on, 12 to validate on."""
+    """A custom data set with 14 training and 12 validation images."""
     rng = np.random.default_rng(0)
 
     def draw():
@@ -52,7 +52,7 @@ def command(*arguments):
 
 @pytest.fixture(scope="module")
 def interrupted(folders, tmp_path_factory, run_command):
-    """A finished run, and for each of `MOMENTS` what a kill at that moment would have left."""
+    """A finished run, and for each of `MOMENTS` the files that a kill at that moment leaves."""
     root = tmp_path_factory.mktemp("whole")
     with contextlib.ExitStack() as watches:
         for moment in MOMENTS:
@@ -67,12 +67,12 @@ def interrupted(folders, tmp_path_factory, run_command):
 
 @pytest.fixture(scope="module")
 def whole(interrupted):
-    """A run that nothing interrupts."""
+    """An uninterrupted run."""
     return interrupted / "run"
 
 
 def assert_same_run(run, whole):
-    """Last weights, best model's figures and every epoch's; but for what a clock has measured."""
+    """Compares last weights, the best model's metrics and the history, except for times."""
     ends = [json.loads((one / "finished.json").read_text()) for one in (run, whole)]
     assert ends[0] == ends[1]
     assert (run / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
@@ -90,15 +90,13 @@ def last_step(run):
     return max(steps, default=0)
 
 
-SLOW = ("a checkpoint has no name yet", "the best model has no name yet")  # Much like the others.
+SLOW = ("a checkpoint has no name yet", "the best model has no name yet")  # Similar to the others.
 
 
 @pytest.mark.parametrize(
     "moment", [pytest.param(m, marks=pytest.mark.slow if m in SLOW else ()) for m in MOMENTS]
 )
-def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
-    fcn_keras_cli, interrupted, whole, tmp_path, moment
-):
+def test_killed_run_resumes_to_the_same_result(fcn_keras_cli, interrupted, whole, tmp_path, moment):
     run = shutil.copytree(interrupted / moment, tmp_path / "run")
     assert bool(list(run.glob("checkpoints/.*.fcn-keras-tmp"))) == moment.startswith("a checkpoint")
     status, _, err = fcn_keras_cli("train", "--resume", run)
@@ -107,7 +105,7 @@ def test_what_a_kill_leaves_ends_as_a_run_that_was_not_killed(
 
 
 @pytest.mark.soak
-def test_a_run_killed_at_every_moment_ends_as_one_that_was_not(folders, whole, tmp_path):
+def test_run_killed_at_every_moment_resumes_to_the_same_result(folders, whole, tmp_path):
     options = ("--data", folders / "data.yaml", *OPTIONS, "--resume", tmp_path / "run")
     for moment in MOMENTS:
         killed = [sys.executable, kill_points.__file__, moment, *command(*options)[3:]]
@@ -119,7 +117,7 @@ def test_a_run_killed_at_every_moment_ends_as_one_that_was_not(folders, whole, t
 
 
 @pytest.mark.soak
-def test_a_run_killed_at_any_time_ends_as_one_that_was_not(folders, whole, tmp_path):
+def test_run_killed_at_random_times_resumes_to_the_same_result(folders, whole, tmp_path):
     run, chance = tmp_path / "run", random.Random(0)
     options = ("--data", folders / "data.yaml", *OPTIONS, "--resume", run)
     for kill in range(5):
@@ -134,7 +132,7 @@ def test_a_run_killed_at_any_time_ends_as_one_that_was_not(folders, whole, tmp_p
     assert_same_run(run, whole)
 
 
-def test_a_signal_in_a_validation_saves_and_prints_the_command_that_goes_on(
+def test_signal_during_validation_saves_and_prints_how_to_resume(
     fcn_keras_cli, signal_stack, folders, whole, tmp_path
 ):
     run = tmp_path / "run"
@@ -144,7 +142,7 @@ def test_a_signal_in_a_validation_saves_and_prints_the_command_that_goes_on(
             "train", "--data", folders / "data.yaml", *OPTIONS, "--out", run
         )
     assert status == 128 + signal.SIGTERM
-    assert f"and saved. To go on: fcn-keras train --resume {run}" in err
+    assert f"and saved. To resume: fcn-keras train --resume {run}" in err
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 0, err
     assert_same_run(run, whole)
@@ -152,7 +150,7 @@ def test_a_signal_in_a_validation_saves_and_prints_the_command_that_goes_on(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("where", ["in an epoch", "in a validation", "while it starts"])
-def test_a_process_that_gets_a_signal_saves(folders, whole, tmp_path, where):
+def test_signal_to_a_process_saves(folders, whole, tmp_path, where):
     run = tmp_path / "run"
     process = subprocess.Popen(
         command("--data", folders / "data.yaml", *OPTIONS, "--out", run),
@@ -171,10 +169,10 @@ def test_a_process_that_gets_a_signal_saves(folders, whole, tmp_path, where):
     process.terminate()
     _, err = process.communicate()
     if where == "while it starts" and process.returncode == -signal.SIGTERM:
-        pass  # Nothing was trained, and nothing is lost.
+        pass  # Nothing was trained, so nothing is lost.
     else:
         assert process.returncode == 128 + signal.SIGTERM, err
-        assert f"and saved. To go on: fcn-keras train --resume {run}" in err
+        assert f"and saved. To resume: fcn-keras train --resume {run}" in err
         assert "Traceback" not in err
     done = subprocess.run(command("--resume", run), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -182,8 +180,8 @@ def test_a_process_that_gets_a_signal_saves(folders, whole, tmp_path, where):
 
 
 @pytest.fixture
-def begun(folders, tmp_path, whole):
-    """A run that was begun, on data that the test may change: the whole one without its end."""
+def started(folders, tmp_path, whole):
+    """A started run, on data that the test may change: the whole run without its end."""
     data, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(folders, data)
     shutil.copytree(whole, run)
@@ -194,42 +192,41 @@ def begun(folders, tmp_path, whole):
     return data, run
 
 
-def test_other_options_than_the_run_was_begun_with_are_refused(fcn_keras_cli, begun):
-    data, run = begun
+def test_resume_with_other_options_is_an_error(fcn_keras_cli, started):
+    data, run = started
     status, _, err = fcn_keras_cli("train", "--resume", run, "--batch-size", 4, "--seed", 3)
     assert status == 2
     assert err.splitlines() == [
-        f"error: {run}: the run was begun with other options: batch_size was 2, now 4; seed was 0, "
-        "now 3. It goes on with those it has: leave these out, or begin another run (--out)."
+        f"error: {run}: the run was started with other options: batch_size was 2, now 4; seed was "
+        "0, now 3. Leave these options out, or start another run (--out)."
     ]
 
 
-def test_other_data_than_the_run_was_begun_with_is_refused(fcn_keras_cli, begun):
-    data, run = begun
+def test_resume_with_other_data_is_an_error(fcn_keras_cli, started):
+    data, run = started
     (data / "train/images/3.png").unlink()
     (data / "train/masks/3.png").unlink()
     Image.new("RGB", (56, 40)).save(data / "train/images/5.png")
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 2
     assert (
-        "the data has changed since the run was begun: data.yaml train: gone: 3; changed: 5." in err
+        "the data has changed since the run was started: data.yaml train: missing: 3; changed: 5."
+        in err
     )
     assert "Traceback" not in err
 
 
-def test_a_changed_configuration_does_not_go_with_the_checkpoint(
-    fcn_keras_cli, interrupted, tmp_path
-):
+def test_config_that_differs_from_the_checkpoint_is_an_error(fcn_keras_cli, interrupted, tmp_path):
     run = shutil.copytree(interrupted / "a checkpoint has no name yet", tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["options"]["learning_rate"] = 0.1
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 2
-    assert "the run was begun with other options: learning_rate was 0.0001, now 0.1." in err
+    assert "the run was started with other options: learning_rate was 0.0001, now 0.1." in err
 
 
-def test_the_last_weights_are_checked_too(fcn_keras_cli, folders, tmp_path):
+def test_infinite_or_nan_last_weights_are_an_error(fcn_keras_cli, folders, tmp_path):
     run = tmp_path / "run"
     status, _, err = fcn_keras_cli(
         *("train", "--data", folders / "data.yaml", *OPTIONS[:-4], "--out", run),
@@ -237,36 +234,36 @@ def test_the_last_weights_are_checked_too(fcn_keras_cli, folders, tmp_path):
         *("--schedule", "constant", "--warmup-steps", 0),
     )
     assert status == 2
-    assert "has values that are infinite or no numbers after epoch 1" in err
+    assert "has infinite or NaN values after epoch 1" in err
     assert not (run / "model.keras").exists() and not (run / "finished.json").exists()
 
 
 @pytest.mark.parametrize(
     "file, content, message",
     [
-        ("data.json", "{", "data.json: damaged, or not there"),
-        ("data.json", "{}", "data.json: damaged: holds nothing of train"),
-        ("config.yaml", "", "config.yaml: not as the run has written it"),
-        ("config.yaml", "options: {data: x}\nstages: 5\n", "config.yaml: not as the run has"),
+        ("data.json", "{", "data.json: damaged or missing"),
+        ("data.json", "{}", "data.json: damaged: has no entry for train"),
+        ("config.yaml", "", "config.yaml: damaged or edited"),
+        ("config.yaml", "options: {data: x}\nstages: 5\n", "config.yaml: damaged or edited"),
     ],
 )
-def test_files_of_a_run_that_are_damaged_are_named(fcn_keras_cli, begun, file, content, message):
-    _, run = begun
+def test_damaged_files_of_a_run_are_named(fcn_keras_cli, started, file, content, message):
+    _, run = started
     (run / file).write_text(content)
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert (status, len(err.splitlines())) == (2, 1), err
     assert message in err
 
 
-def test_a_second_process_in_a_runs_folder_is_refused(fcn_keras_cli, begun):
-    _, run = begun
+def test_second_process_in_a_run_folder_is_an_error(fcn_keras_cli, started):
+    _, run = started
     with outputs.locked(run):
         status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 2
-    assert f"error: {run}: another training is writing there." in err
+    assert f"error: {run}: another training run is writing to it." in err
 
 
-def test_a_finished_run_shows_its_figures_again(fcn_keras_cli, whole):
+def test_resume_of_a_finished_run_shows_its_metrics(fcn_keras_cli, whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".lock"}
     status, out, err = fcn_keras_cli("train", "--resume", whole)
     assert status == 0, err
@@ -274,18 +271,18 @@ def test_a_finished_run_shows_its_figures_again(fcn_keras_cli, whole):
     assert before == {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.name != ".lock"}
 
 
-def test_out_and_resume_are_told_apart(fcn_keras_cli, begun, tmp_path):
-    data, run = begun
+def test_invalid_out_and_resume_are_an_error(fcn_keras_cli, started, tmp_path):
+    data, run = started
     for arguments, message in (
         (("--resume", run, "--stages", "32,8"), "stages was none, now 32,8"),
-        ((), "give --out RUN for a new run, or --resume RUN to go on with one"),
+        ((), "give --out RUN for a new run, or --resume RUN to resume one"),
         (("--out", run, "--resume", run), "give --out RUN for a new run, or --resume RUN"),
         (("--out", tmp_path / "x"), "data: not given"),
-        (("--resume", tmp_path / "x"), "no run was begun there"),
+        (("--resume", tmp_path / "x"), "not a run: config.yaml is missing"),
         (("--out", run, "--data", data / "data.yaml"), f"(fcn-keras train --resume {run})"),
         (
             ("--resume", run, "--recipe", "camvid"),
-            "recipe='camvid': a run resumes with the options it was",
+            "recipe='camvid': a run resumes with its own options",
         ),
         (("--resume", run, "--checkpoint-every", "often"), "checkpoint_every='often': must be"),
     ):
@@ -294,44 +291,41 @@ def test_out_and_resume_are_told_apart(fcn_keras_cli, begun, tmp_path):
         assert message in err
 
 
-def test_a_disk_without_room_for_checkpoints_is_noticed_before_training(
-    fcn_keras_cli, folders, tmp_path, monkeypatch
-):
+def test_full_disk_is_an_error_before_training(fcn_keras_cli, folders, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=300_000))
     run = tmp_path / "run"
     status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, "--out", run)
     assert status == 2
-    assert (
-        f"error: {run}: 0.3 MB are free there, and the checkpoints and the model take about" in err
-    )
+    assert f"error: {run}: the checkpoints and the model need about" in err
+    assert "but only 0.3 MB are free" in err
     assert not (run / "config.yaml").exists()
 
 
 @pytest.mark.parametrize("stages", ["32,8", pytest.param("32,16,8", marks=pytest.mark.slow)])
-def test_stages_go_on_in_the_stage_that_was_broken_off(
+def test_staged_run_resumes_in_the_interrupted_stage(
     fcn_keras_cli, folders, tmp_path, stages, monkeypatch
 ):
-    run, broken = tmp_path / "run", tmp_path / "moved"
+    run, interrupted = tmp_path / "run", tmp_path / "moved"
     options = ("--data", folders / "data.yaml", *OPTIONS, "--epochs", 1, "--stages", stages)
 
     def start_from(model, *args, **kwargs):  # The second stage, before its first checkpoint.
-        if not broken.exists():
-            shutil.copytree(run, broken)
+        if not interrupted.exists():
+            shutil.copytree(run, interrupted)
         return transfer.start_from(model, *args, **kwargs)
 
     monkeypatch.setattr(compiling, "start_from", start_from)
     status, _, err = fcn_keras_cli("train", *options, "--out", run)
     assert status == 0, err
-    assert {path.parent.name for path in broken.glob("*/finished.json")} == {"32s"}
-    status, _, err = fcn_keras_cli("train", "--resume", broken, "--stages", "16,8")
+    assert {path.parent.name for path in interrupted.glob("*/finished.json")} == {"32s"}
+    status, _, err = fcn_keras_cli("train", "--resume", interrupted, "--stages", "16,8")
     assert status == 2 and f"stages was {stages}, now 16,8" in err
-    status, _, err = fcn_keras_cli("train", "--resume", broken)
+    status, _, err = fcn_keras_cli("train", "--resume", interrupted)
     assert status == 0, err
-    ends = [json.loads((one / "finished.json").read_text()) for one in (run, broken)]
+    ends = [json.loads((one / "finished.json").read_text()) for one in (run, interrupted)]
     assert ends[0] == ends[1]
     for name in ("32s", "8s"):
-        assert len(list((broken / name).glob("*.keras"))) == 1
+        assert len(list((interrupted / name).glob("*.keras"))) == 1
 
 
 def raise_exhausted():
@@ -340,10 +334,12 @@ def raise_exhausted():
 
 @pytest.mark.parametrize(
     "exhaust",
-    # TensorFlow tries for ten seconds to get what there is not.
+    # TensorFlow retries the allocation for ten seconds.
     [raise_exhausted, pytest.param(partial(tf.zeros, [1 << 50]), marks=pytest.mark.slow)],
 )
-def test_out_of_memory_says_what_to_lower(fcn_keras_cli, folders, tmp_path, monkeypatch, exhaust):
+def test_out_of_memory_suggests_smaller_options(
+    fcn_keras_cli, folders, tmp_path, monkeypatch, exhaust
+):
     monkeypatch.setattr(tf.data.Dataset, "take", lambda *args, **kwargs: exhaust())
     run = ("--out", tmp_path / "run")
     status, _, err = fcn_keras_cli("train", "--data", folders / "data.yaml", *OPTIONS, *run)
@@ -352,7 +348,7 @@ def test_out_of_memory_says_what_to_lower(fcn_keras_cli, folders, tmp_path, monk
     assert len(err.splitlines()) == 1
 
 
-def test_a_loss_that_is_no_number_names_step_and_images(fcn_keras_cli, folders, tmp_path):
+def test_infinite_loss_names_step_and_images(fcn_keras_cli, folders, tmp_path):
     run = tmp_path / "run"
     status, _, err = fcn_keras_cli(
         *("train", "--data", folders / "data.yaml", *OPTIONS, "--out", run),

@@ -1,19 +1,22 @@
-"""`fcn_keras.train` does in Python what `fcn-keras train` does on the command line."""
+"""`fcn_keras.train` matches `fcn-keras train`."""
 
 import json
+import threading
 
 import pytest
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
+from fcn_keras.training.machines import watched
 from fcn_keras.training.watching import Silence, Watch
+from pipelines.batches import service
 
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8, "precision": "float32"}
 TINY |= {"batch_size": 2, "crop": (32, 32), "epochs": 2, "learning_rate": 0.01}
 
 
 class Notebook(Watch):
-    """Keeps what it is told."""
+    """Keeps the lines it receives."""
 
     def __init__(self):
         self.lines = []
@@ -22,11 +25,11 @@ class Notebook(Watch):
         self.lines.append(line)
 
 
-def test_a_training_in_a_script_is_the_command_s(two_folders, fcn_keras_cli):
-    data, told = two_folders / "data.yaml", Notebook()
-    run = fcn_keras.train(data=str(data), out=two_folders / "script", watch=told, **TINY)
-    assert told.lines[0].startswith("epoch 1/2  loss ")
-    assert f"report: {run.folder / 'report.html'}" in told.lines
+def test_train_matches_the_command(two_folders, fcn_keras_cli):
+    data, watch = two_folders / "data.yaml", Notebook()
+    run = fcn_keras.train(data=str(data), out=two_folders / "script", watch=watch, **TINY)
+    assert watch.lines[0].startswith("epoch 1/2  loss ")
+    assert f"report: {run.folder / 'report.html'}" in watch.lines
     arguments = ["--backbone", "tiny", "--weights", "none", "--head-width", 8, "--epochs", 2]
     arguments += ["--precision", "float32", "--batch-size", 2, "--crop", "32x32"]
     arguments += ["--learning-rate", 0.01, "--data", data, "--out", two_folders / "command"]
@@ -43,18 +46,18 @@ def test_a_training_in_a_script_is_the_command_s(two_folders, fcn_keras_cli):
     assert run.is_finished and len(run.history) == 2 and run.model.classes[0] == "ground"
 
 
-def test_resume_begins_a_run_that_was_not_begun_and_leaves_a_finished_one(two_folders, capsys):
+def test_resume_starts_a_new_run_and_keeps_a_finished_one(two_folders, capsys):
     data = str(two_folders / "data.yaml")
 
-    class Lightning(Silence):
+    class Crash(Silence):
         def progress(self, text, total):
             if text.startswith("checking"):
-                raise RuntimeError("lightning")
+                raise RuntimeError("crash")
             return super().progress(text, total)
 
     with pytest.raises(RuntimeError):
-        fcn_keras.train(data=data, out=two_folders / "run", watch=Lightning(), **TINY)
-    with pytest.raises(ConfigError, match="no run there"):
+        fcn_keras.train(data=data, out=two_folders / "run", watch=Crash(), **TINY)
+    with pytest.raises(ConfigError, match="run: not a run"):
         fcn_keras.Run.open(two_folders / "run")
     run = fcn_keras.train(data=data, out=two_folders / "run", resume=True, watch=Silence(), **TINY)
     assert not capsys.readouterr().out
@@ -63,11 +66,11 @@ def test_resume_begins_a_run_that_was_not_begun_and_leaves_a_finished_one(two_fo
     assert (again.folder / "model.keras").read_bytes() == before
 
 
-def test_recipes_files_and_configurations_say_the_same(two_folders):
+def test_train_takes_a_recipe_a_file_or_a_config(two_folders):
     data = str(two_folders / "data.yaml")
     options = {**TINY, "epochs": 1, "watch": Silence()}
     one = fcn_keras.train("quickstart", data=data, out=two_folders / "a", **options)
-    assert one.config.colour == 0.5 and one.config.scale == (0.8, 1.25)  # Of the recipe.
+    assert one.config.colour == 0.5 and one.config.scale == (0.8, 1.25)  # From the recipe.
     two = fcn_keras.train(
         one.folder / "config.yaml", out=two_folders / "b", seed=3, watch=Silence()
     )
@@ -76,7 +79,7 @@ def test_recipes_files_and_configurations_say_the_same(two_folders):
     assert three.config == two.config
 
 
-def test_a_run_finds_its_data_from_any_folder(two_folders, tmp_path_factory, monkeypatch):
+def test_run_resumes_from_any_working_directory(two_folders, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(two_folders)
     options = {**TINY, "epochs": 1, "watch": Silence()}
     run = fcn_keras.train(data="data.yaml", out=two_folders / "run", **options)
@@ -86,7 +89,7 @@ def test_a_run_finds_its_data_from_any_folder(two_folders, tmp_path_factory, mon
     assert run.config.data == str(two_folders / "data.yaml")
 
 
-def test_stages_are_runs_of_their_own(two_folders):
+def test_each_stage_is_a_run(two_folders):
     run = fcn_keras.train(
         data=str(two_folders / "data.yaml"),
         out=two_folders / "run",
@@ -105,12 +108,40 @@ def test_stages_are_runs_of_their_own(two_folders):
         ({}, "data: not given"),
         ({"data": "synthetic", "epochs": 0}, "epochs=0: Input should be greater"),
         ({"data": "synthetic", "epoch": 3}, "did you mean `epochs`?"),
-        ({"config": "camvidd", "data": "synthetic"}, "recipe='camvidd': unknown"),
+        ({"recipe": "camvidd", "data": "synthetic"}, "recipe='camvidd': unknown"),
+        ({"recipe": {"epochs": 3}}, "data: not given"),
+        ({"data": "synthetic", "stages": "16,32"}, "stages=fcn16s,fcn32s"),
+        ({"data": "synthetic", "stages": 5}, "stages=5: must be a list"),
+        ({"data": ["x" * 900]}, "... (list): "),
         ({"data": "synthetic", "checkpoint_every": "soon"}, "checkpoint_every='soon': must be"),
         ({"data": "synthetic", "stages": ("fcn8s", "fcn16s")}, "from coarse to fine"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_read(tmp_path, options, message):
+def test_invalid_options_are_an_error_before_reading_data(tmp_path, options, message):
     with pytest.raises(ConfigError) as error:
         fcn_keras.train(out=tmp_path / "run", **options)
     assert message in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_options_may_be_a_dict_and_none_a_word(two_folders):
+    options = {"data": str(two_folders / "data.yaml"), **TINY, "weights": "none", "epochs": 1}
+    run = fcn_keras.train(options, out=two_folders / "run", stages="32,16", watch=Silence())
+    assert [stage.config.weights for stage in run.stages] == [None, None]
+    assert [stage.folder.name for stage in run.stages] == ["32s", "16s"]
+
+
+@pytest.mark.parametrize("path", ["", None, 3])
+def test_what_is_no_path_is_told(path):
+    for function in (fcn_keras.load, fcn_keras.Run.open):
+        with pytest.raises(ConfigError, match=r": must be a path\. Pass a string"):
+            function(path)
+    with pytest.raises(ConfigError, match=f"^out={path!r}: must be a path"):
+        fcn_keras.train(data="synthetic", out=path)
+
+
+def test_a_failed_training_leaves_no_watcher_behind(tmp_path, monkeypatch):
+    stops = []
+    monkeypatch.setattr(service, "watch", lambda *_: stops.append(threading.Event()) or stops[0])
+    with pytest.raises(RuntimeError), watched("grpc://localhost:1", tmp_path):
+        raise RuntimeError
+    assert stops[0].is_set()

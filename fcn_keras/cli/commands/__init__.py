@@ -1,1 +1,1 @@
-"""One module for each command of `fcn-keras`, imported when that command runs."""
+"""One module per command of `fcn-keras`, imported when the command runs."""

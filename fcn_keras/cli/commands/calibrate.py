@@ -17,12 +17,13 @@ def calibrate(
     out: NewModel,
     data_dir: DataDir = None,
     split: Annotated[
-        str, typer.Option(help="What decides; never what the model is measured on.")
+        str, typer.Option(help="Split for choosing the constants; never the one you measure on.")
     ] = "train",
 ) -> None:
-    """Shifts the scores of the classes by constants, to the best mean IU on the training split.
+    """Adds a constant to each class's score to maximise the mean IU on the training split.
 
-    Where cross-entropy gives up on thin or rare classes; the constants are part of the new model.
+    Cross-entropy predicts thin or rare classes too seldom; the constants correct that. They become
+    part of the new model.
     """
     outputs.check_new_model(out)
     import_tensorflow()
@@ -36,7 +37,7 @@ def calibrate(
     batches = pipelines.eval_dataset(examples)
     with progress_bar(f"predicting {examples.name}", len(examples)) as advance:
         found = calibration.calibrate(opened.model, batches, progress=advance)
-    table = Table("class", "added to its score")
+    table = Table("class", "added to the score")
     table.columns[1].justify = "right"
     for name, offset in zip(examples.class_names, found.offsets, strict=True):
         table.add_row(name, f"{offset:+.2f}")

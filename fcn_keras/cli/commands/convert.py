@@ -15,15 +15,15 @@ from fcn_keras.runs.config import Geometry, Net
 
 def convert(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.caffemodel", help="Weights that Caffe has saved.")
+        Path, typer.Argument(metavar="FILE.caffemodel", help="Weights saved by Caffe.")
     ],
-    model: Annotated[Net, typer.Option(help="The net that the weights are of.")],
+    model: Annotated[Net, typer.Option(help="The model that the weights belong to.")],
     out: NewModel,
-    backbone: Annotated[str, typer.Option(help="The classifier it was made of.")] = "vgg16",
+    backbone: Annotated[str, typer.Option(help="The model's backbone.")] = "vgg16",
     suffix: Annotated[
         str,
         typer.Option(
-            help="Ending of the names of one head's or stream's layers: _sem or _geo (SIFT Flow), "
+            help="Suffix of the layer names of one head or modality: _sem or _geo (SIFT Flow), "
             "color or hha (NYUDv2, late fusion)."
         ),
     ] = "",
@@ -32,13 +32,18 @@ def convert(
     ] = "reference",
     mean: Annotated[
         str,
-        typer.Option(help="Of its training images: voc, nyudv2, nyudv2_hha, siftflow, imagenet."),
+        typer.Option(
+            help="Mean of the training images: voc, nyudv2, nyudv2_hha, siftflow, imagenet."
+        ),
     ] = "voc",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Layers that the file lacks stay untrained.")
+        bool, typer.Option("--partial", help="Leave layers missing from the file untrained.")
     ] = False,
 ) -> None:
-    """Turns Caffe weights, such as the authors', into a model for predict, evaluate and export."""
+    """Converts Caffe weights, such as the authors', into a model for predict, evaluate and export.
+
+    Prints which layers were loaded, which are missing and which were skipped.
+    """
     outputs.check_new_model(out)
     import_tensorflow()
     from fcn_keras.models.saving import save_model
@@ -53,12 +58,12 @@ def convert(
     for target in report.missing:
         table.add_row("", target, "missing from the file")
     for source, why in report.left_over.items():
-        table.add_row(source, "", f"left over: {why}")
+        table.add_row(source, "", f"skipped: {why}")
     console.print(table)
     if report.missing and not partial:
         raise ConfigError(
-            f"{file}: nothing in it for {', '.join(report.missing)} of {model}. Choose "
-            "another --model or --suffix, or let them stay untrained with --partial."
+            f"{file}: has no weights for {', '.join(report.missing)} of {model}. Choose "
+            "another --model or --suffix, or leave them untrained with --partial."
         )
     outputs.make_folder(out.parent)
     save_model(net, out)

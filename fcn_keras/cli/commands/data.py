@@ -1,4 +1,4 @@
-"""The commands `fcn-keras data ...`: look at a data set before training, serve it to trainings."""
+"""The commands `fcn-keras data ...`: describe a data set, check it, serve its batches."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
-from fcn_keras.cli.options import STYLE
+from fcn_keras.cli.options import STYLE, DataDir
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
 from fcn_keras.runs.recipes import camvid_epochs
 
@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     from pipelines.discovery.write_yaml import YamlFile
 
 app = typer.Typer(
-    help="Look at a data set before training on it; serve it to trainings.",
+    help="Describes a data set in YAML, checks it, and serves its batches to training runs.",
     no_args_is_help=True,
     **STYLE,
 )
-SHOWN = 20  # Faults of one kind.
-VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # As Keras calls the file.
+SHOWN = 20  # Faults printed per kind.
+VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # Keras' name of the file.
 
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Holds images and masks, in folders below it.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with images and masks in subfolders.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="Must not be there yet. [default: FOLDER's name]"),
+        typer.Option(
+            metavar="FILE.yaml",
+            help="The new YAML file; must not exist. [default: named after FOLDER]",
+        ),
     ] = None,
     images: Annotated[
         str | None,
@@ -66,10 +69,10 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Finds images and masks in a folder, reads the masks, and writes the YAML file for train.
+    """Finds the images and masks in a folder and writes the YAML file for training.
 
-    Nothing is written into the folder. If several folders or suffixes fit, lists them and ends;
-    choose with the options.
+    Reads all masks to find the classes. Does not write into the folder. If several folders or
+    suffixes fit, lists them and stops; choose with the options.
     """
     from pipelines.discovery import folders, write_yaml
 
@@ -90,22 +93,20 @@ def check(
     data: Annotated[
         str, typer.Argument(help="A data set's name, as for train --data, or a YAML file.")
     ],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The folder that holds the data set's files.")
-    ] = None,
+    data_dir: DataDir = None,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="May be repeated. [default: train, val and, if there is one, test]"),
+        typer.Option(help="May be repeated. [default: train, val and, if it exists, test]"),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all results to this file.")] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="Write a page with pictures and their masks."),
+        typer.Option(metavar="FILE.html", help="Write an HTML page with example images and masks."),
     ] = None,
 ) -> None:
-    """Reads every image and mask, and lists all faults; the exit status is 2 if there are any.
+    """Reads every image and mask and lists all faults; exits with status 2 if there are any.
 
-    Nothing of the data set is changed.
+    Does not change the data set.
     """
     import pipelines
     from pipelines.checking import diagnosis
@@ -135,22 +136,23 @@ def check(
 
 @app.command()
 def serve(
-    data: Annotated[str, typer.Argument(help="As for train --data; the files must be here too.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The folder that holds the data set's files.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="What trainings train on.")] = "train",
+    data: Annotated[
+        str, typer.Argument(help="As for train --data; the files must be on this machine.")
+    ],
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="The training split.")] = "train",
     port: Annotated[
-        int, typer.Option(min=1, max=65533, help="The first of three ports in a row.")
+        int, typer.Option(min=1, max=65533, help="The first of three consecutive ports.")
     ] = 5050,
     host: Annotated[
         str | None,
-        typer.Option(help="By which trainings reach this machine. [default: its own name]"),
+        typer.Option(help="Name or address of this machine. [default: its host name]"),
     ] = None,
 ) -> None:
-    """Makes training batches for `train --data-service`: reads, crops, changes colours.
+    """Makes training batches for `train --data-service`: reads, crops and augments images.
 
-    Serves any number of trainings until Ctrl-C. Whoever reaches the ports can read the images.
+    Serves any number of training runs until Ctrl-C. Anyone who can reach the ports can read the
+    images.
     """
     import_tensorflow()
     import pipelines
@@ -159,18 +161,18 @@ def serve(
     examples = pipelines.read(data, split, data_dir, keep_faults=True)
     server = service.Server(examples, port, host)
     console.print(
-        f"{examples.name}, {len(examples)} examples, at ports {port} to {port + 2}. Train with "
-        f"--data-service grpc://{server.host}:{port}",
+        f"serving {examples.name}, {len(examples)} examples, on ports {port} to {port + 2}. Train "
+        f"with --data-service grpc://{server.host}:{port}",
         soft_wrap=True,
     )
     server.wait()
 
 
 def _show_diagnosis(found: "Diagnosis") -> None:
-    """Splits, classes, warnings and faults, the last being what is to be seen last."""
+    """Prints splits, classes, warnings and, last, the faults."""
     from pipelines.errors import grouped
 
-    table = Table("split", "examples", "with faults", "sizes: height x width", "void")
+    table = Table("split", "examples", "with faults", "sizes (height x width)", "void")
     for one in found.findings:
         table.add_row(
             _last_word(one.split.name),
@@ -188,7 +190,7 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         for error in errors[:SHOWN]:
             print(f"  {error}", file=sys.stderr)
         if len(errors) > SHOWN:
-            print(f"  and {len(errors) - SHOWN} more (--json FILE has all)", file=sys.stderr)
+            print(f"  and {len(errors) - SHOWN} more (--json FILE lists all)", file=sys.stderr)
     if found.faults:
         count = len(found.faults)
         print(f"\n{count} fault{'s' * (count > 1)}.", file=sys.stderr)
@@ -197,7 +199,7 @@ def _show_diagnosis(found: "Diagnosis") -> None:
 
 
 def _show_classes(findings: "Sequence[Findings]") -> None:
-    """The share of each class in the labelled pixels of each split, and how many images have it."""
+    """Prints each class's share of the labelled pixels and number of images, per split."""
     table = Table("class")
     for one in findings:
         table.add_column(f"{_last_word(one.split.name)}: pixels", justify="right")
@@ -212,12 +214,12 @@ def _show_classes(findings: "Sequence[Findings]") -> None:
 
 
 def _last_word(name: str) -> str:
-    """Of "camvid train" the split's own name, which leaves more room in a table."""
+    """Shortens a split's name for tables: "camvid train" becomes "train"."""
     return name.split()[-1]
 
 
 def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
-    """In words: how many sizes, from which to which, height by width."""
+    """Formats image sizes, height x width: one size, or their number and range."""
     found = {size for size in sizes if size}
     if not found:
         return "-"
@@ -228,12 +230,12 @@ def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
 
 
 def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
-    """What `data init` has found, and what to do next."""
+    """Prints what `data init` found, and the next commands."""
     from pipelines.errors import quoted
 
     for split, parts in layout.parts.items():
         for part in parts:
-            listed = f", those in {part.listing}" if part.listing else ""
+            listed = f", listed in {part.listing}" if part.listing else ""
             names = f" (NAME{part.suffixes.mask})" if part.suffixes.mask else ""
             console.print(
                 f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}"
@@ -241,7 +243,7 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
                 soft_wrap=True,
             )
     total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
-    table = Table("class", "in the masks", "pixels", "masks")
+    table = Table("class", "mask value", "pixels", "masks")
     for entry in (*made.classes, *made.ignored):
         name = entry.name if entry in made.classes else "(ignored)"
         table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
@@ -252,7 +254,7 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
         console.print(f"note: {note}", soft_wrap=True)
     for fault in made.faults:
         print(f"warning: {fault}", file=sys.stderr)
-    console.print(f"written: {out}. Look at its classes, then:", soft_wrap=True)
+    console.print(f"YAML file: {out}. Check its classes, then run:", soft_wrap=True)
     console.print(f"  fcn-keras data check {quoted(out)}", soft_wrap=True)
     epochs = camvid_epochs(made.train_images)
     console.print(
@@ -269,6 +271,6 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
 
 
 def _has_vgg16() -> bool:
-    """Whether Keras has the weights that the recipe starts from in its cache."""
+    """Returns whether the weights that the recipe starts from are in Keras' cache."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home, "models", VGG16).exists()

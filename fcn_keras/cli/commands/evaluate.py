@@ -17,21 +17,21 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="[NAME=]DATA",
-            help=f"{DATA_HELP} For a model of several images or heads one for each, such as "
+            help=f"{DATA_HELP} If the model has several images or heads, one for each, such as "
             "--data semantic=a.yaml --data geometric=b.yaml.",
         ),
     ],
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, test, or another split.")] = "val",
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images of one size that go through the model together.")
+        int, typer.Option(min=1, help="Images per batch; only images of equal size share one.")
     ] = 1,
     tta: Tta = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the metrics to this file.")] = None,
 ) -> None:
-    """Measures a model: the paper's four figures and the IU of each class.
+    """Measures a model: the paper's four metrics and the IU per class.
 
-    With --json also the confusion matrix.
+    --json also gets the confusion matrix.
     """
     measure(model, data, data_dir, split, json, batch_size, tta)
 
@@ -45,7 +45,7 @@ def measure(
     batch_size: int = 1,
     tta: bool = False,
 ) -> None:
-    """Shows the figures of a run or model file on a split, and writes them to `json`, if given."""
+    """Prints the metrics of a run or model file on a split; writes them to `json` if given."""
     import_tensorflow()
     from fcn_keras.cli.checked import splits_for
     from fcn_keras.evaluation.batches import batches_of

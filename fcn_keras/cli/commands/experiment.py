@@ -13,26 +13,26 @@ from fcn_keras.cli.options import STYLE, Data, DataDir
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 
 app = typer.Typer(
-    help="The paper's experiments that need no training.", no_args_is_help=True, **STYLE
+    help="Runs the paper's experiments that need no training.", no_args_is_help=True, **STYLE
 )
 
 
 @app.callback()
 def experiment() -> None:
-    """The paper's experiments that need no training."""
+    """Runs the paper's experiments that need no training."""
 
 
 @app.command("iu-bounds")
 def iu_bounds(
     data: Data,
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or what the data set has.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, test, or another split.")] = "val",
     resample: Annotated[
         str, typer.Option(help="subsample-bilinear, average-bilinear or subsample-nearest.")
     ] = "subsample-bilinear",
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the bounds to this file.")] = None,
 ) -> None:
-    """The best mean IU that a net of each stride could reach: labels downsampled and back."""
+    """Computes the upper bound of the mean IU per stride: labels downsampled and upsampled."""
     import_tensorflow()
     import pipelines
     from fcn_keras.cli.progress import TerminalWatch
@@ -53,7 +53,7 @@ def iu_bounds(
 
         bounds = bounds_of(masks(), examples.num_classes, resample=resample)
     table = Table(title=f"{examples.name}, {len(examples)} masks", title_justify="left")
-    for column in ("downsampled by", "mean IU", "the paper's, on PASCAL VOC"):
+    for column in ("downsampled by", "mean IU", "paper, on PASCAL VOC"):
         table.add_column(column, justify="right")
     for factor, bound in bounds.items():
         table.add_row(str(factor), f"{bound:.3f}", f"{PUBLISHED_BOUNDS[factor]:.3f}")

@@ -16,7 +16,7 @@ from fcn_keras.serving.formats import check_export
 if TYPE_CHECKING:
     from fcn_keras.prediction.segmenter import Segmenter
 
-LOSS = 0.005  # Of the mean IU, which is warned of.
+MAX_LOSS = 0.005  # A larger loss of mean IU prints a warning.
 
 
 def export(
@@ -24,26 +24,26 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="Of SavedModels the folder of all versions: saved_models/NAME; else the file: "
-            ".onnx, .xml (OpenVINO) or .tflite (LiteRT)."
+            help="SavedModel: the folder of all versions, such as saved_models/NAME; otherwise the "
+            "file: .onnx, .xml (OpenVINO) or .tflite (LiteRT)."
         ),
     ],
     format: Annotated[
         Literal["savedmodel", "onnx", "openvino", "litert"],
-        typer.Option(help="For TensorFlow Serving, or another engine."),
+        typer.Option(help="savedmodel is for TensorFlow Serving."),
     ] = "savedmodel",
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float16", "int8"],
         typer.Option(
-            help="savedmodel: float32, bfloat16, auto: as it was trained; onnx: float32; "
-            "openvino: float32, float16, int8; litert: float32, int8. int8 needs --data."
+            help="savedmodel: float32 or bfloat16 (auto: as trained); onnx: float32; openvino: "
+            "float32, float16 or int8; litert: float32 or int8. int8 needs --data."
         ),
     ] = "auto",
     freeze: Annotated[
         bool,
         typer.Option(
             "--freeze/--no-freeze",
-            help="SavedModel: weights as constants, faster on a CPU; or as variables.",
+            help="SavedModel: store weights as constants (faster on a CPU) or as variables.",
         ),
     ] = True,
     max_pixels: Annotated[
@@ -51,22 +51,22 @@ def export(
         typer.Option(
             min=1,
             max=500_000_000,
-            help="SavedModel: of an image file in a request. [default: 16777216]",
+            help="SavedModel: largest image file accepted in a request. [default: 16777216]",
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Measure the mean IU on this data set before and after; for int8 its training "
-            "images decide the scales."
+            help="Measure the mean IU on this data set before and after; int8 calibrates on its "
+            "training images."
         ),
     ] = None,
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="What the mean IU is measured on.")] = "val",
+    split: Annotated[str, typer.Option(help="Split for measuring the mean IU.")] = "val",
 ) -> None:
-    """Writes a SavedModel into the next free version folder, or one file for another engine.
+    """Writes a SavedModel to the next free version folder, or a file for another engine.
 
-    What is written is run beside the Keras model before it gets its name.
+    Runs the result and compares it with the Keras model before giving it its final name.
     """
     chosen = None if precision == "auto" else precision
     check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
@@ -104,7 +104,7 @@ def write(
     format: Literal["savedmodel", "onnx", "openvino", "litert"] = "savedmodel",
     **options: Any,
 ) -> Path:
-    """Exports what `load` opened, of a run or a model file; shows and gives the path."""
+    """Exports an opened model, given as a run or a model file; prints and returns the path."""
     from fcn_keras.serving.export import export as export_model
 
     run = model if model.is_dir() else model.parent
@@ -115,21 +115,21 @@ def write(
         return found.path
     console.print(f"{format} {options.get('precision') or 'float32'}: {found.path}", soft_wrap=True)
     if found.error is not None:
-        console.print(f"largest error of a logit: {found.error:.1e} of the largest logit")
-    console.print(f"pixels of the model's class: {100 * found.agreement:.2f} %")
+        console.print(f"largest logit error: {found.error:.1e} of the largest logit")
+    console.print(f"pixels with the same class as the model: {100 * found.agreement:.2f} %")
     return found.path
 
 
 def _show_loss(before: float, after: float, title: str) -> None:
-    """Prints the mean IU of the Keras model and of what was written."""
+    """Prints the mean IU of the Keras model and of the exported one."""
     table = Table(title=title, title_justify="left")
-    for name in ("the model", "what was written", "difference"):
+    for name in ("Keras model", "exported", "difference"):
         table.add_column(name, justify="right")
     table.add_row(f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
     console.print(table)
-    if after < before - LOSS:
+    if after < before - MAX_LOSS:
         print(
-            f"warning: the mean IU is lower by {before - after:.4f}. Use a higher --precision, or "
-            "more training images.",
+            f"warning: the export lowers the mean IU by {before - after:.4f}. Use a higher "
+            "--precision or more training images.",
             file=sys.stderr,
         )

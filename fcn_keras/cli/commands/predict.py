@@ -1,4 +1,4 @@
-"""The command `fcn-keras predict`: images, folders of them, films and cameras."""
+"""The command `fcn-keras predict`: images, folders of images, videos and cameras."""
 
 import sys
 from pathlib import Path
@@ -21,52 +21,52 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            help="Image files, or folders of them; or one film, or camera:0. For a model of "
-            "several images NAME=IMAGES for each.",
+            help="Image files or folders; or one video, or camera:0. If the model has several "
+            "images, NAME=IMAGES for each.",
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder for NAME.png and NAME_overlay.png, or of a model with several heads "
-            "NAME_HEAD.png and so on; of a film the .mp4 or .avi."
+            help="Folder for NAME.png and NAME_overlay.png (NAME_HEAD.png and so on if the model "
+            "has several heads); for a video, the .mp4 or .avi file."
         ),
     ],
     tile: Annotated[
         str,
         typer.Option(
             metavar="auto|none|N",
-            help="Edge in pixels of what goes through the net at once. auto: images above 8 "
-            "megapixels in tiles of 1536. The result is the whole image's, but memory is bounded.",
+            help="Edge of the tiles in pixels. auto: images above 8 megapixels in tiles of 1536. "
+            "Tiles bound the memory; the result is the same as for the whole image.",
         ),
     ] = "auto",
     overlap: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Pixels that tiles share. Fewer are faster, and nearly right. [default: as many "
-            "as the net sees around a pixel]",
+            help="Overlap of the tiles in pixels. Less is faster, but only nearly exact. "
+            "[default: the receptive field]",
         ),
     ] = None,
     tta: Tta = False,
     video: Annotated[
         Literal["overlay", "mask"],
-        typer.Option(help="What the frames of a film show: the overlay, or colours alone."),
+        typer.Option(help="Frames of an output video: the overlay, or only the colours."),
     ] = "overlay",
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Of a film or camera, at most. [default: all; of a camera until Ctrl-C]"
+            min=1, help="Maximum number of frames. [default: all; for a camera, until Ctrl-C]"
         ),
     ] = None,
 ) -> None:
-    """Writes the mask of each image, as a palette PNG of the image's size, and an overlay.
+    """Writes a mask and an overlay per image; masks are palette PNGs of the image's size.
 
-    Of a film, or a camera, it writes a film.
+    For a video or a camera, writes a video.
     """
     edge = _edge(tile)
     if edge is None and overlap is not None:
-        raise ConfigError(f"--overlap {overlap}: is of tiles, and there are none with --tile none.")
+        raise ConfigError(f"--overlap {overlap}: needs tiles. Leave out --tile none, or --overlap.")
     import_tensorflow()
     from fcn_keras.prediction import image_files
     from fcn_keras.prediction.predict_files import predict_files
@@ -74,16 +74,16 @@ def predict(
     from fcn_keras.prediction.video import is_video
     from pipelines.errors import DataError
 
-    films = [source for source in images if is_video(source)]
-    if films and (len(images) > 1 or tta or overlap is not None):
+    videos = [source for source in images if is_video(source)]
+    if videos and (len(images) > 1 or tta or overlap is not None):
         raise ConfigError(
-            f"{films[0]}: a film or camera is predicted alone, without other files, --tta and "
-            "--overlap."
+            f"{videos[0]}: a video or camera cannot be combined with other files, --tta or "
+            "--overlap. Leave those out."
         )
-    opened = load_single(model) if films else load(model)
+    opened = load_single(model) if videos else load(model)
     palette = opened.colours
-    if films and not isinstance(palette, dict):
-        _predict_film(opened.model, films[0], out, palette, edge, video, frames)
+    if videos and not isinstance(palette, dict):
+        _predict_video(opened.model, videos[0], out, palette, edge, video, frames)
         return
     heads = list(palette) if isinstance(palette, dict) else ()
     jobs = image_files.plan(images, out, heads, opened.image_names())
@@ -104,7 +104,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def _predict_film(
+def _predict_video(
     model: "keras.Model",
     source: Path,
     out: Path,
@@ -129,7 +129,7 @@ def _predict_film(
         )
     if count < min(announced, frames or announced) - 1:  # Some formats only estimate it.
         print(
-            f"warning: {source}: ended after {count} of {announced} frames; its end is missing or "
+            f"warning: {source}: ended after {count} of {announced} frames; the rest is missing or "
             "damaged.",
             file=sys.stderr,
         )
@@ -137,7 +137,7 @@ def _predict_film(
 
 
 def _edge(text: str) -> int | Literal["auto"] | None:
-    """The option --tile: "auto", None or a number."""
+    """Parses the option --tile: "auto", None or a number."""
     if text in ("auto", "none"):
         return None if text == "none" else "auto"
     if not text.isascii() or not text.isdigit() or int(text) < 1:

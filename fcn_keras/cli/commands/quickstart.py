@@ -15,24 +15,24 @@ from fcn_keras.runs.resolve import resolve
 def quickstart(
     out: Annotated[
         Path | None,
-        typer.Option(help="The run's folder. [default: runs/quickstart, or -2, -3 ...]"),
+        typer.Option(help="Folder for the run. [default: runs/quickstart, or -2, -3, ...]"),
     ] = None,
 ) -> None:
     """Trains, evaluates, predicts and exports on built-in data, in one to four minutes."""
     out = out or _free_folder(Path("runs/quickstart"))
-    config = resolve("quickstart", {"data": "synthetic", "devices": 1})  # A tiny net.
+    config = resolve("quickstart", {"data": "synthetic", "devices": 1})  # Small.
     run_training(config, out)
-    console.print("\nThe best model on images that nobody has trained on:")
+    console.print("\nThe best model on the test split:")
     measure(out, ["synthetic"], split="test")
     console.print(f"\nreport: {out / 'report.html'}", soft_wrap=True)
     from fcn_keras.prediction.segmenter import load
 
     write(load(out), out, out / "saved_model")
-    console.print(f"what TensorBoard shows: tensorboard --logdir {out}", soft_wrap=True)
+    console.print(f"TensorBoard: tensorboard --logdir {out}", soft_wrap=True)
 
 
 def _free_folder(folder: Path) -> Path:
-    """`folder`, or the first of `folder-2`, `folder-3`, ... that is not there."""
+    """Returns `folder`, or the first of `folder-2`, `folder-3`, ... that does not exist."""
     choice, number = folder, 1
     while choice.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The command `fcn-keras report`: runs as one page, alone or side by side."""
+"""The command `fcn-keras report`: one HTML page about one or several runs."""
 
 import os
 import sys
@@ -15,34 +15,35 @@ from fcn_keras.errors import ConfigError
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders made by train. Several: side by side."),
+        typer.Argument(metavar="RUN...", help="Folders of runs; several are shown side by side."),
     ],
     html: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.html",
-            help="The page. [default: RUN/report.html; of several runs report.html in the folder "
-            "that holds them]",
+            help="The page. [default: RUN/report.html; for several runs, report.html in their "
+            "common folder]",
         ),
     ] = None,
     pictures: Annotated[
         bool,
         typer.Option(
             "--pictures",
-            help="Measure the validation images again, for the best, median and worst. Reads the "
-            "data.",
+            help="Measure every validation image again and show the best, median and worst. Needs "
+            "the data.",
         ),
     ] = False,
 ) -> None:
-    """Writes one HTML page: what was run, curves, figures, confusion matrix, pictures.
+    """Writes an HTML report: configuration, curves, metrics, confusion matrix, pictures.
 
-    It stands alone: no network, no other files. A staged run shows its stages side by side.
+    The page is self-contained: no network, no other files. It shows the stages of a staged run side
+    by side.
     """
     from fcn_keras.reporting import run_report
 
     for folder in runs:
         if not folder.is_dir():
-            raise ConfigError(f"{folder}: no such folder. Give one that `fcn-keras train` made.")
+            raise ConfigError(f"{folder}: no such folder. Give a run's folder.")
     page = html or _default(runs)
     outputs.check_file("--html", page, ".html")
     found = run_report.find(runs)
@@ -63,7 +64,7 @@ def report(
 
 
 def _default(folders: list[Path]) -> Path:
-    """`report.html` in the run's folder, or in the one that holds all of several."""
+    """Returns `report.html` in the run's folder, or in the common folder of several runs."""
     if len(folders) == 1:
         return folders[0] / "report.html"
     return Path(os.path.commonpath([folder.absolute() for folder in folders])) / "report.html"

@@ -21,19 +21,21 @@ def train(
     data_service: str | None,
     **options: Any,
 ) -> None:
-    """Trains a model; --out gets the best one, its figures, history, pictures and TensorBoard log.
+    """Trains a model; --out gets the best one, metrics, history, pictures and a TensorBoard log.
 
-    An option that is not given has the value of the recipe, and where that is silent, the default.
+    Options that you do not give take the recipe's value, or else the default.
     """
     if (out is None) == (resume is None):
-        raise ConfigError("give --out RUN for a new run, or --resume RUN to go on with one.")
+        raise ConfigError("give --out RUN for a new run, or --resume RUN to resume one.")
     options = {key: value for key, value in options.items() if value not in (None, [])}
     folder, is_resumed = out or resume or Path(), resume is not None
-    config, nets = resolve_run(recipe, _values(options), folder, _nets(stages, options), is_resumed)
+    config, models = resolve_run(
+        recipe, _values(options), folder, _models(stages, options), is_resumed
+    )
     run_training(
         config,
         folder,
-        nets,
+        models,
         resume=is_resumed,
         checkpoint_every=checkpoint_every,
         data_service=data_service,
@@ -41,7 +43,7 @@ def train(
 
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with the text of those that have several parts, or "none", as values."""
+    """Converts the texts of options, such as "320x480", "0.75,1.5" or "none", to values."""
     options = dict(options)
     if options.get("crop", "").lower() == "none":
         options["crop"] = None
@@ -60,14 +62,14 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _nets(stages: str | None, options: dict[str, Any]) -> list[str] | None:
-    """The names of nets such as fcn32s in the option --stages; None without it."""
+def _models(stages: str | None, options: dict[str, Any]) -> list[str] | None:
+    """Converts the option --stages, such as "32,16,8", to model names; None without it."""
     if stages is None:
         return None
     if "model" in options:
         raise ConfigError(
-            f"--model {options['model']}: --stages {stages} says already which nets are trained. "
-            "Give one of the two."
+            f"--model {options['model']}: --stages {stages} already names the models. Give only "
+            "one of the two."
         )
     return [f"fcn{stride.strip()}s" for stride in stages.split(",")]
 

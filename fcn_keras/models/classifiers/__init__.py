@@ -1,5 +1,5 @@
-"""The two of the paper's three classifiers that keras.applications lacks.
+"""AlexNet and GoogLeNet, the paper's classifiers that keras.applications does not have.
 
-They follow its conventions. Layers are named as in Caffe's models, with `_` for the `/` that Keras
-refuses: `inception_3a/1x1` is `inception_3a_1x1`.
+They follow the conventions of keras.applications. Layers are named as in Caffe's models, with `_`
+instead of `/`, which Keras rejects: `inception_3a/1x1` is `inception_3a_1x1`.
 """

@@ -1,6 +1,6 @@
-"""AlexNet (Krizhevsky et al., 2012) as Caffe's reference model has it: CaffeNet.
+"""AlexNet (Krizhevsky et al., 2012) as in Caffe's reference model, CaffeNet.
 
-It differs from the original in that the normalisation comes after the pooling.
+Unlike the original, CaffeNet normalises after pooling.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ def AlexNet(
     classifier_activation: str | None = "softmax",
     name: str = "alexnet",
 ) -> keras.Model:
-    """AlexNet (CaffeNet), for images of 227 x 227, BGR minus the mean.
+    """Builds AlexNet (CaffeNet) for images of 227 x 227, BGR minus the mean.
 
-    Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour
-    (`fcn_keras.layers.caffe.CaffePreprocessing` does so).
+    Like the models of keras.applications, it takes preprocessed images: 0..255, BGR, minus the mean
+    colour (`fcn_keras.layers.caffe.CaffePreprocessing` does this).
 
     Args:
-        include_top: whether to have fc6, fc7 and fc8; without them the output is pool5.
-        weights: None for random weights, or the path of a file that Keras wrote
-            (.weights.h5, .h5). There is no published Keras file; `fcn_keras.surgery.caffe` reads
-            Caffe's.
-        input_tensor: a Keras tensor to use as image.
-        input_shape: (height, width, 3); with top (227, 227, 3) unless given, without any size.
-        pooling: without top: None, "avg" or "max" over the whole map.
-        classes: number of classes, with top.
-        classifier_activation: activation of fc8; None gives logits.
-        name: of the model.
+        include_top: Include fc6, fc7 and fc8; without them the output is pool5.
+        weights: None for random weights, or the path of a weights file written by Keras
+            (.weights.h5, .h5). No Keras file is published; `fcn_keras.surgery.caffe` reads
+            Caffe's files.
+        input_tensor: A Keras tensor to use as the image.
+        input_shape: (height, width, 3). The default is (227, 227, 3) with top, any size without.
+        pooling: Global pooling without top: None, "avg" or "max".
+        classes: Number of classes, with top.
+        classifier_activation: Activation of fc8; None for logits.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`: `[b, h, w, 3]` -> `[b, classes]`, or `[b, rows, columns, 256]`, or
         `[b, 256]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the size is unknown or too small for the top.
-        WeightsError: the weights cannot be had, read or loaded.
+        ModelError: `pooling` is unknown, or the image size is unknown or too small for the top.
+        WeightsError: The weights cannot be read or loaded.
     """
     image = image_input(input_tensor, input_shape, include_top, 227, smallest=11)
     x = features(image)
@@ -61,13 +61,13 @@ def AlexNet(
 
 
 def features(x: keras.KerasTensor, padding: tuple[int, int] = (0, 0)) -> keras.KerasTensor:
-    """All up to pool5, of stride 32 (section 4.1).
+    """Builds the layers up to pool5, at stride 32 (section 4.1).
 
     Args:
         x: `[b, h, w, 3]`, preprocessed.
-        padding: zeros laid around the image: (top and left, bottom and right). None for the
-            classifier, (100, 100) in the reference's FCN; (3, 4) gives H/32 cells on a multiple
-            H of 32.
+        padding: Zero padding of the image: (top and left, bottom and right). The classifier has
+            none, the reference's FCN (100, 100). (3, 4) gives H/32 cells if H is a multiple
+            of 32.
 
     Returns:
         `[b, rows, columns, 256]`.

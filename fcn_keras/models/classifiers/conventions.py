@@ -1,4 +1,4 @@
-"""What keras.applications' nets have in common: the input, the end without top, the weights."""
+"""Conventions of keras.applications: input shape, pooling without top, and weights."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from fcn_keras.errors import ModelError, WeightsError
-from fcn_keras.models.imagenet import naming_the_file
+from fcn_keras.models.imagenet import readable_weights_errors
 
 POOLING = {None: None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
@@ -18,7 +18,7 @@ def image_input(
     size: int,
     smallest: int,
 ) -> keras.KerasTensor:
-    """The image `[b, h, w, 3]`: the tensor given, or a new input, of fixed size for a top."""
+    """Returns the image `[b, h, w, 3]`: the given tensor or a new input, of fixed size with top."""
     if input_tensor is not None:
         shape, image = input_tensor.shape[1:], input_tensor
     else:
@@ -27,8 +27,8 @@ def image_input(
         image = keras.Input(shape, name="image")
     if include_top and (None in shape or min(shape[:2]) < smallest):
         raise ModelError(
-            f"input_shape={shape}: with include_top=True the size must be fixed, at least "
-            f"{smallest} x {smallest}, such as ({size}, {size}, 3). Use include_top=False for "
+            f"input_shape={shape}: with include_top=True the size must be fixed and at least "
+            f"{smallest} x {smallest}, for example ({size}, {size}, 3). Use include_top=False for "
             "images of any size."
         )
     return image
@@ -43,20 +43,20 @@ def finish(
     name: str,
     caffe_model: str,
 ) -> keras.Model:
-    """The model, pooled as asked where it has no top, with the weights of a file."""
+    """Builds the model, adds pooling if it has no top, and loads weights from a file."""
     if pooling not in POOLING:
         raise ModelError(f"pooling={pooling!r}: must be None, 'avg' or 'max'.")
     if str(weights) == "imagenet":
         raise WeightsError(
-            f"weights='imagenet': no Keras file is published for {name}. Give the path of a file "
-            f"that Keras wrote, or None (command line: none); Caffe's {caffe_model}.caffemodel can "
-            "be read with fcn_keras.surgery.caffe.load_weights."
+            f"weights='imagenet': no Keras file is published for {name}. Use the path of a weights "
+            "file written by Keras, or None (command line: none). "
+            f"fcn_keras.surgery.caffe.load_weights reads Caffe's {caffe_model}.caffemodel."
         )
     if pooling and not include_top:
         x = POOLING[pooling](name="pool")(x)
     inputs = keras.utils.get_source_inputs(image)
     model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, x, name=name)
     if weights is not None:
-        with naming_the_file(weights, name):
+        with readable_weights_errors(weights, name):
             model.load_weights(weights)
     return model

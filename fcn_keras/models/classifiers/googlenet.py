@@ -1,4 +1,4 @@
-"""GoogLeNet (Szegedy et al., 2014): Inception v1, as Caffe's bvlc_googlenet has it."""
+"""GoogLeNet (Szegedy et al., 2014), Inception v1, as in Caffe's bvlc_googlenet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import layers
 from fcn_keras.layers.caffe import CeilMaxPooling2D, LocalResponseNormalization
 from fcn_keras.models.classifiers.conventions import finish, image_input
 
-# 1x1; 3x3 after its reduction; 5x5 after its reduction; projection of the pooled map.
+# Filters: 1x1; 3x3 (reduction, output); 5x5 (reduction, output); projection of the pooled map.
 INCEPTION = {
     "3a": (64, (96, 128), (16, 32), 32),
     "3b": (128, (128, 192), (32, 96), 64),
@@ -34,31 +34,32 @@ def GoogLeNet(
     classifier_activation: str | None = "softmax",
     name: str = "googlenet",
 ) -> keras.Model:
-    """GoogLeNet (Inception v1) with its final loss only, for images of 224 x 224, BGR minus mean.
+    """Builds GoogLeNet (Inception v1) for images of 224 x 224, BGR minus the mean.
 
-    Like keras.applications' nets it takes preprocessed images: 0..255, BGR, minus the mean colour
-    (`fcn_keras.layers.caffe.CaffePreprocessing` does so).
+    It has the final classifier only, without the auxiliary ones. Like the models of
+    keras.applications, it takes preprocessed images: 0..255, BGR, minus the mean colour
+    (`fcn_keras.layers.caffe.CaffePreprocessing` does this).
 
     Args:
-        include_top: whether to have the average pooling and the classifier; without them the
-            output is that of the last inception module.
-        weights: None for random weights, or the path of a file that Keras wrote
-            (.weights.h5, .h5). There is no published Keras file; `fcn_keras.surgery.caffe` reads
-            Caffe's.
-        input_tensor: a Keras tensor to use as image.
-        input_shape: (height, width, 3); with top (224, 224, 3) unless given, without any size.
-        pooling: without top: None, "avg" or "max" over the whole map.
-        classes: number of classes, with top.
-        classifier_activation: activation of the classifier; None gives logits.
-        name: of the model.
+        include_top: Include the average pooling and the classifier; without them the output is
+            that of the last inception module.
+        weights: None for random weights, or the path of a weights file written by Keras
+            (.weights.h5, .h5). No Keras file is published; `fcn_keras.surgery.caffe` reads
+            Caffe's files.
+        input_tensor: A Keras tensor to use as the image.
+        input_shape: (height, width, 3). The default is (224, 224, 3) with top, any size without.
+        pooling: Global pooling without top: None, "avg" or "max".
+        classes: Number of classes, with top.
+        classifier_activation: Activation of the classifier; None for logits.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`: `[b, h, w, 3]` -> `[b, classes]`, or `[b, rows, columns, 1024]`, or
         `[b, 1024]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the size is unknown or too small for the top.
-        WeightsError: the weights cannot be had, read or loaded.
+        ModelError: `pooling` is unknown, or the image size is unknown or too small for the top.
+        WeightsError: The weights cannot be read or loaded.
     """
     image = image_input(input_tensor, input_shape, include_top, 224, smallest=193)
     x = features(image)
@@ -73,14 +74,14 @@ def GoogLeNet(
 def features(
     x: keras.KerasTensor, incomplete4: Literal["first", "last"] = "last"
 ) -> keras.KerasTensor:
-    """All up to the last inception module, of stride 32.
+    """Builds the layers up to the last inception module, at stride 32.
 
     Args:
         x: `[b, h, w, 3]`, preprocessed.
-        incomplete4: the place of pool4's incomplete window, "last" as in Caffe, or "first".
+        incomplete4: Position of pool4's incomplete window: "last" as in Caffe, or "first".
 
     Returns:
-        `[b, ceil(h / 32), ceil(w / 32), 1024]` where h and w are even.
+        `[b, ceil(h / 32), ceil(w / 32), 1024]` if h and w are even.
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(64, 7, strides=2, activation="relu", name="conv1_7x7_s2")(x)
@@ -99,7 +100,7 @@ def features(
 
 
 def _inception(x: keras.KerasTensor, module: str) -> keras.KerasTensor:
-    """Four branches side by side."""
+    """Builds an inception module with four parallel branches."""
     name = f"inception_{module}"
     ones, (reduce3, threes), (reduce5, fives), projection = INCEPTION[module]
     pooled = layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
