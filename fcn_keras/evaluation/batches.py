@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,12 @@ def check_data(data: Any) -> None:
             f"data={str(data)!r}: must be a split or batches, not a name. Give "
             f"pipelines.read({str(data)!r}, 'val')."
         )
-    is_splits = isinstance(data, Mapping) and all(isinstance(v, Split) for v in data.values())
-    if not is_splits and not isinstance(data, Split | tf.data.Dataset):
+    if isinstance(data, Mapping):
+        fits = all(isinstance(one, Split) for one in data.values())
+    else:  # Batches may be any iterable, but not a list of splits.
+        several = isinstance(data, list | tuple) and any(isinstance(one, Split) for one in data)
+        fits = isinstance(data, Split) or isinstance(data, Iterable) and not several
+    if not fits:
         raise ConfigError(
             f"data: must be a split from pipelines.read, a dict of splits, or a tf.data.Dataset, "
             f"found {type(data).__name__}."

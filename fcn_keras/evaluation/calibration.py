@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.errors import ModelError
+from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.evaluation.batches import batches_of, check_data, part_names
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
@@ -69,6 +69,10 @@ def calibrate(
     if part_names(model) or isinstance(dataset, Mapping):
         raise ModelError(
             f"model: {model.name} has several images or heads; only models of one are calibrated."
+        )
+    if not isinstance(dataset, Split | tf.data.Dataset):
+        raise ConfigError(
+            f"data: must be a split or a tf.data.Dataset, found {type(dataset).__name__}."
         )
     if isinstance(dataset, Split):
         dataset, _ = batches_of(model, dataset)
