@@ -27,7 +27,7 @@ FCN_KERAS = {
     "Prediction and evaluation": "load Segmenter predict overlay evaluate Evaluation calibrate",
     "Export": "export Exported",
     "Surgery and geometry": "convolutionalize shift_and_stitch receptive_field BilinearUpsampling",
-    "Errors": "FcnKerasError",
+    "Errors": "FcnKerasError ConfigError ModelError WeightsError",
 }
 PIPELINES = {
     "Data sets": "read Split Example DATASETS distinct_palette",
@@ -64,9 +64,9 @@ def command_line():
         NOTE,
         "# Command line",
         "",
-        "`fcn-keras COMMAND --help` shows the same in a terminal. A user's mistake ends with one "
-        "line on stderr and exit status 2. Ctrl-C, SIGTERM and SIGHUP end a training with status "
-        "130, 143 and 129, after it was saved.",
+        "`fcn-keras COMMAND --help` shows the same in a terminal. A mistake ends with a message on "
+        "stderr and exit status 2. Ctrl-C, SIGTERM and SIGHUP end a training with status 130, 143 "
+        "and 129, after it was saved.",
         "",
     ]
     for name in COMMANDS:

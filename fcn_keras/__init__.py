@@ -10,7 +10,7 @@ from fcn_keras import _registration  # noqa: F401 - registers our layers with Ke
 from fcn_keras._version import __version__
 
 if TYPE_CHECKING:
-    from fcn_keras.errors import FcnKerasError
+    from fcn_keras.errors import ConfigError, FcnKerasError, ModelError, WeightsError
     from fcn_keras.evaluation.calibration import calibrate
     from fcn_keras.evaluation.evaluate import evaluate
     from fcn_keras.evaluation.results import Evaluation
@@ -45,6 +45,7 @@ _HOMES = {
     "AlexNet": "models.classifiers.alexnet",
     "BilinearUpsampling": "layers.upsampling",
     "CaffeSGD": "optimizers",
+    "ConfigError": "errors",
     "ConfusionMatrix": "metrics",
     "Evaluation": "evaluation.results",
     "Exported": "serving.exported",
@@ -56,10 +57,12 @@ _HOMES = {
     "GoogLeNet": "models.classifiers.googlenet",
     "MaskedCrossentropy": "losses",
     "Modality": "models.decoder",
+    "ModelError": "errors",
     "ResumableCheckpoint": "training.checkpoint",
     "Run": "training.run",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "runs.config",
+    "WeightsError": "errors",
     "calibrate": "evaluation.calibration",
     "convolutionalize": "surgery.convolutionalize",
     "evaluate": "evaluation.evaluate",
@@ -88,6 +91,7 @@ __all__ = [
     "AlexNet",
     "BilinearUpsampling",
     "CaffeSGD",
+    "ConfigError",
     "ConfusionMatrix",
     "Evaluation",
     "Exported",
@@ -99,10 +103,12 @@ __all__ = [
     "GoogLeNet",
     "MaskedCrossentropy",
     "Modality",
+    "ModelError",
     "ResumableCheckpoint",
     "Run",
     "Segmenter",
     "TrainConfig",
+    "WeightsError",
     "__version__",
     "calibrate",
     "convolutionalize",
@@ -119,13 +125,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        _registration.check_backend()
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # Type checkers read the imports above, and so find misspelt names.
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            _registration.check_backend()
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

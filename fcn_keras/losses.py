@@ -99,6 +99,11 @@ class MaskedCrossentropy(keras.losses.Loss):
             A float32 scalar; with several replicas, this replica's share of the global loss.
         """
         logits = ops.cast(y_pred, "float32")
+        if self.ignore_class == VOID < (logits.shape[-1] or 0):
+            raise ConfigError(
+                f"{self.name}: with {logits.shape[-1]} classes, label {VOID} is both a class and "
+                "void. Pass another ignore_class, such as 65535, and 16-bit masks."
+            )
         labels = ops.cast(ops.reshape(y_true, ops.shape(logits)[:-1]), "int32")
         valid = labels != self.ignore_class
         labels = ops.where(valid, labels, 0)

@@ -21,6 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from fcn_keras import replicas
+from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 from fcn_keras.text import METRIC_NAMES
 
@@ -54,6 +55,11 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.num_classes = num_classes
         self.prefix = prefix
         self.ignore_class = ignore_class
+        if ignore_class == VOID < num_classes:
+            raise ConfigError(
+                f"{name}: with {num_classes} classes, label {VOID} is both a class and void. Pass "
+                "another ignore_class, such as 65535, and 16-bit masks."
+            )
         self.matrix = self.add_variable(
             (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
         )

@@ -44,6 +44,17 @@ _PROCESS, _NUMBERS = uuid.uuid4().hex[:8], itertools.count()
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.fcn-keras-tmp(?:\.\w+)?")
 
 
+def path_argument(name: str, value: Any) -> Path:
+    """Returns an argument as a path.
+
+    Raises:
+        ConfigError: It is empty, or not a path.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ConfigError(f"{name}={value!r}: must be a path. Pass a string or a pathlib.Path.")
+    return Path(value)
+
+
 def check_folder(folder: str | Path) -> None:
     """Checks that a folder exists or can be created, and is writable; creates nothing.
 

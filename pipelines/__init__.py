@@ -44,7 +44,7 @@ _HOMES = {
 
 # Subpackages and modules, so that `pipelines.errors` works without importing it first.
 _MODULES = frozenset(
-    "batches catalogue checking datasets discovery errors examples files hha split".split()
+    "batches catalogue checking datasets discovery errors examples files hha palettes split".split()
 )
 
 __all__ = [
@@ -69,12 +69,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # Type checkers read the imports above, and so find misspelt names.
+
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipelines.datasets import (
     voc,
     yaml_folders,
 )
-from pipelines.errors import DataError, raise_all
+from pipelines.errors import DataError, quoted, raise_all
 from pipelines.split import Split
 
 DATASETS: dict[str, Callable[[str | Path | None, str], Split]] = {
@@ -62,11 +63,11 @@ def read(
         examples = yaml_folders.read(data, split)
     elif data in DATASETS:
         examples = DATASETS[str(data)](data_dir, split)
-    elif Path(data).is_dir():
+    elif os.path.isdir(data):
         raise DataError(
             f"data={str(data)!r}: a folder, not a data set. For your own images, write a YAML file "
-            f"with `fcn-keras data init {data}`. For {', '.join(DATASETS)}, give that name as data "
-            "and the folder as data_dir (--data-dir)."
+            f"with `fcn-keras data init {quoted(data)}`. For {', '.join(DATASETS)}, give that name "
+            "as data and the folder as data_dir (--data-dir)."
         )
     else:
         raise DataError(

@@ -1,5 +1,6 @@
 """The error for unusable data; its message names the file, the rule, the value and the fix."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -49,6 +50,12 @@ def _shown(text: str, kept: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
+
+
+def quoted(path: object) -> str:
+    """Quotes a path for the shell, so that a leading dash is not read as an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def raise_all(faults: Iterable[DataError]) -> None:

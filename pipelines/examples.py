@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.files.images import read_image, read_orientation
+from pipelines.files.exif import TRANSPOSED
+from pipelines.files.images import read_image, read_mask, read_mask_and_palette, read_orientation
+from pipelines.files.opening import Source
+from pipelines.palettes import resolve
 from pipelines.split import IGNORE, Example, Split, colour_codes, colour_of
 
 EXACT = 2**24  # OpenCV counts in float32, which is exact up to here.
@@ -28,10 +31,46 @@ def read_example(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
             is neither a class nor ignored.
     """
     example = split.examples[index]
-    image = read_image(example.image)
-    mask = class_ids(split, example, split.read_mask(example.mask))
-    check_sizes(example, image, mask)
+    image = image_of(split, example)
+    mask = class_ids(split, example, mask_of(split, example))
+    check_sizes(split, example, image, mask)
     return image, mask
+
+
+def image_of(split: Split, example: Example, notes: list[DataError] | None = None) -> np.ndarray:
+    """Reads an example's image with the split's reader.
+
+    Args:
+        split: A `Split`.
+        example: One of its examples.
+        notes: As in `read_image`.
+
+    Returns:
+        uint8 `[h, w, 3]`, or what `split.read_image` returns.
+    """
+    if split.read_image is read_image:
+        image = read_image(example.image, notes, upright=split.upright)
+    else:
+        image = split.read_image(example.image)
+    return _not_empty(image, example.image)
+
+
+def mask_of(split: Split, example: Example, notes: list[DataError] | None = None) -> np.ndarray:
+    """Reads an example's mask as `class_ids` takes it.
+
+    Args:
+        split: A `Split`.
+        example: One of its examples.
+        notes: A list to which a `DataError` is added for each warning.
+
+    Returns:
+        What `split.read_mask` returns; or the colours `[h, w, 3]` of a palette file whose indices
+        contradict `split.mask_colours`.
+    """
+    if split.read_mask is not read_mask or not split.mask_colours:
+        return _not_empty(split.read_mask(example.mask), example.mask)
+    values, palette = read_mask_and_palette(example.mask)
+    return values if palette is None else resolve(split, example, values, palette, notes)
 
 
 def class_ids(split: Split, example: Example, values: np.ndarray) -> np.ndarray:
@@ -104,10 +143,11 @@ def class_counts(split: Split, example: Example, values: np.ndarray) -> np.ndarr
     return np.bincount(class_ids(split, example, values).ravel(), minlength=256)
 
 
-def check_sizes(example: Example, image: np.ndarray, mask: np.ndarray) -> None:
+def check_sizes(split: Split, example: Example, image: np.ndarray, mask: np.ndarray) -> None:
     """Checks that an image and its mask have the same size.
 
     Args:
+        split: The split that the image is from.
         example: The example, for messages.
         image: `[h, w, 3]`.
         mask: `[h, w]`, or colours `[h, w, 3]`.
@@ -118,25 +158,40 @@ def check_sizes(example: Example, image: np.ndarray, mask: np.ndarray) -> None:
     if image.shape[:2] == mask.shape[:2]:
         return
     text = (
-        f"{example.mask}: the mask is {mask.shape[1]} x {mask.shape[0]}, but its image "
-        f"{example.image} is {image.shape[1]} x {image.shape[0]}."
+        f"{example.mask}: the mask is {mask.shape[0]} x {mask.shape[1]} (height x width), but its "
+        f"image {example.image} is {image.shape[0]} x {image.shape[1]}"
     )
-    orientation = read_orientation(example.image)
-    if mask.shape[:2] == image.shape[1::-1] and orientation is not None:
-        raise DataError(
-            f"{text} The image has EXIF orientation {orientation}, and the mask fits the rotated "
-            "image. Rotate the stored pixels, for example with ImageMagick: magick IN -auto-orient "
-            "OUT",
-            kind="EXIF orientation",
-            file=example.mask,
-            value=orientation,
+    turn = read_orientation(example.image)
+    if mask.shape[:2] == image.shape[1::-1] and turn in TRANSPOSED:
+        fix = (
+            f" when turned upright as its EXIF orientation {turn} says. The mask fits the stored "
+            "pixels. If all masks of the data set do, set `exif: ignore` in its YAML file. "
+            "Otherwise turn this mask upright too."
+            if split.upright
+            else f" as it is stored. The mask fits the image turned upright as its EXIF "
+            f"orientation {turn} says. If all masks of the data set do, remove `exif: ignore` from "
+            "its YAML file. Otherwise turn this mask back."
         )
+        raise DataError(f"{text}{fix}", kind="EXIF orientation", file=example.mask, value=turn)
     raise DataError(
-        f"{text} Both must have the same size; nothing is resized.",
+        f"{text}. Both must have the same size; nothing is resized.",
         kind="size mismatch",
         file=example.mask,
         value=mask.shape[:2],
     )
+
+
+def _not_empty(pixels: np.ndarray, source: Source | np.ndarray) -> np.ndarray:
+    """Returns an image or mask; files always have pixels, arrays may have none."""
+    if not pixels.size:
+        name = "an array" if isinstance(source, np.ndarray) else source
+        raise DataError(
+            f"{name}: {' x '.join(map(str, pixels.shape[:2]))} (height x width), so it has no "
+            "pixels. Remove it.",
+            kind="no pixels",
+            file=name,
+        )
+    return pixels
 
 
 def _is_grey(colours: np.ndarray) -> bool:

@@ -46,6 +46,8 @@ class Split:
         read_image: Reads an example's image: uint8 `[h, w, 3]`, or float32 with more channels,
             which only `pipelines.joint_dataset` supports.
         read_mask: Reads an example's mask: integers or bool `[h, w]`, or uint8 `[h, w, 3]` colours.
+        upright: Whether `pipelines.read_image` turns images as their EXIF orientation says; False
+            if the masks fit the stored pixels.
         faults: `DataError`s in the data set's lists and folders, such as images without a mask.
             `pipelines.read` raises them.
     """
@@ -59,10 +61,16 @@ class Split:
     # Any: a data set's own readers take the source types of its own examples.
     read_image: Callable[[Any], np.ndarray] = read_image
     read_mask: Callable[[Any], np.ndarray] = read_mask
+    upright: bool = True
     faults: tuple[DataError, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that names, colours and values describe the same classes."""
+        """Checks that names, colours and values describe the same classes, at most 255."""
+        if self.num_classes > IGNORE:
+            raise DataError(
+                f"{self.name}: {self.num_classes} classes, but at most {IGNORE} are supported: "
+                f"masks have 8 bits, and {IGNORE} is void. Merge classes, or ignore the rarest."
+            )
         if len(self.palette) != self.num_classes:
             raise DataError(
                 f"{self.name}: {self.num_classes} class names, but {len(self.palette)} colours in "

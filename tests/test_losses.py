@@ -164,3 +164,15 @@ def test_patch_sampling_trains_on_images_of_any_size(rng):
 def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         MaskedCrossentropy(**options)
+
+
+def test_label_255_cannot_be_a_class_and_void():
+    labels, logits = np.zeros((1, 2, 2), "int32"), np.zeros((1, 2, 2, 256), "float32")
+    with pytest.raises(ConfigError, match="with 256 classes, label 255 is both a class and void"):
+        MaskedCrossentropy()(labels, logits)
+    labels[0, 0] = 255, 65535
+    loss = MaskedCrossentropy(ignore_class=65535)(labels, logits)
+    assert float(loss) == pytest.approx(np.log(256), rel=1e-6)
+    assert float(MaskedCrossentropy()(labels % 255, logits[..., :255])) == pytest.approx(
+        np.log(255)
+    )

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
+from fcn_keras.errors import ConfigError
 from fcn_keras.metrics import ConfusionMatrix, count_pixels, segmentation_metrics
 from fcn_keras.text import METRIC_NAMES
 
@@ -107,3 +108,13 @@ def test_count_pixels_returns_confusion_matrix():
     counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is ignored.
     assert count_pixels(truth, prediction, 3).tolist() == counted
     assert count_pixels(np.full((2, 2), 255), np.zeros((2, 2), int), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_label_255_cannot_be_a_class_and_void():
+    with pytest.raises(ConfigError, match="with 300 classes, label 255 is both a class and void"):
+        ConfusionMatrix(300)
+    metric = ConfusionMatrix(300, ignore_class=65535)
+    scores = np.eye(300, dtype="float32")[[[255, 299]]]
+    metric.update_state(np.array([[255, 65535]]), scores)
+    assert metric.confusion()[255, 255] == metric.confusion().sum() == 1
+    assert ConfusionMatrix(255).num_classes == 255

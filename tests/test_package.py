@@ -86,7 +86,7 @@ def test_public_names_exist(package):
 @pytest.mark.parametrize("package", [fcn_keras, pipelines])
 def test_type_checking_imports_match_lazy_imports(package):
     tree = ast.parse(Path(package.__file__).read_text("utf-8"))
-    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    checked, _ = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {
         alias.name: node.module.removeprefix(f"{package.__name__}.")
         for node in checked.body

@@ -6,6 +6,7 @@ A command's module is imported when the command is called, and imports TensorFlo
 
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from fcn_keras.outputs import disk_fault
 COMMANDS = {  # In the order of use. Each text is the first line of the command's docstring.
     "quickstart": "Trains, evaluates, predicts and exports on built-in data, in one to four "
     "minutes.",
-    "data": "Describes a data set in YAML, checks it, and serves its batches to trainings.",
+    "data": "Describes a data set in YAML, checks it, and serves its batches to training runs.",
     "train": "Trains a model; --out gets the best one, metrics, history, pictures and a "
     "TensorBoard log.",
     "evaluate": "Measures a model: the paper's four metrics and the IU per class.",
@@ -69,6 +70,8 @@ def load(name: str) -> Any:
 def main() -> None:
     """Runs the command line; a user error prints one line and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # File names may not fit its encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as stop:

@@ -12,7 +12,8 @@ RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder, or a .keras file.")
 ]
 DATA_HELP = (
-    "camvid, voc2011, voc2012, nyudv2, siftflow, pascal_context, cityscapes, ade20k, synthetic, "
+    "camvid, voc2011, voc2012, nyudv2, nyudv2-hha, siftflow, siftflow-geometric, pascal_context, "
+    "cityscapes, ade20k, synthetic, "
     "tfds:NAME, or a YAML file for your own folders (see `fcn-keras data init`)."
 )
 Data = Annotated[str, typer.Option(help=DATA_HELP)]

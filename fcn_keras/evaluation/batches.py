@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -36,6 +38,8 @@ def batches_of(
             batch size is not 1 for several images or heads.
     """
     check_splits(net, data)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size!r}: must be a whole number, at least 1.")
     if isinstance(data, Split):
         return eval_dataset(data, batch_size=batch_size), data.class_names
     if batch_size != 1:
@@ -51,9 +55,48 @@ def batches_of(
     return batches, {head: data[head].class_names for head in heads} if heads else first.class_names
 
 
+def check_data(data: Any) -> None:
+    """Checks that data is a split, splits by name, or batches.
+
+    Raises:
+        ConfigError: It is something else, such as a data set's name.
+    """
+    if isinstance(data, str | Path):
+        raise ConfigError(
+            f"data={str(data)!r}: must be a split or batches, not a name. Give "
+            f"pipelines.read({str(data)!r}, 'val')."
+        )
+    if isinstance(data, Mapping):
+        fits = all(isinstance(one, Split) for one in data.values())
+    else:  # Batches may be any iterable, but not a list of splits.
+        several = isinstance(data, list | tuple) and any(isinstance(one, Split) for one in data)
+        fits = isinstance(data, Split) or isinstance(data, Iterable) and not several
+    if not fits:
+        raise ConfigError(
+            f"data: must be a split from pipelines.read, a dict of splits, or a tf.data.Dataset, "
+            f"found {type(data).__name__}."
+        )
+
+
+def check_images(net: keras.Model) -> None:
+    """Checks that a model takes images of any size.
+
+    Raises:
+        ConfigError: Its input has a fixed size.
+    """
+    for image in keras.tree.flatten(net.input):
+        if tuple(image.shape[1:3]) != (None, None):
+            raise ConfigError(
+                f"model: {net.name} takes images of {image.shape[1]} x {image.shape[2]} pixels "
+                "only. Build it with input_shape=(None, None, channels), and load these weights."
+            )
+
+
 def part_names(net: keras.Model) -> list[str]:
     """Returns the names of a model's images and heads; a single image or head has no name."""
-    return list(dict.fromkeys([*_names(net.input), *_names(net.output)]))
+    # A Sequential model has neither attribute before its first call.
+    parts = (getattr(net, "input", None), getattr(net, "output", None))
+    return list(dict.fromkeys(name for part in parts for name in _names(part)))
 
 
 def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
@@ -63,6 +106,11 @@ def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
         ConfigError: Names are missing or unknown, or a split has other classes than its head.
     """
     names, heads = part_names(net), _names(net.output)
+    if not names and net.input.shape[-1] != 3:
+        raise ConfigError(
+            f"data: {net.name} takes images of {net.input.shape[-1]} channels; a split has RGB "
+            "images. Give batches of images and masks."
+        )
     if isinstance(data, Split):
         if names:
             raise ConfigError(f"data: {_parts(net)}. Give a dict with a split for each.")
@@ -82,7 +130,7 @@ def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
         _check_classes(net, next(iter(data.values())), net.output.shape[-1])
 
 
-def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor]) -> list[str]:
+def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor] | None) -> list[str]:
     return list(tensors) if isinstance(tensors, dict) else []
 
 

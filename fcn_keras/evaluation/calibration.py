@@ -8,17 +8,19 @@ class achieves much of that. It becomes part of the model: the bias of its fines
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.errors import ModelError
+from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.evaluation.batches import batches_of, check_data, part_names
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.models.saving import Loaded, keras_model
+from pipelines.split import Split
 
 PIXELS = 1_000_000  # Sample size; a pixel takes 44 bytes with 11 classes.
 STEPS = (1.0, 0.5, 0.25)  # Successive step sizes of the search, in logits.
@@ -35,7 +37,7 @@ class Calibration(NamedTuple):
 
 def calibrate(
     model: keras.Model | Loaded,
-    dataset: tf.data.Dataset,
+    dataset: Split | tf.data.Dataset,
     *,
     ignore_class: int = VOID,
     seed: int = 0,
@@ -48,7 +50,8 @@ def calibrate(
 
     Args:
         model: A model of `fcn_keras.MODELS` with one image and one head; its bias is changed.
-        dataset: Batches of images and masks `[b, h, w]`, of known cardinality.
+        dataset: A split from `pipelines.read`, or batches of images and masks `[b, h, w]` of known
+            cardinality.
         ignore_class: Label that is ignored.
         seed: Seed for sampling the pixels, about `PIXELS` in all.
         progress: Called without arguments after each batch, or None.
@@ -57,10 +60,22 @@ def calibrate(
         A `Calibration`.
 
     Raises:
-        ModelError: The model has no score layer, or its bias does not shift the logits by a
-            constant.
+        ConfigError: The data is neither a split nor batches, or has other classes than the model.
+        ModelError: The model has several images or heads, no score layer, or a bias that does not
+            shift the logits by a constant.
     """
     model = keras_model(model)
+    check_data(dataset)
+    if part_names(model) or isinstance(dataset, Mapping):
+        raise ModelError(
+            f"model: {model.name} has several images or heads; only models of one are calibrated."
+        )
+    if not isinstance(dataset, Split | tf.data.Dataset):
+        raise ConfigError(
+            f"data: must be a split or a tf.data.Dataset, found {type(dataset).__name__}."
+        )
+    if isinstance(dataset, Split):
+        dataset, _ = batches_of(model, dataset)
     layer = _finest(model)
     _check_constant(model, layer)
     logits, labels = _sample(model, dataset, ignore_class, np.random.default_rng(seed), progress)

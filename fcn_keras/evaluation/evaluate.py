@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.evaluation.batches import batches_of
+from fcn_keras.evaluation.batches import batches_of, check_data, check_images
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import ConfusionMatrix, count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
@@ -27,7 +27,7 @@ def evaluate(
     batch_size: int = 1,
     tta: bool = False,
     progress: Callable[[], object] | None = None,
-) -> Evaluation | dict[str, Evaluation]:
+) -> Evaluation | Any:  # A dict only of models with several heads.
     """Measures a model on a data set.
 
     Args:
@@ -50,17 +50,14 @@ def evaluate(
             not fit the model's images, heads or classes.
     """
     net = keras_model(model)
-    if isinstance(data, str | Path):
-        raise ConfigError(
-            f"data={str(data)!r}: must be a split or batches, not a name. Give "
-            f"pipelines.read({str(data)!r}, 'val')."
-        )
+    check_data(data)
     for what, tensors in (("images", net.input), ("outputs", net.output)):
         if isinstance(tensors, list | tuple):
             raise ConfigError(
                 f"model: {net.name} has a list of {len(tensors)} {what}. Name them with dicts: "
                 "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
             )
+    check_images(net)
     if isinstance(data, Split | Mapping):
         data, names = batches_of(net, data, batch_size)
         class_names = class_names or names
@@ -105,6 +102,11 @@ def _confusion(
 
 
 def _result(confusion: np.ndarray, class_names: Sequence[str] | None) -> Evaluation:
+    if class_names is not None and len(class_names) != len(confusion):
+        raise ConfigError(
+            f"class_names: must have a name for each of the {len(confusion)} classes, found "
+            f"{len(class_names)}."
+        )
     return Evaluation(confusion, names_of(len(confusion), class_names))
 
 

@@ -25,9 +25,10 @@ class ReceptiveField(NamedTuple):
     rows and columns have the same field, else each is a pair (rows, columns).
     """
 
-    size: float | tuple[float, float]
-    stride: float | tuple[float, float]
-    offset: float | tuple[float, float]
+    # "| Any" spares users a check for the pair, which only odd models have.
+    size: float | Any
+    stride: float | Any
+    offset: float | Any
 
 
 def receptive_field(model: keras.Model, layer: str | None = None) -> ReceptiveField:

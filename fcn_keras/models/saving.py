@@ -4,6 +4,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.outputs import replacing
+from fcn_keras.outputs import path_argument, replacing
 from fcn_keras.text import first_line
 
 
@@ -26,8 +27,8 @@ class Loaded:
     """
 
     model: keras.Model
-    classes: tuple[str, ...] | None
-    palette: np.ndarray | None
+    classes: tuple[str, ...] | Any  # "| Any" spares users a check for None.
+    palette: np.ndarray | Any
 
     @property
     def num_classes(self) -> int | dict[str, int]:
@@ -63,7 +64,7 @@ def load(path: str | Path) -> Loaded:
     Raises:
         ModelError: The model is missing, corrupt, unsafe to load or not a segmentation model.
     """
-    path = Path(path)
+    path = path_argument("path", path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         why = "the folder has no model.keras" if path.is_dir() else "no such file or folder"

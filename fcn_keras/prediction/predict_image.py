@@ -27,7 +27,7 @@ def predict(
     tile: int | tuple[int, int] | None = None,
     overlap: int | tuple[int, int] | None = None,
     tta: bool = False,
-) -> np.ndarray | dict[str, np.ndarray]:
+) -> np.ndarray | Any:  # A dict only of models with several heads.
     """Predicts the class of every pixel.
 
     Warns if pixels are not 0 to 255, for example because an image was divided by 255.

@@ -21,7 +21,7 @@ class Segmenter(saving.Loaded):
     model.
     """
 
-    def predict(self, image: Any, **options: Any) -> np.ndarray | dict[str, np.ndarray]:
+    def predict(self, image: Any, **options: Any) -> np.ndarray | Any:
         """Predicts the class of every pixel, with `fcn_keras.predict` and its options."""
         return predict(self.model, image, **options)
 

@@ -28,8 +28,8 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     # Data
-    data: str
-    data_dir: str | None = None
+    data: str = option(..., "A data set's name, or the YAML file that describes your folders.")
+    data_dir: str | None = option(None, "Folder with the data set's files.")
     train_split: str = option(
         "train", "Split to train on: train, or trainval, sbd, ... if the data set has it."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fcn_keras.runs.recipes import RECIPES, VARIANTS
 
 # Backbones of the reference implementation, which use its geometry and means.
 REFERENCE_BACKBONES = ("vgg16", "alexnet")
+MAX_DEPTH = 20  # Levels of a YAML file; options need 4.
 
 
 def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> TrainConfig:
@@ -55,8 +56,10 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            raise ConfigError(f"{name}={fault['input']!r}: unknown; {_suggestion(name)}") from None
-        where = f"{name}={fault['input']!r}: " if name else ""
+            raise ConfigError(
+                f"{name}={_shortened(fault['input'])}: unknown; {_suggestion(name)}"
+            ) from None
+        where = f"{name}={_shortened(fault['input'])}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
     for name in ("momentum", "bias_rate"):
         if name in options and config.optimizer != "sgd":
@@ -68,25 +71,29 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
 
 
 def resolve_run(
-    recipe: TrainConfig | str | Path,
+    recipe: TrainConfig | str | Path | Mapping[str, Any],
     options: dict[str, Any],
     out: Path,
-    stages: Sequence[str] | None = None,
+    stages: str | Sequence[str] | None = None,
     resume: bool = False,
 ) -> tuple[TrainConfig, Sequence[str] | None]:
     """Returns the configuration and the stages of a new or resumed run.
 
     Args:
-        recipe: A `TrainConfig`, a key of `RECIPES`, or a YAML file.
+        recipe: A `TrainConfig`, a key of `RECIPES`, a YAML file, or a dict of options.
         options: Values by the field names of `TrainConfig`; they override the recipe's.
         out: The run's folder.
-        stages: The models of a staged run.
+        stages: The models of a staged run: names such as "fcn32s", or strides, also as "32,16,8".
         resume: Resume the run in `out`; without `data`, with the options stored there.
 
     Raises:
         ConfigError: As in `resolve`, or the data is not given.
     """
-    options = with_absolute_paths(options)
+    if isinstance(recipe, Mapping):
+        options = {**recipe, **options}
+        recipe = "default"
+    options = with_absolute_paths(_without_none(options))
+    stages = _stage_names(stages)
     if isinstance(recipe, TrainConfig):
         return (resolve(recipe.model_dump(), options) if options else recipe), stages
     if resume and "data" not in options and not is_yaml(recipe):
@@ -101,6 +108,25 @@ def resolve_run(
     if "data" not in options and not is_yaml(recipe):
         raise ConfigError("data: not given. Name a data set, or give a YAML file.")
     return resolve(recipe, options), stages
+
+
+def _stage_names(stages: Any) -> list[str] | None:
+    """Returns the model names of stages that are given as names or strides, or as one text."""
+    if stages is None:
+        return None
+    parts = stages.split(",") if isinstance(stages, str) else stages
+    if not isinstance(parts, Sequence):
+        raise ConfigError(f"stages={stages!r}: must be a list such as ['fcn32s', 'fcn8s'].")
+    names = [str(part).strip() for part in parts]
+    return [f"fcn{name}s" if name.isdecimal() else name for name in names]
+
+
+def _without_none(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options with "none", as files and the command line write it, as None."""
+    return {
+        name: None if isinstance(value, str) and value == "none" else value
+        for name, value in options.items()
+    }
 
 
 def is_yaml(value: Any) -> bool:
@@ -123,16 +149,33 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or contains no options.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        _refuse_bombs(text)
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"recipe={str(path)!r}: no such file.") from None
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except Exception as error:  # PyYAML lets through what int() and date() raise, among others.
         reason = " ".join(str(error).split())
         raise ConfigError(f"recipe={str(path)!r}: not readable as YAML: {reason}") from None
     options = content.get("options", content) if isinstance(content, dict) else None
     if not isinstance(options, dict):
         raise ConfigError(f"recipe={str(path)!r}: must contain options, such as `batch_size: 4`.")
-    return {name: None if value == "none" else value for name, value in options.items()}
+    return _without_none(options)
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuses what takes PyYAML minutes: nested aliases, and thousands of levels."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"aliases (*name), or more than {MAX_DEPTH} levels. Write it out")
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
 
 
 def _suggestion(name: str) -> str:

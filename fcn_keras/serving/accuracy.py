@@ -16,6 +16,7 @@ from fcn_keras.models.saving import Loaded
 from fcn_keras.prediction.engines import open_engine
 from fcn_keras.serving import saved_model
 from pipelines.batches.tf_datasets import eval_dataset
+from pipelines.examples import image_of
 from pipelines.split import Split
 
 CALIBRATION_IMAGES = 100  # Evenly spaced over the training images.
@@ -52,7 +53,7 @@ def before_and_after(
 def calibration_images(train: Split) -> list[np.ndarray]:
     """Returns the images that int8 scales are chosen by: spread over the split, in full size."""
     step = -(-len(train) // CALIBRATION_IMAGES)
-    return [train.read_image(example.image) for example in train.examples[::step]]
+    return [image_of(train, example) for example in train.examples[::step]]
 
 
 @contextmanager

@@ -1,26 +1,21 @@
 """Decodes images inside a TensorFlow graph, to the same pixels as `pipelines.read_image`.
 
 A server then needs no preprocessing and sees what training saw: grey becomes three equal channels,
-16 bits are scaled to 8, transparent pixels are blended onto white, and an EXIF orientation is
-ignored. CMYK may differ by one grey level.
-
-The code uses `tf.equal` because `==` does not compare tensors in a TensorFlow 1 graph, and a
-SavedModel is built in such a graph.
+16 bits are scaled to 8, transparent pixels are blended onto white, and images are turned upright as
+their EXIF orientation says. CMYK may differ by one grey level.
 """
-
-from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
+from fcn_keras.serving.image_headers import jpeg_header, png_header, require
 from pipelines.files.damage import JPEG, MAX_SCANS, PNG
-from pipelines.files.images import BACKGROUND
+from pipelines.files.exif import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
+from pipelines.files.images import BACKGROUND, GREY
 
 MAX_PIXELS = 1 << 24  # 16 megapixels; the model's feature maps then take gigabytes.
 BYTES_PER_PIXEL, METADATA_BYTES = 4, 1 << 20  # Limits on a file's size; noise takes 3 per pixel.
 LARGEST_MAX_PIXELS = 500_000_000  # A TensorFlow string holds less than 2 GiB.
 MIN_BYTES = 33  # A PNG's signature and header.
-GREY = 0  # A PNG colour type.
-NOT_FRAME_MARKERS = (0xC4, 0xC8, 0xCC)  # JPEG markers among 0xC0..0xCF that start no frame.
 
 
 def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -44,82 +39,39 @@ def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf
     known = (length >= MIN_BYTES) & (is_png | is_jpeg)
     largest = BYTES_PER_PIXEL * max_pixels + METADATA_BYTES
     with (
-        _require(known, name, "{} bytes that are not a JPEG or PNG file.", length),
-        _require(length <= largest, name, f"{{}} bytes; at most {largest} are allowed.", length),
+        require(known, name, "{} bytes that are not a JPEG or PNG file.", length),
+        require(length <= largest, name, f"{{}} bytes; at most {largest} are allowed.", length),
     ):
         content = tf.io.decode_raw(data, tf.uint8)
-    size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
-    ends = tf.cond(is_png, lambda: _count(content, b"IEND"), lambda: _count(content, b"\xff\xd9"))
-    pixels = tf.reduce_prod(size)
-    scans = tf.where(is_png, 0, _count(content, b"\xff\xda"))
+    header = tf.cond(is_png, lambda: png_header(content), lambda: jpeg_header(content, name))
+    pixels, scans = tf.reduce_prod(header.size), header.scans
     with (
-        _require(pixels > 0, name, "damaged: its header gives no size."),
-        _require(
+        require(pixels > 0, name, "damaged: its header gives no size."),
+        require(
             pixels <= max_pixels,
             name,
             f"{{}} x {{}} pixels; at most {max_pixels} in total are allowed.",
-            *tf.unstack(size),
+            *tf.unstack(header.size),
         ),
-        _require(ends > 0, name, "truncated: its end is missing."),
-        _require(scans <= MAX_SCANS, name, f"{{}} scans; at most {MAX_SCANS} are allowed.", scans),
+        require(header.is_complete, name, "truncated: its end is missing."),
+        require(scans <= MAX_SCANS, name, f"{{}} scans; at most {MAX_SCANS} are allowed.", scans),
     ):
         data = tf.identity(data)
-    return tf.cond(is_png, lambda: _png(data, content), lambda: _jpeg(data))
+    image = tf.cond(is_png, lambda: _png(data, content), lambda: _jpeg(data))
+    return _turned_upright(image, header.orientation)
 
 
-def _require(
-    condition: tf.Tensor, name: tf.Tensor, message: str, *values: tf.Tensor
-) -> AbstractContextManager[object]:
-    """Returns a context whose operations run only if the condition holds."""
-    line = tf.strings.join([name, ": ", tf.strings.format(message, values)])
-    return tf.control_dependencies([tf.debugging.Assert(condition, [line])])
+def _turned_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns and mirrors an image `[h, w, 3]`, as `exif.turned_upright` does."""
 
+    def is_among(orientations: tuple[int, ...]) -> tf.Tensor:
+        return tf.reduce_any(tf.equal(orientation, tf.constant(orientations, tf.int64)))
 
-def _count(content: tf.Tensor, sequence: bytes) -> tf.Tensor:
-    """Counts how often a byte sequence occurs."""
-    count = tf.size(content) - len(sequence) + 1
-    here = [tf.equal(content[i : count + i], byte) for i, byte in enumerate(sequence)]
-    return tf.math.count_nonzero(tf.reduce_all(tf.stack(here), axis=0), dtype=tf.int32)
-
-
-def _read_integer(content: tf.Tensor, start: int | tf.Tensor, count: int) -> tf.Tensor:
-    """Reads an integer of `count` bytes, the highest byte first."""
-    number = tf.constant(0, tf.int64)
-    for i in range(count):
-        number = 256 * number + tf.cast(content[start + i], tf.int64)
-    return number
-
-
-def _png_size(content: tf.Tensor) -> tf.Tensor:
-    return tf.stack([_read_integer(content, 20, 4), _read_integer(content, 16, 4)])
-
-
-def _jpeg_size(content: tf.Tensor) -> tf.Tensor:
-    """Reads height and width from the frame's header; zeros if it is missing."""
-    last = tf.size(content) - 9  # A frame header does not fit behind this position.
-
-    def is_frame(at: tf.Tensor) -> tf.Tensor:
-        marker = content[at + 1]
-        others = tf.not_equal(marker, tf.constant(NOT_FRAME_MARKERS, tf.uint8))
-        return tf.equal(marker & 0xF0, 0xC0) & tf.reduce_all(others)
-
-    def is_marker(at: tf.Tensor) -> tf.Tensor:
-        # Without a marker the next segment cannot be found.
-        return (at <= last) & tf.equal(content[tf.minimum(at, last)], 0xFF)
-
-    def is_other_segment(at: tf.Tensor) -> tf.Tensor:
-        return is_marker(at) & ~is_frame(tf.minimum(at, last))
-
-    def next_marker(at: tf.Tensor) -> tf.Tensor:
-        filler = tf.equal(content[at + 1], 0xFF)  # Any number of fill bytes may precede a marker.
-        return tf.where(
-            filler, at + 1, at + 2 + tf.cast(_read_integer(content, at + 2, 2), tf.int32)
-        )
-
-    (at,) = tf.while_loop(is_other_segment, next_marker, [tf.constant(2)])
-    start = tf.minimum(at, last)
-    size = tf.stack([_read_integer(content, start + 5, 2), _read_integer(content, start + 7, 2)])
-    return tf.where(is_marker(at), size, 0)
+    image = tf.cond(
+        is_among(TRANSPOSED), lambda: tf.transpose(image, (1, 0, 2)), lambda: tf.identity(image)
+    )
+    is_mirrored = tf.stack([is_among(MIRRORED_ROWS), is_among(MIRRORED_COLUMNS)])
+    return tf.reverse(image, tf.where(is_mirrored)[:, 0])
 
 
 def _jpeg(data: tf.Tensor) -> tf.Tensor:

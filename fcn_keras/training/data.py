@@ -48,7 +48,7 @@ def read_data(
     }
     train_data = partial(train_dataset, **batches, cache=config.cache)
     if data_service:
-        train_data = partial(served_dataset(data_service, out), **batches)
+        train_data = partial(served_dataset(data_service), **batches)
     return (
         train_data,
         val.split,

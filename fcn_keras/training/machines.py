@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,9 +57,21 @@ def meet_others(
     return team
 
 
-def served_dataset(addresses: str, out: Path) -> Callable[..., tf.data.Dataset]:
-    """Returns `pipelines.train_dataset` with batches from servers; a lost server ends the run."""
+def served_dataset(addresses: str) -> Callable[..., tf.data.Dataset]:
+    """Returns `pipelines.train_dataset` with batches from servers."""
     from pipelines.batches import service
+
+    return partial(service.served_dataset, service.parse_addresses(addresses))
+
+
+@contextmanager
+def watched(addresses: str | None, out: Path) -> Iterator[None]:
+    """Ends the process with a message if a server is lost while the context is open."""
+    from pipelines.batches import service
+
+    if addresses is None:
+        yield
+        return
 
     def end(message: str) -> None:
         # TensorFlow waits for a lost server forever and cannot be reached by an exception.
@@ -66,6 +79,8 @@ def served_dataset(addresses: str, out: Path) -> Callable[..., tf.data.Dataset]:
         sys.stderr.flush()
         os._exit(2)
 
-    servers = service.parse_addresses(addresses)
-    service.watch(servers, end)
-    return partial(service.served_dataset, servers)
+    stop = service.watch(service.parse_addresses(addresses), end)
+    try:
+        yield
+    finally:
+        stop.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.distribution.cluster import Cluster
 from fcn_keras.evaluation.results import Evaluation
+from fcn_keras.outputs import path_argument
 from fcn_keras.prediction.segmenter import Segmenter, load
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading, run_folder
@@ -22,7 +23,7 @@ from fcn_keras.text import duration
 from fcn_keras.training.checkpoint import parse_every
 from fcn_keras.training.data import read_data
 from fcn_keras.training.fitting import fit
-from fcn_keras.training.machines import meet_others
+from fcn_keras.training.machines import meet_others, watched
 from fcn_keras.training.run_reports import after_training
 from fcn_keras.training.stages import check_stages, train_stages
 from fcn_keras.training.watching import Watch
@@ -30,10 +31,10 @@ from pipelines.batches.tf_datasets import eval_dataset
 
 
 def train(
-    config: TrainConfig | str | Path = "default",
+    recipe: TrainConfig | str | Path | Mapping[str, Any] = "default",
     *,
     out: str | Path,
-    stages: Sequence[str] | None = None,
+    stages: str | Sequence[str] | None = None,
     resume: bool = False,
     checkpoint_every: str | int = "10 min",
     data_service: str | None = None,
@@ -48,18 +49,18 @@ def train(
     Reads and checks all data files before the first step.
 
     Args:
-        config: A recipe's name, a YAML file of options such as `RUN/config.yaml`, or a
-            `TrainConfig`.
+        recipe: A recipe's name, a YAML file of options such as `RUN/config.yaml`, a `TrainConfig`,
+            or a dict of options.
         out: The run's folder; must not contain a run, unless `resume` is set.
-        stages: Model names from coarse to fine, such as `("fcn32s", "fcn16s", "fcn8s")`: each is
-            trained from the best model of the previous stage, into `out/32s` and so on.
+        stages: Models from coarse to fine, such as `("fcn32s", "fcn16s", "fcn8s")` or "32,16,8":
+            each is trained from the best model of the previous stage, into `out/32s` and so on.
         resume: Resume the run in `out` from its last checkpoint, or start it if there is none.
             Options may be left out: they are stored in the folder.
         checkpoint_every: A number of steps, or a time such as "10 min".
         data_service: Addresses of `fcn-keras data serve` processes that make the batches.
         watch: Receives progress and warnings; by default a `Watch`, which prints plain lines.
             `training.watching.Silence()` prints warnings only.
-        **options: Fields of `TrainConfig` that override `config`.
+        **options: Fields of `TrainConfig` that override the recipe.
 
     Returns:
         The `Run`.
@@ -72,8 +73,8 @@ def train(
         Stopped: Ctrl-C, SIGTERM or SIGHUP, or nobody reads the output any more; the training has
             been saved.
     """
-    out, watch = Path(out), watch or Watch()
-    config, stages = resolve_run(config, options, out, stages, resume)
+    out, watch = path_argument("out", out), watch or Watch()
+    config, stages = resolve_run(recipe, options, out, stages, resume)
     team = meet_others(config, out, stages, resume)
     is_chief = team is None or team.is_chief
     strategy = workers.strategy() if team else None  # Before any other TensorFlow call.
@@ -87,7 +88,8 @@ def train(
         _tell_short_warmup(config, size, watch)
     data = (train_data, eval_dataset(val_split), out)
     known |= {"resume": resume, "checkpoint_every": checkpoint_every, "strategy": strategy}
-    with watch.training(config.steps(size), config.passes(size)) as callbacks:
+    progress = watch.training(config.steps(size), config.passes(size))
+    with watched(data_service, out), progress as callbacks:
         known["callbacks"] = callbacks if is_chief else []
         if stages:
             train_stages(config, stages, *data, **known)
@@ -117,7 +119,7 @@ class Run:
         Raises:
             ConfigError: The folder is not a run, or its configuration cannot be read.
         """
-        run = cls(Path(folder))
+        run = cls(path_argument("folder", folder))
         run._read  # noqa: B018 - Raises if there is no run.
         return run
 
@@ -144,7 +146,7 @@ class Run:
         return load(self.folder)
 
     @property
-    def evaluation(self) -> Evaluation | None:
+    def evaluation(self) -> Evaluation | Any:
         """The best epoch's metrics on the validation split; None before the first validation."""
         found = self._read.metrics
         return None if found is None else Evaluation.from_dict(found)

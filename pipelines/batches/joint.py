@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.errors import DataError
-from pipelines.examples import check_sizes, class_ids
+from pipelines.examples import check_sizes, class_ids, image_of, mask_of
 from pipelines.split import Split
 
 
@@ -103,13 +103,13 @@ def _common_length(splits: Sequence[Split]) -> int:
 
 def _read(pictures: Sequence[Split], labels: Sequence[Split], index: int) -> list[np.ndarray]:
     """Reads the images and masks of one example into a list, and checks their sizes."""
-    images = [split.read_image(split.examples[index].image) for split in pictures]
+    images = [image_of(split, split.examples[index]) for split in pictures]
     masks = [
-        class_ids(split, split.examples[index], split.read_mask(split.examples[index].mask))
+        class_ids(split, split.examples[index], mask_of(split, split.examples[index]))
         for split in labels
     ]
     for split, image in zip(pictures, images, strict=True):
         for other, mask in zip(labels, masks, strict=True):
             pair = replace(other.examples[index], image=split.examples[index].image)
-            check_sizes(pair, image, mask)
+            check_sizes(split, pair, image, mask)
     return [*images, *masks]

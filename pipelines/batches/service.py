@@ -111,7 +111,7 @@ class Server:
                     answer = 200, register(json.loads(self.rfile.read(length)))
                 except DataError as error:
                     answer = 400, {"error": str(error)}
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, RecursionError) as error:
                     fault = f"the server does not understand the request ({error!r}). Use the"
                     answer = 400, {"error": f"{fault} same version of fcn-keras on both machines."}
                 self._answer(*answer)
@@ -192,19 +192,23 @@ def parse_addresses(text: str) -> list[Address]:
 
 def watch(
     addresses: Sequence[Address], lost: Callable[[str], object], silence: float = SILENCE
-) -> None:
-    """Calls `lost(message)` when a server has not answered for `silence` seconds."""
+) -> threading.Event:
+    """Calls `lost(message)` when a server has not answered for `silence` seconds.
+
+    Returns:
+        An event; set it to stop watching.
+    """
+    stop = threading.Event()
 
     def look() -> None:
         heard = dict.fromkeys(addresses, time.monotonic())
-        while True:
-            time.sleep(silence / 6)
+        while not stop.wait(silence / 6):
             for host, port in addresses:
                 try:
                     with urllib.request.urlopen(_url(host, port), timeout=silence / 6):
                         heard[host, port] = time.monotonic()
                 except OSError:
-                    if time.monotonic() - heard[host, port] > silence:
+                    if time.monotonic() - heard[host, port] > silence and not stop.is_set():
                         lost(
                             f"--data-service grpc://{host}:{port}: has not answered for "
                             f"{silence:.0f} s. Start it again (fcn-keras data serve)"
@@ -212,6 +216,7 @@ def watch(
                         return
 
     threading.Thread(target=look, daemon=True).start()
+    return stop
 
 
 def _from_server(address: Address, answer: dict[str, Any]) -> tf.data.Dataset:

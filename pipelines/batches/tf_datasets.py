@@ -26,7 +26,7 @@ from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.files.images import read_image, read_size
-from pipelines.split import IGNORE, Split
+from pipelines.split import IGNORE, Example, Split
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example indices `[b]` and seeds `[b]`.
 Key = TypeVar("Key", bound=Hashable)
@@ -283,8 +283,12 @@ def _orientations(split: Split) -> np.ndarray:
 
 def _sizes(split: Split) -> list[tuple[int, int]]:
     """Reads the height and width of each image from its header."""
+
+    def size_of(example: Example) -> tuple[int, int]:
+        return read_size(example.image, upright=split.upright)
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda example: read_size(example.image), split.examples))
+        return list(pool.map(size_of, split.examples))
 
 
 def _by(keys: Iterable[Key]) -> dict[Key, list[int]]:

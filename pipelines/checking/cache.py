@@ -36,7 +36,7 @@ def examine_once(split: Split, progress: Callable[[], object] | None = None) -> 
     state = _state(split)
     if state is None:
         return examine(split, progress)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         cached = json.loads(_file(split).read_text(encoding="utf-8"))
         if cached["state"] == state:
             return _from_json(split, cached)
@@ -92,9 +92,11 @@ def _state(split: Split) -> str | None:
             files.append((_name(source), status.st_size, status.st_mtime_ns))
     rules = [path.read_bytes().hex() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     meaning = [sorted(split.mask_values.items()), sorted(split.mask_colours.items())]
-    reader = repr(getattr(split.read_mask, "__qualname__", type(split.read_mask)))
+    reader = getattr(split.read_mask, "__qualname__", repr(split.read_mask))
     faults = [str(fault) for fault in split.faults]
-    return _digest([split.name, split.class_names, meaning, reader, faults, files, rules])
+    return _digest(
+        [split.name, split.class_names, meaning, reader, split.upright, faults, files, rules]
+    )
 
 
 def _name(source: object) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 from pipelines.checking.findings import Findings
 from pipelines.errors import DataError, raise_all
-from pipelines.examples import check_sizes, class_counts
-from pipelines.files.images import read_image
+from pipelines.examples import check_sizes, class_counts, image_of, mask_of
+from pipelines.files.exif import TRANSPOSED
+from pipelines.files.images import TURNED
 from pipelines.split import IGNORE, Example, Split
 
 
@@ -88,18 +89,35 @@ def _examine(split: Split, example: Example) -> _Seen:
     seen = _Seen()
     image = None
     try:
-        image = read_image(example.image, seen.warnings)
+        image = image_of(split, example, seen.warnings)
         seen.size, seen.checksum = image.shape[:2], _checksum(image)
     except DataError as error:
         seen.faults.append(error)
     try:
-        values = split.read_mask(example.mask)
+        values = mask_of(split, example, seen.warnings)
         seen.counts = class_counts(split, example, values)
         if image is not None:
-            check_sizes(example, image, values)
+            check_sizes(split, example, image, values)
+            seen.warnings = [_with_fit(note, image) for note in seen.warnings]
     except DataError as error:
         seen.faults.append(error)
+        seen.warnings = [note for note in seen.warnings if note.kind != TURNED]
     return seen
+
+
+def _with_fit(note: DataError, image: np.ndarray) -> DataError:
+    """Completes a note that an image was turned upright: the mask fits, but perhaps before too."""
+    if note.kind != TURNED:
+        return note
+    kind, text = TURNED, "The mask fits only the upright image."
+    height, width = image.shape[:2]
+    if note.value not in TRANSPOSED or height == width:
+        kind = "EXIF orientation, both fit"
+        text = (
+            "The mask's size fits the stored pixels too, so look at mask and image (`fcn-keras "
+            "data check --report`). If they do not match, set `exif: ignore` in the YAML file."
+        )
+    return DataError(f"{note} {text}", kind=kind, file=note.file, value=note.value)
 
 
 def _is_half_void(split: Split, counts: np.ndarray) -> bool:

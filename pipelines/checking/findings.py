@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.files.lossy_masks import LOSSY_READERS
 from pipelines.files.opening import Source
 from pipelines.split import IGNORE, Split
 
@@ -114,6 +115,14 @@ class Findings:
         name, names, labelled = self.split.name, self.split.class_names, self.class_pixels
         present = np.count_nonzero(labelled)
         warnings = []
+        if isinstance(self.split.read_mask, LOSSY_READERS):
+            warnings.append(
+                DataError(
+                    f"{name}: masks are read with `{self.split.read_mask}`, so pixels near "
+                    "outlines may have the wrong class. Export the masks as PNG if you can.",
+                    kind="lossy masks",
+                )
+            )
         if present == 1:
             counts = ", ".join(f"{n} {p:,}" for n, p in zip(names, labelled, strict=True))
             warnings.append(

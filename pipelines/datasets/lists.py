@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.files.opening import read_content
 from pipelines.split import Example
 
 Listed = tuple[tuple[Example, ...], tuple[DataError, ...]]  # Usable examples, and faults.
@@ -29,7 +30,7 @@ def data_root(name: str, data_dir: str | Path | None, where: str) -> Path:
     """
     if data_dir is None:
         raise DataError(f"data_dir (--data-dir): required for {name}. {where}")
-    if not Path(data_dir).is_dir():
+    if not os.path.isdir(data_dir):  # Path.is_dir() raises an error for names that are too long.
         raise DataError(f"data_dir={str(data_dir)!r}: no such folder. {where}")
     return Path(data_dir)
 
@@ -41,22 +42,30 @@ def read_lines(path: str | Path) -> list[str]:
         path: A UTF-8 text file with the line ends of any system.
 
     Raises:
-        DataError: The file cannot be read, is not UTF-8, or has no such lines.
+        DataError: The file cannot be read, is not UTF-8, has a zero byte, or has no such lines.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not a UTF-8 text file (byte {error.start}). Save it as UTF-8.", file=path
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).", file=path) from None
-    # Not splitlines(): names may contain characters that Unicode treats as line ends.
-    lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
-    lines = [line for line in lines if line]
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            f"{path}: not a text file: line {line} has a zero byte. Save it as UTF-8.", file=path
+        )
+    lines = lines_of(text)
     if not lines:
         raise DataError(f"{path}: the split is empty.", kind="empty split", file=path)
     return lines
+
+
+def lines_of(text: str) -> list[str]:
+    """Returns the non-empty lines of a text, without surrounding whitespace."""
+    # Not splitlines(): names may contain characters that Unicode treats as line ends.
+    lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
+    return [line for line in lines if line]
 
 
 def existing(examples: Iterable[Example], root: Path, listing: Path, where: str = "") -> Listed:
@@ -154,7 +163,7 @@ def _fault(path: Path, root: Path, listing: Path) -> DataError | None:
             kind="outside the folder",
             file=path,
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         return DataError(
             f"{listing}: lists {path}, which is missing.", kind="missing file", file=path
         )

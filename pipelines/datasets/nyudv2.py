@@ -181,9 +181,9 @@ def _read_colours_and_depth(path: str | Path) -> np.ndarray:
     depth = log_depth(read_depth(file, unit=1))
     if depth.shape != image.shape[:2]:
         raise DataError(
-            f"{file}: the depth map is {depth.shape[1]} x {depth.shape[0]}, but its image {path} "
-            f"is {image.shape[1]} x {image.shape[0]}. Both must have the same size; nothing is "
-            "resized.",
+            f"{file}: the depth map is {depth.shape[0]} x {depth.shape[1]} (height x width), but "
+            f"its image {path} is {image.shape[0]} x {image.shape[1]}. Both must have the same "
+            "size; nothing is resized.",
             kind="size mismatch",
             file=file,
             value=depth.shape,

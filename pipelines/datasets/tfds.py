@@ -80,6 +80,7 @@ def read_with(
     palette: np.ndarray,
     mask_values: Mapping[int, int],
     mask_colours: Mapping[tuple[int, int, int], int] | None = None,
+    **reading: Any,
 ) -> Split:
     """Reads one split of a data set whose masks are described by the user.
 
@@ -91,13 +92,15 @@ def read_with(
         palette: As in `Split`.
         mask_values: As in `Split`.
         mask_colours: As in `Split`.
+        **reading: `read_mask` and `upright`, as in `Split`.
 
     Raises:
         DataError: TFDS is not installed, the data set is not prepared or has no such split, its
             files are damaged, or it is unclear which features are image and mask.
     """
     title, examples, _ = _opened(name, data_dir, split)
-    return Split(title, examples, class_names, palette, mask_values, mask_colours or {})
+    colours = mask_colours or {}
+    return Split(title, examples, class_names, palette, mask_values, colours, **reading)
 
 
 def _opened(

@@ -8,19 +8,22 @@
       - {name: car, value: 200}    # if the mask value is not the id
     ignore: [255]                  # ignored values and colours
 
-A split may also have `list`, a text file that lists its images, and `mask_suffix`, which mask names
-add to image names. `offset` is the mask value of class 0; `num_classes` is only compared with the
-number of classes. `tfds` names a data set of TensorFlow Datasets instead of folders.
+A split may also be a list of such pairs of folders. A pair may have `list`, a text file that lists
+its images, and `image_suffix` and `mask_suffix`, which the names of images and masks add to the
+name that they share. `follow_links` permits links out of the folders. `offset` is the mask value of
+class 0; `num_classes` is only compared with the number of classes. `tfds` names a data set of
+TensorFlow Datasets instead of folders. `exif: ignore` keeps images as they are stored.
+`mask_threshold` and `mask_nearest` read JPEG masks.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -32,8 +35,15 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.datasets.yaml_loading import parse
 from pipelines.errors import DataError
+from pipelines.files.images import read_mask
+from pipelines.files.lossy_masks import ByNearest, ByThreshold
 from pipelines.split import IGNORE, SPLITS, distinct_palette
+
+MAX_MESSAGE = 1000  # Characters.
+_SHORT = reprlib.Repr()  # Of values found: a broken file may hold much.
+_SHORT.maxstring = _SHORT.maxother = 100
 
 Key = TypeVar("Key", int, tuple[int, int, int])
 
@@ -71,13 +81,21 @@ Ignored = Annotated[
 
 
 class Folders(BaseModel):
-    """The folders of a split."""
+    """A folder of images and a folder of their masks."""
 
     model_config = ConfigDict(extra="forbid")
     images: str
     masks: str
     list: str | None = None
+    image_suffix: str = ""
     mask_suffix: str = ""
+
+
+_ONE, _SEVERAL = "{one pair of folders}", "[several pairs]"
+Pairs = Annotated[
+    Annotated[Folders, Tag(_ONE)] | Annotated[list[Folders], Field(min_length=1), Tag(_SEVERAL)],
+    Discriminator(lambda entry: _SEVERAL if isinstance(entry, list) else _ONE),
+]
 
 
 class Class(BaseModel):
@@ -93,10 +111,11 @@ class Description(BaseModel):
     """The content of the YAML file, and what a `Split` needs from it."""
 
     model_config = ConfigDict(extra="forbid")
-    train: Folders | None = None
-    val: Folders | None = None
-    test: Folders | None = None
+    train: Pairs | None = None
+    val: Pairs | None = None
+    test: Pairs | None = None
     val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    follow_links: Annotated[bool, Field(strict=True)] = False
     tfds: str | None = None
     data_dir: str | None = None
     classes: list[Annotated[Class, BeforeValidator(_as_class)]] = Field(
@@ -105,6 +124,9 @@ class Description(BaseModel):
     num_classes: int | None = None
     offset: Byte = 0
     ignore: Annotated[list[Ignored], BeforeValidator(_as_list)] = [IGNORE]
+    exif: Literal["apply", "ignore"] = "apply"
+    mask_threshold: Annotated[int, Field(strict=True, ge=0, le=254)] | None = None
+    mask_nearest: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -125,7 +147,13 @@ class Description(BaseModel):
         if twice:
             raise ValueError(f"two classes are called {twice[0]!r}. Rename one.")
         self.mask_values, self.mask_colours  # noqa: B018 (each value and colour has one meaning)
+        self.read_mask  # noqa: B018 (lossy masks can be told apart)
         return self
+
+    def pairs(self, split: str) -> list[Folders]:
+        """The pairs of folders of a split; empty if it has none."""
+        given: Folders | list[Folders] | None = getattr(self, split)
+        return [given] if isinstance(given, Folders) else given or []
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -161,6 +189,19 @@ class Description(BaseModel):
         ignored = {entry for entry in self.ignore if isinstance(entry, tuple)}
         return _meanings("colour", ignored, colours, self.class_names)
 
+    @cached_property
+    def read_mask(self) -> Callable[[Any], np.ndarray]:
+        """The reader of mask files."""
+        if self.mask_threshold is not None and self.mask_nearest:
+            raise ValueError("`mask_threshold` and `mask_nearest`: give one of the two.")
+        if self.mask_threshold is not None:
+            values = [value for value, i in self.mask_values.items() if i != IGNORE]
+            colours = [c.colour for c in self.classes]
+            return ByThreshold.between(self.mask_threshold, values, colours)
+        if self.mask_nearest:
+            return ByNearest.among(tuple(self.mask_colours or self.mask_values))
+        return read_mask
+
 
 def load(path: Path) -> Description:
     """Reads and validates the YAML file.
@@ -174,31 +215,13 @@ def load(path: Path) -> Description:
     Raises:
         DataError: The file is missing, not YAML, or breaks a rule.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    content = parse(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: must have the keys train, val and classes.")
     try:
         return Description.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first_fault(error)}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Rejects a key that appears twice, where YAML would use the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, (mark, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key}` appears twice", mark.start_mark
-                )
-        return super().construct_mapping(node, deep)
+        raise DataError(f"{path}: {_first_fault(error)[:MAX_MESSAGE]}") from None
 
 
 def _meanings(
@@ -220,7 +243,9 @@ def _meanings(
 def _first_fault(error: ValidationError) -> str:
     # A misspelt key explains the missing one.
     fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("int", "tuple"))
+    tags = ("int", "tuple", _ONE, _SEVERAL)
+    where = ".".join(str(part) for part in fault["loc"] if part not in tags)
+    found = _SHORT.repr(fault["input"])
     message = fault["msg"].removeprefix("Value error, ")
     if not where:
         return message
@@ -230,11 +255,16 @@ def _first_fault(error: ValidationError) -> str:
         return f"unknown key `{where}`" + (f"; did you mean `{close[0]}`?" if close else ".")
     if fault["type"] == "missing":
         return f"the key `{where}` is missing."
-    if fault["type"] == "too_short":
-        return f"`{where}`: must list at least 2 classes, found {fault['input']!r}."
+    if fault["type"] == "too_short" and where == "classes":
+        return f"`{where}`: must list at least 2 classes, found {found}."
+    if fault["type"] == "too_long":
+        return (
+            f"`{where}`: {len(fault['input'])} classes, but at most {IGNORE} are supported: masks "
+            f"have 8 bits, and {IGNORE} is void. Merge classes, or ignore the rarest."
+        )
     if fault["type"] == "model_type":
         message = {
             "Class": "must be a name, or {name: NAME, ...}",
-            "Folders": "must be {images: FOLDER, masks: FOLDER}",
+            "Folders": "must be {images: FOLDER, masks: FOLDER}, or a list of such pairs",
         }[fault["ctx"]["class_name"]]
-    return f"`{where}`: {message}, found {fault['input']!r}."
+    return f"`{where}`: {message}, found {found}."

@@ -1,22 +1,26 @@
 """Reads class names from text files beside masks: classes.txt, labels.json and so on."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.lists import read_lines
-from pipelines.discovery.mask_values import Key
+from pipelines.datasets.lists import lines_of
+from pipelines.discovery.mask_values import Colour, Key
 from pipelines.errors import DataError
+from pipelines.files.opening import read_content
 
 FILES = re.compile(
     r"(class|classes|labels?|codes|names|palette|colou?rs?|categories)"
     r"([-_ ]?(names?|colou?rs?|map|dict|list|palette))?\.(txt|csv|json)",
     re.IGNORECASE,
 )
-VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
+LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line.
+VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled", LABELMES_IGNORE}
+MAX_BYTES, MAX_LINE = 1_000_000, 300  # Larger files and longer lines have another purpose.
 
 _NUMBER, _GAP = r"(\d{1,3})", r"[\s,:;]+"
 _COLOUR = _NUMBER + _GAP + _NUMBER + _GAP + _NUMBER
@@ -31,32 +35,44 @@ class ClassName:
 
     name: str
     value: int | None = None
-    colour: tuple[int, int, int] | None = None
+    colour: Colour | None = None
 
 
-def tables(texts: Iterable[Path]) -> Iterator[tuple[Path, list[ClassName]]]:
-    """Yields (file, entries) for each text file that seems to name classes.
+def tables(texts: Iterable[Path], masks: Collection[Path]) -> list[tuple[Path, list[ClassName]]]:
+    """Reads the text files that seem to name classes.
 
     Args:
         texts: Paths of text files.
+        masks: The folders of the masks.
+
+    Returns:
+        (file, entries) of each, those nearest to the masks first.
     """
+    found = []
     for text in texts:
         if FILES.fullmatch(text.name):
             try:
-                entries = _of_json(text) if text.suffix == ".json" else _of_lines(text)
-            except (DataError, OSError, TypeError, ValueError):
+                content = read_content(text, MAX_BYTES).decode("utf-8-sig")
+                entries = _of_json(content) if text.suffix == ".json" else _of_lines(content)
+            except (DataError, TypeError, ValueError, OverflowError, RecursionError):
                 continue  # A file with another purpose.
+            if all(entry.value is None for entry in entries):
+                entries = [entry for entry in entries if entry.name != LABELMES_IGNORE]
             names = [entry.name for entry in entries]
             if 1 < len(names) == len(set(names)):
-                yield text, entries
+                found.append((text, entries))
+    return sorted(found, key=lambda one: min(_steps(one[0].parent, folder) for folder in masks))
 
 
-def matching(entries: Sequence[ClassName], keys: Sequence[Key]) -> dict[Key, str] | None:
+def matching(
+    entries: Sequence[ClassName], keys: Sequence[Key], palette: Mapping[int, Colour]
+) -> dict[Key, str] | None:
     """Matches the classes of a table with the values or colours in masks.
 
     Args:
         entries: The entries of a table.
         keys: The masks' values, or colours, in order.
+        palette: The colours of the values, if the masks have palettes.
 
     Returns:
         `{key: name}` in the table's order, including classes that no mask has; None if the table
@@ -66,20 +82,39 @@ def matching(entries: Sequence[ClassName], keys: Sequence[Key]) -> dict[Key, str
     values = [entry.value for entry in entries if entry.value is not None]
     if isinstance(keys[0], tuple):
         table = {entry.colour: entry.name for entry in entries if entry.colour}
+    elif palette and all(entry.colour for entry in entries):
+        table = _by_colour(entries, palette)
+        return table if set(keys) <= set(table) else None  # Whatever the order of the lines.
     elif len(values) == len(entries):
         table = {value: entry.name for value, entry in zip(values, entries, strict=True)}
     elif len(entries) == len(keys):
         table = {key: entry.name for key, entry in zip(keys, entries, strict=True)}
-    else:  # The line number is the value.
+    else:  # The line number is the value; a longer list may count otherwise.
         table = {index: entry.name for index, entry in enumerate(entries)}
+        if keys[-1] != len(entries) - 1:
+            return None
     fits = len(table) == len(entries) <= 255 and set(keys) <= set(table)
     numbers = [n for key in table for n in (key if isinstance(key, tuple) else [key])]
     return table if fits and all(n in range(256) for n in numbers) else None
 
 
-def _of_lines(text: Path) -> list[ClassName]:
+def _by_colour(entries: Sequence[ClassName], palette: Mapping[int, Colour]) -> dict[Key, str]:
+    """Names the values of a palette by their colours, in the order of the table."""
+    values = {colour: value for value, colour in palette.items()}
+    return {values[entry.colour]: entry.name for entry in entries if entry.colour in values}
+
+
+def _steps(one: Path, other: Path) -> int:
+    """Counts the steps from one folder to another."""
+    above = Path(os.path.commonpath([one, other]))
+    return sum(len(folder.relative_to(above).parts) for folder in (one, other))
+
+
+def _of_lines(text: str) -> list[ClassName]:
     entries = []
-    for number, line in enumerate(read_lines(text)):
+    for number, line in enumerate(lines_of(text)):
+        if len(line) > MAX_LINE:
+            raise ValueError("not a class")
         is_header = number == 0 and re.search(r"name.*[,;\t]|[,;\t].*name", line, re.IGNORECASE)
         found = LINE.fullmatch(line)
         if line.startswith("# ") or is_header:
@@ -92,8 +127,8 @@ def _of_lines(text: Path) -> list[ClassName]:
     return entries
 
 
-def _of_json(text: Path) -> list[ClassName]:
-    content = json.loads(text.read_text(encoding="utf-8-sig"))
+def _of_json(text: str) -> list[ClassName]:
+    content = json.loads(text)
     for key in ("classes", "labels", "categories"):
         if isinstance(content, dict) and isinstance(content.get(key), list | dict):
             content = content[key]

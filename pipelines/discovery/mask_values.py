@@ -8,14 +8,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.discovery.folders import FEW, Layout, values_of
+from pipelines.discovery.folders import Layout
+from pipelines.discovery.looks import FEW, values_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 from pipelines.split import colour_of
 
-Key = int | tuple[int, int, int]  # A value or a colour in a mask.
+Colour = tuple[int, int, int]
+Key = int | Colour  # A value or a colour in a mask.
 # Maps each value to its colour and the first file whose palette has it.
-Palettes = dict[int, tuple[tuple[int, int, int], Path]]
+Palettes = dict[int, tuple[Colour, Path]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Contents:
     pixels: Counter[Key]
     masks: Counter[Key]
     in_colours: bool
-    palette: dict[int, tuple[int, int, int]]
+    palette: dict[int, Colour]
     faults: tuple[DataError, ...]
 
 
@@ -132,7 +134,7 @@ def _add_palette(palettes: Palettes, path: Path, values: Collection[int]) -> Non
             )
 
 
-def _distinct(palettes: Palettes, pixels: Counter[Key]) -> dict[int, tuple[int, int, int]]:
+def _distinct(palettes: Palettes, pixels: Counter[Key]) -> dict[int, Colour]:
     """Returns the palette, unless it is grey or has the same colour for two values."""
     colours = {value: colour for value, (colour, _) in palettes.items()}
     alike = len(set(colours.values())) < len(pixels)

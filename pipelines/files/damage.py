@@ -108,7 +108,7 @@ def decode_jpeg(
         return simplejpeg.decode_jpeg(data, colours, strict=True), None
     except ValueError as error:
         reason = str(error)
-    if "Premature end of JPEG file" in reason or not _has_end(data):
+    if "Premature end of JPEG file" in reason or 0xD9 not in _markers(data):
         raise ValueError("truncated: its end is missing")
     return simplejpeg.decode_jpeg(data, colours, strict=False), reason
 
@@ -126,17 +126,25 @@ def _png_bytes(png: bytes) -> int:
 
 
 def _check_scans(data: bytes) -> None:
-    scans = data.count(b"\xff\xda")
+    if data.count(b"\xff\xda") <= MAX_SCANS:  # Fast; also counts what is not a scan.
+        return
+    scans = _markers(data).count(0xDA)
     if scans > MAX_SCANS:
         raise ValueError(f"{scans} scans, but at most {MAX_SCANS} are read")
 
 
-def _has_end(data: bytes) -> bool:
-    at = 2
+def _markers(data: bytes) -> list[int]:
+    """Returns the codes of a JPEG's markers up to its end (0xd9), if that is present.
+
+    A thumbnail in the metadata, and files that follow the end, such as the video of a motion photo,
+    have markers of their own.
+    """
+    codes, at = [], 2
     while marker := MARKER.search(data, at):
         at, code = marker.end(), data[marker.end() - 1]
+        codes.append(code)
         if code == 0xD9:
-            return True
+            break
         if code not in (0x01, 0xD8):  # All others have a length.
             at += int.from_bytes(data[at : at + 2], "big")
-    return False
+    return codes

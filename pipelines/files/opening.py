@@ -5,7 +5,6 @@ A file's type is determined by its content, not by its name.
 
 import contextlib
 import io
-import shlex
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Literal, Protocol
 
 from PIL import Image, UnidentifiedImageError
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, quoted
 from pipelines.files import damage
 
 # Pillow's other formats are not tried: some take minutes to reject a large file.
@@ -32,8 +31,11 @@ OTHERS = {
 MAX_PIXELS = 89_000_000
 MAX_BYTES = 400_000_000
 BYTES_PER_PIXEL = 4
-# A flat 8-bit mask has at most 1032 pixels per byte, deflate's limit; a photograph has below 50.
-SUSPICIOUS_PIXELS, MAX_DENSITY = 16_000_000, {"image": 256, "mask": 1100}
+SUSPICIOUS_PIXELS = 16_000_000  # Above, a file's bytes must be able to hold so many pixels.
+DEFLATE = 1032  # Bytes that deflate can pack into one.
+# Pixels per byte, at most. GIF: 3839 pixels have one code of 12 bits. JPEG: a block of 8 x 8 has at
+# least one bit. WebP: flat areas take no bits.
+DENSEST = {"BMP": 256, "GIF": 2560, "JPEG": 512, "MPO": 512, "WEBP": float("inf")}
 
 _changing_limit = threading.Lock()
 
@@ -126,11 +128,10 @@ def open_image(
         raise _too_large(source, f"more than {max_pixels:,} pixels") from None
     except Exception as error:
         raise damaged(source, error) from None
-    pixels = image.width * image.height
+    pixels, size = image.width * image.height, f"{image.height} x {image.width} (height x width)"
     if pixels > max_pixels:
-        raise _too_large(source, f"{image.width} x {image.height} is over {max_pixels:,} pixels")
-    if pixels > SUSPICIOUS_PIXELS and pixels > MAX_DENSITY[role] * len(data):
-        size = f"{image.width} x {image.height} pixels"
+        raise _too_large(source, f"{size} is over {max_pixels:,} pixels")
+    if pixels > SUSPICIOUS_PIXELS and pixels > _densest(image, data, role) * len(data):
         raise _too_large(source, f"{size} in {len(data):,} bytes cannot be a real image")
     try:
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
@@ -143,6 +144,17 @@ def open_image(
             file=source,
         )
     return image, data
+
+
+def _densest(image: Image.Image, data: bytes, role: Literal["image", "mask"]) -> float:
+    """Returns how many pixels one byte of a file may hold; even flat areas reach no more.
+
+    Only masks may have fewer than 8 bits per pixel: an image of two colours is rather a bomb.
+    """
+    if image.format != "PNG":
+        return DENSEST[str(image.format)]
+    bits = data[24] * damage.CHANNELS[data[25]]
+    return DEFLATE * 8 / (bits if role == "mask" else max(8, bits))
 
 
 @contextlib.contextmanager
@@ -192,7 +204,7 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
     if other:
         return DataError(
             f"{source}: {other} files are unsupported. Convert it to PNG, for example with "
-            f"ImageMagick: magick {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}",
+            f"ImageMagick: magick {quoted(name)} {quoted(f'{Path(name).stem}.png')}",
             kind="format",
             file=source,
             value=other,
@@ -205,7 +217,7 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
     elif data[4:8] == b"ftyp":
         reason = (
             "it is HEIC, or a video. Convert a HEIC to PNG, for example with libheif: "
-            f"heif-convert {_quoted(name)} {_quoted(f'{Path(name).stem}.png')}"
+            f"heif-convert {quoted(name)} {quoted(f'{Path(name).stem}.png')}"
         )
     elif data.startswith(b"version https://git-lfs"):
         reason = "it is a Git LFS pointer. Fetch the files: git lfs pull"
@@ -214,8 +226,3 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
     else:
         reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
     return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)
-
-
-def _quoted(name: str) -> str:
-    """Quotes a file's name for the shell, so that a leading dash is not read as an option."""
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)

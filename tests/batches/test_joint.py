@@ -206,7 +206,7 @@ def test_different_image_sizes_are_rejected(nyud):
     picture(root / "data" / "hha" / "img_5001.png", np.zeros((9, 9, 3), "uint8"))
     color, hha = read(root)
     with pytest.raises(
-        DataError, match=r"5001.mat: the mask is 56 x 40, but its image .*hha.* is 9"
+        DataError, match=r"5001.mat: the mask is 40 x 56 .*, but its image .*hha.* is 9"
     ):
         joint_dataset({"color": color, "hha": hha}, color)
 

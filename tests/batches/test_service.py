@@ -86,6 +86,8 @@ def test_several_servers_take_turns(split, server):
             assert same_batches(served, local, 60)
             lost = []
             service.watch([("127.0.0.1", port)], lost.append, silence=1.2)
+            unheard = []
+            service.watch([("127.0.0.1", port)], unheard.append, silence=1.2).set()
             time.sleep(2)
             assert lost == []
         finally:
@@ -94,6 +96,7 @@ def test_several_servers_take_turns(split, server):
     while not lost and time.monotonic() < deadline:
         time.sleep(0.05)
     assert lost[0].startswith(f"--data-service grpc://127.0.0.1:{port}: has not answered for 1 s.")
+    assert unheard == []  # It was stopped before.
 
 
 def test_epoch_length_needs_no_server(split):

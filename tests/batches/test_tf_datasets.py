@@ -291,3 +291,18 @@ def test_colour_changes_match_their_formulas(rng):
     strong = np.abs(before) > 0.1
     angles = np.angle(after / before)
     np.testing.assert_allclose(angles[strong], 0.25, atol=0.06)
+
+
+def test_scaled_whole_images_keep_the_values_of_their_masks():
+    mask = np.where(np.indices((24, 32)).sum(axis=0) % 2, np.uint8(0), np.uint8(200))
+    image = np.repeat(mask[..., None], 3, axis=-1)
+    examples = tuple(pipelines.Example(f"{i}", image, mask) for i in range(8))
+    names = tuple(f"c{i}" for i in range(201))
+    values = {0: 0, 200: 200}
+    split = pipelines.Split("s", examples, names, pipelines.distinct_palette(201), values)
+    scaled = pipelines.Augmentation(None, scale=(0.5, 2.0), mirror=False)
+    ds = pipelines.train_dataset(split, batch_size=1, augmentation=scaled, seed=1)
+    seen = list(batches(ds))
+    assert len({masks.shape for _, masks in seen}) > 4
+    assert all(np.isin(masks, (0, 200)).all() for _, masks in seen)
+    assert not all(np.isin(images, (0, 200)).all() for images, _ in seen)  # Interpolated.

@@ -216,7 +216,7 @@ def test_training_stops_at_faults_or_skips_them(broken, fcn_keras_cli):
     status, out, err = fcn_keras_cli(*command, broken / "run", "--on-bad-file", "skip")
     assert status == 0, err
     assert "examples left out because of these faults:" in err
-    assert "2.png: the mask is 57 x 40" in err
+    assert "2.png: the mask is 40 x 57 (height x width)" in err
     assert "share 1 image" in err
     assert (broken / "run" / "model.keras").exists()
     assert tree(broken / "train") == before
@@ -316,3 +316,19 @@ def test_list_without_a_good_line_shows_each_fault(two_folders, fcn_keras_cli):
     assert status == 2 and "missing file: 2" in err and "the mask is found by that name" in err
     with pytest.raises(pipelines.DataError, match="the mask is found by that name"):
         pipelines.read(yaml, "train")
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+@pytest.mark.parametrize("which", ["image", "mask", "both"])
+def test_arrays_without_pixels_are_faults(shape, which):
+    image, mask = np.zeros((4, 6, 3), "uint8"), np.zeros((4, 6), "uint8")
+    image = image if which == "mask" else np.zeros((*shape, 3), "uint8")
+    mask = mask if which == "image" else np.zeros(shape, "uint8")
+    examples = (pipelines.Example("a", image, mask),)
+    palette = pipelines.distinct_palette(2)
+    split = pipelines.Split("mine", examples, ("a", "b"), palette, {0: 0, 1: 1})
+    for read in (pipelines.check, lambda split: pipelines.read_example(split, 0)):
+        with pytest.raises(
+            pipelines.DataError, match=rf"{shape[0]} x {shape[1]} .*no pixels. Remove it"
+        ):
+            read(split)

@@ -149,6 +149,21 @@ def test_row_3_no_damage_to_a_png_goes_unnoticed(tmp_path, picture):
                 error_of(read, path)
 
 
+def test_row_3_png_whose_pixels_do_not_match_their_checksum_is_an_error(tmp_path, picture):
+    whole = encoded(picture[..., 0], "PNG")
+    at = whole.index(b"IDAT")
+    length = int.from_bytes(whole[at - 4 : at], "big")
+    pixels = bytearray(zlib.decompress(whole[at + 4 : at + 4 + length]))
+    pixels[100] ^= 64
+    other = zlib.compress(bytes(pixels))  # Valid: only the chunk's own checksum tells.
+    path, end = tmp_path / "a.png", at + 4 + length
+    path.write_bytes(
+        whole[: at - 4] + struct.pack(">I", len(other)) + b"IDAT" + other + whole[end:]
+    )
+    for read in READERS:
+        assert "wrong checksum of chunk IDAT" in error_of(read, path)
+
+
 @pytest.mark.parametrize("interlaced", [0, 1])
 def test_row_3_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
     path = tmp_path / "a.png"
@@ -193,7 +208,8 @@ def test_rows_10_and_11_real_grey_images_have_three_channels(shared, name):
     notes = []
     image = read_image(shared / "data" / "ugly" / name, notes)
     assert image.shape[2] == 3 and (image == image[..., :1]).all()
-    assert [note.kind for note in notes] == ["transparency"] * ("gray" not in name)
+    kinds = {"hopper_gray.jpg": [], "i_trns.png": ["low contrast", "transparency"]}
+    assert [note.kind for note in notes] == kinds.get(name, ["transparency"])
 
 
 def test_row_11_transparent_pixels_become_white_with_one_warning(two_folders, picture):
@@ -242,34 +258,62 @@ def test_row_13_cmyk_is_converted_as_in_pillow(shared):
         np.testing.assert_array_equal(read_image(path), image.convert("RGB"))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_row_14_exif_orientation_is_ignored_with_a_warning(two_folders, picture, orientation):
-    stored = encoded(picture, "JPEG")
-    turned = encoded(picture, "JPEG", exif=oriented(orientation))
-    image_of(two_folders).write_bytes(turned)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_row_14_mask_for_the_stored_pixels_is_a_fault(two_folders, picture, orientation):
+    image_of(two_folders).write_bytes(encoded(picture, "JPEG", exif=oriented(orientation)))
+    text = the_fault(two_folders)
+    assert "the mask is 40 x 56 (height" in text and "0.jpg is 56 x 40 when turned" in text
+    assert f"EXIF orientation {orientation}" in text and "set `exif: ignore`" in text
+    assert not examine(of_folders(two_folders)).warnings  # The fault says it.
+    found = examine(of_folders(two_folders, "exif: ignore\n"))
+    assert not found.faults and not found.warnings and found.sizes[0] == (40, 56)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_row_15_mask_for_the_upright_image_fits(two_folders, picture, ids, orientation):
+    image_of(two_folders).write_bytes(encoded(picture, "JPEG", exif=oriented(orientation)))
+    mask_of(two_folders).write_bytes(encoded(ids.T, "PNG"))
     found = examine(of_folders(two_folders))
-    assert not found.faults
-    assert [warning.value for warning in found.warnings] == [orientation] * (orientation > 1)
-    image_of(two_folders).with_name("plain").write_bytes(stored)
-    plain = read_image(image_of(two_folders).with_name("plain"))
-    np.testing.assert_array_equal(read_image(image_of(two_folders)), plain)
+    (warning,) = found.warnings
+    assert not found.faults and found.sizes[0] == (56, 40)
+    assert f"turned upright, as its EXIF orientation {orientation} says. The mask fits only" in (
+        str(warning)
+    )
+    text = the_fault(two_folders, "exif: ignore\n")
+    assert "is 40 x 56 as it is stored" in text and "remove `exif: ignore`" in text
 
 
-def test_row_14_exif_after_the_pixels_is_found(tmp_path):
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(2, (40, 56)), (3, (40, 56)), (4, (40, 56)), (6, (40, 40))]
+)
+def test_rows_14_and_15_both_may_fit(two_folders, picture, ids, orientation, size):
+    pixels, values = picture[: size[0], : size[1]], ids[: size[0], : size[1]]
+    image_of(two_folders).write_bytes(encoded(pixels, "JPEG", exif=oriented(orientation)))
+    mask_of(two_folders).write_bytes(encoded(values, "PNG"))
+    found = examine(of_folders(two_folders))
+    (warning,) = found.warnings
+    assert not found.faults and warning.kind == "EXIF orientation, both fit"
+    assert "fits the stored pixels too" in str(warning) and "`exif: ignore`" in str(warning)
+
+
+def test_row_15_upright_photos_have_no_warning(two_folders, picture):
+    image_of(two_folders).write_bytes(encoded(picture, "JPEG", exif=oriented(1)))
+    found = examine(of_folders(two_folders))
+    assert not found.faults and not found.warnings
+
+
+def test_row_15_exif_after_the_pixels_is_found(tmp_path):
     path, notes = tmp_path / "a.png", []
     exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
     path.write_bytes(png(2, 2, b"\0\1\2" * 2, after=chunk(b"eXIf", exif)))
-    read_image(path, notes)
+    assert read_image(path, notes)[..., 0].tolist() == [[1, 1], [2, 2]]
     assert [note.value for note in notes] == [6]
 
 
-def test_row_15_mask_for_the_rotated_image_is_explained(two_folders, shared):
-    Image.new("RGB", (56, 40)).save(image_of(two_folders), exif=oriented(6))
-    Image.new("L", (40, 56)).save(mask_of(two_folders))
-    assert "has EXIF orientation 6, and the mask fits the rotated image" in the_fault(two_folders)
-    notes = []
-    read_image(shared / "data" / "ugly" / "hopper_orientation_6.jpg", notes)
-    assert [note.value for note in notes] == [6]
+def test_row_15_real_photo_is_turned(shared):
+    path = shared / "data" / "ugly" / "hopper_orientation_6.jpg"
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), image.transpose(Image.Transpose.ROTATE_270))
 
 
 def gif(width, height, frame_width, frame_height):
@@ -355,6 +399,69 @@ def test_row_16_bombs_are_rejected_by_their_header(tmp_path):
         text, seconds, megabytes = found[str(tmp_path / name)]
         assert f"{tmp_path / name}: " in text and message in text
         assert seconds < 0.5 and megabytes < 50, (name, seconds, megabytes)
+
+
+FLAT = Image.new("1", (5000, 5000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "1", {}),
+        ("PNG", "P", {"bits": 1}),
+        ("PNG", "P", {"bits": 2}),
+        ("PNG", "L", {}),
+        ("PNG", "RGB", {}),
+        ("GIF", "1", {}),
+        ("GIF", "P", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("BMP", "1", {}),
+    ],
+)
+def test_row_16_large_flat_masks_are_no_bombs(tmp_path, kind, mode, options):
+    path = tmp_path / "a"
+    path.write_bytes(encoded(FLAT.convert(mode), kind, **options))
+    assert read_mask(path).shape[:2] == (5000, 5000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "L", {}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("GIF", "P", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("JPEG", "L", {"progressive": True, "optimize": True}),
+    ],
+)
+def test_row_16_large_flat_tiles_are_no_bombs(tmp_path, kind, mode, options):
+    path = tmp_path / "a"
+    path.write_bytes(encoded(FLAT.convert(mode), kind, **options))
+    assert read_image(path).shape == (5000, 5000, 3)
+
+
+@pytest.mark.parametrize("name", ["flat.gif", "dimensions.png", "canvas.webp"])
+def test_row_16_masks_have_limits_too(tmp_path, name):
+    (tmp_path / name).write_bytes(BOMBS[name][0]())
+    assert "too large" in error_of(read_mask, tmp_path / name)
+
+
+def test_motion_photos_are_read(tmp_path, picture):
+    """A phone's JPEG with its video behind it, which has what looks like scans and ends."""
+    thumbnail = encoded(picture[:8, :8], "JPEG")
+    exif = Image.Exif()
+    exif[0x9286] = thumbnail + b"\xff\xda" * 60
+    whole = encoded(picture, "JPEG", exif=exif, progressive=True)
+    video = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c" * 500 + b"\xff\xd9" * 9
+    (tmp_path / "photo.jpg").write_bytes(whole)
+    (tmp_path / "a.jpg").write_bytes(whole + video)
+    notes = []
+    image = read_image(tmp_path / "a.jpg", notes)
+    np.testing.assert_array_equal(image, read_image(tmp_path / "photo.jpg"))
+    assert not notes
+    (tmp_path / "a.jpg").write_bytes(whole[:-20] + video)
+    error_of(read_image, tmp_path / "a.jpg")
 
 
 def test_row_16_png_metadata_is_not_decompressed(tmp_path):
@@ -503,7 +610,7 @@ def test_row_27_lossy_masks_are_rejected(two_folders, ids, kind, options, messag
 
 def test_row_28_sizes_must_match(two_folders):
     Image.new("L", (55, 40)).save(mask_of(two_folders))
-    assert "the mask is 55 x 40, but its image" in the_fault(two_folders)
+    assert "the mask is 40 x 55 (height x width), but its image" in the_fault(two_folders)
 
 
 def test_row_29_unpaired_files_are_listed(two_folders):
@@ -610,6 +717,27 @@ def test_row_39_class_names_and_count_must_match(two_folders):
         Split("a", (), ("x", "y"), np.zeros((3, 3), "uint8"), {0: 0})
     with pytest.raises(DataError, match="masks have class id 2, but there are 2 class names"):
         Split("a", (), ("x", "y"), np.zeros((2, 3), "uint8"), {0: 2})
+
+
+@pytest.mark.parametrize("count", [256, 300])
+def test_more_than_255_classes_are_refused_at_the_first_door(two_folders, count, fcn_keras_cli):
+    names = tuple(f"c{i}" for i in range(count))
+    text = f"{count} classes, but at most 255 are supported: masks have 8 bits, and 255 is void"
+    with pytest.raises(DataError, match=f"street train: {text}"):
+        Split("street train", (), names, pipelines.distinct_palette(count), {})
+    data = two_folders / "data.yaml"
+    data.write_text(data.read_text().split("classes")[0] + f"classes: [{', '.join(names)}]\n")
+    status, _, err = fcn_keras_cli("data", "check", data)
+    assert status == 2 and f"data.yaml: `classes`: {text}" in err and len(err) < 400
+
+
+def test_255_classes_are_supported(two_folders):
+    data = two_folders / "data.yaml"
+    names = ", ".join(f"c{i}" for i in range(255))
+    data.write_text(data.read_text().split("classes")[0] + f"classes: [{names}]\n")
+    ids = np.arange(40 * 56, dtype="uint16").reshape(40, 56) % 256
+    mask_of(two_folders).write_bytes(encoded(ids, "PNG"))
+    np.testing.assert_array_equal(read_example(of_folders(two_folders), 0)[1], ids)
 
 
 def test_special_files_are_never_read(tmp_path):

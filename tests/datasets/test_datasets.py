@@ -119,7 +119,7 @@ def test_check_reports_all_faults_and_changes_no_file(two_folders):
     assert "0.png: label value 34 (4 pixels), 255 (56 pixels), first at row 0" in lines[0]
     assert "1.jpg: damaged" in lines[1]
     assert "1.png: label value 255 (56 pixels)" in lines[2]
-    assert "2.png: the mask is 57 x 40, but its image" in lines[3]
+    assert "2.png: the mask is 40 x 57 (height x width), but its image" in lines[3]
     assert "255 is class 1" in lines[4]
     assert digest() == before
 

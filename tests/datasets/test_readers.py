@@ -322,7 +322,7 @@ def test_with_depth_adds_a_fourth_channel(nyud):
     assert (image[..., :3] == (200, 100, 50)).all()
     np.testing.assert_allclose(image[1:, :, 3], np.log(2550) - 7.844, atol=1e-6)
     Image.fromarray(np.ones((3, 4), "uint16")).save(nyud / "data" / "depth" / "img_5001.png")
-    with pytest.raises(DataError, match="img_5001.png: the depth map is 4 x 3, but its image"):
+    with pytest.raises(DataError, match="img_5001.png: the depth map is 3 x 4 .*, but its image"):
         split.read_image(split.examples[0].image)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import unicodedata
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from PIL import Image
 
 import pipelines
 from pipelines import DataError
-from pipelines.datasets.yaml_folders import in_val
 from pipelines.examples import read_example
 
 
@@ -226,6 +226,29 @@ def test_masks_may_be_in_the_image_folder(two_folders):
     ]
 
 
+def checksum(name):
+    return zlib.crc32(name.encode()) / 2**32
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "least"),
+    [(14, 0.2, 3), (28, 0.2, 6), (30, 0.2, 6), (50, 0.29, 15), (10, 0.25, 3), (5, 0.5, 3)],
+)
+@pytest.mark.parametrize("start", [0, 100, 2000])
+def test_val_share_is_at_least_the_rounded_share(two_folders, count, share, least, start):
+    for folder, end in (("images", "jpg"), ("masks", "png")):
+        for number in range(start, start + count):
+            source = two_folders / f"train/{folder}/0.{end}"
+            (two_folders / f"more/{folder}").mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, two_folders / f"more/{folder}/im{number}.{end}")
+    text = f"train: {{images: more/images, masks: more/masks}}\nval_share: {share}\n{CLASSES}"
+    data = described(two_folders, text)
+    train, val = (set(ids(pipelines.read(data, split))) for split in ("train", "val"))
+    assert len(val) >= least and len(train | val) == count and not train & val
+    assert max(map(checksum, val)) < min(map(checksum, train))
+    assert len(val) == max(least, sum(checksum(name) < share for name in train | val))
+
+
 def test_val_share_is_stable_when_files_are_added(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")
@@ -238,13 +261,103 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
 
     train, val = add(f"few_{i}" for i in range(10))
     more_train, more_val = add(f"many_{i}" for i in range(60))
-    assert train < more_train and val < more_val
     assert not more_train & more_val and len(more_train | more_val) == 74
-    assert 0.3 < len(more_val) / 74 < 0.5  # Names are as good as random: 0.4 +- 0.06.
-    assert all(in_val(name, 0.4) for name in val)
+    assert {name for name in more_train | more_val if checksum(name) < 0.4} <= more_val
+    assert all(checksum(name) >= 0.4 for name in (val & more_train) | (train & more_val))
     described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
     with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):
         pipelines.read(data, "val")
+
+
+def test_a_split_may_have_several_pairs_of_folders(two_folders):
+    data = described(
+        two_folders,
+        f"train:\n  - {{{FOLDERS}}}\n  - {{images: val/images, masks: val/masks}}\n{CLASSES}",
+    )
+    split = pipelines.read(data, "train")
+    folders = [("train", i) for i in range(4)] + [("val", i) for i in range(2)]
+    assert ids(split) == [f"{name}/images/{i}" for name, i in folders]
+    for index, (name, i) in enumerate(folders):
+        raw = pixels(two_folders / name / "masks" / f"{i}.png")
+        np.testing.assert_array_equal(read_example(split, index)[1], raw)
+    described(two_folders, f"train: [{{{FOLDERS}}}, {{{FOLDERS}}}]\n{CLASSES}")
+    split = pipelines.read(data, "train", keep_faults=True)
+    assert len(split) == 4 and kinds(split) == ["listed twice"] * 4
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("[]", "`train`: List should have at least 1 item"),
+        ("[{images: a}]", "the key `train.0.masks` is missing"),
+        (
+            "[{images: a, masks: b, mask_sufix: c}]",
+            "unknown key `train.0.mask_sufix`; did you mean",
+        ),
+        ("[a, b]", "`train.0`: must be {images: FOLDER, masks: FOLDER}"),
+        ("a", "`train`: must be {images: FOLDER, masks: FOLDER}, or a list of such pairs"),
+        ("{images: a, lists: b, masks: c}", "unknown key `train.lists`; did you mean `list`?"),
+    ],
+)
+def test_wrong_pairs_of_folders_are_explained(two_folders, train, message):
+    data = described(two_folders, f"train: {train}\n{CLASSES}")
+    with pytest.raises(DataError) as error:
+        pipelines.read(data, "train")
+    assert message in str(error.value)
+
+
+def test_images_and_masks_may_both_have_suffixes(two_folders):
+    images, masks = two_folders / "train/images", two_folders / "train/masks"
+    for i in range(4):
+        (images / f"{i}.jpg").rename(images / f"{i}_img.jpg")
+        (masks / f"{i}.png").rename(masks / f"{i}_gt.png")
+    suffixes = "image_suffix: _img, mask_suffix: _gt"
+    (two_folders / "list.txt").write_text("2_img.jpg\n0_img\n3\n")
+    for listing, expected in (("", list("0123")), (", list: list.txt", list("203"))):
+        data = described(two_folders, f"train: {{{FOLDERS}, {suffixes}{listing}}}\n{CLASSES}")
+        split = pipelines.read(data, "train")
+        assert ids(split) == expected
+        assert all(e.mask.name == f"{e.id}_gt.png" for e in split.examples)
+        assert all(e.image.name == f"{e.id}_img.jpg" for e in split.examples)
+
+
+def test_links_are_followed_if_the_file_permits_it(two_folders):
+    outside = two_folders / "outside"
+    for folder, end in (("images", "jpg"), ("masks", "png")):
+        (outside / folder).mkdir(parents=True)
+        shutil.move(two_folders / f"train/{folder}/0.{end}", outside / folder / f"0.{end}")
+        shutil.copy(two_folders / f"train/{folder}/1.{end}", outside / folder / f"5.{end}")
+        place = two_folders / "train" / folder
+        (place / f"0.{end}").symlink_to(outside / folder / f"0.{end}")
+        (place / "linked").symlink_to(outside / folder)
+        (place / "round").symlink_to(place)
+    (two_folders / "list.txt").write_text("0\nlinked/5\n1\n")
+    text = f"train: {{{FOLDERS}, list: list.txt}}\n{CLASSES}"
+    split = pipelines.read(described(two_folders, text), "train", keep_faults=True)
+    assert ids(split) == ["1"] and set(kinds(split)) == {"outside the folder"}
+    assert all("`follow_links: true`" in str(fault) for fault in split.faults)
+    data = described(two_folders, f"follow_links: true\n{text}")
+    split = pipelines.read(data, "train")
+    assert ids(split) == ["0", "linked/5", "1"]
+    (two_folders / "list.txt").write_text(f"../images/1\n{outside}/images/5.jpg\n0\n")
+    split = pipelines.read(data, "train", keep_faults=True)
+    assert ids(split) == ["0"] and kinds(split) == ["outside the folder"] * 2
+
+
+def test_paths_in_messages_have_no_detours(two_folders, tmp_path_factory):
+    (two_folders / "train/masks/1.png").unlink()
+    below = two_folders / "a/b"
+    below.mkdir(parents=True)
+    (below / "data.yaml").write_text(
+        f"train: {{images: ../../train/images, masks: ../../train/masks}}\n{CLASSES}"
+    )
+    link = tmp_path_factory.mktemp("links") / "b"
+    link.symlink_to(below)  # Where `..` means another folder.
+    for folder in (below, link):
+        with pytest.raises(DataError) as error:
+            pipelines.read(folder / "data.yaml", "train")
+        assert str(error.value).startswith(f"{two_folders}/train/images/1.jpg has no mask")
+        assert ".." not in str(error.value)
 
 
 def test_values_may_start_at_an_offset(two_folders):
@@ -345,7 +458,7 @@ def text_file(path):
             mask_of(255, "1"),
             "a 1-bit mask, read as 0 and 255, but 255 is not a class. Map 255 to 1?",
         ),
-        (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 30 x 40, but its image"),
+        (lambda path: Image.new("L", (30, 40)).save(path), "the mask is 40 x 30 (height x width)"),
         (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "Export the masks as PNG"),
         (text_file, "it starts with '<html"),
     ],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from PIL import Image
 
 import fcn_keras
 import pipelines
-from fcn_keras.errors import ConfigError
+from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.evaluation.confusion_picture import confusion_picture
 
 
@@ -117,3 +119,33 @@ def test_splits_by_name_give_the_same_metrics_as_joint_batches(two_tasks, tmp_pa
             fcn_keras.evaluate(two_tasks, wrong)
     with pytest.raises(ConfigError, match="Give a dict with a split for each"):
         fcn_keras.evaluate(two_tasks, splits["left"])
+
+
+def test_what_is_no_data_is_told(two_tasks):
+    net = fcn_keras.FCN32s(5, backbone="tiny", weights=None, head_width=8)
+    split = pipelines.read("synthetic", "val")
+    for data, message in (
+        (None, "must be a split .* found NoneType"),
+        ([split], "must be a split .* found list"),
+        ({"a": 3}, "must be a split .* found dict"),
+    ):
+        for function in (fcn_keras.evaluate, fcn_keras.calibrate):
+            with pytest.raises(ConfigError, match=message):
+                function(net, data)
+    with pytest.raises(ConfigError, match="batch_size=0: must be"):
+        fcn_keras.evaluate(net, split, batch_size=0)
+    with pytest.raises(ConfigError, match="a name for each of the 5 classes, found 1"):
+        fcn_keras.evaluate(net, replace(split, examples=split.examples[:1]), class_names=["a"])
+    with pytest.raises(ModelError, match="has several images or heads; only models of one"):
+        fcn_keras.calibrate(two_tasks, split)
+
+
+def test_models_that_a_split_does_not_fit_are_told():
+    split = pipelines.read("synthetic", "val")
+    options = {"backbone": "tiny", "weights": None, "head_width": 8}
+    fixed = fcn_keras.FCN32s(5, input_shape=(64, 96, 3), **options)
+    with pytest.raises(ConfigError, match="takes images of 64 x 96 pixels only"):
+        fcn_keras.evaluate(fixed, split)
+    four = fcn_keras.FCN32s(5, inputs={"rgbd": fcn_keras.Modality(channels=4)}, **options)
+    with pytest.raises(ConfigError, match="takes images of 4 channels; a split has RGB"):
+        fcn_keras.evaluate(four, split)

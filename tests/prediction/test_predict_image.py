@@ -16,6 +16,8 @@ from fcn_keras.prediction.pictures import (
     palette_png,
     side_by_side,
 )
+from fcn_keras.prediction.predict_files import predict_files
+from fcn_keras.prediction.signature import class_ids
 
 PALETTE = np.array([[0, 0, 0], [200, 10, 20], [3, 250, 7]], "uint8")
 
@@ -161,3 +163,30 @@ def test_other_images_give_no_warning(net, rng):
     ):
         fcn_keras.predict(net, image)
     fcn_keras.predict(net, dark + 0.5, tile=512)
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(255, "uint8"), (256, "uint16"), (300, "uint16")])
+def test_255_is_void_in_8_bits_so_256_classes_take_16(classes, kind):
+    logits = np.eye(classes, dtype="float32")[[[[0, classes - 1]]]]
+    ids = class_ids(logits).numpy()
+    assert ids.dtype == kind and ids.tolist() == [[[0, classes - 1]]]
+    palette = np.arange(3 * classes).reshape(-1, 3).astype("uint8")
+    picture = np.asarray(palette_png(ids[0], palette))
+    assert picture.tolist() == ids[0].tolist()
+
+
+def test_photos_are_predicted_upright(rng, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(rng.integers(0, 256, (24, 40, 3), "uint8"))
+    stored.save(tmp_path / "photo.png", exif=exif)
+    upright = np.rot90(np.asarray(stored), -1)
+    model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
+    notes = []
+    jobs = plan([tmp_path / "photo.png"], tmp_path / "out")
+    assert list(predict_files(model, jobs, PALETTE, notes=notes)) == [None]
+    with Image.open(tmp_path / "out" / "photo.png") as mask:
+        np.testing.assert_array_equal(mask, fcn_keras.predict(model, upright.copy()))
+    with Image.open(tmp_path / "out" / "photo_overlay.png") as overlaid:
+        assert overlaid.size == (24, 40)
+    assert [note.kind for note in notes] == ["EXIF orientation"]

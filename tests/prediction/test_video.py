@@ -241,10 +241,10 @@ def test_large_pictures_are_read_on_request_and_bombs_never(tmp_path, monkeypatc
     (tmp_path / "bomb.png").write_bytes(png(20000, 20000, b"\0" * 50_000))
     with pytest.raises(DataError, match="more than 89,000,000 pixels"):
         read_image(tmp_path / "bomb.png")
-    with pytest.raises(DataError, match="pixels in .* bytes cannot be a real image"):
+    with pytest.raises(DataError, match="in .* bytes cannot be a real image"):
         read_image(tmp_path / "bomb.png", max_pixels=500_000_000)
     assert Image.MAX_IMAGE_PIXELS < 100_000_000
-    with pytest.raises(DataError, match="300 x 200 is over 5,000 pixels"):
+    with pytest.raises(DataError, match="200 x 300 .height x width. is over 5,000 pixels"):
         read_image(_picture(tmp_path), max_pixels=5000)
 
     monkeypatch.setattr(

@@ -139,3 +139,22 @@ def test_default_splits_are_train_and_val():
     assert (config.train_split, config.val_split) == ("train", "val")
     config = resolve("heavy", {"data": "voc2011", "train_split": "sbd", "val_split": "seg11valid"})
     assert (config.train_split, config.val_split) == ("sbd", "seg11valid")
+
+
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 30)}]}}\n"
+    for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [MERGES, "[" * 50_000, "epochs: 2026-13-01\n", f"epochs: {'9' * 5000}\n", "epochs: !!bool x\n"],
+    ids=["bomb", "deep", "date", "digits", "tag"],
+)
+def test_a_recipe_that_is_hostile_or_broken_is_one_line(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="mine.yaml': not readable as YAML: ") as error:
+        resolve(str(path), {"data": "camvid"})
+    assert "\n" not in str(error.value)

@@ -1,12 +1,13 @@
 """Decoding in the graph gives the pixels that training reads, and errors name the image."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
-from png import png
+from PIL import Image, ImageOps
+from png import chunk, png
 
 from fcn_keras.serving.encoded import decode
 from pipelines import DataError, read_image
@@ -146,3 +147,72 @@ def test_undecodable_data_is_refused_with_its_name(decoded, data, message):
 def test_damaged_pixels_are_refused_by_the_decoder(decoded):
     with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
         decoded(PNG[:60] + b"?" + PNG[61:])
+
+
+def oriented(orientation, endian="<"):
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F], exif[0x0112], exif[0x8298] = "maker", orientation, "owner"
+    return exif
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_images_are_turned_upright_as_pillow_turns_them(decoded, kind, orientation, endian):
+    data = encode(noise(), kind, exif=oriented(orientation, endian))
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decoded(data), expected)
+    np.testing.assert_array_equal(read_image(File(data)), expected)
+
+
+def test_exif_after_the_pixels_of_a_png_is_found(decoded):
+    exif = chunk(b"eXIf", oriented(6).tobytes().removeprefix(b"Exif\0\0"))
+    data = png(2, 2, b"\0\1\2" * 2, after=exif)
+    assert decoded(data)[..., 0].tolist() == [[1, 1], [2, 2]]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # Pillow's, which users do not see.
+@pytest.mark.parametrize("cut", [*range(0, 30, 3), 30, 31])
+@pytest.mark.parametrize("value", [6, 9])
+def test_incomplete_exif_is_ignored_as_in_training(decoded, cut, value):
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x03\0\0\0\x01\0\7\0\0"
+    exif += b"\x01\x12\0\x03\0\0\0\x01\0" + bytes([value])
+    data = encode(noise(), "jpeg", exif=exif[: len(exif) - cut])
+    turned = value == 6 and cut == 0
+    assert decoded(data).shape == ((23, 17, 3) if turned else (17, 23, 3))
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+def test_exif_of_a_thumbnail_or_a_video_is_not_the_photos(decoded):
+    other = encode(noise(), "jpeg", exif=oriented(6))
+    data = encode(noise(), "jpeg", comment=other) + other
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+    assert decoded(data).shape == (17, 23, 3)
+
+
+def test_motion_photos_are_decoded(decoded):
+    thumbnail = oriented(3)
+    thumbnail[0x9286] = encode(noise(), "jpeg") + b"\xff\xda" * 120
+    photo = encode(noise(), "jpeg", exif=thumbnail, progressive=True)
+    video = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c" * 500 + b"\xff\xd9" * 9
+    np.testing.assert_array_equal(decoded(photo + video), read_image(File(photo)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
+        decoded(photo[:-60] + video)
+
+
+@pytest.mark.parametrize("key", [(0x1234, 0x5678, 0x9ABC), (0x12, 0x56, 0x9A)])
+def test_a_transparent_colour_of_16_bits(decoded, key):
+    other = [0x1234, 0x5678, 0x9A00]
+    row = b"\0" + struct.pack(">6H", *key, *other)
+    trns = chunk(b"tRNS", struct.pack(">3H", *key))
+    data = png(2, 1, row, bits=16, colour_type=2, before=trns)
+    assert decoded(data).tolist() == [[[255] * 3, [0x12, 0x56, 0x9A]]]
+    np.testing.assert_array_equal(decoded(data), read_image(File(data)))
+
+
+def test_too_many_markers_are_refused():
+    data = b"\xff\xd8" + b"\xff\xe0" * (1 << 20)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="damaged: 1048577 JPEG markers"):
+        decode(tf.constant(data), tf.constant(NAME))

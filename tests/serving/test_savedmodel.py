@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from nets import randomise_scores
+from PIL import Image, ImageOps
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
@@ -227,3 +229,22 @@ def test_the_largest_max_pixels_can_be_served(model, tmp_path):
     png = tf.io.encode_png(np.zeros((5, 7, 3), "uint8"))
     (mask,) = served["encoded"](image_bytes=tf.stack([png]))["mask_bytes"].numpy()
     assert tf.io.decode_png(mask).shape == (5, 7, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_sent_as_bytes_are_segmented_upright(model, exported, rng, orientation):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(rng.integers(0, 256, (31, 45, 3), "uint8")).save(file, "JPEG", exif=exif)
+    with Image.open(file) as photo:
+        upright = np.asarray(ImageOps.exif_transpose(photo))
+    served = load(exported())["encoded"]
+    (mask,) = decode(served(image_bytes=tf.constant([file.getvalue()]))["mask_bytes"])
+    np.testing.assert_array_equal(mask, fcn_keras.predict(model, upright))
+
+
+def test_an_export_that_does_not_turn_photos_is_not_published(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("fcn_keras.serving.encoded._turned_upright", lambda image, _: image)
+    with pytest.raises(ModelError, match="not written"):
+        fcn_keras.export(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from contextlib import contextmanager
 
 import keras
@@ -9,7 +10,9 @@ import pytest
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
+from fcn_keras.training.machines import watched
 from fcn_keras.training.watching import Silence, Watch
+from pipelines.batches import service
 
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8, "precision": "float32"}
 TINY |= {"batch_size": 2, "crop": (32, 32), "epochs": 2, "learning_rate": 0.01}
@@ -108,7 +111,11 @@ def test_each_stage_is_a_run(two_folders):
         ({}, "data: not given"),
         ({"data": "synthetic", "epochs": 0}, "epochs=0: Input should be greater"),
         ({"data": "synthetic", "epoch": 3}, "did you mean `epochs`?"),
-        ({"config": "camvidd", "data": "synthetic"}, "recipe='camvidd': unknown"),
+        ({"recipe": "camvidd", "data": "synthetic"}, "recipe='camvidd': unknown"),
+        ({"recipe": {"epochs": 3}}, "data: not given"),
+        ({"data": "synthetic", "stages": "16,32"}, "stages=fcn16s,fcn32s"),
+        ({"data": "synthetic", "stages": 5}, "stages=5: must be a list"),
+        ({"data": ["x" * 900]}, "... (list): "),
         ({"data": "synthetic", "checkpoint_every": "soon"}, "checkpoint_every='soon': must be"),
         ({"data": "synthetic", "stages": ("fcn8s", "fcn16s")}, "from coarse to fine"),
     ],
@@ -160,3 +167,27 @@ def test_a_folder_removed_while_training_is_an_error(two_folders, moment, checkp
             data=two_folders / "data.yaml", out=out, watch=Remover(out, moment), **options
         )
     assert not out.exists()
+
+
+def test_options_may_be_a_dict_and_none_a_word(two_folders):
+    options = {"data": str(two_folders / "data.yaml"), **TINY, "weights": "none", "epochs": 1}
+    run = fcn_keras.train(options, out=two_folders / "run", stages="32,16", watch=Silence())
+    assert [stage.config.weights for stage in run.stages] == [None, None]
+    assert [stage.folder.name for stage in run.stages] == ["32s", "16s"]
+
+
+@pytest.mark.parametrize("path", ["", None, 3])
+def test_what_is_no_path_is_told(path):
+    for function in (fcn_keras.load, fcn_keras.Run.open):
+        with pytest.raises(ConfigError, match=r": must be a path\. Pass a string"):
+            function(path)
+    with pytest.raises(ConfigError, match=f"^out={path!r}: must be a path"):
+        fcn_keras.train(data="synthetic", out=path)
+
+
+def test_a_failed_training_leaves_no_watcher_behind(tmp_path, monkeypatch):
+    stops = []
+    monkeypatch.setattr(service, "watch", lambda *_: stops.append(threading.Event()) or stops[0])
+    with pytest.raises(RuntimeError), watched("grpc://localhost:1", tmp_path):
+        raise RuntimeError
+    assert stops[0].is_set()

@@ -1,6 +1,6 @@
 """The commands `fcn-keras data ...`: describe a data set, check it, serve its batches."""
 
-import shlex
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from pipelines.discovery.write_yaml import YamlFile
 
 app = typer.Typer(
-    help="Describes a data set in YAML, checks it, and serves its batches to trainings.",
+    help="Describes a data set in YAML, checks it, and serves its batches to training runs.",
     no_args_is_help=True,
     **STYLE,
 )
 SHOWN = 20  # Faults printed per kind.
+VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # Keras' name of the file.
 
 
 @app.command()
@@ -38,19 +39,52 @@ def init(
             help="The new YAML file; must not exist. [default: named after FOLDER]",
         ),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="If several folders of images fit: the one to use, or a part of its path.",
+        ),
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="If the same images have several kinds of masks: the folder to use, or a part of "
+            "its path.",
+        ),
+    ] = None,
+    image_suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            help="If several suffixes fit: what image names add to the common name.",
+        ),
+    ] = None,
+    mask_suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            help="If several suffixes fit: what mask names add to the common name.",
+        ),
+    ] = None,
 ) -> None:
     """Finds the images and masks in a folder and writes the YAML file for training.
 
-    Reads all masks to find the classes. Does not write into the folder.
+    Reads all masks to find the classes. Does not write into the folder. If several folders or
+    suffixes fit, lists them and stops; choose with the options.
     """
     from pipelines.discovery import folders, write_yaml
 
     out = write_yaml.destination(folder, out)
-    found = folders.find(folder)
+    found = folders.find(
+        folder, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix
+    )
     with progress_bar(f"reading the masks of {folder}", len(found.masks)) as advance:
         made = write_yaml.describe(found, out, advance)
-    with out.open("x", encoding="utf-8") as file:
-        file.write(made.text)
+    content = made.text.encode("utf-8")  # Before there is a file.
+    with out.open("xb") as file:
+        file.write(content)
     _show_description(found, made, out)
 
 
@@ -117,7 +151,8 @@ def serve(
 ) -> None:
     """Makes training batches for `train --data-service`: reads, crops and augments images.
 
-    Serves any number of trainings until Ctrl-C. Anyone who can reach the ports can read the images.
+    Serves any number of training runs until Ctrl-C. Anyone who can reach the ports can read the
+    images.
     """
     import_tensorflow()
     import pipelines
@@ -196,14 +231,17 @@ def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
 
 def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
     """Prints what `data init` found, and the next commands."""
-    for split, part in layout.parts.items():
-        listed = f", listed in {part.listing}" if part.listing else ""
-        suffix = f" (NAME{part.suffix})" if part.suffix else ""
-        console.print(
-            f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}{suffix}"
-            f"{listed}",
-            soft_wrap=True,
-        )
+    from pipelines.errors import quoted
+
+    for split, parts in layout.parts.items():
+        for part in parts:
+            listed = f", listed in {part.listing}" if part.listing else ""
+            names = f" (NAME{part.suffixes.mask})" if part.suffixes.mask else ""
+            console.print(
+                f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}"
+                f"{names}{listed}",
+                soft_wrap=True,
+            )
     total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
     table = Table("class", "mask value", "pixels", "masks")
     for entry in (*made.classes, *made.ignored):
@@ -217,10 +255,22 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
     for fault in made.faults:
         print(f"warning: {fault}", file=sys.stderr)
     console.print(f"YAML file: {out}. Check its classes, then run:", soft_wrap=True)
-    console.print(f"  fcn-keras data check {shlex.quote(str(out))}", soft_wrap=True)
+    console.print(f"  fcn-keras data check {quoted(out)}", soft_wrap=True)
     epochs = camvid_epochs(made.train_images)
     console.print(
-        f"  fcn-keras train --data {shlex.quote(str(out))} --recipe camvid --epochs {epochs} "
-        f"--out {shlex.quote(str(Path('runs') / out.stem))}",
+        f"  fcn-keras train --data {quoted(out)} --recipe camvid --epochs {epochs} "
+        f"--out {quoted(Path('runs') / out.stem)}",
         soft_wrap=True,
     )
+    if not _has_vgg16():
+        console.print(
+            "  It downloads the ImageNet weights of VGG16 (59 MB). Without a network add "
+            "--weights FILE, or --weights none to train from scratch.",
+            soft_wrap=True,
+        )
+
+
+def _has_vgg16() -> bool:
+    """Returns whether the weights that the recipe starts from are in Keras' cache."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home, "models", VGG16).exists()

@@ -8,39 +8,27 @@ VERSION/SHA256SUMS                                   checksums of all these file
 """
 
 import contextlib
-import gc
 import hashlib
-import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import make_folder
 from fcn_keras.prediction import frozen
-from fcn_keras.prediction.signature import as_input, input_signature
 from fcn_keras.serving import model_card, saved_model
-from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.encoded import LARGEST_MAX_PIXELS, MAX_PIXELS
 from fcn_keras.serving.exported import Exported
-from fcn_keras.serving.messages import (
-    ENCODED,
-    IMAGE_BYTES,
-    MASK_BYTES,
-    message_class,
-    predict_request,
-)
-from fcn_keras.serving.signatures import endings
+from fcn_keras.serving.messages import ENCODED, message_class, predict_request
+from fcn_keras.serving.writers.signature_check import compare_signatures
 
-CHECKED_SIZES = ((1, 1, 1), (2, 31, 31), (1, 45, 67))  # Ascending.
 # Relative to the largest logit magnitude. bfloat16 rounds to 8 bits at each layer, and sums are
 # computed in another order.
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
@@ -113,7 +101,8 @@ def write_savedmodel(
             else:
                 saved_model.write_variables(model, saved, max_pixels)
             served = saved_model.describe(saved)
-            compared = _compare(model, saved, served, max_pixels)
+            bound = BOUNDS[precision_of(model)]
+            compared = compare_signatures(model, saved, served, max_pixels, bound)
         if labels:
             (saved / "assets").mkdir(exist_ok=True)
             (saved / "assets" / "labels.json").write_text(labels, encoding="utf-8")
@@ -158,64 +147,6 @@ def _check_size(model: keras.Model) -> None:
             f"{model.name}: its weights take {needed / 1e9:.1f} GB, but a frozen graph holds at "
             "most 2 GB. Use --no-freeze (freeze=False)."
         )
-
-
-def _compare(
-    model: keras.Model,
-    path: Path,
-    served: Mapping[str, saved_model.SignatureSpecs],
-    max_pixels: int,
-) -> tuple[float, float]:
-    """Measures the error of the logits and the agreement of the masks; see `agreement.compare`."""
-    rng = np.random.default_rng(0)
-    specs = keras.tree.flatten(input_signature(model))
-    batches = [
-        {
-            spec.name: rng.integers(0, 256, (*size, spec.shape[-1])).astype(spec.dtype.name)
-            for spec in specs
-        }
-        for size in CHECKED_SIZES
-    ]
-    expected: list[np.ndarray] = []
-    for images in batches:
-        logits = model(as_input(model, images.values()), training=False)
-        expected += map(np.asarray, keras.tree.flatten(logits))
-    heads = endings(model)
-    logits = _run(path, "logits", batches, [f"logits{head}" for head in heads])
-    masks = _run(path, "serving_default", batches, [f"mask{head}" for head in heads])
-    bound = BOUNDS[precision_of(model)]
-    result = compare(expected, list(zip(masks, logits, strict=True)), bound)
-    if ENCODED in served:
-        (name,) = batches[0]
-        files = [
-            {IMAGE_BYTES: [tf.io.encode_png(image).numpy() for image in images[name]]}
-            for images in batches
-            if images[name][0, ..., 0].size <= max_pixels
-        ]
-        masks = [_decoded(masks) for masks in _run(path, ENCODED, files, [MASK_BYTES])]
-        compare(expected[: len(files)], list(zip(masks, logits, strict=False)), bound)
-    return result
-
-
-def _run(
-    path: Path,
-    signature: str,
-    batches: Iterable[Mapping[str, np.ndarray | list[bytes]]],
-    names: Sequence[str],
-) -> list[np.ndarray]:
-    """Runs a signature on each batch and returns the named outputs in one flat list."""
-    with saved_model.open_signature(path, signature) as run:
-        found = [
-            outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
-        ]
-    del run
-    gc.collect()  # Graphs are reference cycles that hold gigabytes.
-    return found
-
-
-def _decoded(masks: Iterable[bytes]) -> np.ndarray:
-    """Decodes PNG files of one size to masks `[n, h, w]`."""
-    return np.stack([np.asarray(Image.open(io.BytesIO(mask))) for mask in masks])
 
 
 def _labels(

@@ -1,0 +1,154 @@
+"""JPEG masks, read as the YAML file declares: by a threshold or by the nearest colour."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipelines
+from pipelines import DataError, read_example
+from pipelines.checking.examine import examine
+
+TWO = "classes: [ground, {name: car, value: 255}]\nignore: []\n"
+COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)], "uint8")
+FOUR = "classes:\n" + "".join(
+    f"  - {{name: c{i}, colour: {colour}}}\n" for i, colour in enumerate(COLOURS.tolist())
+)
+
+
+@pytest.fixture
+def regions():
+    """Class ids 0..3 in quarters of 40 x 60."""
+    ids = np.zeros((40, 60), "uint8")
+    ids[:20, 30:], ids[20:, :30], ids[20:, 30:] = 1, 2, 3
+    return ids
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Saves masks beside black images, and returns the split."""
+
+    def read(yaml, *masks, kind="JPEG", **options):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        for number, mask in enumerate(masks):
+            Image.new("RGB", mask.shape[1::-1]).save(tmp_path / "images" / f"{number}.png")
+            name = tmp_path / "masks" / f"{number}.{'png' if kind == 'PNG' else 'jpg'}"
+            Image.fromarray(mask).save(name, kind, **options)
+        data = tmp_path / "data.yaml"
+        data.write_text(f"train: {{images: images, masks: masks}}\n{yaml}")
+        return pipelines.read(data, "train")
+
+    return read
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(127, [0, 0, 1, 1]), (199, [0, 0, 0, 1])])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_threshold_divides_grey_levels(read, regions, limit, expected, mode):
+    levels = np.array([0, 100, 160, 255], "uint8")[regions]
+    levels = levels if mode == "L" else np.repeat(levels[..., None], 3, axis=-1)
+    split = read(f"{TWO}mask_threshold: {limit}\n", levels, quality=95)
+    mask = read_example(split, 0)[1]
+    inner = np.s_[2:18, 2:28], np.s_[2:18, 32:58], np.s_[22:38, 2:28], np.s_[22:38, 32:58]
+    assert [np.unique(mask[part]).tolist() for part in inner] == [[c] for c in expected]
+    # The reference: OpenCV's threshold of what OpenCV decodes.
+    levels = cv2.imread(str(split.examples[0].mask), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(mask, cv2.threshold(levels, limit, 1, cv2.THRESH_BINARY)[1])
+
+
+def test_a_threshold_reads_lossless_masks_too(read):
+    smooth = np.tile(np.arange(0, 256, 5, dtype="uint8"), (40, 1))
+    mask = read_example(read(f"{TWO}mask_threshold: 127\n", smooth, kind="PNG"), 0)[1]
+    np.testing.assert_array_equal(mask, smooth > 127)
+    bits = np.eye(40, 60) > 0
+    mask = read_example(read(f"{TWO}mask_threshold: 127\n", bits, kind="PNG"), 0)[1]
+    np.testing.assert_array_equal(mask, bits)
+
+
+def test_declared_values_decide_which_class_is_bright(read, regions):
+    levels = np.where(regions > 1, np.uint8(250), np.uint8(3))
+    dark_second = "classes: [{name: car, value: 255}, {name: ground, value: 0}]\nignore: []\n"
+    mask = read_example(read(f"{dark_second}mask_threshold: 127\n", levels), 0)[1]
+    np.testing.assert_array_equal(mask[3:17], 1)
+    plain = "classes: [ground, car]\n"
+    mask = read_example(read(f"{plain}mask_threshold: 127\n", levels), 0)[1]
+    np.testing.assert_array_equal(mask[23:37], 1)
+
+
+def test_class_ids_below_the_threshold_are_a_fault(read, regions):
+    split = read(f"{TWO}mask_threshold: 127\n", regions % 2, kind="PNG")
+    (fault,) = examine(split).faults
+    assert "its values [0, 1] are all up to the threshold in `mask_threshold: 127`" in str(fault)
+
+
+def test_a_threshold_is_not_for_colours(read, regions):
+    split = read(f"{TWO}mask_threshold: 127\n", COLOURS[regions])
+    with pytest.raises(DataError, match=r"has colours, such as .* `mask_nearest: true`"):
+        read_example(split, 0)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_the_nearest_colour_survives_compression(read, regions, quality):
+    split = read(f"{FOUR}mask_nearest: true\n", COLOURS[regions], quality=quality)
+    mask = read_example(split, 0)[1]
+    assert (mask != regions).mean() < 0.06  # Near the outlines, in blocks of 16 pixels.
+    for rows in (np.s_[:12], np.s_[34:]):
+        for columns in (np.s_[:14], np.s_[50:]):
+            np.testing.assert_array_equal(mask[rows, columns], regions[rows, columns])
+
+
+def test_the_nearest_colour_is_that_of_the_smallest_distance(read, rng):
+    pixels = rng.integers(0, 256, (16, 16, 3), "uint8")
+    split = read(f"{FOUR}ignore: ['#ffffff']\nmask_nearest: true\n", pixels, kind="PNG")
+    keys = np.array([(255, 255, 255), *COLOURS], "int64")
+    distances = ((pixels[..., None, :].astype("int64") - keys) ** 2).sum(axis=-1)
+    expected = np.array([255, 0, 1, 2, 3])[distances.argmin(axis=-1)]
+    np.testing.assert_array_equal(read_example(split, 0)[1], expected)
+
+
+def test_the_nearest_value_if_no_class_has_a_colour(read, regions):
+    three = "classes: [ground, {name: road, value: 100}, {name: car, value: 200}]\n"
+    levels = np.array([0, 100, 200, 255], "uint8")[regions]
+    mask = read_example(read(f"{three}mask_nearest: true\n", levels, quality=95), 0)[1]
+    assert (mask == np.array([0, 1, 2, 255])[regions]).mean() > 0.95
+
+
+def test_the_data_check_warns_of_lossy_masks(read, regions):
+    levels = np.where(regions > 1, np.uint8(250), np.uint8(3))
+    found = examine(read(f"{TWO}mask_threshold: 127\n", levels))
+    (warning,) = found.of_the_split()[1]
+    assert not found.faults and "`mask_threshold: 127`, so pixels near outlines" in str(warning)
+
+
+def test_without_a_declaration_the_error_names_it(read, regions):
+    (fault,) = examine(read(TWO, regions)).faults
+    assert "the mask is a JPEG" in str(fault) and "set `mask_threshold: 127`" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        (f"{FOUR}mask_threshold: 127\n", "needs 2 classes, a dark and a bright one, found 4"),
+        (f"{TWO}mask_threshold: 127\nmask_nearest: true\n", "give one of the two"),
+        (f"{TWO}mask_threshold: 255\n", "`mask_threshold`: Input should be less than or equal"),
+        ("classes: [a, b]\nmask_nearest: true\n", "0 and 1 are too similar"),
+        (f"{FOUR}ignore: [[250, 9, 9]]\nmask_nearest: true\n", "are too similar"),
+        (
+            "classes: [{name: a, colour: [255, 255, 255]}, {name: b, colour: [0, 0, 0]}]\n"
+            "mask_threshold: 127\n",
+            "the other class has the brighter colour",
+        ),
+    ],
+)
+def test_declarations_that_cannot_work_are_errors(read, regions, yaml, message):
+    with pytest.raises(DataError) as error:
+        read(yaml, regions)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lossy_masks_are_checked_for_damage(read, regions):
+    split = read(f"{TWO}mask_threshold: 127\n", regions)
+    path = split.examples[0].mask
+    path.write_bytes(path.read_bytes()[:-30])
+    (fault,) = examine(split).faults
+    assert fault.kind == "damaged file"
