@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -46,6 +47,14 @@ def pytest_xdist_make_scheduler(config, log):
             return next(groups, file)
 
     return ByFile(config, log)
+
+
+def pytest_configure(config):
+    """Takes back signals that the caller ignores, such as `nohup`: children would inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            own = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, own)
 
 
 def pytest_collection_finish(session):
