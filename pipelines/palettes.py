@@ -1,8 +1,8 @@
 """Palette masks whose palette contradicts the data set's colours.
 
 A palette file stores an index per pixel, and a colour per index. Usually the indices are the mask's
-values, and the colours only show them. But some programs order each file's palette anew: then the
-colours are right and the indices mean nothing.
+values, and the colours only show them. But some programs order every file's palette differently:
+then the colours are right and the indices mean nothing.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Self
+from typing import Self
 
 import keras
 from rich.console import Console
@@ -11,9 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fcn_keras.cli.terminal import console, progress_bar, say
 from fcn_keras.text import duration
-from fcn_keras.training.watching import Watch
-
-Logs = Any  # Keras passes a dict of metrics by name.
+from fcn_keras.training.watching import Logs, Watch
 
 
 class TerminalWatch(Watch):

@@ -8,7 +8,7 @@ class achieves much of that. It becomes part of the model: the bias of its fines
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -66,16 +66,16 @@ def calibrate(
     """
     model = keras_model(model)
     check_data(dataset)
-    if part_names(model) or isinstance(dataset, Mapping):
+    if part_names(model):
         raise ModelError(
             f"model: {model.name} has several images or heads; only models of one are calibrated."
         )
-    if not isinstance(dataset, Split | tf.data.Dataset):
+    if isinstance(dataset, Split):
+        dataset, _ = batches_of(model, dataset)
+    elif not isinstance(dataset, tf.data.Dataset):
         raise ConfigError(
             f"data: must be a split or a tf.data.Dataset, found {type(dataset).__name__}."
         )
-    if isinstance(dataset, Split):
-        dataset, _ = batches_of(model, dataset)
     layer = _finest(model)
     _check_constant(model, layer)
     logits, labels = _sample(model, dataset, ignore_class, np.random.default_rng(seed), progress)

@@ -13,7 +13,6 @@ from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.distribution.cluster import Cluster
 from fcn_keras.evaluation.results import Evaluation
-from fcn_keras.outputs import path_argument
 from fcn_keras.prediction.segmenter import Segmenter, load
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading, run_folder
@@ -73,7 +72,7 @@ def train(
         Stopped: Ctrl-C, SIGTERM or SIGHUP, or nobody reads the output any more; the training has
             been saved.
     """
-    out, watch = path_argument("out", out), watch or Watch()
+    out, watch = outputs.path_argument("out", out), watch or Watch()
     config, stages = resolve_run(recipe, options, out, stages, resume)
     team = meet_others(config, out, stages, resume)
     is_chief = team is None or team.is_chief
@@ -119,7 +118,7 @@ class Run:
         Raises:
             ConfigError: The folder is not a run, or its configuration cannot be read.
         """
-        run = cls(path_argument("folder", folder))
+        run = cls(outputs.path_argument("folder", folder))
         run._read  # noqa: B018 - Raises if there is no run.
         return run
 
