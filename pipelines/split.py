@@ -88,6 +88,15 @@ class Split:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def class_values(self) -> tuple[int | None, ...]:
+        """The mask value of each class; None if masks have none or several for it."""
+        values: dict[int, list[int]] = {}
+        for value, class_id in self.mask_values.items():
+            values.setdefault(class_id, []).append(value)
+        each = [values.get(class_id, []) for class_id in range(self.num_classes)]
+        return tuple(found[0] if len(found) == 1 else None for found in each)
+
     @cached_property
     def value_table(self) -> tuple[np.ndarray, np.ndarray]:
         """Tables for 8-bit values, uint8 `[256]`: 1 if the value is known, and its class id."""

@@ -24,11 +24,14 @@ class Loaded:
         model: The Keras model.
         classes: A name per class, or None if unknown.
         palette: RGB colour per class, uint8 `[classes, 3]`, or None if unknown.
+        values: The value of each class in the masks that the model was trained on, uint8
+            `[classes]`; None if unknown.
     """
 
     model: keras.Model
     classes: tuple[str, ...] | Any  # "| Any" spares users a check for None.
     palette: np.ndarray | Any
+    values: np.ndarray | Any = None
 
     @property
     def num_classes(self) -> int | dict[str, int]:
@@ -115,12 +118,17 @@ def save_model(model: keras.Model, path: str | Path) -> None:
         keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 
-def _classes(path: Path, count: int) -> tuple[tuple[str, ...], np.ndarray] | tuple[None, None]:
-    """Reads names and palette from `config.yaml`; (None, None) unless valid for `count` classes."""
+def _classes(path: Path, count: int) -> tuple[Any, Any, Any]:
+    """Reads names, palette and mask values from `config.yaml`; all None unless of `count` classes.
+
+    The values alone are None if a class has none.
+    """
     try:
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
         names = tuple(str(entry["name"]) for entry in classes)
         palette = np.array([entry["colour"] for entry in classes], "uint8").reshape(len(names), 3)
+        has_values = all("value" in entry for entry in classes)
+        values = np.array([entry["value"] for entry in classes], "uint8") if has_values else None
     except (
         OSError,
         yaml.YAMLError,
@@ -130,5 +138,5 @@ def _classes(path: Path, count: int) -> tuple[tuple[str, ...], np.ndarray] | tup
         OverflowError,
         RecursionError,
     ):
-        return None, None
-    return (names, palette) if len(names) == count else (None, None)
+        return None, None, None
+    return (names, palette, values) if len(names) == count else (None, None, None)

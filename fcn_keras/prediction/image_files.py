@@ -153,6 +153,7 @@ def write(
     mask: np.ndarray | Mapping[str, np.ndarray],
     palette: np.ndarray | Mapping[str, np.ndarray],
     *paths: Path,
+    values: np.ndarray | None = None,
 ) -> None:
     """Writes a mask as a palette PNG, and an overlay; both name this program as their author.
 
@@ -161,20 +162,26 @@ def write(
         mask: Class ids `[h, w]`, or a dict of them by head.
         palette: uint8 `[classes, 3]`, or a dict of them by head, in the order of `plan`'s heads.
         *paths: The paths of mask and overlay, for each head in turn.
+        values: uint8 `[classes]`, to store in the mask in place of the class ids.
     """
     masks = mask if isinstance(mask, Mapping) else {"": mask}
     palettes = palette if isinstance(palette, Mapping) else {"": palette}
     for head, *pair in zip(palettes, paths[::2], paths[1::2], strict=True):
-        _write(image, masks[head], palettes[head], *pair)
+        _write(image, masks[head], palettes[head], values, *pair)
 
 
 def _write(
-    image: np.ndarray, mask: np.ndarray, palette: np.ndarray, mask_path: Path, overlay_path: Path
+    image: np.ndarray,
+    mask: np.ndarray,
+    palette: np.ndarray,
+    values: np.ndarray | None,
+    mask_path: Path,
+    overlay_path: Path,
 ) -> None:
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
     for make, path in (
-        (lambda: palette_png(mask, palette), mask_path),
+        (lambda: palette_png(mask, palette, values), mask_path),
         (lambda: Image.fromarray(overlay(image, mask, palette)), overlay_path),
     ):
         with replacing(path) as temporary:

@@ -92,8 +92,19 @@ def side_by_side(
     return picture
 
 
-def palette_png(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """Makes a Pillow image whose pixels are class ids and whose palette shows them in colour."""
+def palette_png(
+    mask: np.ndarray, palette: np.ndarray, values: np.ndarray | None = None
+) -> Image.Image:
+    """Makes a Pillow image whose pixels are class ids and whose palette shows them in colour.
+
+    Args:
+        mask: Class ids `[h, w]`.
+        palette: uint8 `[classes, 3]`.
+        values: uint8 `[classes]`, to store in place of the class ids.
+    """
+    if values is not None:
+        shown, palette = palette, np.full((256, 3), VOID_COLOUR, "uint8")
+        mask, palette[values] = values[mask], shown
     if mask.dtype != np.uint8:
         return Image.fromarray(mask)  # 16-bit grey: a palette has only 256 entries.
     picture = Image.fromarray(mask, "P")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ def predict_files(
     tile: int | Literal["auto"] | None = "auto",
     overlap: int | None = None,
     tta: bool = False,
+    values: np.ndarray | None = None,
     notes: list[DataError] | None = None,
 ) -> Iterator[DataError | ConfigError | None]:
     """Predicts images from files and writes their masks and overlays.
@@ -46,6 +48,7 @@ def predict_files(
         tile: As in `predict`; "auto" tiles images above 8 megapixels.
         overlap: As in `predict`; ignored for images that are not tiled.
         tta: As in `predict`.
+        values: As in `image_files.write`.
         notes: A list to which warnings about images that could still be read are appended, in
             order.
 
@@ -78,8 +81,9 @@ def predict_files(
                 continue
             del future  # It refers to the image.
             notes += found
-            writing.append(writer.submit(image_files.write, shown, mask, palette, *job.results))
-            del image, shown, mask
+            write = partial(image_files.write, shown, mask, palette, *job.results, values=values)
+            writing.append(writer.submit(write))
+            del image, shown, mask, write
             while len(writing) > (0 if is_big else AHEAD):
                 writing.popleft().result()
             yield None

@@ -112,6 +112,7 @@ def write_config(
     palette: np.ndarray,
     fingerprints: dict[str, dict[str, Any]] | None = None,
     stages: Sequence[str] | None = None,
+    class_values: Sequence[int | None] | None = None,
 ) -> None:
     """Writes `data.json` and `config.yaml`, which marks the folder as a run.
 
@@ -122,15 +123,21 @@ def write_config(
         palette: uint8 `[classes, 3]`.
         fingerprints: Fingerprints of the splits by name, from `pipelines.fingerprint`.
         stages: The model names of a staged run.
+        class_values: The mask value of each class; None where there is not exactly one.
     """
     if fingerprints:
         outputs.write_json(out / "data.json", fingerprints)
+    values = [None] * len(class_names) if class_values is None else class_values
     content = {
         "options": config.model_dump(mode="json"),
         **({"stages": list(stages)} if stages else {}),
         "classes": [
-            {"name": name, "colour": [int(c) for c in colour]}
-            for name, colour in zip(class_names, palette, strict=True)
+            {
+                "name": name,
+                "colour": [int(c) for c in colour],
+                **({} if value is None else {"value": int(value)}),
+            }
+            for name, colour, value in zip(class_names, palette, values, strict=True)
         ],
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

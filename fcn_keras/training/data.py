@@ -30,7 +30,7 @@ def read_data(
 
     Returns:
         The function `train_data` for `fit`, the validation split, and a dict of further arguments
-        of `fit`: class names, palette, class pixels, fingerprints and `batch_ids`.
+        of `fit`: class names, palette, mask values, class pixels, fingerprints and `batch_ids`.
     """
     names = (config.train_split, config.val_split)
     found = checked(
@@ -55,6 +55,7 @@ def read_data(
         {
             "class_names": train.split.class_names,
             "palette": train.split.palette,
+            "class_values": train.split.class_values,
             "class_pixels": train.class_pixels,
             "fingerprints": {
                 "train": fingerprint(train),

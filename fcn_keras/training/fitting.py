@@ -31,6 +31,7 @@ def fit(
     *,
     class_names: Sequence[str],
     palette: np.ndarray,
+    class_values: Sequence[int | None] | None = None,
     class_pixels: np.ndarray | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
@@ -53,6 +54,7 @@ def fit(
         out: The run's folder; created here, must not contain a run.
         class_names: A name for each class.
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
+        class_values: `Split.class_values`, the mask value of each class, for `predict --values`.
         class_pixels: Labelled pixels per class in the training split; needed for
             `config.class_balance`.
         callbacks: Additional Keras callbacks that show progress.
@@ -113,7 +115,9 @@ def fit(
         needed = (KEPT + 1) * size_of(model) + 2 * 4 * model.count_params()
         if is_chief and not is_started:
             outputs.check_space(out, needed, "the checkpoints and the model")
-            run_folder.write_config(out, config, class_names, palette, fingerprints)
+            run_folder.write_config(
+                out, config, class_names, palette, fingerprints, class_values=class_values
+            )
         if is_chief:
             note_start(out, epochs=config.passes(steps), steps=config.steps(steps))
         log = RunLog(

@@ -63,9 +63,10 @@ def train_stages(
     with outputs.locked(out) if is_chief else contextlib.nullcontext():
         if is_new:
             names, palette = options["class_names"], options["palette"]
+            values = options.get("class_values")
             last = {"model": models[-1], "precision": resolve_precision(config.precision)}
             stored = config.model_copy(update=last)
-            run_folder.write_config(out, stored, names, palette, stages=models)
+            run_folder.write_config(out, stored, names, palette, stages=models, class_values=values)
         for model, folder in zip(models, folders, strict=True):
             reset = config.reset_scores and model == models[0]
             changed = {"model": model, "init_from": source, "reset_scores": reset}

@@ -18,7 +18,8 @@ FILES = re.compile(
     r"([-_ ]?(names?|colou?rs?|map|dict|list|palette))?\.(txt|csv|json)",
     re.IGNORECASE,
 )
-LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line.
+LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line,
+LABELMES_FIRST = "_background_"  # which is this one.
 VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled", LABELMES_IGNORE}
 MAX_BYTES, MAX_LINE = 1_000_000, 300  # Larger files and longer lines have another purpose.
 
@@ -89,9 +90,9 @@ def matching(
         table = {value: entry.name for value, entry in zip(values, entries, strict=True)}
     elif len(entries) == len(keys):
         table = {key: entry.name for key, entry in zip(keys, entries, strict=True)}
-    else:  # The line number is the value; a longer list may count otherwise.
+    else:  # The line number is the value; a longer list may count otherwise, but not labelme's.
         table = {index: entry.name for index, entry in enumerate(entries)}
-        if keys[-1] != len(entries) - 1:
+        if keys[-1] != len(entries) - 1 and entries[0].name != LABELMES_FIRST:
             return None
     fits = len(table) == len(entries) <= 255 and set(keys) <= set(table)
     numbers = [n for key in table for n in (key if isinstance(key, tuple) else [key])]

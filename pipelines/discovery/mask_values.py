@@ -1,10 +1,13 @@
 """Reads the values or colours in all masks of a folder, and counts their pixels."""
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -16,8 +19,6 @@ from pipelines.split import colour_of
 
 Colour = tuple[int, int, int]
 Key = int | Colour  # A value or a colour in a mask.
-# Maps each value to its colour and the first file whose palette has it.
-Palettes = dict[int, tuple[Colour, Path]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Contents:
         pixels: Number of pixels per value, or per colour (r, g, b).
         masks: Number of masks per value or colour.
         in_colours: Whether the masks are stored as colours.
+        own_orders: Whether they are palette files, each with its own order of these colours.
         palette: The colours of values in palette files, if they distinguish the values.
         faults: `DataError`s of masks that could not be read.
     """
@@ -35,8 +37,18 @@ class Contents:
     pixels: Counter[Key]
     masks: Counter[Key]
     in_colours: bool
+    own_orders: bool
     palette: dict[int, Colour]
     faults: tuple[DataError, ...]
+
+
+class _Mask(NamedTuple):
+    """The content of one file: pixels by value or colour code, and its palette's used colours."""
+
+    path: Path
+    is_rgb: bool
+    codes: dict[int, int]
+    palette: dict[int, Colour]
 
 
 def read_contents(layout: Layout, progress: Callable[[], object] | None = None) -> Contents:
@@ -53,26 +65,26 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
         DataError: No mask can be read, or the masks hold too many values to be classes.
     """
 
-    def read(path: Path) -> tuple[Path, DataError | tuple[bool, dict[int, int]]]:
+    def read(path: Path) -> tuple[Path, DataError | _Mask]:
         try:
             mask = read_mask(path)
             values, counts = values_of(mask)
         except DataError as error:
             return path, error
-        return path, (mask.ndim == 3, dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        codes = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return path, _Mask(path, mask.ndim == 3, codes, _palette_of(path, codes))
 
-    found, faults = [], []
-    palettes: Palettes = {}
+    found: list[_Mask] = []
+    faults = []
     with ThreadPoolExecutor() as pool:
         for path, result in pool.map(read, layout.masks):
             if isinstance(result, DataError):
                 faults.append(result)
-            elif len(result[1]) > 4 * FEW:  # A photograph has hundreds of thousands.
-                is_rgb, codes = result
-                raise _smoothed(layout, _keys(codes, is_rgb, is_rgb), is_rgb, path)
+            elif len(result.codes) > 4 * FEW:  # A photograph has hundreds of thousands.
+                keys = _keys(result, result.is_rgb)
+                raise _smoothed(layout, keys, result.is_rgb, path)
             else:
-                found.append((path, *result))
-                _add_palette(palettes, path, result[1])
+                found.append(result)
             if progress:
                 progress()
     if not found:
@@ -82,20 +94,23 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
             file=faults[0].file,
         )
     # RGB masks that are grey throughout may hold values.
-    in_colours = any(is_rgb and not all(map(_is_grey, codes)) for _, is_rgb, codes in found)
+    some_rgb = any(mask.is_rgb for mask in found)
+    own_orders = _have_own_orders(found)
+    in_colours = own_orders or any(
+        mask.is_rgb and not all(map(_is_grey, mask.codes)) for mask in found
+    )
     pixels: Counter[Key] = Counter()
     masks: Counter[Key] = Counter()
-    for path, is_rgb, codes in found:
-        counts = _keys(codes, is_rgb, in_colours)
+    for mask in found:
+        counts = _keys(mask, in_colours, own_orders)
         if len(counts) > FEW:
-            raise _smoothed(layout, counts, in_colours, path)
+            raise _smoothed(layout, counts, in_colours, mask.path)
         pixels.update(counts)
         masks.update(counts.keys())
     _check_classes(layout, pixels, in_colours)
     # Palette colours would be declared, and then be expected in the RGB masks.
-    some_rgb = any(is_rgb for _, is_rgb, _ in found)
-    palette = {} if some_rgb else _distinct(palettes, pixels)
-    return Contents(pixels, masks, in_colours, palette, tuple(faults))
+    palette = {} if some_rgb or own_orders else _distinct(found, pixels)
+    return Contents(pixels, masks, in_colours, own_orders, palette, tuple(faults))
 
 
 def listed(pixels: Counter[Key]) -> str:
@@ -104,39 +119,65 @@ def listed(pixels: Counter[Key]) -> str:
     return most + (f", and {len(pixels) - 5:,} more" if len(pixels) > 5 else "")
 
 
-def _keys(codes: dict[int, int], is_rgb: bool, in_colours: bool) -> Counter[Key]:
-    """Counts the pixels per value or colour from the output of `values_of`."""
-    if in_colours:
-        return Counter({colour_of(c) if is_rgb else (c, c, c): n for c, n in codes.items()})
-    return Counter({code & 255 if is_rgb else code: n for code, n in codes.items()})
+def _keys(mask: _Mask, in_colours: bool, of_palette: bool = False) -> Counter[Key]:
+    """Counts the pixels per value, or per colour; `of_palette` if palettes give the colours."""
+    counts: Counter[Key] = Counter()
+    for code, count in mask.codes.items():
+        if not in_colours:
+            counts[code & 255 if mask.is_rgb else code] += count
+        elif mask.is_rgb:
+            counts[colour_of(code)] += count
+        else:
+            counts[mask.palette[code] if of_palette and mask.palette else (code,) * 3] += count
+    return counts
 
 
 def _is_grey(code: int) -> bool:
     return code % 65793 == 0  # 65536 + 256 + 1.
 
 
-def _add_palette(palettes: Palettes, path: Path, values: Collection[int]) -> None:
-    """Records the colour of each value of a palette file; it must be the same in all files."""
+def _palette_of(path: Path, values: Collection[int]) -> dict[int, Colour]:
+    """Returns the colour of each value of a palette file; empty if it has no palette."""
     with Image.open(path) as image:
         flat = (image.getpalette("RGB") if image.mode == "P" else None) or []
-    colours = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    for value, colour in enumerate(colours):
-        if value not in values:
-            continue
-        known, first = palettes.setdefault(value, (colour, path))
-        if known != colour:
-            raise DataError(
-                f"{path}: value {value} is {colour} in its palette, but {known} in the palette of "
-                f"{first}, so its meaning is ambiguous. Save the masks as RGB PNG.",
-                kind="palettes differ",
-                file=path,
-                value=value,
-            )
+    colours = enumerate(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+    return {value: colour for value, colour in colours if value in values}
 
 
-def _distinct(palettes: Palettes, pixels: Counter[Key]) -> dict[int, Colour]:
+def _have_own_orders(found: Sequence[_Mask]) -> bool:
+    """Returns whether each palette file has its own order of the same colours.
+
+    Then the colours are the classes, and the values mean nothing.
+
+    Raises:
+        DataError: A value has several colours, but no colour has several values: either may be
+            the class.
+    """
+    colours: dict[int, tuple[Colour, Path]] = {}
+    values: dict[Colour, int] = {}
+    conflict, moved = None, False
+    for mask in found:
+        for value, colour in mask.palette.items():
+            known, first = colours.setdefault(value, (colour, mask.path))
+            if known != colour and conflict is None:
+                conflict = mask.path, value, colour, known, first
+            moved |= values.setdefault(colour, value) != value
+    if conflict is None or moved:
+        return conflict is not None
+    path, value, colour, known, first = conflict
+    raise DataError(
+        f"{path}: value {value} is {colour} in its palette, but {known} in the palette of "
+        f"{first}, so its meaning is ambiguous. Save the masks as RGB PNG if the colours are "
+        "right, or as grey PNG if the values are.",
+        kind="palettes differ",
+        file=path,
+        value=value,
+    )
+
+
+def _distinct(found: Sequence[_Mask], pixels: Counter[Key]) -> dict[int, Colour]:
     """Returns the palette, unless it is grey or has the same colour for two values."""
-    colours = {value: colour for value, (colour, _) in palettes.items()}
+    colours = {value: colour for mask in found for value, colour in mask.palette.items()}
     alike = len(set(colours.values())) < len(pixels)
     grey = all(len(set(colour)) == 1 for colour in colours.values())
     return {} if alike or grey else colours

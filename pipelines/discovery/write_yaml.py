@@ -110,6 +110,10 @@ def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = 
             file=layout.root,
         )
     notes += _on_files(layout)
+    if held.own_orders:
+        notes.append(
+            "the masks' palettes differ in their order: colours are the classes, not values"
+        )
     if table:
         notes.append(f"class names are from {table}")
     text = yaml_text(layout, out, classes, ignored, held, notes)

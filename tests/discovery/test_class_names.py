@@ -81,6 +81,15 @@ def test_a_longer_list_does_not_fit_by_line_number(root):
     assert any("4 classes, which do not match the 3 in the masks" in n for n in description.notes)
 
 
+@pytest.mark.parametrize("file", ["class_names.txt", "labels.txt"])
+def test_line_numbers_of_labelme_are_values_however_long_the_list(root, file):
+    fill(root, values=(0, 1, 3))
+    (root / file).write_text("__ignore__\n" * (file == "labels.txt") + "_background_\na\nb\nc\nd\n")
+    found, description = names(root)
+    assert found == {"_background_": 0, "a": 1, "b": 2, "c": 3, "d": 4}
+    assert any("in no mask: b, d" in note for note in description.notes)
+
+
 def test_line_numbers_fit_up_to_the_largest_value(root):
     fill(root, values=(0, 1, 4))
     (root / "classes.txt").write_text("a\nb\nc\nd\ne\n")

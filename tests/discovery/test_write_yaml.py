@@ -139,9 +139,29 @@ def test_palettes_give_class_colours_and_must_agree(root):
     fill(root, palette=PALETTE)
     data, _ = made(root)
     assert pipelines.read(data, "train").palette.tolist() == np.reshape(PALETTE, (3, 3)).tolist()
-    mask(root / "masks/5.png", palette=[0, 0, 0, 0, 200, 0, 200, 0, 0])
-    with pytest.raises(DataError, match=r"5.png: value 1 is \(0, 200, 0\) in its palette, but"):
+    mask(root / "masks/5.png", palette=[0, 0, 0, 9, 9, 9, 0, 200, 0])
+    with pytest.raises(DataError, match=r"5.png: value 1 is \(9, 9, 9\) in its palette, but"):
         made(root, "again.yaml")
+
+
+def test_masks_whose_palettes_have_their_own_order_are_read_by_colour(root):
+    black, red, green, blue = (0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)
+    orders = [(black, red, green), (black, green, blue), (blue, black), (red, green, black)]
+    for n, order in enumerate(orders):
+        image(root / f"images/{n}.jpg")
+        mask(root / f"masks/{n}.png", range(len(order)), palette=[c for rgb in order for c in rgb])
+    (root / "labels.txt").write_text("0 0 0 sea\n200 0 0 roof\n0 200 0 wood\n0 0 200 pool\n")
+    data, description = made(root)
+    assert any("palettes differ" in note for note in description.notes)
+    for name in ("train", "val"):
+        split = pipelines.read(data, name)
+        assert split.class_names == ("sea", "roof", "wood", "pool")
+        for number, example in enumerate(split.examples):
+            with Image.open(example.mask) as stored:
+                expected = np.array(stored.convert("RGB"))
+            _, ids = read_example(split, number)
+            colours = np.array([black, red, green, blue])
+            assert (colours[ids] == expected).all()
 
 
 @pytest.mark.parametrize(

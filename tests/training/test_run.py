@@ -6,7 +6,9 @@ import threading
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 import pytest
+from PIL import Image
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
@@ -47,6 +49,39 @@ def test_train_matches_the_command(two_folders, fcn_keras_cli):
     assert run.config.model_dump() == command.config.model_dump()
     assert run.evaluation.mean_iou == pytest.approx(command.evaluation.mean_iou, abs=0.02)
     assert run.is_finished and len(run.history) == 2 and run.model.classes[0] == "ground"
+
+
+def test_predict_writes_the_mask_values_of_the_training_data(two_folders, fcn_keras_cli):
+    table = np.zeros(256, "uint8")
+    table[:3] = 7, 200, 9  # In the order of the classes below.
+    for path in two_folders.glob("*/masks/*.png"):
+        with Image.open(path) as mask:
+            ids = np.array(mask)
+        Image.fromarray(np.where(ids == 255, 255, table[ids]).astype("uint8")).save(path)
+    text = (two_folders / "data.yaml").read_text()
+    text = text.replace("{name: road,", "{name: road, value: 200,") + "offset: 7\n"
+    (two_folders / "data.yaml").write_text(text)
+    run = fcn_keras.train(
+        data=str(two_folders / "data.yaml"), out=two_folders / "run", watch=Silence(), **TINY
+    )
+    assert run.model.values.tolist() == [7, 200, 9]
+    written = {}
+    for name, extra in (("ids", []), ("values", ["--values"])):
+        out = two_folders / name
+        arguments = ["predict", run.folder, two_folders / "val/images", "--out", out, *extra]
+        status, _, err = fcn_keras_cli(*arguments)
+        assert status == 0, err
+        with Image.open(out / "0.png") as mask:
+            written[name] = np.array(mask), np.array(mask.convert("RGB"))
+    np.testing.assert_array_equal(written["values"][0], table[written["ids"][0]])
+    np.testing.assert_array_equal(written["values"][1], written["ids"][1])  # Colours.
+
+    config = run.folder / "config.yaml"  # As version 0.1 wrote it.
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(line for line in lines if not line.startswith("  value:")))
+    status, _, err = fcn_keras_cli(*arguments[:4], two_folders / "none", "--values")
+    assert status == 2 and "does not say which mask value each class has" in err
+    assert fcn_keras.load(run.folder).classes == ("ground", "road", "car")
 
 
 def test_resume_starts_a_new_run_and_keeps_a_finished_one(two_folders, capsys):

@@ -49,6 +49,14 @@ def predict(
         ),
     ] = None,
     tta: Tta = False,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values",
+            help="Write the mask values of the training data (`value` and `offset` in its YAML "
+            "file) in place of class ids.",
+        ),
+    ] = False,
     video: Annotated[
         Literal["overlay", "mask"],
         typer.Option(help="Frames of an output video: the overlay, or only the colours."),
@@ -75,12 +83,18 @@ def predict(
     from pipelines.errors import DataError
 
     videos = [source for source in images if is_video(source)]
-    if videos and (len(images) > 1 or tta or overlap is not None):
+    if videos and (len(images) > 1 or tta or values or overlap is not None):
         raise ConfigError(
-            f"{videos[0]}: a video or camera cannot be combined with other files, --tta or "
-            "--overlap. Leave those out."
+            f"{videos[0]}: a video or camera cannot be combined with other files, --tta, --values "
+            "or --overlap. Leave those out."
         )
     opened = load_single(model) if videos else load(model)
+    if values and opened.values is None:
+        raise ConfigError(
+            f"--values: {model} does not say which mask value each class has: there is no "
+            "config.yaml beside the model, an older version trained it, or its masks have several "
+            "values, or only colours, for a class. Leave out --values: masks then hold class ids."
+        )
     palette = opened.colours
     if videos and not isinstance(palette, dict):
         _predict_video(opened.model, videos[0], out, palette, edge, video, frames)
@@ -91,7 +105,14 @@ def predict(
     notes: list[DataError] = []
     with progress_bar(f"predicting {len(jobs)} images", len(jobs)) as advance:
         for error in predict_files(
-            opened.model, jobs, palette, tile=edge, overlap=overlap, tta=tta, notes=notes
+            opened.model,
+            jobs,
+            palette,
+            tile=edge,
+            overlap=overlap,
+            tta=tta,
+            values=opened.values if values else None,
+            notes=notes,
         ):
             advance()
             if error is not None:
