@@ -65,7 +65,10 @@ class Findings:
         bad = set(self.bad)
         kept = [i for i in range(len(self.split)) if i not in bad]
         if not kept:
-            raise DataError(f"{self.split.name}: every example has a fault; nothing is left.")
+            raise DataError(
+                f"{self.split.name}: every example has a fault, so none is left. Mend the files; "
+                "`fcn-keras data check` lists the faults."
+            )
         examples = tuple(self.split.examples[i] for i in kept)
         place = {i: n for n, i in enumerate(kept)}
         return replace(

@@ -79,7 +79,9 @@ def files_of(folder: Path, deep: bool = False, follow_links: bool = False) -> di
     """
 
     def refuse(error: OSError) -> NoReturn:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).")
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror}). Check its permissions."
+        )
 
     files: dict[str, list[Path]] = {}
     seen = set()

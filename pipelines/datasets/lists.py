@@ -57,7 +57,11 @@ def read_lines(path: str | Path) -> list[str]:
         )
     lines = lines_of(text)
     if not lines:
-        raise DataError(f"{path}: the split is empty.", kind="empty split", file=path)
+        raise DataError(
+            f"{path}: the split is empty. Name one example per line.",
+            kind="empty split",
+            file=path,
+        )
     return lines
 
 
@@ -140,7 +144,7 @@ def paired(
         DataError(
             f"{images.get(name) or masks[name]}: has no {'mask' if name in images else 'image'}. "
             "Add it, or remove this file.",
-            kind="not a pair",
+            kind="unpaired",
             file=images.get(name) or masks[name],
         )
         for name in sorted(images.keys() ^ masks)

@@ -64,13 +64,20 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
         return source.read_bytes()
     path = Path(source)
     if "\0" in str(path):
-        raise DataError(f"{path}: a file name must not contain a zero byte.", file=path)
+        raise DataError(
+            f"{path}: a file name must not contain a zero byte. Check the list that names it.",
+            file=path,
+        )
     try:
         status = path.stat()
         if path.is_dir():
-            raise DataError(f"{path}: a folder, not a file.", kind="not a file", file=path)
+            raise DataError(
+                f"{path}: a folder, not a file. Give a file.", kind="not a file", file=path
+            )
         if not path.is_file():  # Reading a device or a pipe may never end.
-            raise DataError(f"{path}: not a regular file.", kind="not a file", file=path)
+            raise DataError(
+                f"{path}: not a regular file. Replace it by one.", kind="not a file", file=path
+            )
         if status.st_size > max_bytes:
             raise DataError(
                 f"{path}: {status.st_size:,} bytes; at most {max_bytes:,} are read. Split it "
@@ -81,7 +88,9 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file.", kind="missing file", file=path) from None
+        raise DataError(
+            f"{path}: no such file. Check the path.", kind="missing file", file=path
+        ) from None
     except PermissionError:
         raise DataError(
             f"{path}: no permission to read it. Change its permissions.",
@@ -90,7 +99,9 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
         ) from None
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}).", kind="unreadable", file=path
+            f"{path}: cannot be read ({error.strerror}). Check the disk, or copy it again.",
+            kind="unreadable",
+            file=path,
         ) from None
 
 

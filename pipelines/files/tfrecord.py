@@ -46,7 +46,9 @@ class Record:
                 features = tf.train.Example.FromString(file.read(self.length)).features.feature
         except OSError as error:
             raise DataError(
-                f"{self}: cannot be read ({error.strerror}).", kind="unreadable", file=self.path
+                f"{self}: cannot be read ({error.strerror}). Prepare the data set again.",
+                kind="unreadable",
+                file=self.path,
             ) from None
         except DecodeError:
             features = {}
@@ -91,6 +93,8 @@ def index_records(path: Path) -> list[tuple[int, int]]:
                 at += 16 + length
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}).", kind="missing file", file=path
+            f"{path}: cannot be read ({error.strerror}). Prepare the data set again.",
+            kind="missing file",
+            file=path,
         ) from None
     return places

@@ -249,7 +249,10 @@ def test_file_deleted_during_an_epoch_is_named(two_folders, fcn_keras_cli, monke
     split.examples[2].image.unlink()
     monkeypatch.setattr("fcn_keras.cli.main.app", lambda: list(ds))
     status, _, err = fcn_keras_cli("train")
-    assert (status, err) == (2, f"error: {split.examples[2].image}: no such file.\n")
+    assert (status, err) == (
+        2,
+        f"error: {split.examples[2].image}: no such file. Check the path.\n",
+    )
 
 
 def test_masks_of_0_and_255_among_others_give_a_warning(two_folders):

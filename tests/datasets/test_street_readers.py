@@ -100,7 +100,7 @@ def test_camvid_reports_unpaired_files(original_camvid):
         pipelines.read("camvid", "test", original_camvid)
     kept = pipelines.read("camvid", "val", original_camvid, keep_faults=True)
     assert [example.id for example in kept.examples] == ["0016E5_08159"]
-    assert [fault.kind for fault in kept.faults] == ["not a pair"]
+    assert [fault.kind for fault in kept.faults] == ["unpaired"]
 
 
 @pytest.fixture
