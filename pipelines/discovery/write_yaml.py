@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.discovery.class_names import VOID_NAMES, matching, tables
+from pipelines.discovery.class_lines import Unclear
+from pipelines.discovery.class_names import BACKGROUND, VOID_NAMES, matching, tables
 from pipelines.discovery.folders import Layout, existing_folder
 from pipelines.discovery.mask_values import Contents, Key, listed, read_contents
 from pipelines.discovery.yaml_text import MaskValue, is_utf8, yaml_text
@@ -139,7 +140,13 @@ def _names(
     best: tuple[dict[Key, str], Path] | tuple[None, None] = None, None
     folders = {mask.parent for mask in layout.masks}
     for file, entries in tables(layout.texts, folders):
-        names = matching(entries, keys, held.palette)
+        try:
+            if isinstance(entries, Unclear):
+                raise entries
+            names = matching(entries, keys, held.palette)
+        except Unclear as error:
+            notes.append(f"{file} {error}; its names are not used")
+            continue
         if names is None:
             notes.append(
                 f"{file} names {len(entries)} classes, which do not match the {len(keys)} in the "
@@ -147,6 +154,8 @@ def _names(
             )
         elif best[0] is None:
             best = names, file
+            if BACKGROUND in set(names.values()) - {entry.name for entry in entries}:
+                notes.append(f"{file} does not name {next(iter(names))}, so it is {BACKGROUND}")
             present = {name for key, name in names.items() if held.masks[key]}
             if absent := [entry.name for entry in entries if entry.name not in present]:
                 notes.append(f"in no mask: {', '.join(absent)}, which {file} names")
