@@ -12,7 +12,7 @@ import yaml
 from pipelines.datasets.yaml_folders import example_name, val_names
 from pipelines.discovery.folders import Layout
 from pipelines.discovery.mask_values import Colour, Contents, Key
-from pipelines.discovery.pairing import Part
+from pipelines.discovery.parts import Part
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
