@@ -132,9 +132,15 @@ class _Candidates:
         given = self.choice.image_suffix, self.choice.mask_suffix
         for suffixes in common_suffixes(self.names[images], self.names[masks], *given):
             part = _part(images, masks, suffixes, self.folders)
-            if images != masks or self.choice.mask_suffix or _has_masks(part, self.folders):
-                if 2 * len(part.pairs) >= len(self.names[masks].without(suffixes.mask)):
-                    yield part
+            all_masks = len(self.names[masks].without(suffixes.mask))
+            all_images = len(self.names[images].without(suffixes.image))
+            if images != masks:  # One may hold more: the partners of several folders.
+                fits = 2 * len(part.pairs) >= min(all_masks, all_images)
+            else:
+                has_masks = self.choice.mask_suffix or _has_masks(part, self.folders)
+                fits = has_masks and 2 * len(part.pairs) >= all_masks
+            if fits:
+                yield part
 
     def _fit(self, images: Path, masks: Path) -> bool:
         """Whether two folders look like images and masks, and are not of different splits."""

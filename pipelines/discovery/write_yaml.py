@@ -62,6 +62,8 @@ def destination(root: str | Path, out: str | Path | None = None) -> Path:
         )
     if not os.path.isdir(out.parent):
         raise DataError(f"--out {out}: the folder {out.parent} does not exist. Create it first.")
+    if not is_utf8(out.name):
+        raise DataError(f"--out {out}: this name is not UTF-8. Choose another name.")
     if len(os.fsencode(out.name)) > MAX_NAME:
         raise DataError(
             f"{out}: this name is too long for a file. Choose a shorter one with --out."
@@ -69,13 +71,19 @@ def destination(root: str | Path, out: str | Path | None = None) -> Path:
     return out
 
 
-def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = None) -> YamlFile:
+def describe(
+    layout: Layout,
+    out: Path,
+    progress: Callable[[], object] | None = None,
+    threshold: int | None = None,
+) -> YamlFile:
     """Reads all masks and composes the YAML file's text; writes nothing.
 
     Args:
         layout: The result of `pipelines.discovery.folders.find`.
         out: Path of the file, since the paths in it are relative to it.
         progress: Called without arguments after each mask, or None.
+        threshold: `mask_threshold` of the YAML file, for black-and-white masks in JPEG files.
 
     Returns:
         A `YamlFile`.
@@ -83,7 +91,7 @@ def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = 
     Raises:
         DataError: No mask can be read, or the masks do not hold classes.
     """
-    held = read_contents(layout, progress)
+    held = read_contents(layout, progress, threshold)
     keys = sorted(held.pixels)
     void = _void(keys)
     notes = list(layout.notes)

@@ -169,11 +169,16 @@ def test_masks_in_parts_are_explained(root):
     assert "list: FILE.txt}, ...]`" in text
 
 
-def test_images_in_parts_are_explained(root):
-    for part, names in (("part1", range(4)), ("part2", range(4, 8))):
-        fill(root, f"images/{part}/{{}}.png", "masks/{}.png", names)
-    with pytest.raises(DataError, match=r"images of masks are in several folders: .*part1 \(4\), "):
+@pytest.mark.parametrize("counts", [(4, 4), (4, 4, 4), (9, 3), (1, 7, 2)])
+@pytest.mark.parametrize("place", ["part{}", "{}/images"])
+def test_images_in_parts_are_explained(root, counts, place):
+    for part, count in enumerate(counts):
+        names = [f"{part}-{name}" for name in range(count)]
+        fill(root, f"images/{place.format(part)}/{{}}.png", "masks/{}.png", names)
+    with pytest.raises(DataError) as error:
         folders.find(root)
+    places = (f"images/{place.format(part)} ({count})" for part, count in enumerate(counts))
+    assert f"images of masks are in several folders: {', '.join(places)}. M" in str(error.value)
 
 
 def test_a_choice_among_folders_of_images_mentions_the_list_of_pairs(root):
