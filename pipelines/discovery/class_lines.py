@@ -57,6 +57,8 @@ def of_rows(lines: Sequence[str]) -> list[ClassName]:
     repeat = len({row.name for row in rows}) < len(rows)
     beside = [line for line, row in zip(lines, rows, strict=True) if row.after]
     blanks = all(re.search(r"\w\s+\d+$", line) for line in beside)
+    if shapes == {(0, 0)} and all(re.search(r"(?<![\w.])\d+(?![\w.])", line) for line in lines):
+        raise Unclear("has a number inside each line. Write VALUE,NAME in every line")
     if shapes == {(0, 0)} or (repeat and blanks and shapes <= {(0, 0), (0, 1)}):
         return [entry_of(line) for line in lines]  # `lane 1`, `lane 2` are names.
     if len(shapes) > 1:

@@ -106,6 +106,7 @@ def _entries(text: Path) -> list[ClassName]:
         raise Unclear(f"is not JSON (line {error.lineno}). Correct it") from None
     if all(entry.value is None for entry in entries):
         entries = [entry for entry in entries if entry.name != LABELMES_IGNORE]
+    entries = [e for e in entries if e.value is None or e.value >= 0]  # -1: in no mask.
     names = [entry.name for entry in entries]
     if len(names) < 2:
         raise ValueError("no classes")

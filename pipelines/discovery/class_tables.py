@@ -67,7 +67,7 @@ def of_json(text: str) -> list[ClassName]:
         ValueError: The file is not about classes.
     """
     content = json.loads(text)
-    for key in ("classes", "labels", "categories"):
+    for key in ("classes", "labels", "categories", "names"):
         if isinstance(content, dict) and isinstance(content.get(key), list | dict):
             content = content[key]
     if isinstance(content, dict):

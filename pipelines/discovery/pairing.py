@@ -200,9 +200,10 @@ def _chosen(root: Path, folders: Folders, option: str, given: str) -> list[Path]
         if found := [folder for folder, text in paths.items() if match(text, wanted)]:
             return found
     listed = ", ".join(relative(root, folder) for folder in list(folders)[:8])
-    raise DataError(
-        f"{option} {given}: no such folder with image files in {root}. Choose one of: {listed}."
-    )
+    why = "no such folder with image files"
+    if os.path.isdir(root / given):
+        why = "holds no image files, or is a link or too deep, so it was not searched,"
+    raise DataError(f"{option} {given}: {why} in {root}. Choose one of: {listed}.")
 
 
 def _class_masks(

@@ -1,5 +1,7 @@
 """What `data init` refuses to pair, or says about pairs that may not belong together."""
 
+import shutil
+
 import pytest
 from drawn_folders import fill, image, made, mask
 
@@ -265,7 +267,11 @@ def test_what_was_not_searched_is_told_where_nothing_is_found(root, tmp_path):
     (root / "images").symlink_to(tmp_path / "elsewhere/images")
     with pytest.raises(DataError, match=r"no image files.*not searched: images \(a link\)"):
         folders.find(root)
+    fill(root, "a/{}.png", "masks/{}.png", range(3))
+    with pytest.raises(DataError, match="--images images: holds no image files, or is a link or"):
+        folders.find(root, images="images")
     (root / "images").unlink()
+    shutil.rmtree(root / "masks")
     fill(root, "a/b/c/d/e/f/images/{}.png", "a/b/c/d/e/f/masks/{}.png", range(3))
     with pytest.raises(DataError, match=r"the folders below a/b/c/d \(more than 4 levels deep\)"):
         folders.find(root)

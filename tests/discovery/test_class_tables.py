@@ -78,6 +78,8 @@ SUPERVISELY = [{"title": n, "shape": "any", "color": "#800000", "hotkey": ""} fo
         ("labels.json", {name: {"value": value} for name, value in BY_VALUE.items()}),
         ("labels.json", {f"rgb({v}, {v}, {v})": name for name, v in BY_VALUE.items()}),
         ("categories.json", {"info": {}, "categories": ITEMS}),
+        ("labels.json", {"names": {str(value): name for name, value in BY_VALUE.items()}}),
+        ("labels.json", [*ITEMS, {"name": "licence plate", "id": -1}]),
         ("labels.json", [{**one, "color": [1, 2, 3], "readable": "A"} for one in ITEMS]),
         ("labels.json", [{**one, "id": float(one["id"])} for one in ITEMS]),
         ("labels.json", [{"label": one["id"], "class": one["name"]} for one in ITEMS]),
