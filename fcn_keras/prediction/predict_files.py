@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import image_files, tiles
+from fcn_keras.prediction.pictures import Look
 from fcn_keras.prediction.predict_image import predict
 from pipelines.errors import DataError
 from pipelines.files.images import read_image
@@ -29,12 +29,11 @@ BIG_FILE = 32_000_000  # Bytes; only one of such files is in memory at a time.
 def predict_files(
     model: keras.Model,
     jobs: Sequence[image_files.Job],
-    palette: np.ndarray | Mapping[str, np.ndarray],
+    look: Look | Mapping[str, Look],
     *,
     tile: int | Literal["auto"] | None = "auto",
     overlap: int | None = None,
     tta: bool = False,
-    values: np.ndarray | None = None,
     notes: list[DataError] | None = None,
 ) -> Iterator[DataError | ConfigError | None]:
     """Predicts images from files and writes their masks and overlays.
@@ -44,11 +43,10 @@ def predict_files(
     Args:
         model: A Keras model.
         jobs: The result of `image_files.plan`.
-        palette: uint8 `[classes, 3]`, or a dict of them by head.
+        look: As in `image_files.write`.
         tile: As in `predict`; "auto" tiles images above 8 megapixels.
         overlap: As in `predict`; ignored for images that are not tiled.
         tta: As in `predict`.
-        values: As in `image_files.write`.
         notes: A list to which warnings about images that could still be read are appended, in
             order.
 
@@ -81,9 +79,8 @@ def predict_files(
                 continue
             del future  # It refers to the image.
             notes += found
-            write = partial(image_files.write, shown, mask, palette, *job.results, values=values)
-            writing.append(writer.submit(write))
-            del image, shown, mask, write
+            writing.append(writer.submit(image_files.write, shown, mask, look, job.results))
+            del image, shown, mask
             while len(writing) > (0 if is_big else AHEAD):
                 writing.popleft().result()
             yield None

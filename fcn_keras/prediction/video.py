@@ -17,7 +17,7 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import make_folder, remove_unfinished, replacing
-from fcn_keras.prediction.pictures import colour_mask, overlay
+from fcn_keras.prediction.pictures import Look, colour_mask, overlay
 from fcn_keras.prediction.predict_image import predict
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def predict_video(
     model: keras.Model,
     source: str | Path,
     out: str | Path,
-    palette: np.ndarray,
+    look: Look,
     *,
     picture: Literal["overlay", "mask"] = "overlay",
     frames: int | None = None,
@@ -57,7 +57,7 @@ def predict_video(
         source: A video file, or `camera:0`, `camera:1` ...
         out: The .mp4 or .avi file to write. Codecs support only even sizes: if a size is odd, the
             last row or column is left out.
-        palette: uint8 `[classes, 3]`.
+        look: How masks are shown.
         picture: "overlay" for the frame under its coloured mask, or "mask" for the colours alone.
         frames: The largest number of frames.
         tile_of: A function from a frame to the argument `tile` of `predict`. By default None, which
@@ -87,9 +87,9 @@ def predict_video(
                     image = np.ascontiguousarray(frame[..., ::-1])  # BGR
                     mask = predict(model, image, tile=tile_of(image) if tile_of else None)
                     mask = cast(np.ndarray, mask)  # The model has one head.
-                    seen = colour_mask(mask, palette)
+                    seen = colour_mask(mask, look.palette)
                     if picture == "overlay":
-                        seen = overlay(image, mask, palette)
+                        seen = overlay(image, mask, look.palette, background=look.background)
                     write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
                     count += 1
                     if advance is not None:

@@ -12,7 +12,8 @@ from fcn_keras.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
+
+    from fcn_keras.prediction.pictures import Look
 
 
 def predict(
@@ -32,6 +33,10 @@ def predict(
             "has several heads); for a video, the .mp4 or .avi file."
         ),
     ],
+    overlay: Annotated[
+        Literal["png", "jpg", "none"],
+        typer.Option(help="Format of the overlays; none: write masks alone."),
+    ] = "png",
     tile: Annotated[
         str,
         typer.Option(
@@ -77,6 +82,7 @@ def predict(
         raise ConfigError(f"--overlap {overlap}: needs tiles. Leave out --tile none, or --overlap.")
     import_tensorflow()
     from fcn_keras.prediction import image_files
+    from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.predict_files import predict_files
     from fcn_keras.prediction.segmenter import load, load_single
     from fcn_keras.prediction.video import is_video
@@ -95,24 +101,17 @@ def predict(
             "config.yaml beside the model, an older version trained it, or its masks have several "
             "values, or only colours, for a class. Leave out --values: masks then hold class ids."
         )
-    palette = opened.colours
-    if videos and not isinstance(palette, dict):
-        _predict_video(opened.model, videos[0], out, palette, edge, video, frames)
+    look = opened.looks(values=values)
+    if videos and isinstance(look, Look):
+        _predict_video(opened.model, videos[0], out, look, edge, video, frames)
         return
-    heads = list(palette) if isinstance(palette, dict) else ()
-    jobs = image_files.plan(images, out, heads, opened.image_names())
+    heads = list(look) if isinstance(look, dict) else ()
+    jobs = image_files.plan(images, out, heads, opened.image_names(), overlay)
     failed = 0
     notes: list[DataError] = []
     with progress_bar(f"predicting {len(jobs)} images", len(jobs)) as advance:
         for error in predict_files(
-            opened.model,
-            jobs,
-            palette,
-            tile=edge,
-            overlap=overlap,
-            tta=tta,
-            values=opened.values if values else None,
-            notes=notes,
+            opened.model, jobs, look, tile=edge, overlap=overlap, tta=tta, notes=notes
         ):
             advance()
             if error is not None:
@@ -129,7 +128,7 @@ def _predict_video(
     model: "keras.Model",
     source: Path,
     out: Path,
-    palette: "np.ndarray",
+    look: "Look",
     tile: int | Literal["auto"] | None,
     picture: Literal["overlay", "mask"],
     frames: int | None,
@@ -142,7 +141,7 @@ def _predict_video(
             model,
             source,
             out,
-            palette,
+            look,
             picture=picture,
             frames=frames,
             tile_of=lambda image: tiles.edge_for(model, image.shape[:2], tile),
