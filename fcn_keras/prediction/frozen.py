@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ModelError
+from fcn_keras.layers.dense_as_convolution import constant_weights
 from fcn_keras.prediction.signature import as_input, input_signature
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -123,9 +124,10 @@ def logits_with(
         images: One tensor `[b, h, w, c]` per input.
     """
     trainable = len(model.trainable_variables)
-    outputs, _ = model.stateless_call(
-        weights[:trainable], weights[trainable:], as_input(model, images), training=False
-    )
+    with constant_weights():
+        outputs, _ = model.stateless_call(
+            weights[:trainable], weights[trainable:], as_input(model, images), training=False
+        )
     return keras.tree.flatten(outputs)
 
 
