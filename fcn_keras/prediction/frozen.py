@@ -6,64 +6,13 @@ oneDNN repacks a convolution's weights on each call unless they are constants.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fcn_keras.errors import ModelError
 from fcn_keras.layers.dense_as_convolution import constant_weights
 from fcn_keras.prediction.signature import as_input, input_signature
-
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-# Layers whose weights are also stored in bfloat16; statistics of normalization stay float32.
-HALF_WEIGHTS = {"Conv2D", "Dense", "DepthwiseConv2D", "GroupedConv2D", "PatchConv2D"}
-
-# Preprocessing, and everything from the scores on, is float32 in every precision.
-FLOAT32_LAYERS = {
-    "BilinearUpsampling",
-    "CaffePreprocessing",
-    "CropLike",
-    "Normalization",
-    "Rescaling",
-    "ResizeLike",
-    "Zoom",
-}
-FLOAT32_NAMES = ("score", "fuse", "scale_")
-
-
-def in_precision(model: keras.Model, precision: str) -> keras.Model:
-    """Copies a model with layers that compute in another precision, and the same weights.
-
-    Args:
-        model: A functional `keras.Model`.
-        precision: "float32", or "bfloat16" for the layers up to the scores. Kernels and biases are
-            rounded to it, as these layers round them anyway.
-
-    Returns:
-        A new `keras.Model`.
-
-    Raises:
-        ModelError: The precision is unknown, or the model is not functional.
-    """
-    if precision not in POLICIES:
-        raise ModelError(f"precision={precision!r}: must be one of {', '.join(POLICIES)}.")
-    check_functional(model)
-    config = model.get_config()
-    _set_policies(config, POLICIES[precision])
-    copy = type(model).from_config(config)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def check_functional(model: object) -> None:
-    """Raises a `ModelError` unless the model is a functional `keras.Model`."""
-    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
-        raise ModelError(
-            f"model: must be a functional keras.Model or the result of fcn_keras.load, found "
-            f"{type(model).__name__}. Pass keras.Model(inputs, outputs)."
-        )
 
 
 def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
@@ -135,18 +84,3 @@ def named_weights(model: keras.Model) -> list[tuple[str, np.ndarray]]:
     """Returns (name in the graph, array) of each weight, in the order that `logits_with` takes."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     return [(f"weight_{number}", weight.numpy()) for number, weight in enumerate(variables)]
-
-
-def _set_policies(config: dict[str, Any], policy: str) -> None:
-    """Sets the dtype policies of a copy's layers in its configuration, also in nested models."""
-    for entry in config["layers"]:
-        kind, inner = entry["class_name"], entry["config"]
-        if "layers" in inner:
-            _set_policies(inner, policy)
-        elif "dtype" in inner and kind != "InputLayer":
-            stays = kind in FLOAT32_LAYERS or inner["name"].startswith(FLOAT32_NAMES)
-            stored = "bfloat16" if policy == "mixed_bfloat16" and kind in HALF_WEIGHTS else policy
-            inner["dtype"] = "float32" if stays else stored
-        for key in inner:
-            if key.endswith("_initializer"):
-                inner[key] = "zeros"  # Random numbers would take longer than the copy.

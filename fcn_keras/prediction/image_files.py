@@ -1,6 +1,7 @@
 """Finds the images to predict and plans the results' paths, never over a user's own files."""
 
 import itertools
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ SOFTWARE = "fcn-keras predict"
 # default, which takes 0.05 s and 2 s. A JPEG overlay takes 0.01 s and a sixth of the bytes.
 FAST_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 JPEG_QUALITY = 90
+MAX_NAME = 255  # Bytes of a file's name, on all usual systems.
 
 Overlay = Literal["png", "jpg", "none"]
 
@@ -81,6 +83,7 @@ def plan(
         for image, name in zip(images, _names(images), strict=True)
     ]
     check_folder(out)
+    _check_lengths(jobs)
     taken: dict[Path, Path] = {}
     for job in jobs:
         for result in filter(None, itertools.chain(*job.results)):
@@ -98,6 +101,17 @@ def plan(
     make_folder(out)
     remove_unfinished(out)
     return jobs
+
+
+def _check_lengths(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        names = [path.name for path in filter(None, itertools.chain(*job.results))]
+        longest = max(len(os.fsencode(name)) for name in names)
+        if longest > MAX_NAME:
+            raise ConfigError(
+                f"{job.first}: the name of its mask or overlay would have {longest} bytes, but "
+                f"file names have at most {MAX_NAME}. Rename the image."
+            )
 
 
 def _images(sources: Iterable[str | Path]) -> list[Path]:

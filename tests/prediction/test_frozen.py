@@ -6,7 +6,8 @@ from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction.frozen import freeze, in_precision
+from fcn_keras.prediction.frozen import freeze
+from fcn_keras.prediction.precision import in_precision
 
 SIZES = [(1, 1), (31, 31), (337, 501)]
 

@@ -74,6 +74,18 @@ def test_overlays_leave_the_background_as_it_is(rng):
     np.testing.assert_allclose(plain, 0.45 * image + 0.55 * PALETTE[mask], atol=0.51)
 
 
+def test_a_name_too_long_for_its_overlay_is_told_before_any_prediction(tmp_path):
+    longest = 255 - len("_overlay.png")
+    for length in (longest, longest + 1):
+        image = tmp_path / f"{'x' * length}.png"
+        Image.fromarray(np.zeros((4, 4, 3), "uint8")).save(image)
+        if length == longest:
+            assert plan([image], tmp_path / "out")
+        else:
+            with pytest.raises(ConfigError, match=r"would have 256 bytes.* Rename the image"):
+                plan([image], tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["png", "jpg", "none"])
 def test_overlays_of_each_format_are_written_and_may_be_replaced(kind, rng, tmp_path):
     image = np.full((32, 32, 3), 100, "uint8")

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.prediction import frozen
+from fcn_keras.prediction import frozen, precision
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_all_signatures_agree_on_the_masks(model, exported, rng, options):
     assert abs(both["confidence"].numpy() / 255 - highest).max() < 0.51 / 255
     files = tf.stack([tf.io.encode_png(image) for image in images])
     np.testing.assert_array_equal(decode(served["encoded"](image_bytes=files)["mask_bytes"]), mask)
-    reference = frozen.in_precision(model, options.get("precision", "float32"))
+    reference = precision.in_precision(model, options.get("precision", "float32"))
     expected = [fcn_keras.predict(reference, image) for image in images.numpy()]
     np.testing.assert_array_equal(mask, expected)
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fcn_keras.cli.options import RunOrModel, Tta
-from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
+from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar, say
 from fcn_keras.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
     from fcn_keras.prediction.pictures import Look
+    from fcn_keras.prediction.precision import Precision
 
 
 def predict(
@@ -54,6 +55,13 @@ def predict(
         ),
     ] = None,
     tta: Tta = False,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="Precision to compute in. auto: on a CPU, bfloat16 if it has instructions for it; "
+            "on a GPU, the model's own."
+        ),
+    ] = "auto",
     values: Annotated[
         bool,
         typer.Option(
@@ -103,7 +111,7 @@ def predict(
         )
     look = opened.looks(values=values)
     if videos and isinstance(look, Look):
-        _predict_video(opened.model, videos[0], out, look, edge, video, frames)
+        _predict_video(opened.model, videos[0], out, look, edge, video, frames, precision)
         return
     heads = list(look) if isinstance(look, dict) else ()
     jobs = image_files.plan(images, out, heads, opened.image_names(), overlay)
@@ -111,7 +119,15 @@ def predict(
     notes: list[DataError] = []
     with progress_bar(f"predicting {len(jobs)} images", len(jobs)) as advance:
         for error in predict_files(
-            opened.model, jobs, look, tile=edge, overlap=overlap, tta=tta, notes=notes
+            opened.model,
+            jobs,
+            look,
+            tile=edge,
+            overlap=overlap,
+            tta=tta,
+            precision=precision,
+            notes=notes,
+            tell=say,
         ):
             advance()
             if error is not None:
@@ -132,6 +148,7 @@ def _predict_video(
     tile: int | Literal["auto"] | None,
     picture: Literal["overlay", "mask"],
     frames: int | None,
+    precision: "Precision",
 ) -> None:
     from fcn_keras.prediction import tiles
     from fcn_keras.prediction.video import predict_video
@@ -144,8 +161,10 @@ def _predict_video(
             look,
             picture=picture,
             frames=frames,
+            precision=precision,
             tile_of=lambda image: tiles.edge_for(model, image.shape[:2], tile),
             advance=advance,
+            tell=say,
         )
     if count < min(announced, frames or announced) - 1:  # Some formats only estimate it.
         print(

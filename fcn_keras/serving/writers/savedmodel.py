@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import make_folder
-from fcn_keras.prediction import frozen
+from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.encoded import LARGEST_MAX_PIXELS, MAX_PIXELS
 from fcn_keras.serving.exported import Exported
@@ -81,8 +81,11 @@ def write_savedmodel(
         raise ConfigError(
             f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
         )
+    check_functional(model)
+    if precision is None and precision_of(model) == "bfloat16":
+        precision = "bfloat16"  # Rounds the weights once, and not at each call.
     if precision is not None:
-        model = frozen.in_precision(model, precision)
+        model = in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
