@@ -13,13 +13,14 @@ H and W in the comments are the padded image's size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import keras
 
-from fcn_keras.errors import ModelError
-from fcn_keras.models.decoder import Decoder, Head, Modality
+from fcn_keras.models.decoder import Decoder, Head
+from fcn_keras.models.modality import Modality
+from fcn_keras.models.options import checked_scales
 
 # FCN-32s in the reference geometry: kernel of the transposed convolution, offset of the crop.
 REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
@@ -116,7 +117,7 @@ def FCN16s(
         skip_scales: Fixed factor on pool4 before it is scored.
     """
     strides = (32, 16)
-    (scale4,) = _checked_scales(skip_scales, 1)
+    (scale4,) = checked_scales(skip_scales, 1)
     net = Decoder(
         strides,
         backbone,
@@ -162,7 +163,7 @@ def FCN8s(
             the reference's at-once FCN-8s.
     """
     strides = (32, 16, 8)
-    scale4, scale3 = _checked_scales(skip_scales, 2)
+    scale4, scale3 = checked_scales(skip_scales, 2)
     net = Decoder(
         strides,
         backbone,
@@ -189,16 +190,3 @@ def FCN8s(
 
 
 MODELS: dict[str, Callable[..., keras.Model]] = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}
-
-
-def _checked_scales(skip_scales: Sequence[float], count: int) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(scale) for scale in skip_scales)
-    except (TypeError, ValueError):
-        scales = ()
-    if len(scales) != count:
-        raise ModelError(
-            f"skip_scales={skip_scales!r}: must be {count} number{'s' * (count > 1)}, "
-            "for pool4" + (" and pool3." if count == 2 else ".")
-        )
-    return scales

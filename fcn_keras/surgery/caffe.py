@@ -15,8 +15,8 @@ import numpy as np
 
 from fcn_keras.errors import ModelError, WeightsError
 from fcn_keras.layers.upsampling import bilinear_filter
-from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
+from fcn_keras.models.modality import Modality
 from fcn_keras.surgery.caffemodel import read_caffemodel
 
 Blobs = dict[str, list[np.ndarray]]  # Arrays by layer of the file, as from `read_caffemodel`.

@@ -12,8 +12,8 @@ from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
-from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
+from fcn_keras.models.modality import Modality
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.surgery.transfer import start_from

@@ -122,8 +122,11 @@ def test_two_tasks_with_two_inputs_train_save_and_export(tmp_path, rng):
         ({"num_classes": None}, "num_classes=None: must be an integer"),
         ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Modality"),
         ({"num_classes": 3, "inputs": {}}, "inputs={}: must be a dict"),
-        ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be at least 1"),
-        ({"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
+        ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be an integer"),
+        (
+            {"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}},
+            "mean=(1.0, 2.0, 3.0): the",
+        ),
     ],
 )
 def test_invalid_arguments_are_rejected(options, message):

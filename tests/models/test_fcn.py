@@ -138,7 +138,7 @@ def test_model_can_be_saved(tiny_fcn8s, tmp_path, rng):
         ({"num_classes": 3, "backbone": "vgg61"}, "backbone='vgg61': unknown; choose one of vgg16"),
         ({"num_classes": 3, "dropout": 1}, "dropout=1: must be at least 0 and below 1"),
         ({"num_classes": 3, "head_width": 0}, "head_width=0: must be an integer"),
-        ({"num_classes": 3, "skip_scales": (1,)}, "must be 2 numbers, for pool4 and pool3"),
+        ({"num_classes": 3, "skip_scales": (1,)}, "must be 2 finite numbers, for pool4 and pool3"),
     ],
 )
 def test_invalid_arguments_are_rejected(options, message):
