@@ -93,7 +93,7 @@ def FCN32s(
         x = head.upsample(x, 32, "upscore", kernel)  # [b, H, W, classes]
         return head.crop(x, offset)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn32s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn32s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 def FCN16s(
@@ -138,7 +138,7 @@ def FCN16s(
         x = head.upsample(x, 16, "upscore16")
         return head.crop(x, 27)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn16s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn16s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 def FCN8s(
@@ -186,7 +186,7 @@ def FCN8s(
         x = head.upsample(x, 8, "upscore8")
         return head.crop(x, 31)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn8s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn8s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 MODELS: dict[str, Callable[..., keras.Model]] = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}

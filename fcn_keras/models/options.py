@@ -10,6 +10,7 @@ import keras
 from fcn_keras.arguments import flag, number, numbers_of, whole
 from fcn_keras.errors import ModelError
 from fcn_keras.models.backbones import BACKBONES
+from fcn_keras.models.classifiers.conventions import checked_shape
 from fcn_keras.models.modality import Modality, check_names, checked_inputs
 
 GEOMETRIES = ("same", "reference")
@@ -29,7 +30,7 @@ def check_choices(backbone: Any, weights: Any, geometry: Any) -> None:
         )
     if weights is not None and not isinstance(weights, str | os.PathLike):
         raise ModelError(f"weights={weights!r}: must be 'imagenet', the path of a file, or None.")
-    if geometry not in GEOMETRIES:
+    if not isinstance(geometry, str) or geometry not in GEOMETRIES:
         raise ModelError(f"geometry={geometry!r}: must be one of {', '.join(GEOMETRIES)}.")
 
 
@@ -133,25 +134,15 @@ def size_and_inputs(
     Raises:
         ModelError: The shape or the inputs are invalid.
     """
-    shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else ()
-    sizes = tuple(whole(size) for size in shape)
-    is_valid = all(
-        given is None if size is None else size >= 1
-        for given, size in zip(shape, sizes, strict=True)
-    )
-    if len(shape) != 3 or shape[2] is None or not is_valid:
-        raise ModelError(
-            f"input_shape={input_shape!r}: must be (height, width, channels), with None for any "
-            "height or width."
-        )
+    *size, channels = checked_shape(input_shape)
     if inputs is None:
-        return sizes[:2], {"image": Modality(channels=sizes[2] or 0)}
-    if sizes[2] != 3:
+        return tuple(size), {"image": Modality(channels=channels or 0)}
+    if channels != 3:
         raise ModelError(
             f"input_shape={input_shape!r}: must have 3 channels if inputs is given. Set the number "
             "of channels in inputs."
         )
-    return sizes[:2], checked_inputs(inputs)
+    return tuple(size), checked_inputs(inputs)
 
 
 def _checked_count(name: str, num_classes: Any) -> int:

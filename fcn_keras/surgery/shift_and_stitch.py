@@ -51,13 +51,7 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
             f"stride={stride!r}: must be a divisor of the model's stride, {native[0]} x "
             f"{native[1]}."
         )
-    images = np.asarray(images)
-    channels = net.input_shape[3]
-    if images.ndim != 4 or images.shape[3] != channels or images.dtype.kind not in "uif":
-        raise ModelError(
-            f"images: must be numbers of the shape [b, h, w, {channels}], found {images.dtype} "
-            f"{images.shape}."
-        )
+    images = _checked_images(images, net.input_shape[3])
     every = [int(size) // step for size in native]
     if max(every) > 1:
         walk(net, True, _check_shiftable)
@@ -93,6 +87,19 @@ def _of_any_size(model: keras.Model) -> keras.Model:
     return model
 
 
+def _checked_images(images: Any, channels: int) -> np.ndarray:
+    try:
+        array = np.asarray(images)
+    except (TypeError, ValueError):  # Lists of different lengths, or a symbolic tensor.
+        array = np.empty(0, "object")
+    if array.ndim != 4 or array.shape[3] != channels or array.dtype.kind not in "uif":
+        raise ModelError(
+            f"images: must be numbers of the shape [b, h, w, {channels}], found {array.dtype} "
+            f"{array.shape}."
+        )
+    return array
+
+
 def _check_shiftable(
     layer: keras.Operation, shape: tuple[int | None, ...], *args: Any, **kwargs: Any
 ) -> bool:
@@ -100,7 +107,8 @@ def _check_shiftable(
     if pads_by_size(layer):
         raise ModelError(
             f"{describe(layer)}: pads by the image's size, so the scores of shifted images do not "
-            "fit together. Use padding='valid', or a classifier of one image size."
+            "fit together. Use padding='valid', geometry='reference', or a classifier of one image "
+            "size."
         )
     if isinstance(layer, UPSAMPLING):
         raise ModelError(
