@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from fcn_keras.errors import ModelError
@@ -66,11 +67,13 @@ def set_weights(copy: keras.Layer, layer: keras.Layer) -> None:
         ModelError: The layer has other weights than its copy.
     """
     weights, variables = layer.get_weights(), copy.weights
+    if isinstance(layer, layers.Dense) and layer.lora_enabled:
+        # Keras adds the product of LoRA's two matrices to this kernel.
+        weights = [np.asarray(part) for part in (layer.kernel, layer.bias) if part is not None]
     if len(weights) != len(variables):
         raise ModelError(
             f"{describe(layer)} has {len(weights)} weights where a plain one has {len(variables)}, "
-            "because of LoRA or quantization. Save and load the classifier, which merges LoRA's "
-            "weights; quantize only after the conversion."
+            "because it is quantized. Convert the classifier first, and quantize the result."
         )
     if any(w.size != math.prod(v.shape) for w, v in zip(weights, variables, strict=True)):
         raise ModelError(

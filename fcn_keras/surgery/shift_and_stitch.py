@@ -35,8 +35,9 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
         stride: Pixels between cells, a divisor of the model's own stride.
 
     Returns:
-        NumPy array `[b, rows, columns, classes]`, with one cell per window inside the image; a
-        model with padding has more.
+        NumPy array `[b, rows, columns, classes]`, with one cell per window inside the image. A
+        model with padding has more, and pads each shifted image anew: cells whose window begins
+        less than one stride inside the image may see padding in place of the cropped pixels.
 
     Raises:
         ModelError: The stride is not a divisor, the images are not a batch or too small, the

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from fcn_keras.layers.caffe import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
-from fcn_keras.models.classifiers.conventions import check_options, finish, image_input
+from fcn_keras.models.classifiers.conventions import checked_classes, finish, image_input
 
 
 def AlexNet(
@@ -50,7 +50,7 @@ def AlexNet(
             small for the top.
         WeightsError: The weights cannot be read or loaded.
     """
-    check_options(include_top, weights, pooling, classes, classifier_activation, name)
+    classes = checked_classes(include_top, weights, pooling, classes, classifier_activation, name)
     image = image_input(input_tensor, input_shape, include_top, 227, smallest=(11, 11))
     x = features(image)
     if include_top:

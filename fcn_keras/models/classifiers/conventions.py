@@ -13,10 +13,10 @@ from fcn_keras.models.imagenet import readable_weights_errors
 POOLING = {None: None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
-def check_options(
+def checked_classes(
     include_top: Any, weights: Any, pooling: Any, classes: Any, activation: Any, name: Any
-) -> None:
-    """Checks the options that AlexNet and GoogLeNet have in common.
+) -> int:
+    """Checks the options that AlexNet and GoogLeNet have in common; returns the classes.
 
     Raises:
         ModelError: An option is unknown or of another type.
@@ -39,6 +39,7 @@ def check_options(
             f"classifier_activation={activation!r}: unknown. Use the name of a Keras activation, "
             "or None for logits."
         ) from None
+    return count
 
 
 def image_input(
