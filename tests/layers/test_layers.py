@@ -62,6 +62,25 @@ def test_fading_upsampling_matches_the_references(factor, size, learn, rng):
         assert layer.compute_output_shape(maps.shape) == (1, *actual.shape)
 
 
+@pytest.mark.parametrize(("factor", "size"), [(32, 63), (32, 64), (3, 6)])
+def test_gradient_of_fixed_upsampling_is_its_adjoint(factor, size, rng):
+    layer = BilinearUpsampling(factor, fade=True, kernel_size=size)
+    x = tf.constant(rng.normal(size=(2, 3, 4, 5)), "float32")
+    other = rng.normal(size=layer.compute_output_shape(x.shape))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(layer(x) * other.astype("float32"))
+    # The layer is linear: <up(x), y> is the sum over channels of x times the gradient.
+    gradient = tape.gradient(total, x)
+    image, channel = 1, 2
+    expected = np.sum(
+        transposed_convolution(x[image, ..., channel], bilinear_filter(size), factor)
+        * other[image, ..., channel]
+    )
+    actual = tf.reduce_sum(x * gradient, (1, 2))[image, channel]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [63, 64, 62])
 def test_fixed_upsampling_has_one_filter_for_all_channels(size):
     layer = BilinearUpsampling(32, fade=True, kernel_size=size)
