@@ -31,6 +31,7 @@ FLOAT32_LAYERS = {
     "Normalization",
     "Rescaling",
     "ResizeLike",
+    "SameSize",
     "Zoom",
 }
 FLOAT32_NAMES = ("score", "fuse", "scale_")

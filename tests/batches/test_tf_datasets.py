@@ -3,6 +3,7 @@ import colorsys
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import chisquare
 
 import pipelines
 from pipelines.batches.augment import RandomColour, seed_and_apply, transform
@@ -267,6 +268,25 @@ def test_crops_copy_the_right_pixels(rng):
         ]
         assert len(starts) == 1
         np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
+
+
+@pytest.mark.parametrize("size", [(13, 17), (3, 2)])
+def test_crops_begin_everywhere_alike_often(size):
+    """Crops of 8 x 8 pixels, of a larger image, or with a smaller image somewhere inside."""
+    mask = np.arange(size[0] * size[1], dtype="uint8").reshape(size)
+    image = np.repeat(mask[..., None], 3, axis=-1)
+    compose = transform(pipelines.Augmentation((8, 8), scale=(1.0, 1.0), mirror=False))
+    offsets = []
+    for seed in range(600):
+        _, label = seed_and_apply(compose, image, mask, seed)
+        cell = tuple(axis[0] for axis in np.nonzero(label != 255))
+        seen = divmod(int(label[cell]), size[1])
+        offsets.append([abs(place - begin) for place, begin in zip(cell, seen, strict=True)])
+    for axis, edge in enumerate(size):
+        places = abs(edge - 8) + 1
+        counts = np.bincount(np.array(offsets)[:, axis], minlength=places)
+        assert len(counts) == places
+        assert chisquare(counts).pvalue > 1e-4
 
 
 def test_colour_changes_match_their_formulas(rng):

@@ -534,6 +534,7 @@ def test_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
         (("--weights", "no.h5"), "weights='no.h5': no such file"),
         (("--freeze", "blok"), "no layer of"),
+        (("--optimizer", "sgd", "--bias-layers", "scor_"), "bias_layers='scor_': no layer of"),
         (("--geometry", "reference"), "geometry='reference': the backbone 'tiny' does not support"),
         (("--mean", "vok"), "mean='vok': unknown; choose one of imagenet, voc"),
         (("--model", "fcn4s"), "fcn4s"),

@@ -141,6 +141,9 @@ def test_the_model_and_a_version_can_be_named(server, rng):
         ("http://h/v1/models/m", "nowhere.png", "'nowhere.png': cannot be read"),
         ("http://h/v1/models/m", "", "image='': cannot be read"),
         ("http://h/v1/models/m", np.zeros((3, 4, 3)), r"found float64 \[3, 4, 3\]"),
+        ("http://h/v1/models/m", np.zeros((3, 4, 3), "int64"), r"found int64 \[3, 4, 3\]"),
+        ("http://h/v1/models/m", np.zeros((3, 4, 3), "uint16"), r"found uint16 \[3, 4, 3\]"),
+        ("http://h/v1/models/m", np.zeros((3, 4, 3), bool), r"found bool \[3, 4, 3\]"),
         ("http://h/v1/models/m", None, "found NoneType"),
     ],
 )
@@ -167,9 +170,19 @@ def test_a_slow_server_gives_a_timeout(way):
             client.segment(url, b"", timeout=0.5)
 
 
+def reply_of(picture):
+    """Returns a server's reply with a picture as the mask."""
+    file = io.BytesIO()
+    picture.save(file, "png")
+    mask = {"b64": base64.b64encode(file.getvalue()).decode()}
+    return 200, json.dumps({"predictions": [mask]}).encode()
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
+        (reply_of(Image.new("1", (4, 3))), r"must be class ids .* \[3, 4\] of bool"),
+        (reply_of(Image.new("RGB", (4, 3))), r"must be class ids .* \[3, 4, 3\] of uint8"),
         ((200, b"<html>Welcome"), "has no `mask_bytes`: <html>Welcome"),
         ((200, b'{"predictions": [1]}'), "has no `mask_bytes`"),
         ((200, b'{"predictions": [{"b64": "AAAA"}]}'), "is not a PNG"),
@@ -363,6 +376,24 @@ def test_the_warm_up_requests_run(version, server):
         request = log.predict_log.request
         feeds = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         assert server.version.run(request.model_spec.signature_name, feeds)
+
+
+def warm_up_sizes(version):
+    """Returns (width, height) of each image in the warm-up requests."""
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    sizes = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        files = tf.make_ndarray(log.predict_log.request.inputs["image_bytes"])
+        sizes += [Image.open(io.BytesIO(file)).size for file in files]
+    return sizes
+
+
+def test_the_warm_up_keeps_to_the_limit_of_pixels(model, version, tmp_path):
+    assert (500, 375) in warm_up_sizes(version)
+    small = fcn_keras.export(model, tmp_path / "street", max_pixels=1000).path
+    sizes = warm_up_sizes(small)
+    assert sizes and all(width * height <= 1000 for width, height in sizes)
 
 
 @pytest.fixture(scope="module")
