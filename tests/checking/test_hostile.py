@@ -78,6 +78,7 @@ def the_fault(root, more=""):
     found = examine(of_folders(root, more))
     (fault,) = found.faults
     assert len(found.without_bad().split) == len(found.split) - len(found.bad)
+    assert fault.file.is_relative_to(root / "train")
     return str(fault)
 
 
@@ -85,6 +86,7 @@ def error_of(read, path):
     with pytest.raises(DataError) as error:
         read(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert error.value.file == path
     return str(error.value)
 
 
@@ -99,6 +101,14 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
         pytest.param(
             b"II*\0\x08", "TIFF files are unsupported. Convert it to PNG, for", id="row 7 TIFF"
         ),
+        pytest.param(
+            b"\xff\xfe\0" * 9, "not an image; it starts with the bytes ff fe 00 ff fe 00 ff fe."
+        ),
+        pytest.param(
+            b"\xff\xfe" * 9, "not an image; it starts with the bytes ff fe ff fe ff fe ff fe."
+        ),
+        pytest.param(b"\0\1" * 9, "not an image; it starts with '\\x00\\x01"),
+        pytest.param(b"\0\0\0\x20ftypavif\0\0", "AVIF files are unsupported", id="AVIF"),
         pytest.param(
             HEIC, "not an image; it is HEIC, or a video. Convert a HEIC to PNG", id="row 7 HEIC"
         ),
@@ -464,6 +474,13 @@ def test_motion_photos_are_read(tmp_path, picture):
     error_of(read_image, tmp_path / "a.jpg")
 
 
+def test_what_looks_like_scans_in_metadata_does_not_count(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x9286] = b"\xff\xda" * 500
+    (tmp_path / "a.jpg").write_bytes(encoded(picture, "JPEG", exif=exif))
+    assert read_image(tmp_path / "a.jpg").shape == picture.shape
+
+
 def test_row_16_png_metadata_is_not_decompressed(tmp_path):
     path = tmp_path / "a.png"
     packed = zlib.compress(bytes(100_000_000), 9)
@@ -537,6 +554,7 @@ def test_row_21_rgb_class_ids_are_values_without_declared_colours(two_folders, i
     ("colours", "message"),
     [
         ([(9, 8, 7)], "colours (9, 8, 7) (1 pixel), first at row 0, column 0"),
+        ([(9, 8, 7)], "Give the class its colour, or ignore it: `ignore: [[9, 8, 7]]`."),
         ([(9, 9, 9)], "If grey levels are class ids here, save the mask as a single-channel PNG."),
         (
             [(i, 7, 128) for i in range(40)],

@@ -92,12 +92,18 @@ def test_masks_of_0_and_255_must_be_declared(two_folders):
     assert pixels.tolist() == [4 * 30 * 56, 4 * 10 * 56]
 
 
+LEAST = "`classes`: must list at least 2 classes, found ['a']"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("[ground,", "[[1, 2],", "`classes.0`: must be a name, or {name: NAME, ...}, found [1, 2]"),
+        ("[ground,", "[{nmae: a},", "unknown key `classes.0.nmae`; did you mean `name`?"),
+        ("classes:", "zzzzz: 1\nclasses:", "unknown key `zzzzz`."),
         ("[ground,", "[yes,", "must be a name; put yes, no and numbers in quotes, found True"),
         ("[128, 64, 128]", "red", 'must be [red, green, blue], each 0..255, or "#rrggbb"'),
-        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", "least 2"),
+        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", LEAST),
         ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
     ],
 )

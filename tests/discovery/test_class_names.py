@@ -61,6 +61,12 @@ def test_colours_of_palettes_decide(root):
     assert any("in no mask: rare" in note for note in description.notes)
 
 
+def test_palettes_take_names_without_colours_too(root):
+    fill(root, palette=PALETTE)
+    (root / "classes.txt").write_text("ground\nroad\ncar\n")
+    assert names(root)[0] == {"ground": 0, "road": 1, "car": 2}
+
+
 def test_void_of_a_palette_needs_no_name(root):
     fill(root, values=(0, 1, 2, 255), palette=[*PALETTE, *[0] * 3 * 252, 224, 224, 192])
     (root / "label_colors.txt").write_text("128 0 0 road\n0 128 0 car\n0 0 0 ground\n")

@@ -113,6 +113,7 @@ def test_several_kinds_of_masks_are_an_error_that_names_the_choice(root, fcn_ker
     with pytest.raises(DataError) as error:
         made(root)
     text = str(error.value)
+    assert error.value.file == root
     assert "masks_multiclass (8 files, values 0, 1, 2, 3)" in text
     assert "masks_root (8 files, values 0, 255)" in text and "--masks " in text
     out = root.parent / "chosen.yaml"
@@ -198,6 +199,16 @@ def test_the_suggested_choice_works(root):
     assert {m for _, m in pairs(data, "train")} <= {f"dataset/mask/{n}.png" for n in range(8)}
 
 
+def test_the_suggested_choice_works_for_a_folder_above_the_others(root):
+    fill(root, "img/{}.png", "labels/{}.png")
+    for name in range(8):
+        mask(root / f"labels/fine/{name}.png", (0, 3))
+    with pytest.raises(DataError, match=r"--masks labels\.$"):
+        made(root)
+    data, _ = made(root, masks="labels")
+    assert {m for _, m in pairs(data, "train")} <= {f"labels/{n}.png" for n in range(8)}
+
+
 def test_a_burst_of_photos_is_no_data_set(root):
     for name in range(8):
         image(root / f"{name}.jpg")
@@ -232,8 +243,9 @@ def test_the_folders_of_nnu_net_are_splits(root):
 def test_several_folders_of_images_for_the_same_masks_are_an_error(root):
     fill(root, "photos_a/{}.jpg", "masks/{}.png")
     fill(root, "photos_b/{}.jpg", "masks/{}.png")
-    with pytest.raises(DataError, match="masks fits .*photos_a, photos_b.*--images "):
+    with pytest.raises(DataError, match=r"masks fits .*photos_a, photos_b.*photos_a\.$") as error:
         made(root)
+    assert error.value.file == root
     data, description = made(root, images="photos_b")
     assert {i.split("/")[0] for i, _ in pairs(data, "train")} == {"photos_b"}
     assert "not used: photos_a (8 files)" in description.text
