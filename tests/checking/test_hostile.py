@@ -29,6 +29,7 @@ from pipelines import DataError, Example, Split, read_example, read_image, read_
 from pipelines.checking.examine import examine
 from pipelines.checking.overlaps import overlaps
 from pipelines.examples import class_counts
+from pipelines.files.images import read_size
 
 READERS = (read_image, read_mask)
 
@@ -184,6 +185,65 @@ def test_row_3_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
     assert not read_mask(path).any()
 
 
+# The pixels of a PNG, counted by hand: each row has a filter byte, and whole bytes.
+@pytest.mark.parametrize(
+    ("width", "height", "bits", "colour_type", "interlaced", "size"),
+    [
+        (5, 3, 8, 0, 0, 3 * (1 + 5)),
+        (9, 2, 1, 0, 0, 2 * (1 + 2)),
+        (5, 3, 4, 0, 0, 3 * (1 + 3)),
+        (2, 2, 16, 0, 0, 2 * (1 + 4)),
+        (2, 2, 8, 2, 0, 2 * (1 + 6)),
+        (2, 2, 16, 2, 0, 2 * (1 + 12)),
+        (3, 2, 8, 4, 0, 2 * (1 + 6)),
+        (3, 2, 8, 6, 0, 2 * (1 + 12)),
+        (9, 2, 2, 3, 0, 2 * (1 + 3)),
+        (5, 3, 8, 0, 1, 2 + 2 + 2 + 4 + 2 * 3 + 6),  # The third pass has no rows.
+        (1, 6, 8, 0, 1, 2 + 2 + 2 + 3 * 2),  # Passes 1, 3, 5 and 7.
+    ],
+)
+def test_row_3_all_bytes_of_a_png_are_needed(
+    tmp_path, width, height, bits, colour_type, interlaced, size
+):
+    path, before = tmp_path / "a.png", chunk(b"PLTE", bytes(12)) if colour_type == 3 else b""
+    options = {"bits": bits, "colour_type": colour_type, "interlaced": interlaced, "before": before}
+    path.write_bytes(png(width, height, bytes(size), **options))
+    assert not read_image(path)[..., 0].any() or colour_type in (4, 6)
+    path.write_bytes(png(width, height, bytes(size - 1), **options))
+    error_of(read_image, path)
+
+
+def test_row_3_png_without_its_palette_is_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, b"\0\1\1", colour_type=3))
+    for read in READERS:
+        assert "its palette is missing" in error_of(read, path)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_row_2_webp_must_be_complete(tmp_path, picture, lossless):
+    path, whole = tmp_path / "a.webp", encoded(picture, "WEBP", lossless=lossless)
+    path.write_bytes(whole)
+    image = read_image(path)
+    path.write_bytes(whole + b"trailing bytes do not matter")
+    np.testing.assert_array_equal(read_image(path), image)
+    for size in (len(whole) - 1, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        assert "truncated: its end is missing" in error_of(read_image, path)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_masks_may_have_an_opaque_alpha_channel(tmp_path, mode):
+    layers = np.full((3, 4, len(mode)), 255, "uint8")
+    layers[..., :-1] = 7
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(layers, "PNG"))
+    assert (read_mask(path) == 7).all()
+    layers[1, 2, -1] = 254
+    path.write_bytes(encoded(layers, "PNG"))
+    assert "the mask has transparent pixels" in error_of(read_mask, path)
+
+
 def test_row_4_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
     # A flipped bit that leaves valid codes cannot be detected (`pipelines.checking.examine`).
     whole = encoded(picture, "JPEG", restart_marker_blocks=1)
@@ -315,8 +375,9 @@ def test_row_15_upright_photos_have_no_warning(two_folders, picture):
 def test_row_15_exif_after_the_pixels_is_found(tmp_path):
     path, notes = tmp_path / "a.png", []
     exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
-    path.write_bytes(png(2, 2, b"\0\1\2" * 2, after=chunk(b"eXIf", exif)))
-    assert read_image(path, notes)[..., 0].tolist() == [[1, 1], [2, 2]]
+    path.write_bytes(png(2, 3, b"\0\1\2" * 3, after=chunk(b"eXIf", exif)))
+    assert read_image(path, notes)[..., 0].tolist() == [[1] * 3, [2] * 3]
+    assert read_size(path) == (2, 3)
     assert [note.value for note in notes] == [6]
 
 
@@ -504,6 +565,14 @@ def test_row_19_pixel_limit_applies_to_files_but_not_arrays(tmp_path):
     # Larger images can be passed as arrays; files are limited because of decompression bombs.
     (tmp_path / "a.bmp").write_bytes(bmp(20000, 20000))
     assert "Split it into parts" in error_of(read_image, tmp_path / "a.bmp")
+    (tmp_path / "a.bmp").write_bytes(bmp(9_100, 9_800))
+    text = "9800 x 9100 (height x width) is over 89,000,000 pixels. Split it into parts"
+    assert text in error_of(read_image, tmp_path / "a.bmp")
+    (tmp_path / "b.bmp").write_bytes(encoded(Image.new("L", (30, 20), 9), "BMP"))
+    assert (read_image(tmp_path / "b.bmp", max_pixels=600) == 9).all()
+    assert "20 x 30 (height x width) is over 599 pixels" in error_of(
+        lambda path: read_image(path, max_pixels=599), tmp_path / "b.bmp"
+    )
     large = np.broadcast_to(np.zeros(3, "uint8"), (20000, 20000, 3))
     assert read_image(large) is large
 

@@ -289,6 +289,7 @@ def test_a_split_may_have_several_pairs_of_folders(two_folders):
     described(two_folders, f"train: [{{{FOLDERS}}}, {{{FOLDERS}}}]\n{CLASSES}")
     split = pipelines.read(data, "train", keep_faults=True)
     assert len(split) == 4 and kinds(split) == ["listed twice"] * 4
+    assert [fault.file for fault in split.faults] == [e.image for e in split.examples]
 
 
 @pytest.mark.parametrize(

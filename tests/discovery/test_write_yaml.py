@@ -251,6 +251,15 @@ def test_unusable_masks_are_explained(root, spoil, message):
     assert str(error.value).count(" pixels)") <= 5  # Of so many values, the most frequent.
 
 
+def test_if_no_mask_can_be_read_the_first_is_named(root):
+    fill(root)
+    for path in root.glob("masks/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the 8 masks .*masks/0.png: .* empty") as error:
+        made(root)
+    assert error.value.file == root / "masks/0.png" and error.value.kind == "empty file"
+
+
 def test_damaged_masks_are_reported_and_left_out(root):
     fill(root)
     (root / "masks/3.png").write_bytes((root / "masks/3.png").read_bytes()[:60])
