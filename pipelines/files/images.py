@@ -11,8 +11,6 @@ and labelling tools show them; masks are read as they are stored.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
@@ -150,7 +148,7 @@ def _rgb(
 ) -> np.ndarray:
     """Decodes an opened image to RGB; the pixels stay where they are stored."""
     if image.format in JPEGS:
-        pixels = _jpeg(image, data, source, notes)
+        pixels = _jpeg(data, source, notes)
         if image.mode != "CMYK" and pixels is not None:
             return pixels
         del pixels  # libjpeg-turbo only checks for damage; Pillow knows Adobe's colours.
@@ -190,13 +188,10 @@ def _load(image: Image.Image, data: bytes, source: Source) -> None:
         raise damaged(source, error) from None
 
 
-def _jpeg(
-    image: Image.Image, data: bytes, source: Source, notes: list[DataError] | None
-) -> np.ndarray | None:
+def _jpeg(data: bytes, source: Source, notes: list[DataError] | None) -> np.ndarray | None:
     """Decodes a JPEG and notes ignored damage; returns None if only Pillow can decode it."""
     try:
-        colours: Literal["RGB", "CMYK"] = "CMYK" if image.mode == "CMYK" else "RGB"
-        pixels, ignored = damage.decode_jpeg(data, colours)
+        pixels, ignored = damage.decode_jpeg(data)
     except Exception as error:
         if "Could not determine subsampling" in str(error):
             return None  # A rare subsampling, which libjpeg reads and TurboJPEG has no name for.

@@ -138,7 +138,7 @@ def test_row_2_jpeg_truncated_anywhere_is_an_error(tmp_path, picture, mode, opti
     for size in {*range(1, len(whole), 31), *range(len(whole) - 4, len(whole))}:
         path.write_bytes(whole[:size] + padding)
         error_of(read_image, path)
-    path.write_bytes(whole + b"trailing bytes do not matter")
+    path.write_bytes(whole + (padding or b"trailing bytes do not matter"))
     assert read_image(path).shape == picture.shape
 
 
@@ -335,6 +335,8 @@ def test_row_14_mask_for_the_stored_pixels_is_a_fault(two_folders, picture, orie
     assert "the mask is 40 x 56 (height" in text and "0.jpg is 56 x 40 when turned" in text
     assert f"EXIF orientation {orientation}" in text and "set `exif: ignore`" in text
     assert not examine(of_folders(two_folders)).warnings  # The fault says it.
+    with pytest.raises(DataError, match="set `exif: ignore`"):
+        read_example(of_folders(two_folders), 0)
     found = examine(of_folders(two_folders, "exif: ignore\n"))
     assert not found.faults and not found.warnings and found.sizes[0] == (40, 56)
 
@@ -606,6 +608,7 @@ def test_row_21_declared_colours_are_mapped_even_in_grey_masks(two_folders):
     assert read_mask(split.examples[1].mask).shape == (40, 56, 3)
     assert (read_example(split, 0)[1] == 1).all()
     assert (read_example(split, 1)[1] == np.where(grey[..., 0], 0, 255)).all()
+    assert read_example(split, 1)[1].dtype == np.uint8
 
 
 def test_row_21_rgb_class_ids_are_values_without_declared_colours(two_folders, ids):
@@ -645,7 +648,9 @@ def test_row_23_16_bits_never_wrap(two_folders, ids):
     mask_of(two_folders).write_bytes(encoded(np.full((40, 56), 300, "uint16"), "PNG"))
     assert "label value 300 (2240 pixels)" in the_fault(two_folders)
     mask_of(two_folders).write_bytes(encoded(ids.astype("uint16"), "PNG"))
-    np.testing.assert_array_equal(read_example(of_folders(two_folders), 0)[1], ids)
+    _, mask = read_example(of_folders(two_folders), 0)
+    np.testing.assert_array_equal(mask, ids)
+    assert mask.dtype == np.uint8
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
@@ -698,6 +703,14 @@ def test_row_27_lossy_masks_are_rejected(two_folders, ids, kind, options, messag
 def test_row_28_sizes_must_match(two_folders):
     Image.new("L", (55, 40)).save(mask_of(two_folders))
     assert "the mask is 40 x 55 (height x width), but its image" in the_fault(two_folders)
+
+
+def test_row_28_sizes_that_no_orientation_explains_are_no_matter_of_exif(two_folders, picture):
+    image_of(two_folders).write_bytes(encoded(picture, "JPEG", exif=oriented(6)))
+    Image.new("L", (55, 40)).save(mask_of(two_folders))
+    (fault,) = examine(of_folders(two_folders)).faults
+    assert fault.kind == "size mismatch" and fault.value == (40, 55)
+    assert "0.jpg is 56 x 40. Both must have the same size" in str(fault)
 
 
 def test_row_29_unpaired_files_are_listed(two_folders):
@@ -802,7 +815,9 @@ def test_row_39_class_names_and_count_must_match(two_folders):
         of_folders(two_folders, "num_classes: 4\n")
     with pytest.raises(DataError, match="2 class names, but 3 colours in the palette"):
         Split("a", (), ("x", "y"), np.zeros((3, 3), "uint8"), {0: 0})
-    with pytest.raises(DataError, match="masks have class id 2, but there are 2 class names"):
+    with pytest.raises(
+        DataError, match="masks have class id 2, but there are 2 class names .ids 0..1"
+    ):
         Split("a", (), ("x", "y"), np.zeros((2, 3), "uint8"), {0: 2})
 
 

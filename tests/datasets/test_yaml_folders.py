@@ -255,6 +255,12 @@ def test_val_share_is_at_least_the_rounded_share(two_folders, count, share, leas
     assert len(val) == max(least, sum(checksum(name) < share for name in train | val))
 
 
+def test_val_share_takes_nothing_from_test(two_folders):
+    text = f"train: {{{FOLDERS}}}\ntest: {{images: val/images, masks: val/masks}}\n{CLASSES}"
+    data = described(two_folders, f"{text}val_share: 0.5\n")
+    assert ids(pipelines.read(data, "test")) == ["0", "1"]
+
+
 def test_val_share_is_stable_when_files_are_added(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")

@@ -22,6 +22,8 @@ from pipelines.discovery.names import Names, common_suffixes
         ("a_1 b_1", "a_2 c_2", []),  # One common name shows little.
         ("a b", "a_gt c", []),
         ("a", "a_gt", [("", "_gt")]),
+        ("a_x", "a", [("_x", "")]),
+        ("a b c_x d_x", "a_longer b_longer c d", [("", "_longer")]),  # Simple names of images.
     ],
 )
 def test_suffixes_that_give_the_most_pairs_come_first(images, masks, expected):
@@ -32,6 +34,7 @@ def test_a_given_suffix_may_be_rare():
     images, masks = Names(["7"]), Names(["7_rare", "8_b", "9_b"])
     assert common_suffixes(images, masks) == []
     assert common_suffixes(images, masks, mask="_rare") == [("", "_rare")]
+    assert common_suffixes(Names(["7", "6"]), masks, mask="_rare") == [("", "_rare")]
 
 
 def test_images_and_masks_in_one_folder_have_different_names():

@@ -140,8 +140,35 @@ def test_palettes_give_class_colours_and_must_agree(root):
     data, _ = made(root)
     assert pipelines.read(data, "train").palette.tolist() == np.reshape(PALETTE, (3, 3)).tolist()
     mask(root / "masks/5.png", palette=[0, 0, 0, 9, 9, 9, 0, 200, 0])
-    with pytest.raises(DataError, match=r"5.png: value 1 is \(9, 9, 9\) in its palette, but"):
+    with pytest.raises(
+        DataError, match=r"5.png: value 1 is \(9, 9, 9\) in its palette, but"
+    ) as error:
         made(root, "again.yaml")
+    assert error.value.file == root / "masks/5.png"
+
+
+def test_grey_palettes_are_no_class_colours(root):
+    fill(root, palette=[0, 0, 0, 9, 9, 9, 200, 200, 200])
+    data, _ = made(root)
+    assert pipelines.read(data, "train").mask_colours == {}
+    assert "colour" not in data.read_text().split("classes:")[1]
+
+
+def test_many_colours_in_all_masks_together_are_explained(root):
+    for name in range(8):
+        image(root / f"images/{name}.jpg")
+        mask(root / f"masks/{name}.png", [(i, 9, name) for i in range(10)])
+    with pytest.raises(DataError, match="the masks together: 80 colours: .* So many mean"):
+        made(root)
+
+
+def test_masks_of_two_values_with_smooth_edges_are_explained(root):
+    fill(root, values=(0,))
+    edges = np.zeros((40, 56), "uint8")
+    edges[:3, :10] = np.arange(140, 150)
+    Image.fromarray(edges).save(root / "masks/3.png")
+    with pytest.raises(DataError, match="the masks together: 11 values: 0 .* was smoothed"):
+        made(root)
 
 
 def test_masks_whose_palettes_have_their_own_order_are_read_by_colour(root):
@@ -248,6 +275,8 @@ def test_unusable_masks_are_explained(root, spoil, message):
     with pytest.raises(DataError) as error:
         made(root)
     assert message in str(error.value) and str(root) in str(error.value)
+    if "300" in message:
+        assert error.value.file == root and error.value.value == 300
     assert str(error.value).count(" pixels)") <= 5  # Of so many values, the most frequent.
 
 

@@ -57,6 +57,13 @@ def test_palette_masks_keep_their_indices(tmp_path, rng):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), indices)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_grey_masks_keep_their_values(tmp_path, rng, kind):
+    values = rng.integers(0, 256, (9, 14), "uint8")
+    path = saved(tmp_path, values, "mask", format=kind)
+    np.testing.assert_array_equal(read_mask(path), values)
+
+
 def truncated(tmp_path, colours):
     whole = saved(tmp_path, np.tile(colours, (9, 9, 1)), "whole.png").read_bytes()
     (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2])
