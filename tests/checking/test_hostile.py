@@ -213,6 +213,15 @@ def test_row_3_all_bytes_of_a_png_are_needed(
     error_of(read_image, path)
 
 
+def test_row_3_black_png_that_unpacks_to_a_byte_over_a_megabyte_is_read(tmp_path):
+    path, size = tmp_path / "a.png", 17 * (1 + 61_680)
+    assert size == 2**20 + 1  # It is unpacked in parts of a megabyte.
+    path.write_bytes(png(61_680, 17, bytes(size)))
+    assert read_mask(path).shape == (17, 61_680)
+    path.write_bytes(png(61_680, 17, bytes(size - 1)))
+    assert "the last rows are missing" in error_of(read_mask, path)
+
+
 def test_row_3_png_without_its_palette_is_an_error(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(2, 1, b"\0\1\1", colour_type=3))
@@ -380,7 +389,7 @@ def test_row_15_exif_after_the_pixels_is_found(tmp_path):
     path.write_bytes(png(2, 3, b"\0\1\2" * 3, after=chunk(b"eXIf", exif)))
     assert read_image(path, notes)[..., 0].tolist() == [[1] * 3, [2] * 3]
     assert read_size(path) == (2, 3)
-    assert [note.value for note in notes] == [6]
+    assert [(note.kind, note.value, note.file) for note in notes] == [("EXIF orientation", 6, path)]
 
 
 def test_row_15_real_photo_is_turned(shared):

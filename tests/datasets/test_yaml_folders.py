@@ -277,8 +277,9 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
     assert {name for name in more_train | more_val if checksum(name) < 0.4} <= more_val
     assert all(checksum(name) >= 0.4 for name in (val & more_train) | (train & more_val))
     described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
-    with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):
+    with pytest.raises(DataError, match="leaves none for val. Choose a larger share") as error:
         pipelines.read(data, "val")
+    assert error.value.kind == "empty split" and error.value.file == data
 
 
 def test_a_split_may_have_several_pairs_of_folders(two_folders):
