@@ -72,7 +72,7 @@ class ByThreshold:
             mask = _grey(mask, source, self)
         elif mask.dtype == bool:
             mask = mask * np.uint8(255)
-        elif 0 < mask.max(initial=0) <= self.limit:
+        elif 0 < mask.max() <= self.limit:
             raise DataError(
                 f"{source}: its values {np.unique(mask)[:5].tolist()} are all up to the threshold "
                 f"in `{self}`. If they are class ids or palette indices, remove that key, or save "
@@ -143,7 +143,7 @@ def _nearest(pixels: np.ndarray, keys: np.ndarray) -> np.ndarray:
 def _grey(colours: np.ndarray, source: Source | np.ndarray, option: object) -> np.ndarray:
     """Returns the green channel `[h, w]` of a grey mask, or raises an error if it has colours."""
     spread = colours.max(axis=-1) - colours.min(axis=-1)
-    if spread.max(initial=0) > GREY_SPREAD:
+    if spread.max() > GREY_SPREAD:
         row, column = (int(n) for n in np.argwhere(spread > GREY_SPREAD)[0])
         raise DataError(
             f"{source}: the mask has colours, such as {tuple(colours[row, column].tolist())} at "
