@@ -16,7 +16,7 @@ from fcn_keras.errors import ModelError
 from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.evaluation.results import Evaluation
 from fcn_keras.models.saving import Loaded
-from fcn_keras.prediction.engines import open_engine
+from fcn_keras.prediction.engines import open_engine, quiet
 from fcn_keras.serving import saved_model
 from fcn_keras.text import first_line
 from pipelines.batches.tf_datasets import eval_dataset
@@ -50,8 +50,7 @@ def before_and_after(
     path = Path(path)
     with progress("evaluating the model", len(split)) as advance:
         before = cast(Evaluation, evaluate(model, split, progress=advance))
-    written = _open_saved_model(path) if path.is_dir() else nullcontext(open_engine(path))
-    with written as run, progress("evaluating the export", len(split)) as advance:
+    with _opened(path) as run, progress("evaluating the export", len(split)) as advance:
         after = evaluate_engine(run, eval_dataset(split), split.class_names, advance)
     return before, after
 
@@ -63,8 +62,13 @@ def calibration_images(train: Split) -> list[np.ndarray]:
 
 
 @contextmanager
-def _open_saved_model(path: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Opens a SavedModel's version as a function: images -> masks."""
+def _opened(path: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Opens an export as a function: images -> masks."""
+    if path.is_file():
+        with quiet():
+            engine = open_engine(path)
+        yield engine
+        return
     with saved_model.open_signature(path, "serving_default") as run:
 
         def masks(images: np.ndarray) -> np.ndarray:
