@@ -123,15 +123,19 @@ def read_mask_and_palette(
     return np.asarray(image.convert("RGB")), None
 
 
-def read_size(source: Source | np.ndarray, *, upright: bool = True) -> tuple[int, int]:
+def read_size(
+    source: Source | np.ndarray, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
     """Reads the height and width of an image, as `read_image` would return it, from its header.
+
+    The arguments are those of `read_image`.
 
     Raises:
         DataError: As in `read_image`, except for damage that only decoding shows.
     """
     if isinstance(source, np.ndarray):
         return source.shape[:2]
-    image, _ = open_image(source, "image")
+    image, _ = open_image(source, "image", max_pixels)
     is_transposed = upright and orientation(_exif(image)) in TRANSPOSED
     return image.size if is_transposed else image.size[::-1]
 
