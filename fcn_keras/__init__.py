@@ -79,7 +79,7 @@ _HOMES = {
 
 # Subpackages and modules, so that `fcn_keras.errors` works without importing it first.
 _MODULES = frozenset(
-    "cli distribution errors evaluation geometry labels layers losses metrics models "
+    "cli distribution errors evaluation geometry ground_truth labels layers losses metrics models "
     "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
 )
 

@@ -46,7 +46,8 @@ def before_and_after(
         before = cast(Evaluation, evaluate(model, split, progress=advance))
     written = _open_saved_model(path) if path.is_dir() else nullcontext(open_engine(path))
     with written as run, progress("evaluating the export", len(split)) as advance:
-        after = evaluate_engine(run, eval_dataset(split), split.class_names, advance)
+        batches, rule = eval_dataset(split), split.skip_absent
+        after = evaluate_engine(run, batches, split.class_names, advance, rule)
     return before, after
 
 

@@ -75,8 +75,10 @@ def write_savedmodel(
 
     Raises:
         ConfigError: An argument is out of range, or `out` cannot be written.
-        ModelError: The model is not functional, or the exported model's logits or masks differ.
+        ModelError: The model is not functional, has infinite or NaN weights, or the exported
+            model's logits or masks differ.
     """
+    frozen.check_finite(model)
     if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST_MAX_PIXELS:
         raise ConfigError(
             f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
