@@ -135,7 +135,9 @@ def _of_size(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         raise ConfigError(f"{rule}, found {_shown(found)}. {_hint(found, logits.shape.as_list())}")
     if None in (*known, *wanted):
         same = tf.reduce_all(tf.shape(masks) == tf.shape(logits)[:-1])
-        tf.debugging.Assert(same, [f"{rule}, found", tf.shape(masks)])
+        told = tf.debugging.Assert(same, [f"{rule}, found", tf.shape(masks)])
+        with tf.control_dependencies([told]):  # Before another operation fails.
+            masks = tf.identity(masks)
     return masks
 
 
