@@ -7,8 +7,8 @@ from numpy_caffe import Caffe
 import fcn_keras
 from fcn_keras.errors import ModelError
 
-MEAN = np.array(fcn_keras.MEANS["voc"])
-VOC = {"image": fcn_keras.Modality(mean=fcn_keras.MEANS["voc"])}
+MEAN = np.array([104.00699, 116.66877, 122.67892])  # Of the authors' layers for PASCAL VOC, BGR.
+VOC = {"image": fcn_keras.Modality.with_mean_of("voc")}
 
 
 class Reference(Caffe):
