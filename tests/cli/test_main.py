@@ -45,7 +45,7 @@ def test_train_evaluate_predict_and_export(fcn_keras_cli, two_folders):
     assert {*METRIC_NAMES, "per_class", "confusion"} <= metrics.keys()
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["options"]["crop"] == [32, 48] and config["options"]["precision"] != "auto"
-    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128]}
+    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128], "value": 1}
     history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [row["val_loss"] != "" for row in history] == [False, True, True]
     with Image.open(run / "pictures" / "00.png") as picture:
