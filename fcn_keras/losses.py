@@ -56,7 +56,8 @@ class MaskedCrossentropy(keras.losses.Loss):
         Args:
             ignore_class: Label that is ignored; None for none.
             class_weights: A weight per class, at least 0. A dict by class id may leave out classes,
-                whose weight is 1, as in Keras' `fit(class_weight=)`, which supports no masks.
+                whose weight is 1, as in Keras' `fit(class_weight=)`, which takes masks for one-hot
+                labels of images, and fails.
             reduction: "mean" or "sum" over the valid pixels of the batch.
             sample_rate: Fraction of pixels that contribute to the gradient, above 0 and at most 1.
             seed: Seed of the pixel sampling; None derives it from `keras.utils.set_random_seed`.

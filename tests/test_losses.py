@@ -236,6 +236,14 @@ def test_sample_weights_of_another_shape_are_an_error(shape):
         MaskedCrossentropy()(labels, logits, sample_weight=np.ones(shape, "float32"))
 
 
+def test_keras_own_class_weights_are_refused_with_the_name_of_ours():
+    model = keras.Sequential([keras.Input((4, 5, 2)), keras.layers.Conv2D(3, 1)])
+    model.compile(loss=MaskedCrossentropy())
+    data = tf.data.Dataset.from_tensors((np.ones((2, 4, 5, 2)), np.zeros((2, 4, 5), "uint8")))
+    with pytest.raises(ConfigError, match="For a weight per class, pass class_weights to the loss"):
+        model.fit(data, class_weight={0: 1, 1: 5, 2: 2}, verbose=0)
+
+
 def test_fit_weights_images():
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1)])
     model.compile(loss=MaskedCrossentropy())
