@@ -79,8 +79,9 @@ _HOMES = {
 
 # Subpackages and modules, so that `fcn_keras.errors` works without importing it first.
 _MODULES = frozenset(
-    "arguments cli distribution errors evaluation geometry labels layers losses metrics models "
-    "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
+    "arguments cli distribution errors evaluation geometry ground_truth labels layers losses "
+    "metrics models optimizers outputs prediction replicas reporting runs serving surgery text "
+    "training".split()
 )
 
 __all__ = [

@@ -5,10 +5,12 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -129,11 +131,9 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             raise ConfigError(
                 "weight_decay: Keras applies it outside the momentum, unlike Caffe. Use l2."
             )
-        for name, value in (("l2", l2), ("bias_rate", bias_rate)):
-            if value < 0:
-                raise ConfigError(f"{name}={value!r}: must be at least 0.")
         if isinstance(bias_layers, str) or not all(isinstance(one, str) for one in bias_layers):
             raise ConfigError(f"bias_layers={bias_layers!r}: must be a list of layer names.")
+        _check_at_least_0(l2=l2, bias_rate=bias_rate)
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
         self.l2 = l2
@@ -146,7 +146,10 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             return
         super().build(variables)
         kinds = [self._kind(variable) for variable in variables]
-        self._decays = tuple(self.l2 if kind == "kernel" else 0.0 for kind in kinds)
+        self._decays = tuple(
+            self.l2 if kind == "kernel" and self._use_weight_decay(variable) else 0.0
+            for kind, variable in zip(kinds, variables, strict=True)
+        )
         self._rates = tuple(self.bias_rate if kind == "bias" else 1.0 for kind in kinds)
 
     def _kind(self, variable: keras.Variable) -> str:
@@ -214,11 +217,12 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         """
         if kwargs.pop("amsgrad", False):
             raise ConfigError("amsgrad: not supported. Use keras.optimizers.AdamW.")
-        if weight_decay < 0:
-            raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
-        super().__init__(learning_rate, **kwargs)  # Keras' own decay ignores accumulation.
+        _check_at_least_0(weight_decay=weight_decay)
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
-        self.decay = weight_decay
+
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
+        """Does nothing: `update_step` decays. Keras' own decay ignores accumulation."""
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -229,8 +233,8 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         count = ops.cast(self.iterations + 1, variable.dtype)
 
         def update(gradient: tf.Tensor) -> None:
-            if self.decay:
-                factor = 1 - self.decay * rate
+            if self.weight_decay and self._use_weight_decay(variable):
+                factor = 1 - self.weight_decay * rate
                 # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
                 tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
             tf.raw_ops.ResourceApplyAdam(
@@ -248,9 +252,11 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
 
         self._accumulate_or_update(gradient, variable, update)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "weight_decay": self.decay}
+
+def _check_at_least_0(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+            raise ConfigError(f"{name}={value!r}: must be at least 0.")
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -260,6 +266,17 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     Keras checks the gradients of the first replica only. Here an overflow on any replica skips the
     step on all of them.
     """
+
+    def exclude_from_weight_decay(
+        self, var_list: list[keras.Variable] | None = None, var_names: list[str] | None = None
+    ) -> None:
+        """Excludes variables from the decay of the optimizer inside, which is the one that decays.
+
+        Args:
+            var_list: Variables, before the first step.
+            var_names: Parts of variable names.
+        """
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def check_finite(self, grads: list[tf.Tensor]) -> tf.Tensor:
         """Returns whether all gradients of all replicas are finite."""

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
-from fcn_keras.optimizers import CaffeSGD, FusedAdamW
+from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 
 RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
 
@@ -160,6 +160,44 @@ def test_adamw_matches_keras(batches, steps):
     assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_adamw_excludes_variables_from_the_decay_like_keras(batches, by_name, scaled):
+    theirs, ours = small_model(), small_model()
+    ours.set_weights(theirs.get_weights())
+    for model, kind in ((theirs, keras.optimizers.AdamW), (ours, FusedAdamW)):
+        rule = kind(0.02, weight_decay=0.5)
+        assert rule.weight_decay == 0.5
+        given = rule
+        if scaled:
+            kind = LossScaling if model is ours else keras.optimizers.LossScaleOptimizer
+            rule = kind(rule)
+            given = rule if model is ours else rule.inner_optimizer
+        if by_name:
+            given.exclude_from_weight_decay(var_names=["bias"])
+        else:
+            given.exclude_from_weight_decay(var_list=[model.layers[0].kernel])
+        model.compile(rule, MaskedCrossentropy())
+        step(model, batches)
+    for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+def test_caffe_sgd_excludes_variables_from_the_decay():
+    kernels = [keras.Variable(np.ones(2), name=f"{name}kernel") for name in ("", "score_")]
+    rule = CaffeSGD(0.5, 0.0, l2=0.1)
+    rule.exclude_from_weight_decay(var_names=["score"])
+    rule.apply(2 * [np.zeros(2, "float32")], kernels)
+    np.testing.assert_allclose(kernels[0], 0.95, rtol=1e-6)  # 1 - 0.5 * 0.1 * 1
+    np.testing.assert_array_equal(kernels[1], 1)
+
+
+@pytest.mark.parametrize("decay", [-0.1, float("nan"), float("inf"), None, "0.1"])
+def test_an_invalid_decay_is_rejected(decay):
+    with pytest.raises(ConfigError, match="weight_decay=.*: must be at least 0"):
+        FusedAdamW(weight_decay=decay)
+
+
 def test_decay_below_float32_precision_has_no_effect(batches):
     nets = small_model(), small_model(), small_model()
     rules = (
@@ -213,6 +251,7 @@ def test_bfloat16_layers_have_float32_weights_and_updates(batches):
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
         ({"bias_layers": "score"}, "bias_layers='score': must be a list of layer names"),
+        ({"l2": float("nan")}, "l2=nan: must be at least 0"),
         (
             {"gradient_accumulation_steps": 0},
             "gradient_accumulation_steps=0: must be an integer",

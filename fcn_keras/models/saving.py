@@ -47,7 +47,7 @@ def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model
         name: The argument's name, for the message.
 
     Raises:
-        ConfigError: The argument is neither.
+        ConfigError: The argument is neither, or the model does not map images to logits.
     """
     model = model.model if isinstance(model, Loaded) else model
     if not isinstance(model, keras.Model):
@@ -55,6 +55,19 @@ def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model
             f"{name}: must be a Keras model or the result of fcn_keras.load, found "
             f"{type(model).__name__}."
         )
+    if isinstance(model, keras.Sequential) and model.built and not hasattr(model, "input"):
+        model(model.inputs[0])  # Until its first call, it has only the lists `inputs`, `outputs`.
+    if getattr(model, "inputs", None) is None or getattr(model, "outputs", None) is None:
+        raise ConfigError(
+            f"model: must be a functional Keras model, found {type(model).__name__} of unknown "
+            "inputs. Pass keras.Model(image, logits), or start a Sequential model with keras.Input."
+        )
+    for tensor in (*model.inputs, *model.outputs):
+        if len(tensor.shape) != 4 or tensor.shape[-1] is None:
+            raise ConfigError(
+                f"model: {model.name} must map images [b, h, w, channels] to logits [b, h, w, "
+                f"classes], found the shape {tuple(tensor.shape)}. Pass a segmentation model."
+            )
     return model
 
 

@@ -37,7 +37,8 @@ def open_engine(
             OpenVINO choose, which means bf16 where the CPU has instructions for it.
 
     Returns:
-        A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`.
+        A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`. It raises a `ConfigError` for
+        other images.
 
     Raises:
         ConfigError: The file does not exist, or the engine is not installed.
@@ -59,7 +60,19 @@ def open_engine(
         run = engine.open(path, precision)
     except Exception as error:  # Each engine has its own kinds of errors.
         raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
-    return lambda images: run(images)["mask"]
+    return lambda images: run(_checked(images))["mask"]
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    """Returns images if a file takes them; an engine may accept others, or fail in its own way."""
+    dtype, shape = getattr(images, "dtype", None), tuple(getattr(images, "shape", ()))
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        found = type(images).__name__ if dtype is None else f"{np.dtype(dtype)} {list(shape)}"
+        raise ConfigError(
+            f"images: must be an array uint8 [n, h, w, 3], RGB, with at least one pixel, found "
+            f"{found}."
+        )
+    return np.asarray(images)
 
 
 def _open_onnx(path: Path, precision: str | None) -> Runner:

@@ -24,7 +24,7 @@ from fcn_keras.reporting.tables import (
 from fcn_keras.runs.config import STAGES
 from fcn_keras.runs.reading import Run, read
 from fcn_keras.runs.run_folder import is_started, stage_folder
-from fcn_keras.text import format_metric
+from fcn_keras.text import format_metric, other_mean_iu
 
 CURVES = {
     "mean_iou": "Mean IU",
@@ -133,6 +133,7 @@ def _shown(run: Run, colour: int, is_alone: bool) -> dict[str, Any]:
         "name": run.name,
         "notes": run.notes,
         "best_epoch": _best_epoch(run),
+        "other_mean_iu": other_mean_iu(run.metrics or {}),
         "epochs": run.epochs,
         "summary": summary(run),
         "facts": environment(run),

@@ -35,6 +35,9 @@ class Metrics(_File):
     per_class: list[ClassMetrics]
     confusion: list[list[Count]]
     epoch: int | None = None
+    skip_absent: bool = False
+    mean_iou_absent_counted: float | None = None
+    mean_iou_absent_skipped: float | None = None
 
 
 class Fingerprint(_File):

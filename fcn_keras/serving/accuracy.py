@@ -51,7 +51,8 @@ def before_and_after(
     with progress("evaluating the model", len(split)) as advance:
         before = cast(Evaluation, evaluate(model, split, progress=advance))
     with _opened(path) as run, progress("evaluating the export", len(split)) as advance:
-        after = evaluate_engine(run, eval_dataset(split), split.class_names, advance)
+        batches, rule = eval_dataset(split), split.skip_absent
+        after = evaluate_engine(run, batches, split.class_names, advance, rule)
     return before, after
 
 

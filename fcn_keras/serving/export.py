@@ -61,7 +61,8 @@ def export(
     Raises:
         ConfigError: An argument is unknown, out of range or unsupported by this format, `out`
             exists or cannot be written, or the engine is not installed.
-        ModelError: The model cannot be converted, or the exported model's masks differ.
+        ModelError: The model has infinite or NaN weights, cannot be converted, or the exported
+            model's masks differ.
     """
     check_export(format, out, precision, freeze=freeze, max_pixels=max_pixels)
     if calibration is not None and precision != "int8":

@@ -25,6 +25,7 @@ def compiled(
     steps: int,
     class_pixels: np.ndarray | None,
     is_new: bool,
+    skip_absent: bool = False,
 ) -> keras.Model:
     """Returns the model ready for `fit`; loads initial weights only if `is_new`."""
     keras.utils.set_random_seed(config.seed)
@@ -37,7 +38,7 @@ def compiled(
         keras.config.set_dtype_policy(before)
     if config.init_from and is_new:
         start_from(model, config.init_from, reset_scores=config.reset_scores)
-    compile_model(model, config, steps, class_pixels)
+    compile_model(model, config, steps, class_pixels, skip_absent)
     return model
 
 
@@ -83,8 +84,17 @@ def compile_model(
     config: TrainConfig,
     steps_per_epoch: int,
     class_pixels: np.ndarray | None = None,
+    skip_absent: bool = False,
 ) -> None:
-    """Compiles the model with the configuration's optimizer, schedule, loss and metrics."""
+    """Compiles the model with the configuration's optimizer, schedule, loss and metrics.
+
+    Args:
+        model: The model.
+        config: A `TrainConfig`.
+        steps_per_epoch: Batches per epoch.
+        class_pixels: As in `fitting.fit`.
+        skip_absent: As in `fitting.fit`.
+    """
     total = config.steps(steps_per_epoch)
     if config.accumulate > total:
         raise ConfigError(
@@ -101,7 +111,7 @@ def compile_model(
         loss=MaskedCrossentropy(
             class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
         ),
-        metrics=[ConfusionMatrix(num_classes)],
+        metrics=[ConfusionMatrix(num_classes, skip_absent=skip_absent)],
         jit_compile=False,  # "auto" means XLA on a GPU, which recompiles for each image size.
     )
 

@@ -33,6 +33,7 @@ def fit(
     palette: np.ndarray,
     class_values: Sequence[int | None] | None = None,
     class_pixels: np.ndarray | None = None,
+    skip_absent: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     checkpoint_every: int | str = "10 min",
@@ -57,6 +58,7 @@ def fit(
         class_values: `Split.class_values`, the mask value of each class, for `predict --values`.
         class_pixels: Labelled pixels per class in the training split; needed for
             `config.class_balance`.
+        skip_absent: `Split.skip_absent` of the validation split, the rule of the mean IU.
         callbacks: Additional Keras callbacks that show progress.
         resume: Resume the run in `out` from its last checkpoint; start it if there is none.
         checkpoint_every: Steps, or a time such as "10 min", between checkpoints.
@@ -108,7 +110,9 @@ def fit(
         )
         steps = int(train_data().cardinality())
         with strategy.scope():
-            model = compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+            model = compiled(
+                config, len(class_names), steps, class_pixels, checkpoint.is_new, skip_absent
+            )
         if strategy.num_replicas_in_sync > 1:
             devices.synchronise(model)
         # On all workers, because it creates the optimizer's variables.

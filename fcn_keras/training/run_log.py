@@ -159,7 +159,8 @@ class RunLog(keras.callbacks.Callback):
             return
         # The metric still contains the validation pixels; it is reset when the next epoch begins.
         # Each worker has a part of them, so all workers must call `confusion`, which sums them.
-        current = Evaluation(self._metric().confusion(), tuple(self.class_names)).to_dict()
+        metric, names = self._metric(), tuple(self.class_names)
+        current = Evaluation(metric.confusion(), names, metric.skip_absent).to_dict()
         best = self.best_report
         is_best = not best or (current["mean_iou"] or 0) > best["mean_iou"]
         if is_best:

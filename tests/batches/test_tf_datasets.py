@@ -253,6 +253,41 @@ def test_cache_larger_than_memory_is_rejected(two_folders, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": 320}, r"crop=320: must be \(height, width\) in whole pixels"),
+        ({"crop": (0, 5)}, r"crop=\(0, 5\): must be .* at least 1"),
+        ({"crop": (32.5, 48)}, "crop=.*: must be .* whole pixels"),
+        ({"crop": (32, 48, 3)}, "crop=.*: must be"),
+        ({"scale": 0.5}, r"scale=0.5: must be \(low, high\) with 0 < low <= high"),
+        ({"scale": (0, 1)}, r"scale=\(0, 1\): must be"),
+        ({"scale": (2.0, 1.0)}, "scale=.*: must be"),
+        ({"scale": (0.5, float("inf"))}, "scale=.*: must be"),
+        ({"scale": (float("nan"), 1)}, "scale=.*: must be"),
+        ({"mirror": 0.5}, "mirror=0.5: must be True or False"),
+        ({"colour": -0.1}, "colour=-0.1: must be a number from 0 to 1"),
+        ({"colour": 3}, "colour=3: must be a number from 0 to 1"),
+        ({"colour": float("nan")}, "colour=nan"),
+        ({"colour": "strong"}, "colour='strong'"),
+    ],
+)
+def test_augmentation_checks_its_values(options, message):
+    with pytest.raises(pipelines.DataError, match=message):
+        pipelines.Augmentation(**{"crop": None, **options})
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, None, "4"])
+def test_batch_sizes_are_checked(split, size):
+    whole = pipelines.Augmentation(None)
+    for build in (
+        lambda: pipelines.eval_dataset(split, batch_size=size),
+        lambda: pipelines.train_dataset(split, batch_size=size, augmentation=whole),
+    ):
+        with pytest.raises(pipelines.DataError, match="batch_size=.*: must be a whole number"):
+            build()
+
+
 def test_crops_copy_the_right_pixels(rng):
     # At scale 1, 40 of the 50 rows are cut out, and the 30 columns are padded with void.
     image = rng.integers(0, 256, (50, 30, 3), "uint8")

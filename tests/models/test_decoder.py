@@ -110,6 +110,28 @@ def test_modality_sets_its_preprocessing(rng):
     np.testing.assert_array_equal(scaled[..., 3:], image[..., 3:])
 
 
+# What the authors' data layers subtract, in the order of the channels they pass on: BGR of the
+# image files, but HHA as it is stored. Keras' own is that of keras.applications.
+REFERENCE_MEANS = {
+    "imagenet": (103.939, 116.779, 123.68),
+    "voc": (104.00699, 116.66877, 122.67892),
+    "nyudv2": (116.190, 97.203, 92.318),
+    "nyudv2_hha": (132.431, 94.076, 118.477),
+    "siftflow": (114.578, 115.294, 108.353),
+}
+
+
+def test_with_mean_of_preprocesses_like_the_reference(rng):
+    assert set(fcn_keras.MEANS) == set(REFERENCE_MEANS)
+    image = rng.uniform(0, 255, (1, 3, 4, 3)).astype("float32")
+    for name, mean in REFERENCE_MEANS.items():
+        inputs = {"image": Modality.with_mean_of(name)}
+        model = FCN32s(2, backbone="alexnet", weights=None, head_width=2, inputs=inputs)
+        seen = image if name == "nyudv2_hha" else image[..., ::-1]
+        scaled = np.asarray(model.get_layer("preprocessing")(image))
+        np.testing.assert_allclose(scaled, seen - np.array(mean), atol=1e-4, err_msg=name)
+
+
 def test_two_tasks_with_two_inputs_train_save_and_export(tmp_path, rng):
     heads = {"semantic": 4, "geometric": 3}
     model = FCN16s(heads, inputs=RGB_AND_HHA, **TINY)

@@ -123,6 +123,28 @@ def test_logits_are_float32_under_bfloat16():
     assert model(np.zeros((1, 20, 30, 3), "uint8")).dtype == "float32"
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("options", [{}, {"learn_upsampling": True}, {"zoom": 1.5}])
+def test_everything_from_the_scores_on_is_float32(policy, options):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        heads = {"semantic": 4, "geometric": 3}
+        model = fcn_keras.FCN8s(heads, backbone="tiny", weights=None, **options)
+    finally:
+        keras.config.set_dtype_policy(before)
+    after = [
+        layer
+        for layer in model.layers
+        if layer.name.startswith(("score", "upscore", "fuse", "logits", "zoomed_logits"))
+    ]
+    # Per head: three scores, three upsamplings, two sums, the logits.
+    assert len(after) >= 2 * 9
+    assert {(layer.compute_dtype, layer.variable_dtype) for layer in after} == {
+        ("float32", "float32")
+    }
+
+
 def test_model_can_be_saved(tiny_fcn8s, tmp_path, rng):
     tiny_fcn8s.save(tmp_path / "model.keras")
     image = rng.integers(0, 256, (1, 33, 47, 3), "uint8")

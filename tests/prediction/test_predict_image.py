@@ -106,6 +106,35 @@ def test_overlays_of_each_format_are_written_and_may_be_replaced(kind, rng, tmp_
             plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
 
 
+PHOTO, IDS = np.zeros((2, 3, 3), "uint8"), np.array([[0, 1, 2], [255, 0, 0]], "uint8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": PHOTO[..., 0]}, r"image: must be .* \[h, w, 3\], found uint8 \(2, 3\)"),
+        ({"image": PHOTO / 255}, r"image: must be .* integers .* found float64"),
+        ({"image": "photo.jpg"}, "image: must be .* found str"),
+        (
+            {"image": PHOTO[:, :2]},
+            r"mask: must have the size of the image, \(2, 2\), found \(2, 3\)",
+        ),
+        ({"mask": IDS[..., None]}, r"mask: must be .* \[h, w\], found uint8 \(2, 3, 1\)"),
+        ({"mask": IDS.astype("float32")}, "mask: must be .* found float32"),
+        ({"palette": PALETTE[:2]}, "palette: has 2 colours, .* classes from 0 to 2"),
+        ({"palette": PALETTE[:, :2]}, r"palette: must be .* \[classes, 3\]"),
+        ({"palette": None}, "palette: must be .* found NoneType"),
+        ({"opacity": 1.5}, "opacity=1.5: must be a number from 0 to 1"),
+        ({"opacity": "half"}, "opacity='half'"),
+    ],
+)
+def test_overlay_checks_its_arguments(change, message):
+    arguments = {"image": PHOTO, "mask": IDS, "palette": PALETTE, "opacity": 0.5}
+    assert overlay(**arguments).shape == PHOTO.shape
+    with pytest.raises(ConfigError, match=message):
+        overlay(**{**arguments, **change})
+
+
 def test_the_error_picture_separates_right_wrong_and_void():
     image = np.full((2, 3, 3), 100, "uint8")
     truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")

@@ -292,6 +292,36 @@ def test_wrong_arguments_are_refused(model, tmp_path, images):
     assert taken.stat().st_size == 0
 
 
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    broken = fcn_keras.FCN32s(4, backbone="tiny", weights=None, head_width=16)
+    bias = broken.get_layer("score_fr").bias
+    for value in (np.nan, np.inf):
+        bias.assign([0, value, 0, 0])
+        for format, name in (("savedmodel", "served"), ("litert", "m.tflite"), ("onnx", "m.onnx")):
+            with pytest.raises(
+                ModelError, match="score_fr/bias has infinite or NaN values"
+            ) as told:
+                fcn_keras.export(broken, tmp_path / name, format)
+            assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_engines_refuse_what_is_no_batch_of_images(format, written):
+    run = open_engine(written(format).path)
+    for images, found in (
+        (np.zeros((0, 5, 6, 3), "uint8"), r"uint8 \[0, 5, 6, 3\]"),
+        (np.zeros((1, 0, 6, 3), "uint8"), r"uint8 \[1, 0, 6, 3\]"),
+        (np.zeros((5, 6, 3), "uint8"), r"uint8 \[5, 6, 3\]"),
+        (np.zeros((1, 5, 6, 4), "uint8"), r"uint8 \[1, 5, 6, 4\]"),
+        (np.zeros((1, 5, 6, 3), "float32"), r"float32 \[1, 5, 6, 3\]"),
+        ([[1]], "list"),
+    ):
+        with pytest.raises(ConfigError, match=rf"images: must be .* found {found}\.") as told:
+            run(images)
+        assert "\n" not in str(told.value)
+
+
 def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'fcn_keras\[litert\]'"):

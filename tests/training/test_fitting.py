@@ -1,4 +1,5 @@
 import csv
+import json
 
 import keras
 import numpy as np
@@ -107,6 +108,23 @@ def test_optimizer_matches_the_configuration():
     assert level == pytest.approx([0, 0.25, 0.5, 0.5, 0.5])
     cosine = rates(schedule="cosine", warmup_steps=20)
     assert cosine == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("skip_absent", [False, True])
+def test_the_best_epoch_is_measured_by_the_data_sets_rule(tmp_path, skip_absent):
+    config = resolve("default", {**TINY, "epochs": 1, "crop": None, "batch_size": 1})
+    absent = images(SIZES[:1]).map(lambda x, y: (x, tf.where(y == 2, tf.cast(0, tf.uint8), y)))
+    kept = {**CLASSES, "skip_absent": skip_absent}
+    fitting.fit(config, stream(SIZES), absent, tmp_path, **kept)
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    # By hand, from the confusion matrix; class 2 is never true.
+    n = np.array(report["confusion"], "float64")
+    unions = n.sum(0) + n.sum(1) - np.diag(n)
+    counted = [i for i in range(3) if (n.sum(1)[i] if skip_absent else unions[i])]
+    mean = np.mean([n[i, i] / unions[i] for i in counted])
+    assert report["skip_absent"] is skip_absent and not n[2].any()
+    assert report["mean_iou"] == pytest.approx(mean)
+    assert float(history(tmp_path)[-1]["val_mean_iou"]) == pytest.approx(mean, rel=1e-5)
 
 
 def test_frozen_layers_have_no_backward_pass():

@@ -20,7 +20,7 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction.engines import ENGINES, Opener, check_installed, quiet
-from fcn_keras.prediction.precision import check_functional, in_precision
+from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported
@@ -69,8 +69,8 @@ def write_engine(
 
     Raises:
         ConfigError: An argument is out of range, `out` exists, or the engine is not installed.
-        ModelError: The model cannot be converted or written, or the engine's logits or masks differ
-            from the Keras model's.
+        ModelError: The model has infinite or NaN weights, cannot be converted or written, or the
+            engine's logits or masks differ from the Keras model's.
     """
     chosen, out = _checked_format(format, precision), Path(out)
     _check_out(out, format)
@@ -146,6 +146,7 @@ def _check_model(model: keras.Model) -> None:
             f"[b, h, w, classes] as output, found {', '.join(map(str, shapes))}. Export it as a "
             "SavedModel, which supports any model."
         )
+    check_finite(model)
 
 
 def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import make_folder
-from fcn_keras.prediction.precision import check_functional, in_precision
+from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
@@ -77,8 +77,10 @@ def write_savedmodel(
 
     Raises:
         ConfigError: An argument is out of range, or `out` cannot be written.
-        ModelError: The model is not functional, or the exported model's logits or masks differ.
+        ModelError: The model is not functional, has infinite or NaN weights, or the exported
+            model's logits or masks differ.
     """
+    check_finite(model)
     if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST_MAX_PIXELS:
         raise ConfigError(
             f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
