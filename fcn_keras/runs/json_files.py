@@ -35,6 +35,8 @@ class Metrics(_File):
     per_class: list[ClassMetrics]
     confusion: list[list[Count]]
     epoch: int | None = None
+    val_loss: float | None = None
+    weights_sha256: str | None = None
 
 
 class Fingerprint(_File):
