@@ -121,11 +121,14 @@ class Evaluation:
         found = []
         if absent := [one.name for one in self.per_class if not one.pixels]:
             found.append(f"classes missing from the masks: {', '.join(absent)}.")
-        predicted = np.flatnonzero(self.confusion.sum(axis=0))
+        (predicted,) = np.nonzero(self.confusion.sum(axis=0))
         if len(predicted) == 1 and len(self.class_names) > 1:
+            only = self.per_class[predicted[0]]
+            share = 100 * only.pixels / self.confusion.sum()
             found.append(
-                f"every pixel is predicted as {self.class_names[predicted[0]]!r}: the model is "
-                "untrained, its backbone was never initialised, or it was trained on other classes."
+                f"every pixel is predicted as {only.name!r}, the class of {share:.1f} % of the "
+                "pixels. Either the training had too few steps (--epochs), or the classes are "
+                "imbalanced (--class-balance 0.5), or the model is not trained on them."
             )
         return found
 

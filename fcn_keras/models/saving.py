@@ -1,7 +1,6 @@
 """Loads trained models from a run's folder or a .keras file, and saves .keras files."""
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.models import keras_file
 from fcn_keras.outputs import path_argument, replacing
 from fcn_keras.text import first_line
 
@@ -95,17 +95,13 @@ def load(path: str | Path) -> Loaded:
         )
     if not os.access(file, os.R_OK):
         raise ModelError(f"{file}: no permission to read it. Change the permissions.")
-    if not zipfile.is_zipfile(file):
-        raise ModelError(
-            f"{file}: incomplete, corrupt or not a .keras file (a .keras file is a zip archive). "
-            "Copy it again, or train again."
-        )
+    keras_file.check(file)
     try:
         model = keras.models.load_model(file, compile=False)
-    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Keras lets through whatever a strange configuration causes.
         line = first_line(error)
-        if isinstance(error, zipfile.BadZipFile):
-            raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            raise ModelError(f"{file}: does not fit into memory ({line}).") from None
         raise ModelError(
             f"{file}: cannot be loaded ({line}). Use a model saved by fcn-keras."
         ) from None

@@ -4,7 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs.option_faults import one_line
 
 Net = Literal["fcn32s", "fcn16s", "fcn8s"]
 Geometry = Literal["same", "reference"]
@@ -23,9 +33,13 @@ def option(default: Any, description: str, **rules: Any) -> Any:
 
 
 class TrainConfig(BaseModel):
-    """All options that determine a run's result; `RUN/config.yaml` stores them, resolved."""
+    """All options that determine a run's result; `RUN/config.yaml` stores them, resolved.
 
-    model_config = ConfigDict(extra="forbid")
+    Raises:
+        ConfigError: An option is unknown or missing, or has a wrong type or value.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     # Data
     data: str = option(..., "A data set's name, or the YAML file that describes your folders.")
@@ -130,6 +144,13 @@ class TrainConfig(BaseModel):
         "auto", "GPUs that share each batch; auto: as many as can share it evenly."
     )
     seed: int = option(0, "Seed of all random numbers.", ge=0)
+
+    def __init__(self, **options: Any) -> None:
+        """Checks the options; an invalid one is a `ConfigError` of one line."""
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(one_line(error, type(self).model_fields)) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.text import METRIC_NAMES
+from fcn_keras.training import tensorboard
 
 HISTORY = (
     "epoch",
@@ -54,6 +55,17 @@ class LogFiles:
         if self.writes and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             outputs.write_text(path, "".join(lines[: 1 + epochs]))
+
+    def cut_events(self, epochs: int, steps: int) -> None:
+        """Removes TensorBoard's events after some epochs and steps: they will be written again."""
+        folder = self.out / "tensorboard"
+
+        def keeps(tag: str, step: int) -> bool:
+            return step <= (steps if tag.startswith("step/") else epochs)
+
+        with self._spared(folder):
+            for path in folder.glob("*/events.*") if self.writes else ():
+                tensorboard.cut(path, keeps)
 
     def append_history(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Appends an epoch's row; its columns are those of `HISTORY`."""

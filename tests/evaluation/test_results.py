@@ -89,7 +89,11 @@ def test_undefined_metrics_are_nan_and_none_in_json():
     ("confusion", "warning"),
     [
         ([[5, 1], [0, 0]], "classes missing from the masks: b."),
-        ([[5, 0], [3, 0]], "every pixel is predicted as 'a'"),
+        (
+            [[5, 0], [3, 0]],
+            "every pixel is predicted as 'a', the class of 62.5 % of the pixels. Either the "
+            "training had too few steps (--epochs), or the classes are imbalanced",
+        ),
     ],
 )
 def test_suspicious_results_give_warnings(confusion, warning):

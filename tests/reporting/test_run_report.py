@@ -226,6 +226,19 @@ def test_a_report_that_fails_fails_no_training(run, data, capsys):
     assert capsys.readouterr().err.startswith("warning: no report: ")
 
 
+def test_measurements_of_an_earlier_model_are_not_shown(run, fcn_keras_cli):
+    (read,) = run_report.find([run])
+    assert read.images
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**metrics, "weights_sha256": "0" * 64}))
+    (read,) = run_report.find([run])
+    assert read.images == []
+    assert any("an earlier model was measured" in note for note in read.notes)
+    del metrics["weights_sha256"]  # As version 0.1 wrote it: nobody knows.
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert run_report.find([run])[0].images
+
+
 def test_many_classes_get_a_list_instead_of_a_matrix(run):
     (read,) = run_report.find([run])
     count = tables.MOST_CLASSES + 1

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from PIL import Image, ImageOps
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.prediction import frozen, precision
-from fcn_keras.serving import accuracy, encoded
+from fcn_keras.serving import accuracy, encoded, model_card
+from fcn_keras.training.watching import Silence
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +227,52 @@ def test_the_model_card_describes_the_run(fcn_keras_cli, two_folders):
     for said in ("| train | ", "| 4 |", "| road |", "head_width: ", "Trained with `"):
         assert said in card
     assert "Unknown" not in card
+
+
+def test_the_model_card_has_no_metrics_of_another_model(fcn_keras_cli, two_folders):
+    run, options = two_folders / "run", {"backbone": "tiny", "weights": None, "head_width": 8}
+    trained = fcn_keras.train(
+        data=str(two_folders / "data.yaml"), out=run, crop=(32, 32), batch_size=2, epochs=1,
+        watch=Silence(), **options,
+    )  # fmt: skip
+    other = fcn_keras.load(run).model
+    other.set_weights([1.5 * weight for weight in other.get_weights()])
+    other.save(run / "other.keras")
+    shutil.copy(run / "model.keras", run / "same.keras")
+    row = f"| {trained.evaluation.pixel_accuracy:.3f} | {trained.evaluation.mean_accuracy:.3f} |"
+    status, _, err = fcn_keras_cli(
+        *("export", run / "other.keras", "--out", two_folders / "m", "--precision", "bfloat16")
+    )
+    assert status == 0, err
+    card = (two_folders / "m" / "1" / "model_card.md").read_text("utf-8")
+    assert row not in card and "which has other weights" in card and "| train | " in card
+
+    def card_of(name):
+        net = frozen.in_precision(fcn_keras.load(run / name).model, "bfloat16")
+        model_card.write(run / "card.md", net, "m", {}, {}, None, run)
+        return (run / "card.md").read_text("utf-8")
+
+    content = json.loads((run / "metrics.json").read_text())
+    for _ in range(2):
+        assert row in card_of("model.keras") and row in card_of("same.keras")
+        assert row not in card_of("other.keras")
+        content.pop("weights_sha256", None)  # As version 0.1 wrote it.
+        (run / "metrics.json").write_text(json.dumps(content))
+
+
+def test_a_killed_export_is_removed_by_the_next(model, tmp_path):
+    left = tmp_path / "m" / ".0a1b2c3d-99999999-0.fcn-keras-tmp"
+    (left / "saved_model" / "variables").mkdir(parents=True)
+    (left / "saved_model" / "saved_model.pb").write_bytes(b"half")
+    fcn_keras.export(model, tmp_path / "m")
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
+
+
+def test_a_failed_export_leaves_no_folders(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
+    with pytest.raises(ModelError, match="Use --no-freeze"):
+        fcn_keras.export(model, tmp_path / "new" / "m")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.layers import alignment, upsampling
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.engines import ENGINES, open_engine
+from fcn_keras.serving import publishing
 from fcn_keras.serving.writers import engine_file
 from fcn_keras.serving.writers.engine_file import write_engine
 
@@ -257,7 +259,12 @@ def test_wrong_arguments_are_refused(model, tmp_path, images):
     two = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
     wrong = [images[0].astype("float32")]
     for error, text, arguments, options in [
-        (ConfigError, "must be one of onnx, openvino, litert", (model, taken, "torch"), {}),
+        (
+            ConfigError,
+            "must be one of savedmodel, onnx, openvino, litert",
+            (model, taken, "torch"),
+            {},
+        ),
         (ConfigError, "must end in .onnx", (model, tmp_path / "m.xml", "onnx"), {}),
         (
             ConfigError,
@@ -326,6 +333,62 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'fcn_keras\[litert\]'"):
         write_engine(model, tmp_path / "m.tflite", "litert")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_any_name_can_be_exported(format, model, tmp_path):
+    ending = ENGINES[format].ending
+    done = write_engine(model, tmp_path / f"checked{ending}", format, class_names="abcd")
+    assert done.path == tmp_path / f"checked{ending}" and open_engine(done.path) is not None
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"checked"}
+
+
+@pytest.mark.extra("openvino")
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_name_that_is_taken_meanwhile_is_kept(model, tmp_path, monkeypatch, has_links):
+    def compare(*args):
+        (tmp_path / "m.xml").write_text("mine")
+        return 0.0, 1.0
+
+    def no_link(*args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(engine_file, "_compare", compare)
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
+    with pytest.raises(ConfigError, match="m.xml: exists already. Choose another name"):
+        write_engine(model, tmp_path / "m.xml", "openvino")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.xml"]
+    assert (tmp_path / "m.xml").read_text() == "mine"
+
+
+def killed(tmp_path, named):
+    """What a killed export of m.xml leaves, when it had given its files some names."""
+    left = tmp_path / ".0a1b2c3d-99999999-0.fcn-keras-tmp"
+    (left / "checked").mkdir(parents=True)
+    for name in ("m.xml", "m.bin", "checked/m.xml"):
+        (left / name).write_text("half")
+    for name in named:
+        os.link(left / name, tmp_path / name)
+
+
+@pytest.mark.parametrize("named", [(), ("m.bin",), ("m.bin", "m.xml")])
+def test_what_a_killed_export_leaves_is_removed(tmp_path, named):
+    killed(tmp_path, named)
+    (tmp_path / "mine.bin").write_text("half")
+    publishing.remove_unfinished(tmp_path)
+    complete = set(named) if len(named) == 2 else set()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.bin"} | complete
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_next_export_replaces_a_killed_one(format, model, tmp_path):
+    killed(tmp_path, ["m.bin"])
+    path = tmp_path / f"m{ENGINES[format].ending}"
+    write_engine(model, path, format)
+    open_engine(path)
+    names = {"openvino": {"m.xml", "m.bin"}}
+    assert {one.name for one in tmp_path.iterdir()} == names.get(format, {path.name})
 
 
 @pytest.mark.extra("openvino")

@@ -70,9 +70,9 @@ def export(
     Runs the result and compares it with the Keras model before giving it its final name.
     """
     chosen = None if precision == "auto" else precision
-    check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
-    if precision == "int8" and data is None:
+    if precision == "int8" and format != "savedmodel" and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
+    check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
     import_tensorflow()
     import pipelines
     from fcn_keras.prediction.segmenter import load

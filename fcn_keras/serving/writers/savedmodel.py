@@ -11,9 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.outputs import make_folder
+from fcn_keras.outputs import make_folder, remove_unfinished, temporary_folder
 from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.encoded import MAX_PIXELS
@@ -92,14 +90,7 @@ def write_savedmodel(
         model = in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
-    if set("*?[]") & set(str(out.absolute())):
-        raise ModelError(
-            f"{out}: must not contain *, ? or [], which TensorFlow reads as patterns. Rename it."
-        )
-    was_there = out.exists()
-    make_folder(out)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
-    try:
+    with _created(out), temporary_folder(out / "version") as temporary:
         saved = temporary / "saved_model"
         with saved_model.quiet():
             if freeze:
@@ -121,11 +112,19 @@ def write_savedmodel(
         model_card.write(card, model, out.name, facts, served, class_names, run)
         _write_hashes(saved)
         return Exported(_publish(saved, out), *compared)
+
+
+@contextlib.contextmanager
+def _created(out: Path) -> Iterator[None]:
+    """Creates a folder for the block; removes it again if it is empty then."""
+    created = make_folder(out)
+    remove_unfinished(out)
+    try:
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not was_there:
+        for folder in created:
             with contextlib.suppress(OSError):  # It has a version in it.
-                out.rmdir()
+                folder.rmdir()
 
 
 def precision_of(model: keras.Model) -> str:
