@@ -25,7 +25,7 @@ def export(
     *,
     precision: str | None = None,
     calibration: Iterable[np.ndarray] | None = None,
-    freeze: bool = True,
+    freeze: bool = False,
     max_pixels: int | None = None,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
@@ -47,8 +47,8 @@ def export(
             computes in; for OpenVINO "float32", "float16" or "int8"; for LiteRT "float32" or
             "int8"; for ONNX "float32". None means float32 for these three.
         calibration: For int8, about 100 training images, uint8 `[h, w, 3]`.
-        freeze: For a SavedModel, whether to store the weights as constants, which is faster on a
-            CPU, or as variables.
+        freeze: For a SavedModel, whether to store the weights as constants, which a CPU computes
+            with a little faster, but loads slowly; by default they are variables.
         max_pixels: For a SavedModel, upper limit on the pixels of an encoded image, and of all
             images of a request to the other signatures; by default 2 ** 24.
         class_names: A name for each class; by default those of the loaded model.

@@ -37,7 +37,7 @@ def check_export(
     out: str | Path,
     precision: str | None = None,
     *,
-    freeze: bool = True,
+    freeze: bool = False,
     max_pixels: int | None = None,
 ) -> None:
     """Checks that the arguments of `export` go together, and that `out` can be written.
@@ -50,8 +50,8 @@ def check_export(
         known = ", ".join(("savedmodel", *FORMATS))
         raise ConfigError(f"format={format!r}: must be one of {known} (--format).")
     if format != "savedmodel":
-        if not freeze or max_pixels is not None:
-            what = "max_pixels (--max-pixels)" if freeze else "freeze=False (--no-freeze)"
+        if freeze or max_pixels is not None:
+            what = "freeze=True (--freeze)" if freeze else "max_pixels (--max-pixels)"
             raise ConfigError(f"{what}: only SavedModels support it, not {format}. Leave it out.")
         _check_precision(format, precision)
         check_engine_file(Path(out), format)

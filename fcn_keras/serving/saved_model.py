@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from fcn_keras.layers.dense_as_convolution import constant_weights
 from fcn_keras.prediction import frozen
 from fcn_keras.prediction.signature import as_input
 from fcn_keras.serving.signatures import signatures
@@ -66,8 +65,7 @@ def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> No
     """
 
     def logits_of(*images: tf.Tensor) -> list[tf.Tensor]:
-        with constant_weights():  # They are variables, but a server may have a GPU.
-            return keras.tree.flatten(model(as_input(model, images), training=False))
+        return keras.tree.flatten(model(as_input(model, images), training=False))
 
     module, found = tf.Module(), {}
     module.variables_of_the_model = [variable.value for variable in model.variables]

@@ -718,7 +718,7 @@ def test_export_for_other_engines_shows_the_loss_of_mean_iu(fcn_keras_cli, two_f
     [
         (("--precision", "int8"), "(--precision): a SavedModel must be float32"),
         (("--format", "litert", "--precision", "int8"), "--precision int8: needs training images"),
-        (("--format", "onnx", "--no-freeze"), "(--no-freeze): only SavedModels support it"),
+        (("--format", "onnx", "--freeze"), "(--freeze): only SavedModels support it"),
         (("--format", "onnx", "--max-pixels", "9"), "(--max-pixels): only SavedModels"),
         (("--format", "onnx", "--precision", "bfloat16"), "onnx supports only float32"),
         (("--format", "onnx"), "must end in .onnx"),

@@ -99,7 +99,7 @@ def decode(masks):
     return [tf.io.decode_png(mask, 1, kind).numpy()[..., 0] for mask in masks]
 
 
-@pytest.mark.parametrize("options", [{}, {"freeze": False}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize("options", [{}, {"freeze": True}, {"precision": "bfloat16"}])
 def test_all_signatures_agree_on_the_masks(model, exported, rng, options):
     served = load(exported(**options))
     assert set(served) == {"serving_default", "encoded", "logits", "confidence"}
@@ -121,7 +121,7 @@ def test_all_signatures_agree_on_the_masks(model, exported, rng, options):
 
 
 def test_a_frozen_version_has_no_variables(model, exported):
-    for options, count in (({}, 0), ({"freeze": False}, len(model.variables))):
+    for options, count in (({"freeze": True}, 0), ({}, len(model.variables))):
         loaded = tf.saved_model.load(str(exported(**options)))
         assert len(getattr(loaded, "variables_of_the_model", ())) == count
         assert bool(loaded.signatures["serving_default"].variables) == bool(count)
@@ -248,7 +248,7 @@ def test_the_model_card_has_no_metrics_of_another_model(fcn_keras_cli, two_folde
     assert row not in card and "which has other weights" in card and "| train | " in card
 
     def card_of(name):
-        net = frozen.in_precision(fcn_keras.load(run / name).model, "bfloat16")
+        net = precision.in_precision(fcn_keras.load(run / name).model, "bfloat16")
         model_card.write(run / "card.md", net, "m", {}, {}, None, run)
         return (run / "card.md").read_text("utf-8")
 
@@ -270,8 +270,8 @@ def test_a_killed_export_is_removed_by_the_next(model, tmp_path):
 
 def test_a_failed_export_leaves_no_folders(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
-    with pytest.raises(ModelError, match="Use --no-freeze"):
-        fcn_keras.export(model, tmp_path / "new" / "m")
+    with pytest.raises(ModelError, match="Leave out --freeze"):
+        fcn_keras.export(model, tmp_path / "new" / "m", freeze=True)
     assert not (tmp_path / "new").exists()
 
 
@@ -296,10 +296,10 @@ def test_wrong_options_are_named_and_leave_no_files(model, tmp_path, options, me
 
 def test_weights_too_large_for_a_graph_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
-    with pytest.raises(ModelError, match="Use --no-freeze"):
-        fcn_keras.export(model, tmp_path / "m")
+    with pytest.raises(ModelError, match="Leave out --freeze"):
+        fcn_keras.export(model, tmp_path / "m", freeze=True)
     assert not (tmp_path / "m").exists()
-    fcn_keras.export(model, tmp_path / "m", freeze=False)
+    fcn_keras.export(model, tmp_path / "m")
 
 
 def test_a_model_with_wrong_logits_is_not_published(model, tmp_path, monkeypatch):
@@ -307,7 +307,7 @@ def test_a_model_with_wrong_logits_is_not_published(model, tmp_path, monkeypatch
     other.set_weights([1.1 * weight for weight in model.get_weights()])
     monkeypatch.setattr(frozen, "insert_weights", lambda graph, model: fill(graph, other))
     with pytest.raises(ModelError, match="not written: the exported logits differ"):
-        fcn_keras.export(model, tmp_path / "m")
+        fcn_keras.export(model, tmp_path / "m", freeze=True)
     assert not (tmp_path / "m").exists()
 
 

@@ -43,9 +43,10 @@ def export(
         bool,
         typer.Option(
             "--freeze/--no-freeze",
-            help="SavedModel: store weights as constants (faster on a CPU) or as variables.",
+            help="SavedModel: store weights as constants, which a CPU computes with a little "
+            "faster, but loads slowly, or as variables.",
         ),
-    ] = True,
+    ] = False,
     max_pixels: Annotated[
         int | None,
         typer.Option(

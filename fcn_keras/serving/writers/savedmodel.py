@@ -40,7 +40,7 @@ def write_savedmodel(
     out: str | Path,
     *,
     precision: str | None = None,
-    freeze: bool = True,
+    freeze: bool = False,
     max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
@@ -62,8 +62,7 @@ def write_savedmodel(
         out: The folder of all versions, such as `saved_models/street`.
         precision: The precision of the layers up to the scores, "float32" or "bfloat16"; None for
             the model's current one.
-        freeze: Whether to store the weights as constants, which is faster on a CPU, or as
-            variables.
+        freeze: Whether to store the weights as constants, or as variables.
         max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
             to the other signatures.
         class_names: Class names for `assets/labels.json` and the model card.
@@ -152,7 +151,7 @@ def _check_size(model: keras.Model) -> None:
     if needed > LARGEST_GRAPH:
         raise ModelError(
             f"{model.name}: its weights take {needed / 1e9:.1f} GB, but a frozen graph holds at "
-            "most 2 GB. Use --no-freeze (freeze=False)."
+            "most 2 GB. Leave out --freeze (freeze=True)."
         )
 
 
