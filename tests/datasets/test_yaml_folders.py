@@ -269,6 +269,60 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
         pipelines.read(data, "val")
 
 
+def in_val(data):
+    return {e.image.relative_to(data.parent) for e in pipelines.read(data, "val").examples}
+
+
+def test_val_share_is_stable_when_folders_are_added(two_folders):
+    def add(folder, names):
+        for kind, end in (("images", "jpg"), ("masks", "png")):
+            (two_folders / folder / kind).mkdir(parents=True)
+            for name in names:
+                source = two_folders / f"train/{kind}/0.{end}"
+                shutil.copy(source, two_folders / folder / kind / f"{name}.{end}")
+        return f"{{images: {folder}/images, masks: {folder}/masks}}"
+
+    def read(*pairs):
+        data = described(two_folders, f"train: [{', '.join(pairs)}]\nval_share: 0.3\n{CLASSES}")
+        return in_val(data)
+
+    old, new = add("old", range(40)), add("new", range(100, 130))
+    described(two_folders, f"train: {old}\nval_share: 0.3\n{CLASSES}")
+    alone = in_val(two_folders / "data.yaml")
+    for_good = {path for path in alone if checksum(path.stem) < 0.3}
+    assert for_good and for_good <= read(old, new) & read(new, old)
+    # By hand: whatever folder an image is in, its name decides.
+    names = {n: "old" for n in range(40)} | {n: "new" for n in range(100, 130)}
+    assert {f"{names[n]}/images/{n}.jpg" for n in names if checksum(str(n)) < 0.3} <= {
+        path.as_posix() for path in read(old, new)
+    }
+    below = two_folders / "below"
+    below.mkdir()
+    text = (two_folders / "data.yaml").read_text().replace("s: ", "s: ../", 4)
+    (below / "data.yaml").write_text(text.replace("classes: ../", "classes: "))
+    chosen = pipelines.read(below / "data.yaml", "val").examples
+    assert {e.image.relative_to(two_folders) for e in chosen} == read(new, old)
+
+
+def test_images_of_one_name_in_several_folders_are_chosen_one_by_one(two_folders):
+    for folder in "abcdefghij":
+        for kind, end in (("images", "jpg"), ("masks", "png")):
+            (two_folders / folder / kind).mkdir(parents=True)
+            source = two_folders / f"train/{kind}/0.{end}"
+            shutil.copy(source, two_folders / folder / kind / f"frame.{end}")
+
+    def read(folders):
+        pairs = "".join(f"  - {{images: {f}/images, masks: {f}/masks}}\n" for f in folders)
+        data = described(two_folders, f"train:\n{pairs}val_share: 0.3\n{CLASSES}")
+        return in_val(data)
+
+    expected = {f"{f}/images/frame.jpg" for f in "bcdefghij" if checksum(f"{f}/images/frame") < 0.3}
+    assert checksum("frame") > 0.5 and 3 <= len(expected) < 9
+    assert {path.as_posix() for path in read("abcdefghij")} == expected
+    kept = {path for path in expected if path[0] in "bcdef"}
+    assert kept <= {path.as_posix() for path in read("abcdef")}
+
+
 def test_a_split_may_have_several_pairs_of_folders(two_folders):
     data = described(
         two_folders,
