@@ -197,7 +197,8 @@ class Description(BaseModel):
         if self.mask_threshold is not None:
             values = [value for value, i in self.mask_values.items() if i != IGNORE]
             colours = [c.colour for c in self.classes]
-            return ByThreshold.between(self.mask_threshold, values, colours)
+            ignored = self.ignore if "ignore" in self.model_fields_set else []
+            return ByThreshold.between(self.mask_threshold, values, colours, ignored)
         if self.mask_nearest:
             return ByNearest.among(tuple(self.mask_colours or self.mask_values))
         return read_mask
