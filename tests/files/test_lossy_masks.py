@@ -232,7 +232,10 @@ def test_without_a_declaration_the_error_names_it(read, regions):
             "classes: [ground, car]\nignore: ['#808080']\nmask_threshold: 127\n",
             "`ignore` has (128, 128, 128)",
         ),
-        (f"{TWO}mask_threshold: 255\n", "`mask_threshold`: Input should be less than or equal"),
+        (
+            f"{TWO}mask_threshold: 255\n",
+            "`mask_threshold`: must be a whole number 0..254, such as 127, found 255",
+        ),
         ("classes: [a, b]\nmask_nearest: true\n", "0 and 1 are too similar"),
         (f"{FOUR}ignore: [[250, 9, 9]]\nmask_nearest: true\n", "are too similar"),
         (
