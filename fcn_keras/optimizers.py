@@ -5,7 +5,7 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
@@ -87,8 +87,9 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     """SGD with momentum, L2 decay inside the momentum and a separate learning rate for biases.
 
     A kernel w with gradient g is updated by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a
-    bias by `v = momentum * v - rate * bias_rate * g; w = w + v`. Other variables, such as the scale
-    and offset of batch normalisation, have neither decay nor a separate rate. With
+    bias by `v = momentum * v - rate * bias_rate * g; w = w + v`; with `bias_layers`, the biases of
+    other layers are updated like kernels, as in the reference's FCN-AlexNet. Other variables, such
+    as the scale and offset of batch normalisation, have neither decay nor a separate rate. With
     `gradient_accumulation_steps`, g is the mean gradient of that many steps, like Caffe's
     `iter_size`.
 
@@ -104,6 +105,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         *,
         l2: float = 0.0,
         bias_rate: float = 1.0,
+        bias_layers: Sequence[str] = (),
         gradient_accumulation_steps: int | None = None,
         **kwargs: Any,
     ):
@@ -114,11 +116,14 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             momentum: Momentum, 0..1.
             l2: Caffe's `weight_decay`: `l2` times the kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
+            bias_layers: Starts of the names of the layers whose biases have `bias_rate` and no
+                decay; empty for all layers.
             gradient_accumulation_steps: Number of steps per update; None for 1.
             **kwargs: Other arguments of `keras.optimizers.SGD`, except `weight_decay`.
 
         Raises:
-            ConfigError: `weight_decay` is given, or a number is out of range.
+            ConfigError: `weight_decay` is given, a number is out of range, or `bias_layers` is not
+                a list of names.
         """
         if kwargs.pop("weight_decay", None):
             raise ConfigError(
@@ -127,19 +132,31 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         for name, value in (("l2", l2), ("bias_rate", bias_rate)):
             if value < 0:
                 raise ConfigError(f"{name}={value!r}: must be at least 0.")
+        if isinstance(bias_layers, str) or not all(isinstance(one, str) for one in bias_layers):
+            raise ConfigError(f"bias_layers={bias_layers!r}: must be a list of layer names.")
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
         self.l2 = l2
         self.bias_rate = bias_rate
+        self.bias_layers = tuple(bias_layers)
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Finds the kernels and biases among the variables by name."""
         if self.built:
             return
         super().build(variables)
-        names = [variable.name.split(":")[0] for variable in variables]  # TensorFlow appends ":0".
-        self._decays = tuple(self.l2 if name.endswith("kernel") else 0.0 for name in names)
-        self._rates = tuple(self.bias_rate if name.endswith("bias") else 1.0 for name in names)
+        kinds = [self._kind(variable) for variable in variables]
+        self._decays = tuple(self.l2 if kind == "kernel" else 0.0 for kind in kinds)
+        self._rates = tuple(self.bias_rate if kind == "bias" else 1.0 for kind in kinds)
+
+    def _kind(self, variable: keras.Variable) -> str:
+        """Returns "kernel", "bias" or "other"; "kernel" for a bias that is updated like one."""
+        name = variable.name.split(":")[0]  # TensorFlow appends ":0".
+        layer = variable.path.split("/")[-2] if "/" in variable.path else ""
+        is_exempt = not self.bias_layers or layer.startswith(self.bias_layers)
+        if name.endswith("bias") and is_exempt:
+            return "bias"
+        return "kernel" if name.endswith(("kernel", "bias")) else "other"
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -157,7 +174,12 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments."""
-        return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
+        return {
+            **super().get_config(),
+            "l2": self.l2,
+            "bias_rate": self.bias_rate,
+            "bias_layers": self.bias_layers,
+        }
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras", name="AdamW")  # As in 0.1.

@@ -17,7 +17,7 @@ def small_model():
         [
             keras.Input((None, None, 2)),
             keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="random_normal"),
-            keras.layers.Conv2D(CLASSES, 1, bias_initializer="random_normal"),
+            keras.layers.Conv2D(CLASSES, 1, bias_initializer="random_normal", name="score"),
         ]
     )
 
@@ -44,8 +44,11 @@ def gradients(weights, image, label, reduction):
     ]
 
 
-def caffe(weights, batches, reduction, iter_size):
-    """Runs Caffe's SGD: divide by iter_size, add decay, apply momentum; double rate for biases."""
+def caffe(weights, batches, reduction, iter_size, rules=2 * [(1, 1), (2, 0)]):  # noqa: B006
+    """Runs Caffe's SGD: divide by iter_size, add decay, apply momentum; double rate for biases.
+
+    `rules` has lr_mult and decay_mult of each weight.
+    """
     weights = [w.astype("float64") for w in weights]
     history = [np.zeros_like(w) for w in weights]
     for start in range(0, len(batches), iter_size):
@@ -55,7 +58,7 @@ def caffe(weights, batches, reduction, iter_size):
                 total, gradients(weights, image, label, reduction), strict=True
             ):
                 diff += gradient
-        for i, (rate, decay) in enumerate(2 * [(1, 1), (2, 0)]):  # lr_mult and decay_mult
+        for i, (rate, decay) in enumerate(rules):
             diff = total[i] / iter_size + decay * DECAY * weights[i]
             history[i] = MOMENTUM * history[i] + rate * RATE * diff
             weights[i] = weights[i] - history[i]
@@ -100,6 +103,22 @@ def test_updates_match_caffe(batches, reduction, iter_size):
         expected = caffe(start, batches[:done], reduction, iter_size)
         for ours, theirs in zip(model.get_weights(), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_biases_of_other_layers_are_updated_like_kernels(batches, tmp_path):
+    # As in the reference's FCN-AlexNet: Caffe's defaults (1, 1) but for the score layer's bias.
+    model = small_model()
+    rule = CaffeSGD(RATE, MOMENTUM, l2=DECAY, bias_rate=2.0, bias_layers=["score"])
+    model.compile(rule, loss=MaskedCrossentropy())
+    start = model.get_weights()
+    step(model, batches[:6])
+    model.save(tmp_path / "half.keras")
+    model = keras.models.load_model(tmp_path / "half.keras")
+    assert model.optimizer.bias_layers == ("score",)
+    step(model, batches[6:])
+    expected = caffe(start, batches, "mean", 1, [(1, 1), (1, 1), (1, 1), (2, 0)])
+    for ours, theirs in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_training_resumes_exactly_after_saving(batches, tmp_path):
@@ -193,6 +212,7 @@ def test_bfloat16_layers_have_float32_weights_and_updates(batches):
         ({"weight_decay": 5e-4}, "Use l2"),
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
+        ({"bias_layers": "score"}, "bias_layers='score': must be a list of layer names"),
         (
             {"gradient_accumulation_steps": 0},
             "gradient_accumulation_steps=0: must be an integer",

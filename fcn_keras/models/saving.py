@@ -39,8 +39,12 @@ class Loaded:
         return keras.tree.map_structure(lambda logits: logits.shape[-1], self.model.output)
 
 
-def keras_model(model: keras.Model | Loaded) -> keras.Model:
+def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model:
     """Returns the Keras model of a `Loaded`; returns a Keras model unchanged.
+
+    Args:
+        model: The model.
+        name: The argument's name, for the message.
 
     Raises:
         ConfigError: The argument is neither.
@@ -48,7 +52,7 @@ def keras_model(model: keras.Model | Loaded) -> keras.Model:
     model = model.model if isinstance(model, Loaded) else model
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            "model: must be a Keras model or the result of fcn_keras.load, found "
+            f"{name}: must be a Keras model or the result of fcn_keras.load, found "
             f"{type(model).__name__}."
         )
     return model

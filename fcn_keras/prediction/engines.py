@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ def open_engine(
     path: str | Path, *, precision: str | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Opens a file written by `serving.writers` with its engine, on the CPU.
+
+    Several threads may call the function; OpenVINO and LiteRT, which use all cores for one call,
+    then work on one after the other.
 
     Args:
         path: A file that ends in .onnx, .xml or .tflite.
@@ -52,8 +56,7 @@ def open_engine(
     engine = ENGINES[format]
     check_installed(format, engine.modules)
     try:
-        with quiet():
-            run = engine.open(path, precision)
+        run = engine.open(path, precision)
     except Exception as error:  # Each engine has its own kinds of errors.
         raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
     return lambda images: run(images)["mask"]
@@ -75,16 +78,27 @@ def _open_openvino(path: Path, precision: str | None) -> Runner:
     options = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
     compiled = openvino.Core().compile_model(path, "CPU", options)
     names = [output.get_any_name() for output in compiled.outputs]
-    return lambda images: dict(zip(names, compiled([images]).values(), strict=True))
+    return _one_at_a_time(lambda images: dict(zip(names, compiled([images]).values(), strict=True)))
 
 
 def _open_litert(path: Path, precision: str | None) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()  # It logs to the terminal; here and not at the first image.
+    interpreter.allocate_tensors()  # It logs a line to stderr; here and not at the first image.
     run = interpreter.get_signature_runner("serving_default")
-    return lambda images: run(image=images)
+    return _one_at_a_time(lambda images: run(image=images))
+
+
+def _one_at_a_time(run: Runner) -> Runner:
+    """Makes calls from several threads wait for each other: an engine's buffers serve one call."""
+    lock = threading.Lock()
+
+    def locked(images: np.ndarray) -> dict[str, np.ndarray]:
+        with lock:
+            return run(images)
+
+    return locked
 
 
 class Engine(NamedTuple):
@@ -94,6 +108,8 @@ class Engine(NamedTuple):
     modules: tuple[str, ...]  # Needed for reading; the extra of the format's name installs them.
     open: Opener
 
+
+_changing_output = threading.RLock()
 
 ENGINES = {
     "onnx": Engine(".onnx", ("onnxruntime",), _open_onnx),
@@ -116,8 +132,14 @@ def check_installed(format: str, modules: tuple[str, ...]) -> None:
 def quiet() -> Iterator[None]:
     """Keeps converters, Python and C++, from writing to the terminal.
 
-    It also turns off their usage reports, which they send outside of CI.
+    It also turns off their usage reports, which they send outside of CI. Both are settings of the
+    whole process, so threads take turns, and what any other thread prints meanwhile is lost.
     """
+    with _changing_output:
+        yield from _quiet()
+
+
+def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("nncf", "tensorflow", "tf2onnx", "absl")]
     levels = [logger.level for logger in loggers]
     before = {name: os.environ.get(name) for name in ("CI", "NNCF_CI")}

@@ -5,14 +5,30 @@ Images are RGB, uint8 `[h, w, 3]`; masks are class ids `[h, w]`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import cv2
 import numpy as np
 from PIL import Image
 
 from fcn_keras.labels import VOID
 
-BAND_PIXELS = 1 << 20
 VOID_COLOUR = (255, 255, 255)
 WRONG_COLOUR = (213, 45, 30)
+
+
+class Look(NamedTuple):
+    """How masks are stored and shown.
+
+    Attributes:
+        palette: uint8 `[classes, 3]`.
+        background: The class that overlays leave as it is, or None.
+        values: uint8 `[classes]`, stored in masks in place of class ids; None for class ids.
+    """
+
+    palette: np.ndarray
+    background: int | None = None
+    values: np.ndarray | None = None
 
 
 def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -31,16 +47,30 @@ def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.55
+    image: np.ndarray,
+    mask: np.ndarray,
+    palette: np.ndarray,
+    opacity: float = 0.55,
+    *,
+    background: int | None = None,
 ) -> np.ndarray:
-    """Lays the coloured mask over the image: uint8 `[h, w, 3]`."""
-    picture = np.empty((*mask.shape, 3), "uint8")
-    rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # The float64 sum takes 8 times the memory.
-    for top in range(0, len(mask), rows):
-        band = slice(top, top + rows)
-        mixed = (1 - opacity) * image[band] + opacity * colour_mask(mask[band], palette)
-        picture[band] = np.round(mixed)
-    return picture
+    """Lays the coloured mask over the image.
+
+    Args:
+        image: uint8 `[h, w, 3]`.
+        mask: Class ids `[h, w]`.
+        palette: uint8 `[classes, 3]`.
+        opacity: Of the mask, 0 to 1.
+        background: A class whose pixels show the image as it is.
+
+    Returns:
+        uint8 `[h, w, 3]`.
+    """
+    colours = colour_mask(mask, palette)
+    picture = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, colours, opacity, 0)
+    return (
+        picture if background is None else np.where(mask[..., None] == background, image, picture)
+    )
 
 
 def error_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.layers.alignment import SameSize
 from fcn_keras.models.saving import Loaded, keras_model
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import class_ids, input_signature
@@ -75,6 +76,8 @@ def predict(
                 f"image: must be a dict with the images {', '.join(expected)} for {model.name}."
             )
         whole = {name: _checked(image[name], expected[name], name) for name in expected}
+        if any(isinstance(layer, SameSize) for layer in model.layers):
+            _check_sizes(whole)
     else:
         whole = _checked(image, expected, "image")
     for fault in filter(None, map(_range_fault, keras.tree.flatten(whole))):
@@ -109,6 +112,16 @@ def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
             "To read a file, use `pipelines.read_image`."
         )
     return image
+
+
+def _check_sizes(images: dict[str, np.ndarray]) -> None:
+    sizes = {name: "{} x {}".format(*image.shape[:2]) for name, image in images.items()}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ConfigError(
+            f"image: the images must have the same height and width, found {found}. Resize them to "
+            "one size."
+        )
 
 
 def _range_fault(image: np.ndarray) -> str | None:

@@ -105,6 +105,11 @@ class TrainConfig(BaseModel):
     weight_decay: float = option(1e-4, "adamw: decoupled; sgd: L2, on kernels only.", ge=0)
     momentum: float = option(0.9, "Momentum of sgd.", ge=0, lt=1)
     bias_rate: float = option(1.0, "sgd: factor on the learning rate of biases.", ge=0)
+    bias_layers: tuple[str, ...] = option(
+        (),
+        "sgd: only biases of layers with this name prefix have --bias-rate and no decay; may be "
+        "repeated.",
+    )
     accumulate: int = option(1, "Batches whose gradients are accumulated for one update.", ge=1)
     loss_reduction: Literal["mean", "sum"] = option(
         "mean", "Reduction of the loss over a batch's labelled pixels."
@@ -147,8 +152,9 @@ class TrainConfig(BaseModel):
             raise ValueError(f"scale: must be 0.1 <= low <= high <= 10, found {self.scale}")
         if self.reset_scores and not self.init_from:
             raise ValueError("reset_scores: needs a model to start from; give init_from too")
-        if "" in self.freeze:
-            raise ValueError("freeze: must be the start of layer names, found ''")
+        for name in ("freeze", "bias_layers"):
+            if "" in getattr(self, name):
+                raise ValueError(f"{name}: must be the start of layer names, found ''")
         if min(self.stage_rates) <= 0:
             raise ValueError(f"stage_rates: must be above 0, found {self.stage_rates}")
         return self

@@ -61,7 +61,7 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
             ) from None
         where = f"{name}={_shortened(fault['input'])}: " if name else ""
         raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
-    for name in ("momentum", "bias_rate"):
+    for name in ("momentum", "bias_rate", "bias_layers"):
         if name in options and config.optimizer != "sgd":
             raise ConfigError(
                 f"{name}={options[name]!r}: the optimizer {config.optimizer} does not use it. "

@@ -49,8 +49,8 @@ def export(
         calibration: For int8, about 100 training images, uint8 `[h, w, 3]`.
         freeze: For a SavedModel, whether to store the weights as constants, which is faster on a
             CPU, or as variables.
-        max_pixels: For a SavedModel, upper limit on the pixels of an encoded image; by default
-            2 ** 24.
+        max_pixels: For a SavedModel, upper limit on the pixels of an encoded image, and of all
+            images of a request to the other signatures; by default 2 ** 24.
         class_names: A name for each class; by default those of the loaded model.
         palette: Colours, uint8 `[classes, 3]`; by default those of the loaded model.
         run: For a SavedModel, the folder of the run that trained the model, for the model card.

@@ -12,6 +12,7 @@ from fcn_keras.errors import ConfigError
 from fcn_keras.prediction.engines import ENGINES
 
 SAVEDMODEL_PRECISIONS = ("float32", "bfloat16")
+LARGEST_MAX_PIXELS = 500_000_000  # A TensorFlow string holds less than 2 GiB.
 
 
 class Format(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from fcn_keras.layers.dense_as_convolution import constant_weights
 from fcn_keras.prediction import frozen
 from fcn_keras.prediction.signature import as_input
 from fcn_keras.serving.signatures import signatures
@@ -32,7 +33,8 @@ def write_constants(model: keras.Model, path: str | Path, max_pixels: int) -> No
     Args:
         model: A functional `keras.Model`.
         path: The folder to create.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
     """
     logits_of, found = frozen.freeze_without_weights(model), {}
     with tf.Graph().as_default() as graph:
@@ -59,11 +61,13 @@ def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> No
     Args:
         model: A functional `keras.Model`.
         path: The folder to create.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
     """
 
     def logits_of(*images: tf.Tensor) -> list[tf.Tensor]:
-        return keras.tree.flatten(model(as_input(model, images), training=False))
+        with constant_weights():  # They are variables, but a server may have a GPU.
+            return keras.tree.flatten(model(as_input(model, images), training=False))
 
     module, found = tf.Module(), {}
     module.variables_of_the_model = [variable.value for variable in model.variables]

@@ -12,8 +12,8 @@ from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
-from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
+from fcn_keras.models.modality import Modality
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.surgery.transfer import start_from
@@ -45,7 +45,7 @@ def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
     """Builds the model that a `TrainConfig` describes and freezes layers.
 
     Raises:
-        ConfigError: A layer to freeze does not exist.
+        ConfigError: A layer of `freeze` or `bias_layers` does not exist.
     """
     options: dict[str, Any] = {
         "backbone": config.backbone,
@@ -61,14 +61,21 @@ def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
         options["skip_scales"] = config.skip_scales[:skips]
     model = MODELS[config.model](num_classes, **options)
     for prefix in config.freeze:
-        chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
-        if not chosen:
-            raise ConfigError(
-                f"freeze={prefix!r}: no layer of {model.name} has a name that starts with it."
-            )
-        for layer in chosen:
+        for layer in _layers(model, "freeze", prefix):
             layer.trainable = False
+    for prefix in config.bias_layers:
+        _layers(model, "bias_layers", prefix)
     return model
+
+
+def _layers(model: keras.Model, option: str, prefix: str) -> list[keras.Layer]:
+    """Returns the layers whose names start with a prefix."""
+    chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
+    if not chosen:
+        raise ConfigError(
+            f"{option}={prefix!r}: no layer of {model.name} has a name that starts with it."
+        )
+    return chosen
 
 
 def compile_model(
@@ -127,6 +134,7 @@ def _optimizer(
         config.momentum,
         l2=config.weight_decay,
         bias_rate=config.bias_rate,
+        bias_layers=config.bias_layers,
         gradient_accumulation_steps=config.accumulate,
     )
 

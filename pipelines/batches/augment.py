@@ -31,7 +31,8 @@ class Augmentation:
         scale: Range of the random factor by which the image is resized before cropping.
         mirror: Flip left-right with probability 0.5.
         colour: Strength of brightness, contrast, saturation, hue and gamma changes. 0 is off;
-            1 changes brightness and contrast by up to 40 %.
+            1 changes brightness, contrast and saturation by up to 40 %, hue by up to 14 degrees,
+            and gamma to 0.65 to 1.5.
     """
 
     crop: tuple[int, int] | None

@@ -119,11 +119,16 @@ def _candidates(root: Path, folders: Folders, choice: Choice) -> dict[Path, list
                 names[images], names[masks], choice.image_suffix, choice.mask_suffix
             ):
                 part = _part(images, masks, suffixes, folders)
-                if images == masks and not (choice.mask_suffix or _has_masks(part, folders)):
+                if images != masks:
+                    looks = 1 + (rank(images) > 0)
+                elif _has_masks(part, folders):
+                    looks = 0
+                elif choice.mask_suffix or _are_named_alike(part):
+                    looks = 3  # The images may be masks of another kind.
+                else:
                     continue
                 if 2 * len(part.pairs) >= len(names[masks].without(suffixes.mask)):
-                    looks = images != masks, images != masks and rank(images) > 0
-                    found.append(((*looks, distance(images, masks)), part))
+                    found.append(((looks, distance(images, masks)), part))
         if found:
             least = min(closeness for closeness, _ in found)
             result[masks] = [part for closeness, part in found if closeness == least]
@@ -151,8 +156,13 @@ def _has_masks(part: Part, folders: Folders) -> bool:
     stems = (f"{name}{part.suffixes.image}" for name in part.pairs)
     of_images = by_content({stem: folders[part.images][stem] for stem in stems})
     if OF_MASKS.fullmatch(part.suffixes.mask):
-        return of_images <= 0 or not part.suffixes.image
+        return of_images <= 0
     return of_images < 0 < by_content({name: [mask] for name, mask in part.pairs.items()})
+
+
+def _are_named_alike(part: Part) -> bool:
+    """Whether the images of a folder have the names of their masks without `_mask` or the like."""
+    return not part.suffixes.image and OF_MASKS.fullmatch(part.suffixes.mask) is not None
 
 
 def _chosen(root: Path, folders: Folders, option: str, given: str) -> list[Path]:

@@ -8,7 +8,6 @@ paints missing parts of a JPEG grey, but reports it. All functions take a file's
 import re
 import struct
 import zlib
-from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -109,26 +108,23 @@ def is_lossy_webp(data: bytes) -> bool:
     return False
 
 
-def decode_jpeg(
-    data: bytes, colours: Literal["RGB", "CMYK"] = "RGB"
-) -> tuple[np.ndarray, str | None]:
+def decode_jpeg(data: bytes) -> tuple[np.ndarray, str | None]:
     """Decodes a JPEG; raises an error if its end is missing.
 
     Args:
         data: The file's content.
-        colours: "RGB" or "CMYK".
 
     Returns:
-        Pixels, uint8 `[h, w, channels]`, and the damage that libjpeg-turbo ignored, or None.
+        Pixels, uint8 `[h, w, 3]`, and the damage that libjpeg-turbo ignored, or None.
     """
     _check_scans(data)
     try:
-        return simplejpeg.decode_jpeg(data, colours, strict=True), None
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True), None
     except ValueError as error:
         reason = str(error)
     if "Premature end of JPEG file" in reason or 0xD9 not in _markers(data):
         raise ValueError("truncated: its end is missing")
-    return simplejpeg.decode_jpeg(data, colours, strict=False), reason
+    return simplejpeg.decode_jpeg(data, "RGB", strict=False), reason
 
 
 def _png_bytes(png: bytes) -> int:

@@ -216,7 +216,7 @@ def _check_areas(pixels: np.ndarray, nearest: np.ndarray, source: Source | np.nd
 def _grey(colours: np.ndarray, source: Source | np.ndarray, option: object) -> np.ndarray:
     """Returns the green channel `[h, w]` of a grey mask, or raises an error if it has colours."""
     spread = colours.max(axis=-1) - colours.min(axis=-1)
-    if spread.max(initial=0) > GREY_SPREAD:
+    if spread.max() > GREY_SPREAD:
         row, column = (int(n) for n in np.argwhere(spread > GREY_SPREAD)[0])
         raise DataError(
             f"{source}: the mask has colours, such as {tuple(colours[row, column].tolist())} at "

@@ -63,13 +63,12 @@ def notes_on_levels(values: np.ndarray, pixels: np.ndarray, source: Source) -> l
 
 def _usual_range(levels: np.ndarray) -> tuple[int, int]:
     """The lowest and highest level of a histogram, without outliers if these make it wide."""
-    used = np.flatnonzero(levels)
-    if used[-1] - used[0] < NARROW:
-        return int(used[0]), int(used[-1])
-    up_to = np.cumsum(levels)
+    used, up_to = np.flatnonzero(levels), np.cumsum(levels)
+    whole = int(used[0]), int(used[-1])
     few = min(max(1, int(OUTLIERS * up_to[-1])), (up_to[-1] - 1) // 2)
     low, high = np.searchsorted(up_to, [few, up_to[-1] - 1 - few], side="right")
-    return int(low), int(high)
+    is_hidden = whole[1] - whole[0] >= NARROW > (high - low) / (1 - 2 * OUTLIERS)
+    return (int(low), int(high)) if is_hidden else whole
 
 
 def _histogram(values: np.ndarray, count: int) -> np.ndarray:

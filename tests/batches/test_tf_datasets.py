@@ -3,6 +3,7 @@ import colorsys
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import chisquare
 
 import pipelines
 from pipelines.batches.augment import RandomColour, seed_and_apply, transform
@@ -269,6 +270,45 @@ def test_crops_copy_the_right_pixels(rng):
         np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
 
 
+@pytest.mark.parametrize("size", [(13, 17), (3, 2)])
+def test_crops_begin_everywhere_alike_often(size):
+    """Crops of 8 x 8 pixels, of a larger image, or with a smaller image somewhere inside."""
+    mask = np.arange(size[0] * size[1], dtype="uint8").reshape(size)
+    image = np.repeat(mask[..., None], 3, axis=-1)
+    compose = transform(pipelines.Augmentation((8, 8), scale=(1.0, 1.0), mirror=False))
+    offsets = []
+    for seed in range(600):
+        _, label = seed_and_apply(compose, image, mask, seed)
+        cell = tuple(axis[0] for axis in np.nonzero(label != 255))
+        seen = divmod(int(label[cell]), size[1])
+        offsets.append([abs(place - begin) for place, begin in zip(cell, seen, strict=True)])
+    for axis, edge in enumerate(size):
+        places = abs(edge - 8) + 1
+        counts = np.bincount(np.array(offsets)[:, axis], minlength=places)
+        assert len(counts) == places
+        assert chisquare(counts).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_colour_changes_are_as_strong_as_documented(strength):
+    """At strength 1: factors 0.6 to 1.4, hue up to 14.4 degrees, gamma 0.65 to 1.5."""
+    change = RandomColour(strength)
+    change.set_random_seed(0)
+    drawn = [change.get_params() for _ in range(400)]
+    for name in ("brightness", "contrast", "saturation"):
+        values = [params[name] for params in drawn]
+        assert min(values) == pytest.approx(1 - 0.4 * strength, abs=0.01)
+        assert max(values) == pytest.approx(1 + 0.4 * strength, abs=0.01)
+    turns = np.rad2deg([params["hue"] for params in drawn])
+    assert turns.min() == pytest.approx(-14.4 * strength, abs=0.4)
+    assert turns.max() == pytest.approx(14.4 * strength, abs=0.4)
+    compose = transform(pipelines.Augmentation(None, mirror=False, colour=strength))
+    assert compose.transforms[-1].gamma_limit == (
+        100 - int(35 * strength + 0.5),
+        100 + 50 * strength,
+    )
+
+
 def test_colour_changes_match_their_formulas(rng):
     # In float64: brightness and contrast by hand, saturation and hue in YIQ.
     image = rng.integers(60, 190, (5, 7, 3), "uint8")
@@ -293,6 +333,15 @@ def test_colour_changes_match_their_formulas(rng):
     np.testing.assert_allclose(angles[strong], 0.25, atol=0.06)
 
 
+@pytest.mark.parametrize("crop", [None, (40, 55)])
+def test_scaled_masks_have_the_values_at_the_centres_of_their_pixels(rng, crop):
+    mask = rng.integers(0, 9, (24, 33), "uint8")
+    compose = transform(pipelines.Augmentation(crop, scale=(1.667, 1.667), mirror=False))
+    _, label = seed_and_apply(compose, np.repeat(mask[..., None], 3, axis=-1), mask, 0)
+    rows, columns = (((np.arange(size) + 0.5) * 0.6).astype(int) for size in (40, 55))
+    np.testing.assert_array_equal(label, mask[rows[:, None], columns])
+
+
 def test_scaled_whole_images_keep_the_values_of_their_masks():
     mask = np.where(np.indices((24, 32)).sum(axis=0) % 2, np.uint8(0), np.uint8(200))
     image = np.repeat(mask[..., None], 3, axis=-1)
@@ -304,5 +353,6 @@ def test_scaled_whole_images_keep_the_values_of_their_masks():
     ds = pipelines.train_dataset(split, batch_size=1, augmentation=scaled, seed=1)
     seen = list(batches(ds))
     assert len({masks.shape for _, masks in seen}) > 4
+    assert all(12 <= masks.shape[1] <= 48 and 16 <= masks.shape[2] <= 64 for _, masks in seen)
     assert all(np.isin(masks, (0, 200)).all() for _, masks in seen)
     assert not all(np.isin(images, (0, 200)).all() for images, _ in seen)  # Interpolated.

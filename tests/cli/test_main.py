@@ -45,7 +45,7 @@ def test_train_evaluate_predict_and_export(fcn_keras_cli, two_folders):
     assert {*METRIC_NAMES, "per_class", "confusion"} <= metrics.keys()
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["options"]["crop"] == [32, 48] and config["options"]["precision"] != "auto"
-    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128]}
+    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128], "value": 1}
     history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [row["val_loss"] != "" for row in history] == [False, True, True]
     with Image.open(run / "pictures" / "00.png") as picture:
@@ -553,6 +553,7 @@ def test_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
         (("--weights", "no.h5"), "weights='no.h5': no such file"),
         (("--freeze", "blok"), "no layer of"),
+        (("--optimizer", "sgd", "--bias-layers", "scor_"), "bias_layers='scor_': no layer of"),
         (("--geometry", "reference"), "geometry='reference': the backbone 'tiny' does not support"),
         (("--mean", "vok"), "mean='vok': unknown; choose one of imagenet, voc"),
         (("--model", "fcn4s"), "fcn4s"),

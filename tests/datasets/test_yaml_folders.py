@@ -92,12 +92,18 @@ def test_masks_of_0_and_255_must_be_declared(two_folders):
     assert pixels.tolist() == [4 * 30 * 56, 4 * 10 * 56]
 
 
+LEAST = "`classes`: must list at least 2 classes, found ['a']"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("[ground,", "[[1, 2],", "`classes.0`: must be a name, or {name: NAME, ...}, found [1, 2]"),
+        ("[ground,", "[{nmae: a},", "unknown key `classes.0.nmae`; did you mean `name`?"),
+        ("classes:", "zzzzz: 1\nclasses:", "unknown key `zzzzz`."),
         ("[ground,", "[yes,", "must be a name; put yes, no and numbers in quotes, found True"),
         ("[128, 64, 128]", "red", 'must be [red, green, blue], each 0..255, or "#rrggbb"'),
-        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", "least 2"),
+        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", LEAST),
         ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
     ],
 )
@@ -251,6 +257,12 @@ def test_val_share_is_at_least_the_rounded_share(two_folders, count, share, leas
     assert len(val) == max(least, sum(checksum(name) < share for name in train | val))
 
 
+def test_val_share_takes_nothing_from_test(two_folders):
+    text = f"train: {{{FOLDERS}}}\ntest: {{images: val/images, masks: val/masks}}\n{CLASSES}"
+    data = described(two_folders, f"{text}val_share: 0.5\n")
+    assert ids(pipelines.read(data, "test")) == ["0", "1"]
+
+
 def test_val_share_is_stable_when_files_are_added(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")
@@ -267,8 +279,9 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
     assert {name for name in more_train | more_val if checksum(name) < 0.4} <= more_val
     assert all(checksum(name) >= 0.4 for name in (val & more_train) | (train & more_val))
     described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
-    with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):
+    with pytest.raises(DataError, match="leaves none for val. Choose a larger share") as error:
         pipelines.read(data, "val")
+    assert error.value.kind == "empty split" and error.value.file == data
 
 
 def in_val(data):
@@ -339,6 +352,7 @@ def test_a_split_may_have_several_pairs_of_folders(two_folders):
     described(two_folders, f"train: [{{{FOLDERS}}}, {{{FOLDERS}}}]\n{CLASSES}")
     split = pipelines.read(data, "train", keep_faults=True)
     assert len(split) == 4 and kinds(split) == ["listed twice"] * 4
+    assert [fault.file for fault in split.faults] == [e.image for e in split.examples]
 
 
 @pytest.mark.parametrize(

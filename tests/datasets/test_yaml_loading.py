@@ -104,7 +104,7 @@ def test_a_path_that_is_no_file_is_one_line(tmp_path, name):
     ],
 )
 def test_lists_with_impossible_names_are_explained(two_folders, line, message):
-    (two_folders / "list.txt").write_text(f"0\n{line}\n")
+    (two_folders / "list.txt").write_text(f"0\n{line}\n1\n{line}\n")
     (two_folders / "data.yaml").write_text(
         "train: {images: train/images, masks: train/masks, list: list.txt}\n"
         "classes: [ground, road, car]\n"
@@ -112,6 +112,16 @@ def test_lists_with_impossible_names_are_explained(two_folders, line, message):
     with pytest.raises(DataError) as error:
         pipelines.read(two_folders / "data.yaml", "train")
     assert message in str(error.value) and len(str(error.value)) < 1500
+
+
+def test_lists_must_be_utf8(two_folders):
+    (two_folders / "list.txt").write_bytes("0\né\n".encode("latin-1"))
+    (two_folders / "data.yaml").write_text(
+        f"train: {{images: train/images, masks: train/masks, list: list.txt}}\n{CLASSES}"
+    )
+    with pytest.raises(DataError, match=r"list.txt: not a UTF-8 text file \(byte 2\)") as error:
+        pipelines.read(two_folders / "data.yaml", "train")
+    assert error.value.file == two_folders / "list.txt"
 
 
 def test_a_list_with_too_long_a_name_is_explained(two_folders):
@@ -134,7 +144,7 @@ def test_lists_of_known_data_sets_with_impossible_names_are_explained(tmp_path, 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x\0"])
 def test_folders_with_impossible_names_do_not_exist(tmp_path, name):
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match=rf"data_dir='{tmp_path}/x.*': no such folder"):
         pipelines.read("camvid", "train", tmp_path / name)
     with pytest.raises(DataError, match="unknown"):
         pipelines.read(name, "train")

@@ -11,6 +11,7 @@ from png import chunk, png
 
 import pipelines
 from pipelines import read_image, read_mask
+from pipelines.files.exif import orientation
 from pipelines.files.images import read_size
 
 
@@ -56,6 +57,22 @@ def test_the_first_row_is_where_the_standard_puts_it(tmp_path, orientation, firs
     pixels = np.repeat(np.array([[1, 2, 3], [4, 5, 6]], "uint8")[..., None], 3, axis=-1)
     path = photo(tmp_path / "a.png", pixels, orientation, "PNG")
     assert read_image(path)[0, :, 0].tolist() == first_row
+
+
+@pytest.mark.parametrize(("order", "sign"), [("<", b"II*\0"), (">", b"MM\0*")])
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [(3, 1, 1), (3, 6, 6), (3, 8, 8), (3, 0, 1), (3, 9, 1), (7, 6, 1)],
+)
+def test_only_a_valid_tag_counts(order, sign, kind, value, expected):
+    """Two entries of 12 bytes, after the header and their count; the first one looks like a tag."""
+    first = struct.pack(f"{order}HHIHH", 0x0100, 4, 1, 0x0112, 3)
+    tag = struct.pack(f"{order}HHIHH", 0x0112, kind, 1, value, 0)
+    exif = sign + struct.pack(f"{order}IH", 8, 2) + first + tag
+    assert orientation(exif) == orientation(b"Exif\0\0" + exif) == expected
+    after = struct.pack(f"{order}IH", 8, 1) + first + tag  # Not in the list of one entry.
+    assert orientation(sign + after) == 1
+    assert orientation(exif[:-3]) == 1 and orientation(b"II\0*" + exif[4:]) == 1
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

@@ -1,5 +1,7 @@
 """JPEG masks, read as the YAML file declares: by a threshold or by the nearest colour."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -114,16 +116,48 @@ def test_a_threshold_is_for_8_bits_whatever_the_file_has(read, regions):
         read_example(split, 0)
 
 
-def test_class_ids_below_the_threshold_are_a_fault(read, regions):
-    split = read(f"{TWO}mask_threshold: 127\n", regions % 2, kind="PNG")
+@pytest.mark.parametrize(
+    ("limit", "count", "values"), [(127, 2, "[0, 1]"), (1, 2, "[0, 1]"), (9, 8, "[0, 1, 2, 3, 4]")]
+)
+def test_class_ids_below_the_threshold_are_a_fault(read, limit, count, values):
+    ids = np.arange(48, dtype="uint8").reshape(6, 8) % count
+    split = read(f"{TWO}mask_threshold: {limit}\n", ids, kind="PNG")
     (fault,) = examine(split).faults
-    assert "its values [0, 1] are all up to the threshold in `mask_threshold: 127`" in str(fault)
+    text = f"0.png: its values {values} are all up to the threshold in `mask_threshold: {limit}`"
+    assert text in str(fault) and fault.kind == "nothing above the threshold"
+    assert fault.file == split.examples[0].mask and fault.value == count - 1
 
 
-def test_a_threshold_is_not_for_colours(read, regions):
-    split = read(f"{TWO}mask_threshold: 127\n", COLOURS[regions])
-    with pytest.raises(DataError, match=r"has colours, such as .* `mask_nearest: true`"):
+@pytest.mark.parametrize(
+    "yaml", [f"{TWO}mask_threshold: 127\n", f"{TWO}mask_nearest: true\n"], ids=["limit", "nearest"]
+)
+def test_colours_in_grey_masks_are_a_fault(read, yaml):
+    pixels = np.full((4, 6, 3), 100, "uint8")
+    pixels[0, 0, 0], pixels[2, 3, 2], pixels[3, 1, 2] = 148, 149, 200  # JPEG tints up to 48.
+    split = read(yaml, pixels, kind="PNG")
+    with pytest.raises(DataError, match=r"0\.png: .* `mask_nearest: true`") as error:
         read_example(split, 0)
+    assert "has colours, such as (100, 100, 149) at row 2, column 3" in str(error.value)
+    assert error.value.kind == "colours in a mask" and error.value.position == (2, 3)
+    assert error.value.file == split.examples[0].mask
+    example = pipelines.Example("0", np.zeros((4, 6, 3), "uint8"), pixels)
+    with pytest.raises(DataError, match="has colours") as error:
+        read_example(replace(split, examples=(example,)), 0)
+    assert error.value.file is None  # An array has no name.
+
+
+def test_tinted_grey_is_read_by_its_green_channel(read):
+    # The luma of ITU-R BT.601 is 129 and 127: 0.299 r + 0.587 g + 0.114 b.
+    pixels = np.array([[(120, 140, 100)] * 8, [(140, 115, 155)] * 8], "uint8")
+    mask = read_example(read(f"{TWO}mask_threshold: 127\n", pixels, kind="PNG"), 0)[1]
+    assert mask.tolist() == [[1] * 8, [0] * 8]
+
+
+def test_similar_values_are_refused_up_to_a_difference_of_48(read, regions):
+    text = "classes: [ground, {{name: car, value: {}}}]\nmask_nearest: true\nignore: []\n"
+    assert len(read(text.format(48), regions)) == 1
+    with pytest.raises(DataError, match="0 and 47 are too similar"):
+        read(text.format(47), regions)
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95])

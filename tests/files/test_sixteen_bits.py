@@ -108,6 +108,25 @@ def test_values_that_lose_nothing_are_not_warned_of(tmp_path, values, channels):
     assert not notes
 
 
+@pytest.mark.parametrize("first", [0, 30_000, 61_439])
+def test_a_narrow_range_is_warned_of_wherever_it_lies(tmp_path, first):
+    values = first + np.arange(2**12).reshape(64, 64)
+    notes = []
+    read_image(deep(tmp_path / "a.png", values[..., None]), notes)
+    (note,) = notes
+    text = f"its 16-bit values are {first}..{first + 4095} of 0..65535, so in 8 bits only"
+    assert text in str(note) and "of 4,096 levels" in str(note) and note.file == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2**14, 1), (2**14 + 1, 0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_quarter_of_the_range_is_enough(tmp_path, count, expected, channels):
+    values = np.repeat(np.arange(count)[None, :, None], channels, axis=-1)
+    notes = []
+    read_image(deep(tmp_path / "a.png", values), notes)
+    assert len(notes) == expected
+
+
 def test_data_check_warns_of_12_bit_images(two_folders, fcn_keras_cli, rng):
     for number in range(4):
         (two_folders / "train" / "images" / f"{number}.jpg").unlink()

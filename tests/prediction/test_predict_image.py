@@ -8,8 +8,9 @@ from PIL import Image
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
-from fcn_keras.prediction.image_files import plan
+from fcn_keras.prediction.image_files import plan, write
 from fcn_keras.prediction.pictures import (
+    Look,
     colour_mask,
     error_picture,
     overlay,
@@ -63,6 +64,48 @@ def test_pictures_show_the_palette(rng):
     np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
 
 
+def test_overlays_leave_the_background_as_it_is(rng):
+    image = rng.integers(0, 256, (2, 2, 3), "uint8")
+    mask = np.array([[0, 1], [2, 0]], "uint8")
+    plain = overlay(image, mask, PALETTE)
+    shown = overlay(image, mask, PALETTE, background=0)
+    np.testing.assert_array_equal(shown[mask == 0], image[mask == 0])
+    np.testing.assert_array_equal(shown[mask > 0], plain[mask > 0])
+    np.testing.assert_allclose(plain, 0.45 * image + 0.55 * PALETTE[mask], atol=0.51)
+
+
+def test_a_name_too_long_for_its_overlay_is_told_before_any_prediction(tmp_path):
+    longest = 255 - len("_overlay.png")
+    for length in (longest, longest + 1):
+        image = tmp_path / f"{'x' * length}.png"
+        Image.fromarray(np.zeros((4, 4, 3), "uint8")).save(image)
+        if length == longest:
+            assert plan([image], tmp_path / "out")
+        else:
+            with pytest.raises(ConfigError, match=r"would have 256 bytes.* Rename the image"):
+                plan([image], tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "none"])
+def test_overlays_of_each_format_are_written_and_may_be_replaced(kind, rng, tmp_path):
+    image = np.full((32, 32, 3), 100, "uint8")
+    mask = np.repeat(np.array([[0], [1]], "uint8"), 16, 0).repeat(32, 1)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for _ in range(2):  # The second time over its own files.
+        (job,) = plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
+        write(image, mask, Look(PALETTE, background=0), job.results)
+    names = {"png": {"a.png", "a_overlay.png"}, "jpg": {"a.png", "a_overlay.jpg"}}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names.get(kind, {"a.png"})
+    if kind != "none":
+        with Image.open(tmp_path / "out" / f"a_overlay.{kind}") as shown:
+            pixels = np.asarray(shown).astype(int)
+        assert abs(pixels[0, 0] - 100).max() <= 3
+        assert abs(pixels[31, 31] - (0.45 * 100 + 0.55 * PALETTE[1])).max() <= 3
+        Image.fromarray(image).save(tmp_path / "out" / f"a_overlay.{kind}")  # The user's own.
+        with pytest.raises(ConfigError, match="was not written by predict"):
+            plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
+
+
 def test_the_error_picture_separates_right_wrong_and_void():
     image = np.full((2, 3, 3), 100, "uint8")
     truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")
@@ -99,12 +142,12 @@ def test_results_never_replace_sources_or_each_other(tmp_path):
         (tmp_path / "in" / name).touch()
     jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
     assert [job.images.name for job in jobs] == ["a.png", "b.jpg"]
-    assert jobs[1].results == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
+    assert jobs[1].results == ((tmp_path / "out/b.png", tmp_path / "out/b_overlay.png"),)
     with pytest.raises(ConfigError, match="a.png: exists already and was not written by predict"):
         plan([tmp_path / "in"], tmp_path / "in")
     (tmp_path / "a.jpg").touch()
     jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
-    assert [job.results[0].name for job in jobs] == ["a.png.png", "a.jpg.png"]
+    assert [job.results[0].mask.name for job in jobs] == ["a.png.png", "a.jpg.png"]
     (tmp_path / "a.png").touch()
     with pytest.raises(ConfigError, match="a.png.png: would be the result of"):
         plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")
@@ -184,7 +227,7 @@ def test_photos_are_predicted_upright(rng, tmp_path):
     model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     notes = []
     jobs = plan([tmp_path / "photo.png"], tmp_path / "out")
-    assert list(predict_files(model, jobs, PALETTE, notes=notes)) == [None]
+    assert list(predict_files(model, jobs, Look(PALETTE), notes=notes)) == [None]
     with Image.open(tmp_path / "out" / "photo.png") as mask:
         np.testing.assert_array_equal(mask, fcn_keras.predict(model, upright.copy()))
     with Image.open(tmp_path / "out" / "photo_overlay.png") as overlaid:

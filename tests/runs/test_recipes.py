@@ -31,6 +31,8 @@ def test_options_override_the_recipe_and_the_recipe_the_defaults():
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
         ({"momentum": 0.9}, "momentum=0.9: the optimizer adamw does not use it."),
         ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer adamw"),
+        ({"bias_layers": ("score",)}, "bias_layers=('score',): the optimizer adamw"),
+        ({"bias_layers": ("",), "optimizer": "sgd"}, "bias_layers: must be the start of layer"),
         ({"epochs": 3, "iterations": 5}, "epochs=3, iterations=5: both end the run."),
     ],
 )
@@ -96,6 +98,9 @@ def test_recipes_depend_on_data_set_and_backbone():
     alexnet = paper("heavy", backbone="alexnet")
     assert (alexnet.loss_reduction, alexnet.momentum, alexnet.accumulate) == ("mean", 0.9, 20)
     assert paper("heavy", backbone="alexnet", momentum=0.5).momentum == 0.5
+    # The reference gives conv1 to fc7 of FCN-AlexNet no lr_mult and decay_mult of their own.
+    assert (alexnet.bias_rate, alexnet.bias_layers) == (2.0, ("score",))
+    assert paper("heavy").bias_layers == paper("accumulated", backbone="alexnet").bias_layers == ()
 
 
 def test_epochs_or_iterations_set_the_length_of_a_run():

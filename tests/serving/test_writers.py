@@ -1,6 +1,9 @@
 import json
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -76,6 +79,46 @@ def test_masks_equal_the_models_at_any_size(format, model, written, rng):
         assert (mask[0] == fcn_keras.predict(model, image)).mean() > 0.9999
     pair = rng.integers(0, 256, (2, 31, 45, 3), "uint8")
     np.testing.assert_array_equal(run(pair), np.concatenate([run(pair[:1]), run(pair[1:])]))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_threads_get_the_masks_of_their_own_images(format, written, rng):
+    run = open_engine(written(format).path)
+    images = [rng.integers(0, 256, (1, 8 + 9 * n, 80 - 7 * n, 3), "uint8") for n in range(8)]
+    expected = [run(image) for image in images]
+    with ThreadPoolExecutor(8) as threads:
+        masks = list(threads.map(run, 25 * images))
+    for mask, right in zip(masks, 25 * expected, strict=True):
+        np.testing.assert_array_equal(mask, right)
+
+
+def test_silenced_threads_leave_the_output_as_it_was():
+    before = [os.fstat(number).st_ino for number in (1, 2)], sys.stdout, os.environ.get("CI")
+    first, second = threading.Event(), threading.Event()
+
+    def convert(entered, until):
+        with engines.quiet():
+            entered.set()
+            until.wait(0.5)
+
+    # Without taking turns, the second would keep the first one's output and restore it last.
+    threads = [threading.Thread(target=convert, args=(first, second))]
+    threads.append(threading.Thread(target=convert, args=(second, threading.Event())))
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    after = [os.fstat(number).st_ino for number in (1, 2)], sys.stdout, os.environ.get("CI")
+    assert after == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_opening_leaves_the_output_alone(format, written, monkeypatch):
+    path, changed = written(format).path, []
+    monkeypatch.setattr(os, "dup2", lambda *given: changed.append(given))
+    open_engine(path)
+    assert not changed
 
 
 LOADERS = {

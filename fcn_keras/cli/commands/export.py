@@ -51,7 +51,8 @@ def export(
         typer.Option(
             min=1,
             max=500_000_000,
-            help="SavedModel: largest image file accepted in a request. [default: 16777216]",
+            help="SavedModel: most pixels of an image file, or of all images of another "
+            "request. [default: 16777216]",
         ),
     ] = None,
     data: Annotated[

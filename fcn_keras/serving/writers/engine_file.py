@@ -20,7 +20,7 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.outputs import check_folder
 from fcn_keras.prediction.engines import ENGINES, Opener, check_installed, quiet
-from fcn_keras.prediction.frozen import check_functional, in_precision
+from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported

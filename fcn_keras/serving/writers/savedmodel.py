@@ -22,10 +22,11 @@ import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.outputs import make_folder
-from fcn_keras.prediction import frozen
+from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
-from fcn_keras.serving.encoded import LARGEST_MAX_PIXELS, MAX_PIXELS
+from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
+from fcn_keras.serving.formats import LARGEST_MAX_PIXELS
 from fcn_keras.serving.messages import ENCODED, message_class, predict_request
 from fcn_keras.serving.writers.signature_check import compare_signatures
 
@@ -65,7 +66,8 @@ def write_savedmodel(
             the model's current one.
         freeze: Whether to store the weights as constants, which is faster on a CPU, or as
             variables.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
         class_names: Class names for `assets/labels.json` and the model card.
         palette: Colours for `assets/labels.json`, uint8 `[classes, 3]`.
         run: The folder of the run that trained the model, for the model card.
@@ -81,8 +83,11 @@ def write_savedmodel(
         raise ConfigError(
             f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
         )
+    check_functional(model)
+    if precision is None and precision_of(model) == "bfloat16":
+        precision = "bfloat16"  # Rounds the weights once, and not at each call.
     if precision is not None:
-        model = frozen.in_precision(model, precision)
+        model = in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
     if set("*?[]") & set(str(out.absolute())):
@@ -135,6 +140,7 @@ def _facts(
         "Precision": precision_of(model),
         "Weights": "constants (frozen)" if freeze else "variables",
         "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
+        "Other requests": f"at most {max_pixels:,} pixels, all images of the request together",
         "Compared with the Keras model": f"logits differ by at most {error:.1e} of the largest; "
         f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
     }
