@@ -93,7 +93,10 @@ class Split:
 
     @property
     def class_values(self) -> tuple[int | None, ...]:
-        """The mask value of each class; None if masks have none or several for it."""
+        """The mask value of each class; None if masks have none or several for it.
+
+        Classes with colours have values too, because their masks may be either.
+        """
         values: dict[int, list[int]] = {}
         for value, class_id in self.mask_values.items():
             values.setdefault(class_id, []).append(value)

@@ -134,14 +134,16 @@ def save_model(model: keras.Model, path: str | Path) -> None:
 def _classes(path: Path, count: int) -> tuple[Any, Any, Any]:
     """Reads names, palette and mask values from `config.yaml`; all None unless of `count` classes.
 
-    The values alone are None if a class has none.
+    The values alone are None unless each class has its own, 0..255.
     """
     try:
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
         names = tuple(str(entry["name"]) for entry in classes)
         palette = np.array([entry["colour"] for entry in classes], "uint8").reshape(len(names), 3)
-        has_values = all("value" in entry for entry in classes)
-        values = np.array([entry["value"] for entry in classes], "uint8") if has_values else None
+        given = [entry.get("value") for entry in classes]
+        are_bytes = all(type(value) is int and 0 <= value <= 255 for value in given)
+        is_clear = are_bytes and len(set(given)) == len(given)
+        values = np.array(given, "uint8") if is_clear else None
     except (
         OSError,
         yaml.YAMLError,

@@ -6,14 +6,17 @@ paints missing parts of a JPEG grey, but reports it. All functions take a file's
 """
 
 import re
+import struct
 import zlib
 
 import numpy as np
 import simplejpeg
 
+from pipelines.files.exif import RAW_PROFILE, from_raw_profile
+
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # The chunks that make a PNG's pixels. Others may unpack to any size, and Pillow unpacks them.
-NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"IDAT", b"IEND")
+NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IDAT", b"IEND")
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By a PNG's colour type.
 # The passes of an interlaced PNG: first column and row, and the steps from there.
 PASSES = (
@@ -34,9 +37,12 @@ def check_png(data: bytes) -> bytes:
     """Verifies the checksums of all chunks, and that the end is present.
 
     Returns:
-        The file without the chunks that do not affect the pixels.
+        The file without the chunks that do not affect the pixels. EXIF data is in a chunk of its
+        own, before the pixels.
     """
     kept: list[bytes | memoryview] = [PNG]
+    exif: bytes | memoryview = b""
+    profile: tuple[bytes, bytes] | None = None
     view, at = memoryview(data), len(PNG)
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -47,12 +53,24 @@ def check_png(data: bytes) -> bytes:
             break
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
-        if name in NEEDED:  # EXIF may come after the pixels; it is moved to the front.
-            kept.insert(2 if name == b"eXIf" else len(kept), view[at:end])
+        if name in NEEDED:
+            kept.append(view[at:end])
+        elif name == b"eXIf":
+            exif = view[at:end]
+        elif data.startswith(RAW_PROFILE, at + 8) and profile is None:
+            profile = name, data[at + 8 : end - 4]
         if name == b"IEND":
-            return b"".join(kept)
+            if profile and not exif:
+                exif = _chunk(b"eXIf", from_raw_profile(*profile))
+            return b"".join([*kept[:2], exif, *kept[2:]])
         at = end
     raise ValueError("truncated: its end is missing")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    """Builds a chunk of a PNG."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
 def check_rows(png: bytes) -> None:

@@ -229,8 +229,6 @@ def _grey_16_bit(image: Image.Image, source: Source, notes: list[DataError] | No
 def _notes_on_deep_colours(image: Image.Image, data: bytes, source: Source) -> list[DataError]:
     """Builds the warning about the levels of 16-bit colours, of which Pillow has the high bytes."""
     pixels = np.asarray(image.convert("RGB"))
-    if int(np.ptp(pixels)) * 256 >= sixteen_bits.NARROW:
-        return []
     return sixteen_bits.notes_on_levels(sixteen_bits.read_colours(data), pixels, source)
 
 

@@ -303,6 +303,25 @@ def test_result_files_replace_only_earlier_results(fcn_keras_cli, two_folders, u
         assert status == 0, err
 
 
+def test_a_measurement_survives_that_one_of_its_outputs_cannot_be_written(
+    fcn_keras_cli, two_folders, untrained, monkeypatch
+):
+    figures = two_folders / "figures.json"
+    arguments = ("evaluate", untrained, "--data", two_folders / "data.yaml", "--json", figures)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fcn_keras.cli.commands.evaluate.show_evaluation", full)
+        assert fcn_keras_cli(*arguments)[0] != 0
+    assert 0 <= json.loads(figures.read_text())["pixel_accuracy"] <= 1
+    with monkeypatch.context() as patch:
+        patch.setattr("fcn_keras.outputs.write_json", full)
+        status, out, _ = fcn_keras_cli(*arguments)
+    assert status != 0 and "pixel accuracy" in out
+
+
 def test_failed_start_leaves_no_files(fcn_keras_cli, two_folders):
     run = two_folders / "run"
     status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)

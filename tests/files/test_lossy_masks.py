@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from png import chunk, png
 
 import pipelines
 from pipelines import DataError, read_example
@@ -75,6 +76,44 @@ def test_declared_values_decide_which_class_is_bright(read, regions):
     plain = "classes: [ground, car]\n"
     mask = read_example(read(f"{plain}mask_threshold: 127\n", levels), 0)[1]
     np.testing.assert_array_equal(mask[23:37], 1)
+
+
+def palette_mask(indices, colours):
+    mask = Image.fromarray(indices, "P")
+    mask.putpalette(np.array(colours, "uint8").tobytes())
+    return mask
+
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+@pytest.mark.parametrize("indices", [(0, 1), (1, 0), (0, 200), (200, 1)])
+def test_a_threshold_reads_the_brightness_of_palettes(read, regions, indices):
+    dark, bright = indices
+    colours = np.full((256, 3), 9, "uint8")
+    colours[dark], colours[bright] = BLACK, WHITE
+    split = read(f"{TWO}mask_threshold: 127\n", regions)
+    mask = palette_mask(np.where(regions > 1, bright, dark).astype("uint8"), colours)
+    mask.save(split.examples[0].mask, "PNG")
+    np.testing.assert_array_equal(read_example(split, 0)[1], regions > 1)
+
+
+def test_a_palette_without_the_colour_of_a_pixel_is_a_fault(read, regions):
+    split = read(f"{TWO}mask_threshold: 127\n", regions)
+    rows = b"".join(b"\0" + row.tobytes() for row in regions)
+    palette = chunk(b"PLTE", bytes(BLACK + WHITE))
+    split.examples[0].mask.write_bytes(png(60, 40, rows, colour_type=3, before=palette))
+    with pytest.raises(DataError, match="its palette has no colour 3"):
+        read_example(split, 0)
+
+
+def test_a_threshold_is_for_8_bits_whatever_the_file_has(read, regions):
+    levels = np.array([0, 2000, 40000, 65535], "uint16")[regions]
+    split = read(f"{TWO}mask_threshold: 127\n", levels, kind="PNG")
+    np.testing.assert_array_equal(read_example(split, 0)[1], regions > 1)
+    split = read(f"{TWO}mask_threshold: 127\n", levels // 257, kind="PNG")
+    with pytest.raises(DataError, match="its values .* are all up to the threshold.*with 8 bits"):
+        read_example(split, 0)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +186,62 @@ def test_the_nearest_value_if_no_class_has_a_colour(read, regions):
     assert (mask == np.array([0, 1, 2, 255])[regions]).mean() > 0.95
 
 
+def test_palettes_of_their_own_order_are_read_by_colour(read, regions):
+    """Also if their colours are a little off, as in palettes made from JPEG masks."""
+    order = np.array([2, 0, 3, 1])
+    split = read(f"{FOUR}mask_nearest: true\n", COLOURS[regions], regions, quality=95)
+    near = np.clip(COLOURS[order].astype(int) + [7, -5, 9], 0, 255)
+    palette_mask(regions, near).save(split.examples[1].mask, "PNG")
+    np.testing.assert_array_equal(read_example(split, 1)[1], order[regions])
+    unknown = palette_mask(regions, [COLOURS[2], COLOURS[0], COLOURS[3], (128, 0, 128)])
+    unknown.save(split.examples[1].mask, "PNG")
+    with pytest.raises(DataError, match=r"value 3 has \(128, 0, 128\), which is not declared"):
+        read_example(split, 1)
+
+
+@pytest.mark.parametrize("quality", [10, 30, 75, 95])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_an_area_of_a_colour_that_is_not_declared_is_a_fault(read, regions, quality, subsampling):
+    three = FOUR[: FOUR.index("  - {name: c3")]
+    options = {"quality": quality, "subsampling": subsampling}
+    split = read(f"{three}mask_nearest: true\n", COLOURS[regions], COLOURS[regions % 3], **options)
+    (fault,) = examine(split).faults
+    assert fault.kind == "unknown colour" and fault.file.name == "0.jpg"
+    row, column = fault.position
+    assert row >= 20 and column >= 30 and abs(np.array(fault.value[0]) - (0, 0, 255)).max() < 20
+    assert "not near any declared class; the nearest is (0, 0, 0)" in str(fault)
+    void = read(f"{three}ignore: [[0, 0, 255]]\nmask_nearest: true\n", COLOURS[regions], **options)
+    assert read_example(void, 0)[1][30, 50] == 255
+
+
+def test_an_area_of_a_grey_level_that_is_not_declared_is_a_fault(read, regions):
+    levels = np.array([0, 100, 200, 255], "uint8")[regions]
+    two = "classes: [ground, {name: road, value: 100}]\nignore: [255]\nmask_nearest: true\n"
+    with pytest.raises(DataError, match=r"an area of 200 around .* the nearest is 255"):
+        read_example(read(two, levels, quality=90), 0)
+
+
+@pytest.mark.parametrize("quality", [10, 30, 75])
+def test_mixed_colours_at_outlines_are_not_taken_for_areas(read, rng, quality):
+    ids = np.zeros((160, 200), "uint8")
+    for _ in range(60):
+        y, x = rng.integers(0, 160), rng.integers(0, 200)
+        ids[y : y + rng.integers(2, 50), x : x + rng.integers(2, 50)] = rng.integers(0, 4)
+    read_example(read(f"{FOUR}mask_nearest: true\n", COLOURS[ids], quality=quality), 0)
+
+
 def test_the_data_check_warns_of_lossy_masks(read, regions):
     levels = np.where(regions > 1, np.uint8(250), np.uint8(3))
     found = examine(read(f"{TWO}mask_threshold: 127\n", levels))
     (warning,) = found.of_the_split()[1]
     assert not found.faults and "`mask_threshold: 127`, so pixels near outlines" in str(warning)
+
+
+def test_the_usual_void_value_does_not_hinder_a_threshold(read, regions):
+    levels = np.where(regions > 1, np.uint8(250), np.uint8(3))
+    split = read("classes: [ground, car]\nignore: [255]\nmask_threshold: 127\n", levels)
+    np.testing.assert_array_equal(read_example(split, 0)[1][:16], 0)
+    np.testing.assert_array_equal(read_example(split, 0)[1][24:], 1)
 
 
 def test_without_a_declaration_the_error_names_it(read, regions):
@@ -164,7 +254,22 @@ def test_without_a_declaration_the_error_names_it(read, regions):
     [
         (f"{FOUR}mask_threshold: 127\n", "needs 2 classes, a dark and a bright one, found 4"),
         (f"{TWO}mask_threshold: 127\nmask_nearest: true\n", "give one of the two"),
-        (f"{TWO}mask_threshold: 255\n", "`mask_threshold`: Input should be less than or equal"),
+        (
+            "classes: [ground, {name: car, value: 255}]\nignore: [128]\nmask_threshold: 127\n",
+            "`ignore` has 128. Remove it from `ignore`, or set `mask_nearest: true`",
+        ),
+        (
+            "classes: [ground, {name: car, value: 128}]\nignore: [255]\nmask_threshold: 64\n",
+            "`ignore` has 255",
+        ),
+        (
+            "classes: [ground, car]\nignore: ['#808080']\nmask_threshold: 127\n",
+            "`ignore` has (128, 128, 128)",
+        ),
+        (
+            f"{TWO}mask_threshold: 255\n",
+            "`mask_threshold`: must be a whole number 0..254, such as 127, found 255",
+        ),
         ("classes: [a, b]\nmask_nearest: true\n", "0 and 1 are too similar"),
         (f"{FOUR}ignore: [[250, 9, 9]]\nmask_nearest: true\n", "are too similar"),
         (

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 import fcn_keras
 from fcn_keras.errors import ModelError
@@ -43,6 +44,31 @@ def test_invalid_model_files_are_rejected(tmp_path):
         with pytest.raises(ModelError) as error:
             fcn_keras.load(tmp_path / name)
         assert name in str(error.value) and message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([7, 200, 9], [7, 200, 9]),
+        ([0, 2.5, 3], None),
+        ([0, 1, 1], None),
+        ([254, 255, 256], None),
+        ([-1, 0, 1], None),
+        ([0, 1, "2"], None),
+        ([0, 1, True], None),
+        ([0, 1, None], None),
+    ],
+)
+def test_values_of_an_edited_run_count_only_if_each_class_has_its_own(tmp_path, values, expected):
+    save_model(fcn_keras.FCN32s(3, backbone="tiny", weights=None), tmp_path / "model.keras")
+    entries = [
+        {"name": name, "colour": [0, 0, number], "value": value}
+        for number, (name, value) in enumerate(zip("abc", values, strict=True))
+    ]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"classes": entries}))
+    loaded = fcn_keras.load(tmp_path)
+    assert loaded.classes == ("a", "b", "c") and loaded.palette[:, 2].tolist() == [0, 1, 2]
+    assert (loaded.values if expected is None else loaded.values.tolist()) == expected
 
 
 def test_code_in_model_file_is_not_run(tmp_path):

@@ -66,11 +66,13 @@ def measure(
             opened, batches, class_names=names, tta=tta, skip_absent=rules, progress=advance
         )
     if isinstance(found, dict):
-        for head, evaluation in found.items():
-            show_evaluation(evaluation, f"{head}, {titles[head]}")
+        shown = {f"{head}, {titles[head]}": evaluation for head, evaluation in found.items()}
         content = {head: evaluation.to_dict() for head, evaluation in found.items()}
     else:
-        show_evaluation(found, where)
-        content = found.to_dict()
-    if json is not None:
-        outputs.write_json(json, content)
+        shown, content = {where: found}, found.to_dict()
+    try:
+        if json is not None:
+            outputs.write_json(json, content)
+    finally:  # A full disk must not cost the tables, nor a closed terminal the file.
+        for title, evaluation in shown.items():
+            show_evaluation(evaluation, title)

@@ -106,8 +106,8 @@ def predict(
     if values and opened.values is None:
         raise ConfigError(
             f"--values: {model} does not say which mask value each class has: there is no "
-            "config.yaml beside the model, an older version trained it, or its masks have several "
-            "values, or only colours, for a class. Leave out --values: masks then hold class ids."
+            "config.yaml beside the model, an older version trained it, or classes there do not "
+            "have one value each, 0..255. Leave out --values: masks then hold class ids."
         )
     look = opened.looks(values=values)
     if videos and isinstance(look, Look):
