@@ -40,7 +40,8 @@ import fcn_keras
 from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import engines
-from fcn_keras.prediction.frozen import freeze, in_precision
+from fcn_keras.prediction.frozen import freeze
+from fcn_keras.prediction.precision import in_precision
 from fcn_keras.prediction.signature import class_ids
 from fcn_keras.serving.writers.engine_file import write_engine
 from fcn_keras.training.compiling import resolve_precision

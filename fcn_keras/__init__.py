@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fcn_keras.models.backbones import BACKBONES, MEANS
     from fcn_keras.models.classifiers.alexnet import AlexNet
     from fcn_keras.models.classifiers.googlenet import GoogLeNet
-    from fcn_keras.models.decoder import Modality
     from fcn_keras.models.fcn import MODELS, FCN8s, FCN16s, FCN32s
+    from fcn_keras.models.modality import Modality
     from fcn_keras.optimizers import CaffeSGD, FusedAdamW
     from fcn_keras.prediction.pictures import overlay
     from fcn_keras.prediction.predict_image import predict
@@ -56,7 +56,7 @@ _HOMES = {
     "FusedAdamW": "optimizers",
     "GoogLeNet": "models.classifiers.googlenet",
     "MaskedCrossentropy": "losses",
-    "Modality": "models.decoder",
+    "Modality": "models.modality",
     "ModelError": "errors",
     "ResumableCheckpoint": "training.checkpoint",
     "Run": "training.run",
@@ -79,8 +79,9 @@ _HOMES = {
 
 # Subpackages and modules, so that `fcn_keras.errors` works without importing it first.
 _MODULES = frozenset(
-    "cli distribution errors evaluation geometry labels layers losses metrics models "
-    "optimizers outputs prediction replicas reporting runs serving surgery text training".split()
+    "arguments cli distribution errors evaluation geometry ground_truth labels layers losses "
+    "metrics models optimizers outputs prediction replicas reporting runs serving surgery text "
+    "training".split()
 )
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from fcn_keras import replicas
+from fcn_keras import ground_truth, replicas
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
@@ -43,8 +44,8 @@ class MaskedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        ignore_class: int = VOID,
-        class_weights: Sequence[float] | np.ndarray | None = None,
+        ignore_class: int | None = VOID,
+        class_weights: Sequence[float] | Mapping[int, float] | np.ndarray | None = None,
         reduction: Literal["mean", "sum"] = "mean",
         sample_rate: float = 1.0,
         seed: int | None = None,
@@ -53,23 +54,25 @@ class MaskedCrossentropy(keras.losses.Loss):
         """Creates the loss.
 
         Args:
-            ignore_class: Label that is ignored.
-            class_weights: A positive weight per class, or None.
+            ignore_class: Label that is ignored; None for none.
+            class_weights: A weight per class, at least 0. A dict by class id may leave out classes,
+                whose weight is 1, as in Keras' `fit(class_weight=)`, which takes masks for one-hot
+                labels of images, and fails.
             reduction: "mean" or "sum" over the valid pixels of the batch.
             sample_rate: Fraction of pixels that contribute to the gradient, above 0 and at most 1.
             seed: Seed of the pixel sampling; None derives it from `keras.utils.set_random_seed`.
             name: Name of the loss.
 
         Raises:
-            ConfigError: The reduction is unknown or `sample_rate` is out of range.
+            ConfigError: An argument is unknown or out of range.
         """
         if reduction not in REDUCTIONS:
             raise ConfigError(f"reduction={reduction!r}: must be {' or '.join(REDUCTIONS)}.")
-        if not 0 < sample_rate <= 1:
+        if not isinstance(sample_rate, int | float | np.number) or not 0 < sample_rate <= 1:
             raise ConfigError(f"sample_rate={sample_rate!r}: must be above 0 and at most 1.")
         super().__init__(name=name, reduction=reduction)
-        self.ignore_class = ignore_class
-        self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
+        self.ignore_class = ground_truth.checked_void(name, ignore_class)
+        self.class_weights = _checked_weights(class_weights)
         self.sample_rate = sample_rate
         self.seed = seed
         self._random = keras.random.SeedGenerator(seed) if sample_rate < 1 else None
@@ -80,6 +83,8 @@ class MaskedCrossentropy(keras.losses.Loss):
         config = dict(config)
         if "keep" in config:
             config["sample_rate"] = config.pop("keep")
+        if isinstance(weights := config.get("class_weights"), dict):
+            config["class_weights"] = {int(key): weight for key, weight in weights.items()}  # JSON.
         return cls(**config)
 
     def __call__(
@@ -91,29 +96,33 @@ class MaskedCrossentropy(keras.losses.Loss):
         pixels, whereas this loss divides by the weights of the valid pixels of all replicas.
 
         Args:
-            y_true: Labels `[b, h, w]` or `[b, h, w, 1]`, any integer type.
+            y_true: Class ids `[b, h, w]` or `[b, h, w, 1]`.
             y_pred: Logits `[b, h, w, classes]`.
-            sample_weight: Broadcastable to `[b, h, w]`; multiplies the class weights.
+            sample_weight: `[b]`, a weight per image, or `[b, h, w]` or `[b, h, w, 1]`, a weight per
+                pixel; multiplies the class weights.
 
         Returns:
             A float32 scalar; with several replicas, this replica's share of the global loss.
+
+        Raises:
+            ConfigError: The masks or weights have another shape, or a mask has a label that is
+                neither a class nor ignored. If a graph finds it only as it runs, it raises a
+                `tf.errors.InvalidArgumentError`.
         """
         logits = ops.cast(y_pred, "float32")
-        if self.ignore_class == VOID < (logits.shape[-1] or 0):
-            raise ConfigError(
-                f"{self.name}: with {logits.shape[-1]} classes, label {VOID} is both a class and "
-                "void. Pass another ignore_class, such as 65535, and 16-bit masks."
-            )
-        labels = ops.cast(ops.reshape(y_true, ops.shape(logits)[:-1]), "int32")
-        valid = labels != self.ignore_class
-        labels = ops.where(valid, labels, 0)
+        ground_truth.check_void(self.name, self.ignore_class, logits.shape[-1])
+        labels, valid, fits = ground_truth.class_ids(y_true, logits, self.ignore_class)
         weights = ops.cast(valid, "float32")
         if self.class_weights is not None:
-            weights = weights * ops.take(np.array(self.class_weights, "float32"), labels)
+            weights = weights * ops.take(
+                _weight_table(self.class_weights, logits.shape[-1]), labels
+            )
         if sample_weight is not None:
+            sample_weight = ground_truth.pixel_weights(sample_weight, labels)
             weights = weights * ops.cast(sample_weight, "float32")
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        loss = sampled_loss = self._reduced(each, weights)
+        # Only XLA goes on if a label is beyond the classes.
+        loss = sampled_loss = ops.where(fits, self._reduced(each, weights), np.nan)
         if self._random is not None:
             seed = replicas.per_replica_seed(self._random.next())
             drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
@@ -144,6 +153,50 @@ class MaskedCrossentropy(keras.losses.Loss):
         if self.reduction == "sum":
             return total
         return ops.divide_no_nan(total, replicas.all_reduce_sum(ops.sum(weights)))
+
+
+def _checked_weights(
+    weights: Sequence[float] | Mapping[int, float] | np.ndarray | None,
+) -> list[float] | dict[int, float] | None:
+    """Returns class weights as floats: a list, or a dict by class id."""
+    if weights is None:
+        return None
+    listed = np.asarray([] if isinstance(weights, Mapping) else weights, object)
+    if listed.ndim != 1:
+        raise ConfigError(
+            f"class_weights={weights!r}: must be a list with a weight per class, or a dict."
+        )
+    pairs = dict(weights if isinstance(weights, Mapping) else enumerate(listed))
+    for number, weight in pairs.items():
+        if not isinstance(number, int | np.integer) or number < 0:
+            raise ConfigError(f"class_weights: {number!r} must be a class id: 0, 1, ...")
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
+            raise ConfigError(
+                f"class_weights: the weight of class {number} must be a number of at least 0, "
+                f"found {weight!r}."
+            )
+    if pairs and not any(pairs.values()):
+        raise ConfigError("class_weights: all are 0. Give a class a weight above 0.")
+    floats = {int(number): float(weight) for number, weight in pairs.items()}
+    return floats if isinstance(weights, Mapping) else list(floats.values())
+
+
+def _weight_table(given: list[float] | dict[int, float], count: int) -> np.ndarray:
+    """Returns class weights as float32 `[count]`."""
+    if isinstance(given, dict):
+        unknown = [number for number in given if number >= count]
+        if unknown:
+            raise ConfigError(
+                f"class_weights: {unknown[0]} is not a class; the model has {count} classes, 0 "
+                f"to {count - 1}. Leave it out."
+            )
+        return np.array([given.get(number, 1.0) for number in range(count)], "float32")
+    if len(given) != count:
+        raise ConfigError(
+            f"class_weights: must have a weight for each of the {count} classes, found "
+            f"{len(given)}. A dict may leave out classes, whose weight is 1."
+        )
+    return np.array(given, "float32")
 
 
 def balancing_weights(class_pixels: np.ndarray, exponent: float) -> np.ndarray:

@@ -8,7 +8,9 @@ Let n_ij be the number of labelled pixels of class i predicted as class j, and t
 - frequency-weighted IU: `sum t_i IU_i / sum t_i`
 
 The mean accuracy leaves out classes missing from the ground truth. The mean IU leaves out classes
-missing from both ground truth and prediction. All metrics of an empty matrix are NaN.
+missing from both ground truth and prediction; a class that only the prediction has counts as 0,
+unless `skip_absent`, the rule of SIFT Flow, leaves it out too. All metrics of an empty matrix are
+NaN.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from fcn_keras import replicas
+from fcn_keras import ground_truth, replicas
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 from fcn_keras.text import METRIC_NAMES
+
+# Added to all counts by a batch with a label beyond the classes, if XLA goes on after it.
+BEYOND = -(2**44)
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -38,57 +43,75 @@ class ConfusionMatrix(keras.metrics.Metric):
     def __init__(
         self,
         num_classes: int,
-        ignore_class: int = VOID,
+        ignore_class: int | None = VOID,
         prefix: str = "",
         name: str = "confusion",
+        skip_absent: bool = False,
     ):
         """Creates an empty `[num_classes, num_classes]` matrix; rows are the ground truth.
 
         Args:
             num_classes: Number of classes.
-            ignore_class: Label that is ignored.
+            ignore_class: Label that is ignored; None for none.
             prefix: Prefix of the metric names. Keras logs the metrics of all heads side by side,
                 so give each head its own prefix, for example "semantic_".
             name: Name of the metric.
+            skip_absent: Leave classes that the ground truth lacks out of the mean IU, even if they
+                are predicted, as `Split.skip_absent` of the data set says.
+
+        Raises:
+            ConfigError: An argument is out of range.
         """
         super().__init__(name=name)
-        self.num_classes = num_classes
+        self.num_classes = _checked_count(num_classes)
         self.prefix = prefix
-        self.ignore_class = ignore_class
-        if ignore_class == VOID < num_classes:
-            raise ConfigError(
-                f"{name}: with {num_classes} classes, label {VOID} is both a class and void. Pass "
-                "another ignore_class, such as 65535, and 16-bit masks."
-            )
+        self.ignore_class = ground_truth.checked_void(name, ignore_class)
+        self.skip_absent = skip_absent
+        ground_truth.check_void(name, self.ignore_class, self.num_classes)
         self.matrix = self.add_variable(
-            (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
+            (self.num_classes, self.num_classes), initializer="zeros", dtype="int64", name="matrix"
         )
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        """Adds a batch: labels `[b, h, w]` or `[b, h, w, 1]`, logits `[b, h, w, classes]`.
+        """Adds a batch.
 
-        Pixels whose `sample_weight` is zero are ignored; all other weights count as 1.
+        Args:
+            y_true: Class ids `[b, h, w]` or `[b, h, w, 1]`.
+            y_pred: Logits `[b, h, w, classes]`.
+            sample_weight: As for the loss. Pixels of weight zero are ignored; all other weights
+                count as 1.
+
+        Raises:
+            ConfigError: The logits have another number of classes, or as for the loss.
         """
-        prediction = tf.math.argmax(y_pred, axis=-1, output_type=tf.int32)
-        truth = tf.cast(tf.reshape(y_true, tf.shape(prediction)), tf.int32)
-        valid = truth != self.ignore_class
+        scores = tf.convert_to_tensor(y_pred)
+        if scores.shape.rank is None or scores.shape[-1] != self.num_classes:
+            raise ConfigError(
+                f"{self.name}: num_classes={self.num_classes}, but the logits have the shape "
+                f"{scores.shape}. Pass the model's number of classes, and logits of them."
+            )
+        truth, valid, fits = ground_truth.class_ids(y_true, scores, self.ignore_class)
         if sample_weight is not None:
-            valid &= tf.broadcast_to(tf.cast(sample_weight, tf.bool), tf.shape(truth))
-        cells = tf.where(valid, truth, 0) * self.num_classes + prediction
-        # Invalid pixels go to an extra bin. XLA rejects `tf.math.bincount`, whose output shape
+            weights = ground_truth.pixel_weights(sample_weight, truth)
+            valid = tf.logical_and(valid, tf.cast(weights, tf.bool))
+        cells = truth * self.num_classes + tf.math.argmax(scores, axis=-1)
+        size = self.num_classes**2
+        # Ignored pixels go to an extra bin. XLA rejects `tf.math.bincount`, whose output shape
         # depends on the values.
         counts = tf.raw_ops.DenseBincount(
-            input=tf.reshape(tf.where(valid, cells, self.num_classes**2), [-1]),
-            size=self.num_classes**2 + 1,
+            input=tf.reshape(tf.cast(tf.where(valid, cells, size), tf.int32), [-1]),
+            size=size + 1,
             weights=tf.zeros([0], "int32"),
         )[:-1]
-        self.matrix.assign_add(tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64))
+        counts = tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64)
+        self.matrix.assign_add(tf.where(fits, counts, BEYOND))
 
     def result(self) -> dict[str, tf.Tensor]:
         """Returns the four metrics by name, as float32 scalars."""
-        matrix = ops.cast(replicas.all_reduce_sum(ops.convert_to_tensor(self.matrix)), "float32")
+        counts = replicas.all_reduce_sum(ops.convert_to_tensor(self.matrix))
+        matrix = ops.where(ops.any(counts < 0), np.nan, ops.cast(counts, "float32"))
         hits = ops.diagonal(matrix)
         truth, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
         union = truth + predicted - hits
@@ -96,14 +119,24 @@ class ConfusionMatrix(keras.metrics.Metric):
         result = {
             "pixel_accuracy": ops.sum(hits) / ops.sum(truth),
             "mean_accuracy": _mean_where(truth > 0, ops.divide_no_nan(hits, truth)),
-            "mean_iou": _mean_where(union > 0, iou),
+            "mean_iou": _mean_where((truth if self.skip_absent else union) > 0, iou),
             "frequency_weighted_iou": ops.sum(truth * iou) / ops.sum(truth),
         }
         return {self.prefix + metric: value for metric, value in result.items()}
 
     def confusion(self) -> np.ndarray:
-        """Returns the matrix as a NumPy array, int64 `[num_classes, num_classes]`."""
-        return self.matrix.value.numpy()
+        """Returns the matrix as a NumPy array, int64 `[num_classes, num_classes]`.
+
+        Raises:
+            ConfigError: A mask had a label beyond the classes, and XLA went on after it.
+        """
+        confusion = self.matrix.value.numpy()
+        if (confusion < 0).any():
+            raise ConfigError(
+                f"{self.name}: masks had labels that are neither one of the {self.num_classes} "
+                "classes nor ignored. Map them, or compile with jit_compile=False to see which."
+            )
+        return confusion
 
     def restore(self, confusion: np.ndarray) -> None:
         """Replaces the matrix, int `[num_classes, num_classes]`, for example by a saved one.
@@ -120,21 +153,27 @@ class ConfusionMatrix(keras.metrics.Metric):
             "num_classes": self.num_classes,
             "ignore_class": self.ignore_class,
             "prefix": self.prefix,
+            "skip_absent": self.skip_absent,
         }
 
 
-def segmentation_metrics(confusion: np.ndarray) -> dict[str, Any]:
+def segmentation_metrics(confusion: np.ndarray, *, skip_absent: bool = False) -> dict[str, Any]:
     """Computes the four metrics and the IU per class, in float64.
 
     Args:
         confusion: Pixel counts `[classes, classes]`; rows are the ground truth, columns the
             prediction.
+        skip_absent: Leave classes that the ground truth lacks out of the mean IU, even if they are
+            predicted.
 
     Returns:
         A dict with the keys of `text.METRIC_NAMES` (0..1, or NaN for an empty matrix) and "iou",
         an array `[classes]` with NaN for classes missing from both ground truth and prediction.
+
+    Raises:
+        ConfigError: `confusion` is not a square matrix of counts.
     """
-    confusion = np.asarray(confusion, "float64")
+    confusion = _checked_confusion(confusion)
     hits, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     union = truth + predicted - hits
     present, seen = truth > 0, union > 0
@@ -146,7 +185,7 @@ def segmentation_metrics(confusion: np.ndarray) -> dict[str, Any]:
     return {
         "pixel_accuracy": hits.sum() / labelled,
         "mean_accuracy": (hits[present] / truth[present]).mean(),
-        "mean_iou": iou[seen].mean(),
+        "mean_iou": iou[present if skip_absent else seen].mean(),
         "frequency_weighted_iou": (truth[present] * iou[present]).sum() / labelled,
         "iou": iou,
     }
@@ -168,12 +207,49 @@ def count_pixels(
 
     Returns:
         int64 `[num_classes, num_classes]`; rows are the ground truth, columns the prediction.
+
+    Raises:
+        ConfigError: The shapes differ, or a label is neither a class nor ignored.
     """
+    if truth.shape != prediction.shape:
+        raise ConfigError(
+            f"masks: must have the shape of the prediction, {prediction.shape}, found "
+            f"{truth.shape}."
+        )
     if ignore_class is not None:
         labelled = truth != ignore_class
         truth, prediction = truth[labelled], prediction[labelled]
-    cells = num_classes * truth.astype("int64") + prediction
+    for name, ids in (("masks", truth), ("prediction", prediction)):
+        low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
+        if low < 0 or high >= num_classes:
+            also = "" if ignore_class is None else f", or {ignore_class} (ignored)"
+            raise ConfigError(
+                f"{name}: class ids must be 0 to {num_classes - 1}{also}, found "
+                f"{low if low < 0 else high}. Map other labels to the ignored one, or use a model "
+                "with more classes."
+            )
+    cells = num_classes * truth.astype("int64") + prediction.astype("int64")
     return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _checked_count(num_classes: Any) -> int:
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ConfigError(f"num_classes={num_classes!r}: must be a whole number of at least 1.")
+    return int(num_classes)
+
+
+def _checked_confusion(confusion: Any) -> np.ndarray:
+    """Returns a confusion matrix as float64."""
+    counts = np.asarray(confusion)
+    is_square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
+    if not is_square or counts.dtype.kind not in "iuf":
+        raise ConfigError(
+            "confusion: must be a matrix of pixel counts [classes, classes], found "
+            f"{counts.dtype} {list(counts.shape)}."
+        )
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ConfigError("confusion: must hold pixel counts of at least 0, found others.")
+    return counts.astype("float64")
 
 
 def _mean_where(condition: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

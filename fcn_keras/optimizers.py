@@ -5,10 +5,12 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -87,8 +89,9 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     """SGD with momentum, L2 decay inside the momentum and a separate learning rate for biases.
 
     A kernel w with gradient g is updated by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a
-    bias by `v = momentum * v - rate * bias_rate * g; w = w + v`. Other variables, such as the scale
-    and offset of batch normalisation, have neither decay nor a separate rate. With
+    bias by `v = momentum * v - rate * bias_rate * g; w = w + v`; with `bias_layers`, the biases of
+    other layers are updated like kernels, as in the reference's FCN-AlexNet. Other variables, such
+    as the scale and offset of batch normalisation, have neither decay nor a separate rate. With
     `gradient_accumulation_steps`, g is the mean gradient of that many steps, like Caffe's
     `iter_size`.
 
@@ -104,6 +107,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         *,
         l2: float = 0.0,
         bias_rate: float = 1.0,
+        bias_layers: Sequence[str] = (),
         gradient_accumulation_steps: int | None = None,
         **kwargs: Any,
     ):
@@ -114,32 +118,48 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             momentum: Momentum, 0..1.
             l2: Caffe's `weight_decay`: `l2` times the kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
+            bias_layers: Starts of the names of the layers whose biases have `bias_rate` and no
+                decay; empty for all layers.
             gradient_accumulation_steps: Number of steps per update; None for 1.
             **kwargs: Other arguments of `keras.optimizers.SGD`, except `weight_decay`.
 
         Raises:
-            ConfigError: `weight_decay` is given, or a number is out of range.
+            ConfigError: `weight_decay` is given, a number is out of range, or `bias_layers` is not
+                a list of names.
         """
         if kwargs.pop("weight_decay", None):
             raise ConfigError(
                 "weight_decay: Keras applies it outside the momentum, unlike Caffe. Use l2."
             )
-        for name, value in (("l2", l2), ("bias_rate", bias_rate)):
-            if value < 0:
-                raise ConfigError(f"{name}={value!r}: must be at least 0.")
+        if isinstance(bias_layers, str) or not all(isinstance(one, str) for one in bias_layers):
+            raise ConfigError(f"bias_layers={bias_layers!r}: must be a list of layer names.")
+        _check_at_least_0(l2=l2, bias_rate=bias_rate)
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
         self.l2 = l2
         self.bias_rate = bias_rate
+        self.bias_layers = tuple(bias_layers)
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Finds the kernels and biases among the variables by name."""
         if self.built:
             return
         super().build(variables)
-        names = [variable.name.split(":")[0] for variable in variables]  # TensorFlow appends ":0".
-        self._decays = tuple(self.l2 if name.endswith("kernel") else 0.0 for name in names)
-        self._rates = tuple(self.bias_rate if name.endswith("bias") else 1.0 for name in names)
+        kinds = [self._kind(variable) for variable in variables]
+        self._decays = tuple(
+            self.l2 if kind == "kernel" and self._use_weight_decay(variable) else 0.0
+            for kind, variable in zip(kinds, variables, strict=True)
+        )
+        self._rates = tuple(self.bias_rate if kind == "bias" else 1.0 for kind in kinds)
+
+    def _kind(self, variable: keras.Variable) -> str:
+        """Returns "kernel", "bias" or "other"; "kernel" for a bias that is updated like one."""
+        name = variable.name.split(":")[0]  # TensorFlow appends ":0".
+        layer = variable.path.split("/")[-2] if "/" in variable.path else ""
+        is_exempt = not self.bias_layers or layer.startswith(self.bias_layers)
+        if name.endswith("bias") and is_exempt:
+            return "bias"
+        return "kernel" if name.endswith(("kernel", "bias")) else "other"
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -157,7 +177,12 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments."""
-        return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
+        return {
+            **super().get_config(),
+            "l2": self.l2,
+            "bias_rate": self.bias_rate,
+            "bias_layers": self.bias_layers,
+        }
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras", name="AdamW")  # As in 0.1.
@@ -192,11 +217,12 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         """
         if kwargs.pop("amsgrad", False):
             raise ConfigError("amsgrad: not supported. Use keras.optimizers.AdamW.")
-        if weight_decay < 0:
-            raise ConfigError(f"weight_decay={weight_decay!r}: must be at least 0.")
-        super().__init__(learning_rate, **kwargs)  # Keras' own decay ignores accumulation.
+        _check_at_least_0(weight_decay=weight_decay)
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
-        self.decay = weight_decay
+
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
+        """Does nothing: `update_step` decays. Keras' own decay ignores accumulation."""
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -207,8 +233,8 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         count = ops.cast(self.iterations + 1, variable.dtype)
 
         def update(gradient: tf.Tensor) -> None:
-            if self.decay:
-                factor = 1 - self.decay * rate
+            if self.weight_decay and self._use_weight_decay(variable):
+                factor = 1 - self.weight_decay * rate
                 # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
                 tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
             tf.raw_ops.ResourceApplyAdam(
@@ -226,9 +252,11 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
 
         self._accumulate_or_update(gradient, variable, update)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "weight_decay": self.decay}
+
+def _check_at_least_0(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+            raise ConfigError(f"{name}={value!r}: must be at least 0.")
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -238,6 +266,17 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     Keras checks the gradients of the first replica only. Here an overflow on any replica skips the
     step on all of them.
     """
+
+    def exclude_from_weight_decay(
+        self, var_list: list[keras.Variable] | None = None, var_names: list[str] | None = None
+    ) -> None:
+        """Excludes variables from the decay of the optimizer inside, which is the one that decays.
+
+        Args:
+            var_list: Variables, before the first step.
+            var_names: Parts of variable names.
+        """
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def check_finite(self, grads: list[tf.Tensor]) -> tf.Tensor:
         """Returns whether all gradients of all replicas are finite."""

@@ -74,30 +74,39 @@ def check_folder(folder: str | Path) -> None:
 
 
 def check_new_model(out: Path) -> None:
-    """Checks the path of a new model file.
+    """Checks the path of a new model file; creates nothing.
 
     Raises:
-        ConfigError: The name does not end in .keras, or the file exists already.
+        ConfigError: The name does not end in .keras, the file exists already, or its folder cannot
+            be created or written to.
     """
     if out.suffix != ".keras":
         raise ConfigError(f"--out {out}: must end in .keras.")
-    if out.exists():
-        raise ConfigError(f"--out {out}: exists already. Choose another name, or delete it.")
+    check_free(out, "--out ")
+    check_folder(out.parent)
 
 
-def make_folder(folder: str | Path) -> None:
-    """Creates an output folder unless it exists.
+def check_free(path: Path, option: str = "") -> None:
+    """Raises a ConfigError, which begins with `option`, if there is anything at a path."""
+    if os.path.lexists(path):
+        raise ConfigError(f"{option}{path}: exists already. Choose another name, or delete it.")
+
+
+def make_folder(folder: str | Path) -> list[Path]:
+    """Creates an output folder; returns it and its parents that did not exist, innermost first.
 
     Raises:
         ConfigError: As in `check_folder`, or the folder cannot be created.
     """
     check_folder(folder)
+    created = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{folder}: cannot be created ({error.strerror}). Choose another folder."
         ) from None
+    return created
 
 
 def check_space(folder: str | Path, needed: int, what: str) -> None:
@@ -206,9 +215,7 @@ def replacing(path: str | Path, *, by_suffix: bool = False) -> Iterator[Path]:
         by_suffix: Keep the suffix of `path`, for libraries that choose the format by it.
     """
     path = Path(path)
-    suffix = path.suffix if by_suffix else ""
-    name = f".{_PROCESS}-{os.getpid()}-{next(_NUMBERS)}.fcn-keras-tmp{suffix}"
-    temporary = path.with_name(name)
+    temporary = _temporary(path, path.suffix if by_suffix else "")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -216,12 +223,45 @@ def replacing(path: str | Path, *, by_suffix: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def temporary_folder(beside: str | Path) -> Iterator[Path]:
+    """Creates a hidden folder beside an output, to write the output in; removes it after the block.
+
+    After a kill, `remove_unfinished` removes it.
+
+    Args:
+        beside: The output; its folder must exist.
+    """
+    folder = _temporary(Path(beside))
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_unfinished(folder: str | Path) -> None:
-    """Removes temporary files that killed processes left in a folder."""
-    for path in Path(folder).glob(".*.fcn-keras-tmp*"):
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and found[1] != _PROCESS and not _is_running(int(found[2])):
+    """Removes temporary files and folders that killed processes left in a folder."""
+    for path in unfinished(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
+
+
+def unfinished(folder: str | Path) -> list[Path]:
+    """Returns the temporary files and folders that killed processes left in a folder."""
+    paths = list(Path(folder).glob(".*.fcn-keras-tmp*"))
+    names = [_TEMPORARY.fullmatch(path.name) for path in paths]
+    return [
+        path
+        for path, name in zip(paths, names, strict=True)
+        if name and name[1] != _PROCESS and not _is_running(int(name[2]))
+    ]
+
+
+def _temporary(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{_PROCESS}-{os.getpid()}-{next(_NUMBERS)}.fcn-keras-tmp{suffix}")
 
 
 def _is_running(pid: int) -> bool:

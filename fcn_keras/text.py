@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 PROGRESS_SECONDS = 30.0  # Between lines of progress, where there is no terminal for a bar.
 
@@ -20,6 +21,28 @@ def format_metric(value: float | None, sign: bool = False) -> str:
     if value is None:
         return "n/a"
     return f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def other_mean_iu(metrics: Mapping[str, Any]) -> str | None:
+    """Names the mean IU by both rules for absent classes; None if they are equal or unknown.
+
+    Args:
+        metrics: A dict from `Evaluation.to_dict`, or of a run's `metrics.json`.
+    """
+    counted, skipped = (
+        format_metric(metrics.get(f"mean_iou_absent_{rule}")) for rule in ("counted", "skipped")
+    )
+    if counted == skipped:
+        return None
+    if metrics.get("skip_absent"):
+        return (
+            f"mean IU {skipped} leaves out the classes that the masks lack, as this data set's "
+            f"protocol does; counted as 0 where they are predicted, it is {counted}."
+        )
+    return (
+        f"mean IU {counted} counts the classes that the masks lack as 0 where they are predicted; "
+        f"without them it is {skipped}."
+    )
 
 
 def duration(seconds: float) -> str:

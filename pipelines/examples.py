@@ -8,6 +8,7 @@ import numpy as np
 from pipelines.errors import DataError
 from pipelines.files.exif import TRANSPOSED
 from pipelines.files.images import read_image, read_mask, read_mask_and_palette, read_orientation
+from pipelines.files.lossy_masks import ByNearest
 from pipelines.files.opening import Source
 from pipelines.palettes import resolve
 from pipelines.split import IGNORE, Example, Split, colour_codes, colour_of
@@ -67,10 +68,15 @@ def mask_of(split: Split, example: Example, notes: list[DataError] | None = None
         What `split.read_mask` returns; or the colours `[h, w, 3]` of a palette file whose indices
         contradict `split.mask_colours`.
     """
-    if split.read_mask is not read_mask or not split.mask_colours:
-        return _not_empty(split.read_mask(example.mask), example.mask)
-    values, palette = read_mask_and_palette(example.mask)
-    return values if palette is None else resolve(split, example, values, palette, notes)
+    if split.read_mask is read_mask:
+        values, palette = read_mask_and_palette(example.mask)
+    elif isinstance(split.read_mask, ByNearest):
+        values, palette = split.read_mask.with_palette(example.mask)
+    else:
+        values, palette = split.read_mask(example.mask), None
+    if palette is None or not split.mask_colours:
+        return _not_empty(values, example.mask)
+    return resolve(split, example, values, palette, notes)
 
 
 def class_ids(split: Split, example: Example, values: np.ndarray) -> np.ndarray:

@@ -48,6 +48,8 @@ class Split:
         read_mask: Reads an example's mask: integers or bool `[h, w]`, or uint8 `[h, w, 3]` colours.
         upright: Whether `pipelines.read_image` turns images as their EXIF orientation says; False
             if the masks fit the stored pixels.
+        skip_absent: Whether the mean IU on this data set leaves out classes that the ground truth
+            lacks, even if a model predicts them (SIFT Flow); if not, they count as 0.
         faults: `DataError`s in the data set's lists and folders, such as images without a mask.
             `pipelines.read` raises them.
     """
@@ -62,6 +64,7 @@ class Split:
     read_image: Callable[[Any], np.ndarray] = read_image
     read_mask: Callable[[Any], np.ndarray] = read_mask
     upright: bool = True
+    skip_absent: bool = False
     faults: tuple[DataError, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,7 +93,10 @@ class Split:
 
     @property
     def class_values(self) -> tuple[int | None, ...]:
-        """The mask value of each class; None if masks have none or several for it."""
+        """The mask value of each class; None if masks have none or several for it.
+
+        Classes with colours have values too, because their masks may be either.
+        """
         values: dict[int, list[int]] = {}
         for value, class_id in self.mask_values.items():
             values.setdefault(class_id, []).append(value)

@@ -130,7 +130,7 @@ def test_optimizers_and_losses_of_0_1_load():
         of_0_1("optimizers", "AdamW", learning_rate=0.25, weight_decay=0.5, accumulate=3)
     )
     assert isinstance(found, fcn_keras.FusedAdamW)
-    assert found.get_config()["gradient_accumulation_steps"] == 3 and found.decay == 0.5
+    assert found.get_config()["gradient_accumulation_steps"] == 3 and found.weight_decay == 0.5
     found = keras.saving.deserialize_keras_object(of_0_1("optimizers", "CaffeSGD", accumulate=20))
     assert found.get_config()["gradient_accumulation_steps"] == 20
     found = keras.saving.deserialize_keras_object(of_0_1("losses", "MaskedCrossentropy", keep=0.25))

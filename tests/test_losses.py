@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -153,17 +155,103 @@ def test_patch_sampling_trains_on_images_of_any_size(rng):
     assert model.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"][-1] < first / 2
 
 
+NAN = float("nan")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"reduction": "average"}, "reduction='average': must be mean or sum"),
         ({"sample_rate": 0}, "sample_rate=0: must be above 0 and at most 1"),
         ({"sample_rate": 1.5}, "sample_rate=1.5"),
+        ({"sample_rate": "half"}, "sample_rate='half'"),
+        ({"ignore_class": "void"}, "ignore_class='void': must be an integer, or None"),
+        ({"ignore_class": [255, 254]}, "ignore_class=.* must be an integer, or None"),
+        ({"class_weights": [1, -5, 2]}, "the weight of class 1 must be .* at least 0, found -5"),
+        ({"class_weights": [1, NAN]}, "the weight of class 1 must be .* at least 0, found nan"),
+        ({"class_weights": {2: float("inf")}}, "the weight of class 2 must be .* found inf"),
+        ({"class_weights": {"road": 2}}, "'road' must be a class id"),
+        ({"class_weights": {-1: 2}}, "-1 must be a class id"),
+        ({"class_weights": [0, 0]}, "class_weights: all are 0"),
+        ({"class_weights": 3}, "class_weights=3: must be a list with a weight per class"),
+        ({"class_weights": "balanced"}, "class_weights='balanced': must be a list"),
     ],
 )
 def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         MaskedCrossentropy(**options)
+
+
+def test_class_weights_may_be_a_dict_by_class_as_in_keras(rng):
+    labels = rng.integers(0, 4, (2, 5, 6)).astype("uint8")
+    logits = rng.normal(size=(2, 5, 6, 4)).astype("float32")
+    expected = formula(labels, logits, [1, 5, 2, 1])  # Keras weights unnamed classes by 1.
+    loss = MaskedCrossentropy(class_weights={2: 2, 0: 1, np.int64(1): np.float32(5)})
+    assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-5)
+    config = json.loads(json.dumps(keras.losses.serialize(loss)))
+    again = keras.losses.deserialize(config)
+    assert float(again(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 5], "must have a weight for each of the 3 classes, found 2"),
+        ([1, 5, 2, 1], "must have a weight for each of the 3 classes, found 4"),
+        ({1: 5, 7: 2}, "7 is not a class; the model has 3 classes, 0 to 2"),
+    ],
+)
+def test_class_weights_of_another_number_of_classes_are_an_error(weights, message):
+    labels, logits = np.zeros((1, 2, 2), "uint8"), np.zeros((1, 2, 2, 3), "float32")
+    with pytest.raises(ConfigError, match=message):
+        MaskedCrossentropy(class_weights=weights)(labels, logits)
+
+
+def test_nothing_is_ignored_without_an_ignored_class(rng):
+    labels = rng.integers(0, 4, (2, 5, 6)).astype("uint8")
+    logits = rng.normal(size=(2, 5, 6, 4)).astype("float32")
+    loss = MaskedCrossentropy(ignore_class=None)
+    assert float(loss(labels, logits)) == pytest.approx(formula(labels, logits), rel=1e-5)
+    labels[0, 0, 0] = 255
+    with pytest.raises(ConfigError, match="must be 0 to 3, found 255"):
+        loss(labels, logits)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3, 4), (2, 3, 4, 1), (1, 3, 4, 1), (2, 1, 1)])
+def test_sample_weights_of_images_and_pixels_have_one_meaning(rng, shape):
+    labels = rng.integers(0, 3, (2, 3, 4)).astype("uint8")
+    logits = rng.normal(size=(2, 3, 4, 3)).astype("float32")
+    sample = rng.uniform(0.5, 2, shape).astype("float32")
+    each = sample[..., 0] if len(shape) == 4 else sample
+    each = each[:, None, None] if each.ndim == 1 else each
+    expected = formula(labels, logits, sample=np.broadcast_to(each, labels.shape))
+    actual = MaskedCrossentropy()(labels, logits, sample_weight=sample)
+    assert float(actual) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4,), (3, 4), (2, 4, 3), (2, 3, 4, 3)])
+def test_sample_weights_of_another_shape_are_an_error(shape):
+    labels, logits = np.zeros((2, 3, 4), "uint8"), np.zeros((2, 3, 4, 3), "float32")
+    with pytest.raises(ConfigError, match=r"sample_weight: must be \[b\].* pass class_weights"):
+        MaskedCrossentropy()(labels, logits, sample_weight=np.ones(shape, "float32"))
+
+
+def test_keras_own_class_weights_are_refused_with_the_name_of_ours():
+    model = keras.Sequential([keras.Input((4, 5, 2)), keras.layers.Conv2D(3, 1)])
+    model.compile(loss=MaskedCrossentropy())
+    data = tf.data.Dataset.from_tensors((np.ones((2, 4, 5, 2)), np.zeros((2, 4, 5), "uint8")))
+    with pytest.raises(ConfigError, match="For a weight per class, pass class_weights to the loss"):
+        model.fit(data, class_weight={0: 1, 1: 5, 2: 2}, shuffle=False, verbose=0)
+
+
+def test_fit_weights_images():
+    model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1)])
+    model.compile(loss=MaskedCrossentropy())
+    x = np.stack([np.ones((4, 4, 2)), -np.ones((4, 4, 2))]).astype("float32")
+    y = np.zeros((2, 4, 4), "uint8")
+    alone = model.evaluate(x[:1], y[:1], verbose=0)
+    weighted = model.evaluate(x, y, sample_weight=np.array([1.0, 0.0]), verbose=0)
+    assert weighted == pytest.approx(alone, rel=1e-6)
 
 
 def test_label_255_cannot_be_a_class_and_void():

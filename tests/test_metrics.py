@@ -79,6 +79,71 @@ def test_missing_classes_are_left_out():
     assert result["mean_accuracy"] == pytest.approx(0.75)
 
 
+def test_classes_that_the_truth_lacks_count_as_zero_or_not_at_all():
+    # Class 1 is predicted, but not in the ground truth: IUs 6 / 8, 0 and 4 / 4.
+    confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 4]])
+    for skip_absent, expected in ((False, (0.75 + 0 + 1) / 3), (True, (0.75 + 1) / 2)):
+        found = segmentation_metrics(confusion, skip_absent=skip_absent)
+        assert found["mean_iou"] == pytest.approx(expected)
+        assert found["mean_accuracy"] == pytest.approx((6 / 8 + 1) / 2)
+        metric = ConfusionMatrix(3, skip_absent=skip_absent)
+        metric.restore(confusion)
+        assert float(metric.result()["mean_iou"]) == pytest.approx(expected)
+        assert float(metric.result()["mean_accuracy"]) == pytest.approx((6 / 8 + 1) / 2)
+        again = ConfusionMatrix.from_config(metric.get_config())
+        assert again.skip_absent is skip_absent
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5, 5), (2, 4, 5, 1), (2, 4, 5)])
+def test_logits_of_another_number_of_classes_are_an_error(shape):
+    truth = np.zeros((2, 4, 5), "uint8")
+    with pytest.raises(ConfigError, match="num_classes=3, but the logits have the shape"):
+        ConfusionMatrix(3).update_state(truth, np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "3", None, {"a": 2}])
+def test_number_of_classes_is_checked(count):
+    with pytest.raises(ConfigError, match="num_classes=.*: must be a whole number of at least 1"):
+        ConfusionMatrix(count)
+    assert ConfusionMatrix(np.int64(3)).confusion().shape == (3, 3)
+
+
+def test_nothing_is_ignored_without_an_ignored_class():
+    metric = ConfusionMatrix(256, ignore_class=None)
+    metric.update_state(np.array([[[255, 1]]], "uint8"), np.eye(256, dtype="float32")[[[[255, 0]]]])
+    assert metric.confusion()[255, 255] == metric.confusion()[1, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("confusion", "message"),
+    [
+        (np.zeros((2, 3)), r"pixel counts \[classes, classes\], found float64 \[2, 3\]"),
+        (np.zeros(4), r"found float64 \[4\]"),
+        (np.zeros((0, 0)), r"found float64 \[0, 0\]"),
+        ([["a", "b"], ["c", "d"]], "found <U1"),
+        (np.array([[1, -1], [0, 2]]), "counts of at least 0"),
+        (np.array([[1, np.nan], [0, 2]]), "counts of at least 0"),
+    ],
+)
+def test_what_is_no_confusion_matrix_is_an_error(confusion, message):
+    with pytest.raises(ConfigError, match=message):
+        segmentation_metrics(confusion)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "message"),
+    [
+        ([[0, 3]], [[0, 0]], r"masks: class ids must be 0 to 2, or 255 \(ignored\), found 3"),
+        ([[0, -1]], [[0, 0]], "masks: class ids .* found -1"),
+        ([[0, 1]], [[0, 3]], "prediction: class ids .* found 3"),
+        ([[0], [1]], [[0, 1]], r"must have the shape of the prediction, \(1, 2\), found \(2, 1\)"),
+    ],
+)
+def test_pixels_beyond_the_classes_are_not_counted_elsewhere(truth, prediction, message):
+    with pytest.raises(ConfigError, match=message):
+        count_pixels(np.array(truth), np.array(prediction), 3)
+
+
 def test_metrics_without_labelled_pixels_are_nan():
     metric = ConfusionMatrix(3)
     metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
@@ -89,8 +154,10 @@ def test_metrics_without_labelled_pixels_are_nan():
 def test_pixels_with_zero_weight_are_ignored():
     metric = ConfusionMatrix(2)
     truth = np.array([[[0, 1]], [[1, 1]]])
-    metric.update_state(truth, one_hot(truth, 2), sample_weight=np.array([1, 0])[:, None, None])
-    np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
+    for weights in (np.array([1, 0])[:, None, None], np.array([0.5, 0.0])):
+        metric.reset_state()
+        metric.update_state(truth, one_hot(truth, 2), sample_weight=weights)
+        np.testing.assert_array_equal(metric.confusion(), [[1, 0], [0, 1]])
 
 
 def test_fit_logs_each_metric(rng):

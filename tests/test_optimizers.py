@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
-from fcn_keras.optimizers import CaffeSGD, FusedAdamW
+from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 
 RATE, MOMENTUM, DECAY, CLASSES = 0.02, 0.9, 0.3, 3
 
@@ -17,7 +17,7 @@ def small_model():
         [
             keras.Input((None, None, 2)),
             keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="random_normal"),
-            keras.layers.Conv2D(CLASSES, 1, bias_initializer="random_normal"),
+            keras.layers.Conv2D(CLASSES, 1, bias_initializer="random_normal", name="score"),
         ]
     )
 
@@ -44,8 +44,11 @@ def gradients(weights, image, label, reduction):
     ]
 
 
-def caffe(weights, batches, reduction, iter_size):
-    """Runs Caffe's SGD: divide by iter_size, add decay, apply momentum; double rate for biases."""
+def caffe(weights, batches, reduction, iter_size, rules=2 * [(1, 1), (2, 0)]):  # noqa: B006
+    """Runs Caffe's SGD: divide by iter_size, add decay, apply momentum; double rate for biases.
+
+    `rules` has lr_mult and decay_mult of each weight.
+    """
     weights = [w.astype("float64") for w in weights]
     history = [np.zeros_like(w) for w in weights]
     for start in range(0, len(batches), iter_size):
@@ -55,7 +58,7 @@ def caffe(weights, batches, reduction, iter_size):
                 total, gradients(weights, image, label, reduction), strict=True
             ):
                 diff += gradient
-        for i, (rate, decay) in enumerate(2 * [(1, 1), (2, 0)]):  # lr_mult and decay_mult
+        for i, (rate, decay) in enumerate(rules):
             diff = total[i] / iter_size + decay * DECAY * weights[i]
             history[i] = MOMENTUM * history[i] + rate * RATE * diff
             weights[i] = weights[i] - history[i]
@@ -102,6 +105,22 @@ def test_updates_match_caffe(batches, reduction, iter_size):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_biases_of_other_layers_are_updated_like_kernels(batches, tmp_path):
+    # As in the reference's FCN-AlexNet: Caffe's defaults (1, 1) but for the score layer's bias.
+    model = small_model()
+    rule = CaffeSGD(RATE, MOMENTUM, l2=DECAY, bias_rate=2.0, bias_layers=["score"])
+    model.compile(rule, loss=MaskedCrossentropy())
+    start = model.get_weights()
+    step(model, batches[:6])
+    model.save(tmp_path / "half.keras")
+    model = keras.models.load_model(tmp_path / "half.keras")
+    assert model.optimizer.bias_layers == ("score",)
+    step(model, batches[6:])
+    expected = caffe(start, batches, "mean", 1, [(1, 1), (1, 1), (1, 1), (2, 0)])
+    for ours, theirs in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_training_resumes_exactly_after_saving(batches, tmp_path):
     through, first = small_model(), small_model()
     first.set_weights(through.get_weights())
@@ -139,6 +158,44 @@ def test_adamw_matches_keras(batches, steps):
     for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
     assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_adamw_excludes_variables_from_the_decay_like_keras(batches, by_name, scaled):
+    theirs, ours = small_model(), small_model()
+    ours.set_weights(theirs.get_weights())
+    for model, kind in ((theirs, keras.optimizers.AdamW), (ours, FusedAdamW)):
+        rule = kind(0.02, weight_decay=0.5)
+        assert rule.weight_decay == 0.5
+        given = rule
+        if scaled:
+            kind = LossScaling if model is ours else keras.optimizers.LossScaleOptimizer
+            rule = kind(rule)
+            given = rule if model is ours else rule.inner_optimizer
+        if by_name:
+            given.exclude_from_weight_decay(var_names=["bias"])
+        else:
+            given.exclude_from_weight_decay(var_list=[model.layers[0].kernel])
+        model.compile(rule, MaskedCrossentropy())
+        step(model, batches)
+    for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+def test_caffe_sgd_excludes_variables_from_the_decay():
+    kernels = [keras.Variable(np.ones(2), name=f"{name}kernel") for name in ("", "score_")]
+    rule = CaffeSGD(0.5, 0.0, l2=0.1)
+    rule.exclude_from_weight_decay(var_names=["score"])
+    rule.apply(2 * [np.zeros(2, "float32")], kernels)
+    np.testing.assert_allclose(kernels[0], 0.95, rtol=1e-6)  # 1 - 0.5 * 0.1 * 1
+    np.testing.assert_array_equal(kernels[1], 1)
+
+
+@pytest.mark.parametrize("decay", [-0.1, float("nan"), float("inf"), None, "0.1"])
+def test_an_invalid_decay_is_rejected(decay):
+    with pytest.raises(ConfigError, match="weight_decay=.*: must be at least 0"):
+        FusedAdamW(weight_decay=decay)
 
 
 def test_decay_below_float32_precision_has_no_effect(batches):
@@ -193,6 +250,8 @@ def test_bfloat16_layers_have_float32_weights_and_updates(batches):
         ({"weight_decay": 5e-4}, "Use l2"),
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
+        ({"bias_layers": "score"}, "bias_layers='score': must be a list of layer names"),
+        ({"l2": float("nan")}, "l2=nan: must be at least 0"),
         (
             {"gradient_accumulation_steps": 0},
             "gradient_accumulation_steps=0: must be an integer",

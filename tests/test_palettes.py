@@ -7,6 +7,7 @@ from PIL import Image
 import pipelines
 from pipelines import DataError, read_example
 from pipelines.checking.examine import examine
+from pipelines.palettes import resolve
 
 ROOF, ROAD, TREE = (220, 20, 60), (128, 64, 128), (107, 142, 35)
 CLASSES = "classes:\n" + "".join(
@@ -81,6 +82,43 @@ def test_a_contradiction_with_unknown_colours_is_a_fault(masks, palette):
     assert "has (1, 2, 3), which is not declared" in str(fault) and "RGB PNG" in str(fault)
     with pytest.raises(DataError, match="has the colour of '(tree|roof)' in the file's palette"):
         read_example(split, 1)
+
+
+@pytest.mark.parametrize(
+    ("palette", "indices", "message"),
+    [
+        ((ROAD, (1, 2, 3), TREE), IDS, "0 is 'roof', but has the colour of 'road'"),
+        ((TREE, ROOF), IDS, "0 is 'roof', but has the colour of 'tree'"),
+        ([(1, 2, 3)] * 255 + [ROAD], IDS - 1, "255 is void, but has the colour of 'road'"),
+        ([(1, 2, 3)] * 8 + [ROAD], IDS * 4, "8 is no class, but has the colour of 'road'"),
+    ],
+)
+def test_a_contradiction_names_value_and_class(masks, palette, indices, message):
+    split = masks((ROOF, ROAD, TREE))
+    with pytest.raises(DataError) as error:
+        resolve(split, split.examples[0], indices, np.array(palette, "uint8"))
+    assert f"0.png: value {message} in the file's palette" in str(error.value)
+    beyond = "value 2 has no colour" if len(palette) == 2 else "has (1, 2, 3)"
+    assert f"{beyond}, which is not declared" in str(error.value)
+
+
+def test_undeclared_colours_beside_right_ones_are_a_warning(masks):
+    split = masks((ROOF, (1, 2, 3), TREE))
+    np.testing.assert_array_equal(classes_of(split)[0], IDS)
+    (warning,) = examine(split).warnings
+    assert "value 1 is read as 'road', although its colour in the file's palette is (1, 2, 3)" in (
+        str(warning)
+    )
+    assert warning.file == split.examples[0].mask and warning.value == 1
+
+
+def test_classes_without_a_colour_and_void_may_have_any(masks):
+    classes = f"classes: [roof, road, {{name: tree, colour: {list(TREE)}}}]\n"
+    palette = pipelines.distinct_palette(256)
+    palette[2] = TREE
+    split = masks(palette, classes=classes, indices=np.where(IDS == 0, 255, IDS).astype("uint8"))
+    np.testing.assert_array_equal(classes_of(split)[0], np.where(IDS == 0, 255, IDS))
+    assert not examine(split).warnings
 
 
 def test_a_palette_of_other_colours_keeps_the_indices_with_a_warning(masks):

@@ -61,14 +61,18 @@ class TrainingProgress(keras.callbacks.Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.started, self.done = time.perf_counter(), 0
+        self.started, self.done, self.counted = time.perf_counter(), 0, 0
         self.task = self.bar.add_task("training", total=self.steps, loss="-")
         self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Advances the bar."""
-        self.done += 1
-        self.bar.update(self.task, advance=1, loss=loss_text(logs["loss"]))
+        self.done = logs["done"]
+        if not self.counted:
+            # The first step traces the model, which says nothing about the others.
+            self.started, self.counted = time.perf_counter(), self.done
+            self.bar.reset(self.task, completed=self.done, loss="-")
+        self.bar.update(self.task, completed=self.done, loss=loss_text(logs["loss"]))
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Shows "validating" while the bar does not advance."""
@@ -77,7 +81,8 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Prints the epoch's line."""
         self.bar.update(self.task, description="training")
-        left = (time.perf_counter() - self.started) / self.done * (self.steps - self.done)
+        passed, measured = time.perf_counter() - self.started, max(1, self.done - self.counted)
+        left = passed / measured * (self.steps - self.done)
         validation = (
             f"  val loss {loss_text(logs['val_loss'])}  val mean IU {logs['val_mean_iou']:.3f}"
             if "val_loss" in logs

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from fcn_keras.cli.terminal import console
-from fcn_keras.text import METRIC_NAMES, format_metric
+from fcn_keras.cli.terminal import console, say
+from fcn_keras.text import METRIC_NAMES, format_metric, other_mean_iu
 
 if TYPE_CHECKING:
     from fcn_keras.evaluation.results import Evaluation
@@ -20,6 +20,8 @@ def show_evaluation(evaluation: "Evaluation", title: str) -> None:
         table.add_column(name, justify="right")
     table.add_row(*(format_metric(found[name]) for name in METRIC_NAMES))
     console.print(table)
+    if line := other_mean_iu(found):
+        say(line)
     table = Table("class", "IU", "accuracy", "pixels")
     for entry in found["per_class"]:
         table.add_row(

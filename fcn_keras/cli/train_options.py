@@ -85,8 +85,8 @@ PANELS = {
     "Samples": "train_split val_split on_bad_file cache data_service batch_size crop scale "
     "mirror colour",
     "Training": "epochs iterations optimizer learning_rate stage_rates schedule warmup_steps "
-    "weight_decay momentum bias_rate accumulate loss_reduction sample_rate class_balance "
-    "validate_every precision devices seed",
+    "weight_decay momentum bias_rate bias_layers accumulate loss_reduction sample_rate "
+    "class_balance validate_every precision devices seed",
 }
 
 METAVARS = {

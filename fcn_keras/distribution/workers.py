@@ -24,11 +24,14 @@ import tensorflow as tf
 
 from fcn_keras import replicas
 from fcn_keras.distribution.shares import share_of_batches, share_of_examples
+from fcn_keras.distribution.watchdog import time_limit
 from fcn_keras.errors import ConfigError, WorkerLost
 
 # The longest wait for another worker in a step, in seconds: long enough for the chief to write
 # pictures, a model and a checkpoint. A worker that has died is detected within seconds.
 STEP_LIMIT = 1800.0
+# The longest wait for TensorFlow to start on all workers, in seconds; they have met before.
+START_LIMIT = 300.0
 
 Step = Callable[
     [tuple[tf.Tensor, ...]], dict[str, Any]
@@ -38,15 +41,22 @@ Step = Callable[
 def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     """Creates the strategy for all GPUs (or CPUs) of all processes in `TF_CONFIG`.
 
-    Call it before any other TensorFlow function. It waits for the other workers, up to an hour and
-    without any message, so call `cluster.meet` first.
+    Call it before any other TensorFlow function, and right after `cluster.meet`: it waits for the
+    other workers without any message, and holds Python's GIL. If one has died in between,
+    TensorFlow would wait an hour, deaf to Ctrl-C and SIGTERM. So after `START_LIMIT`, or on a
+    signal to its process group, this process is killed.
 
     Raises:
         ConfigError: This process's port is in use.
     """
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=STEP_LIMIT)
+    line = (
+        f"error: TF_CONFIG: TensorFlow has not started on all workers within {START_LIMIT:.0f} s. "
+        "One of them has probably died; see its output. Start all workers again."
+    )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        with time_limit(START_LIMIT, line):
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split())
         raise ConfigError(f"TF_CONFIG: cannot connect to the other workers: {reason}") from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.prediction.predict_image import as_pixels, range_fault
 from pipelines.batches.joint import joint_dataset
 from pipelines.batches.tf_datasets import eval_dataset
 from pipelines.split import Split
@@ -55,6 +58,18 @@ def batches_of(
     return batches, {head: data[head].class_names for head in heads} if heads else first.class_names
 
 
+def skips_absent(net: keras.Model, data: Any) -> bool | dict[str, bool]:
+    """Returns `Split.skip_absent` of the data; a dict for several heads. False for batches."""
+    if isinstance(data, Split):
+        return data.skip_absent
+    if not isinstance(data, Mapping):
+        return False
+    heads = _names(net.output)
+    if not heads:
+        return next(iter(data.values())).skip_absent
+    return {head: data[head].skip_absent for head in heads if head in data}
+
+
 def check_data(data: Any) -> None:
     """Checks that data is a split, splits by name, or batches.
 
@@ -90,6 +105,44 @@ def check_images(net: keras.Model) -> None:
                 f"model: {net.name} takes images of {image.shape[1]} x {image.shape[2]} pixels "
                 "only. Build it with input_shape=(None, None, channels), and load these weights."
             )
+
+
+def checked_batches(
+    net: keras.Model, data: Iterable[Any]
+) -> Iterator[tuple[tf.Tensor | dict[str, tf.Tensor], np.ndarray | dict[str, np.ndarray]]]:
+    """Yields the batches of images and masks, checked; warns once if pixels are not 0 to 255.
+
+    Args:
+        net: A Keras model.
+        data: Batches of images `[b, h, w, c]` and masks `[b, h, w]` or `[b, h, w, 1]`, each a dict
+            if the model has several.
+
+    Yields:
+        Images, uint8 or float32, in the model's structure; and masks, integers `[b, h, w]`.
+
+    Raises:
+        ConfigError: A batch has another structure, shape or type.
+    """
+    has_warned = False
+    for batch in data:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ConfigError(
+                "data: each batch must be a pair of images and masks, found "
+                f"{type(batch).__name__}"
+                + (f" of {len(batch)}." if isinstance(batch, tuple | list) else ".")
+            )
+        images = _by_structure("images", batch[0], net.input, _image)
+        faults = [fault for image in keras.tree.flatten(images) if (fault := range_fault(image))]
+        if faults and not has_warned:
+            has_warned = True
+            warnings.warn(faults[0], stacklevel=4)  # The caller of `evaluate` or `calibrate`.
+        masks = _by_structure("masks", batch[1], net.output, _mask)
+        yield keras.tree.map_structure(tf.constant, images), masks
+
+
+def kinds_of(images: tf.Tensor | dict[str, tf.Tensor]) -> tuple[str, ...]:
+    """Returns the dtypes of a batch from `checked_batches`, for `predict_image.traced`."""
+    return tuple(image.dtype.name for image in keras.tree.flatten(images))
 
 
 def part_names(net: keras.Model) -> list[str]:
@@ -128,6 +181,54 @@ def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
         _check_classes(net, data[head], net.output[head].shape[-1], head)
     if not heads:
         _check_classes(net, next(iter(data.values())), net.output.shape[-1])
+
+
+def _by_structure(
+    what: str, given: Any, expected: Any, checked: Callable[[str, np.ndarray, Any], np.ndarray]
+) -> Any:
+    """Applies a check to arrays that have the structure of the model's images or heads."""
+    if not isinstance(expected, dict):
+        return checked(what, _as_array(what, given), expected)
+    if not isinstance(given, Mapping) or given.keys() != expected.keys():
+        found = ", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+        raise ConfigError(
+            f"data: the {what} of a batch must be a dict of {', '.join(expected)}, found {found}."
+        )
+    return {
+        name: checked(f"{what}: {name}", _as_array(f"{what}: {name}", given[name]), expected[name])
+        for name in expected
+    }
+
+
+def _as_array(what: str, given: Any) -> np.ndarray:
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"data: {what}: must be an array of numbers, found {array.dtype}.")
+    return array
+
+
+def _image(what: str, image: np.ndarray, expected: keras.KerasTensor) -> np.ndarray:
+    channels = expected.shape[-1]
+    if image.ndim != 4 or image.shape[-1] != channels or 0 in image.shape:
+        raise ConfigError(
+            f"data: {what}: must be batches [b, height, width, {channels}], found the shape "
+            f"{image.shape}."
+        )
+    return as_pixels(image)
+
+
+def _mask(what: str, mask: np.ndarray, expected: keras.KerasTensor) -> np.ndarray:
+    if mask.ndim == 4 and mask.shape[-1] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 3:
+        raise ConfigError(
+            f"data: {what}: must be class ids [b, height, width], found the shape {mask.shape}."
+        )
+    if mask.dtype.kind == "f" and not (mask == np.floor(mask)).all():
+        raise ConfigError(
+            f"data: {what}: class ids must be whole numbers, found fractions. Do not scale masks."
+        )
+    return mask if mask.dtype.kind in "iu" else mask.astype("int64")
 
 
 def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor] | None) -> list[str]:

@@ -9,17 +9,26 @@ class achieves much of that. It becomes part of the model: the bias of its fines
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.evaluation.batches import batches_of, check_data, part_names
+from fcn_keras.evaluation.batches import (
+    batches_of,
+    check_data,
+    check_images,
+    checked_batches,
+    kinds_of,
+    part_names,
+    skips_absent,
+)
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.prediction.predict_image import traced
 from pipelines.split import Split
 
 PIXELS = 1_000_000  # Sample size; a pixel takes 44 bytes with 11 classes.
@@ -45,7 +54,8 @@ def calibrate(
 ) -> Calibration:
     """Adds a constant to each class's score that maximises the mean IU on a data set.
 
-    Use the training split, without augmentation. Choosing the constants on the validation split
+    Warns if pixels are not 0 to 255, for example because the images were divided by 255. Use the
+    training split, without augmentation. Choosing the constants on the validation split
     would make its metrics worthless.
 
     Args:
@@ -70,6 +80,8 @@ def calibrate(
         raise ModelError(
             f"model: {model.name} has several images or heads; only models of one are calibrated."
         )
+    check_images(model)
+    skip_absent = bool(skips_absent(model, dataset))
     if isinstance(dataset, Split):
         dataset, _ = batches_of(model, dataset)
     elif not isinstance(dataset, tf.data.Dataset):
@@ -79,43 +91,45 @@ def calibrate(
     layer = _finest(model)
     _check_constant(model, layer)
     logits, labels = _sample(model, dataset, ignore_class, np.random.default_rng(seed), progress)
-    offsets = best_offsets(logits, labels)
+    offsets = best_offsets(logits, labels, skip_absent)
     _add(layer, offsets)
-    return Calibration(offsets, _mean_iou(logits, labels), _mean_iou(logits + offsets, labels))
+    before, after = (_mean_iou(z, labels, skip_absent) for z in (logits, logits + offsets))
+    return Calibration(offsets, before, after)
 
 
-def best_offsets(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def best_offsets(logits: np.ndarray, labels: np.ndarray, skip_absent: bool = False) -> np.ndarray:
     """Searches the constants for the logits that maximise the mean IU, one class at a time.
 
     Args:
         logits: `[pixels, classes]`.
         labels: Class ids `[pixels]`.
+        skip_absent: As for `segmentation_metrics`.
 
     Returns:
         float32 `[classes]`, multiples of the last of `STEPS`. It is a local maximum, reached by
         single steps from zero.
     """
     offsets = np.zeros(logits.shape[1], "float32")
-    best = _mean_iou(logits, labels)
+    best = _mean_iou(logits, labels, skip_absent)
     for step in STEPS:
         for number in range(len(offsets)):
             for move in (step, -step):
                 while True:
                     moved = offsets.copy()
                     moved[number] += move
-                    found = _mean_iou(logits + moved, labels)
+                    found = _mean_iou(logits + moved, labels, skip_absent)
                     if found <= best + 1e-5:  # Smaller gains are noise from single pixels.
                         break
                     best, offsets = found, moved
     return offsets
 
 
-def _mean_iou(logits: np.ndarray, labels: np.ndarray) -> float:
+def _mean_iou(logits: np.ndarray, labels: np.ndarray, skip_absent: bool) -> float:
     if not len(labels):
         return 0.0
     # Nothing to ignore: the sample contains only labelled pixels.
     counts = count_pixels(labels, logits.argmax(axis=1), logits.shape[1], ignore_class=None)
-    return segmentation_metrics(counts)["mean_iou"]
+    return segmentation_metrics(counts, skip_absent=skip_absent)["mean_iou"]
 
 
 def _sample(
@@ -126,23 +140,29 @@ def _sample(
     progress: Callable[[], object] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples logits and labels of labelled pixels, equally many from each batch."""
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
-    def scores(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(images, training=False), tf.float32)
-
     share = -(-PIXELS // max(1, int(dataset.cardinality())))
     logits = [np.zeros((0, model.output_shape[-1]), "float32")]
     labels = [np.zeros(0, "int64")]
-    for images, masks in dataset:
-        masks = masks.numpy().ravel()
+    for images, given in checked_batches(model, dataset):
+        masks = cast(np.ndarray, given)  # One head.
+        scores = traced(model, kinds_of(images), _as_float32)(images).numpy()
+        if masks.shape != scores.shape[:3]:
+            raise ConfigError(
+                f"data: masks must have the size of the logits, {scores.shape[:3]}, found "
+                f"{masks.shape}."
+            )
+        masks = masks.ravel()
         valid = np.flatnonzero(masks != ignore_class)
         chosen = rng.choice(valid, min(share, len(valid)), replace=False)
-        logits.append(scores(images).numpy().reshape(len(masks), -1)[chosen])
+        logits.append(scores.reshape(len(masks), -1)[chosen])
         labels.append(masks[chosen].astype("int64"))
         if progress:
             progress()
     return np.concatenate(logits), np.concatenate(labels)
+
+
+def _as_float32(logits: tf.Tensor) -> tf.Tensor:
+    return tf.cast(logits, tf.float32)
 
 
 def _finest(model: keras.Model) -> keras.Layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,11 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.evaluation.batches import batches_of, check_data, check_images
+from fcn_keras.evaluation.batches import (
+    batches_of,
+    check_data,
+    check_images,
+    checked_batches,
+    kinds_of,
+    skips_absent,
+)
 from fcn_keras.evaluation.results import Evaluation, names_of
-from fcn_keras.metrics import ConfusionMatrix, count_pixels
+from fcn_keras.metrics import count_pixels
 from fcn_keras.models.saving import Loaded, keras_model
-from fcn_keras.prediction.signature import input_signature
+from fcn_keras.prediction.predict_image import traced
+from fcn_keras.prediction.signature import class_ids
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 from pipelines.split import Split
 
@@ -26,28 +34,34 @@ def evaluate(
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 1,
     tta: bool = False,
+    skip_absent: bool | Mapping[str, bool] | None = None,
     progress: Callable[[], object] | None = None,
 ) -> Evaluation | Any:  # A dict only of models with several heads.
     """Measures a model on a data set.
 
+    Warns if pixels are not 0 to 255, for example because the images were divided by 255.
+
     Args:
-        model: A model, images uint8 `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or the result of
+        model: A model, images `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or the result of
             `load`. With several images or heads, it takes and returns dicts by name.
-        data: A split from `pipelines.read`, or batches of images and masks `[b, h, w]`; 255 is
-            ignored. For several images or heads, a dict of splits of the same examples by their
-            names, or the result of `pipelines.joint_dataset`.
+        data: A split from `pipelines.read`, or batches of images, 0..255, uint8 or float, and masks
+            of class ids `[b, h, w]`; 255 is ignored. For several images or heads, a dict of splits
+            of the same examples by their names, or the result of `pipelines.joint_dataset`.
         class_names: A name for each class; a dict for several heads. By default the names of the
             split or the loaded model.
         batch_size: Images per batch, if `data` is a split; only images of equal size share a batch.
         tta: Test-time augmentation, as in `predict`.
+        skip_absent: Leave classes that the masks lack out of the mean IU, even if the model
+            predicts them; a dict for several heads. By default as the split says: SIFT Flow's
+            protocol does, others count them as 0.
         progress: Called without arguments after each batch.
 
     Returns:
         An `Evaluation`; a dict of them, by head, if the model has several heads.
 
     Raises:
-        ConfigError: `model` is not a model, `data` is a name instead of a split, or the splits do
-            not fit the model's images, heads or classes.
+        ConfigError: `model` is not a functional segmentation model, `data` is a name instead of a
+            split, or images, masks or splits do not fit the model's images, heads or classes.
     """
     net = keras_model(model)
     check_data(data)
@@ -58,6 +72,8 @@ def evaluate(
                 "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
             )
     check_images(net)
+    if skip_absent is None:
+        skip_absent = skips_absent(net, data)
     if isinstance(data, Split | Mapping):
         data, names = batches_of(net, data, batch_size)
         class_names = class_names or names
@@ -66,48 +82,55 @@ def evaluate(
     matrices = _confusion(net, data, tta, progress)
     if isinstance(matrices, dict):
         by_head = class_names if isinstance(class_names, Mapping) else {}
-        return {head: _result(found, by_head.get(head)) for head, found in matrices.items()}
+        rules = skip_absent if isinstance(skip_absent, Mapping) else {}
+        rule = skip_absent is True
+        return {
+            head: _result(found, by_head.get(head), bool(rules.get(head, rule)))
+            for head, found in matrices.items()
+        }
     if isinstance(class_names, Mapping):
         raise ConfigError("class_names: the model has one head. Give a list of names, not a dict.")
-    return _result(matrices, class_names)
+    return _result(matrices, class_names, bool(skip_absent))
 
 
 def _confusion(
     net: keras.Model,
-    data: tf.data.Dataset,
+    data: Iterable[Any],
     tta: bool,
     progress: Callable[[], object] | None,
 ) -> np.ndarray | dict[str, np.ndarray]:
-    """Computes the confusion matrix `[classes, classes]`; a dict for several heads."""
-    maps = net.output
-    metrics = keras.tree.map_structure(lambda x: ConfusionMatrix(x.shape[-1]), maps)
-    like_logits = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, tf.float32), maps)
-    like_masks = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape[:3], tf.uint8), maps)
+    """Computes the confusion matrix `[classes, classes]`; a dict for several heads.
 
-    @tf.function(input_signature=[input_signature(net)])
-    def logits(images: tf.Tensor) -> tf.Tensor:
-        return keras.tree.map_structure(
-            lambda x: tf.cast(x, tf.float32), net(images, training=False)
+    It is counted in NumPy: a variable created in a strategy's scope would be divided among the
+    replicas, and rounded.
+    """
+    counts = keras.tree.map_structure(lambda x: np.zeros(2 * x.shape[-1:], "int64"), net.output)
+    for images, masks in checked_batches(net, data):
+        if tta:
+            found = mean_probabilities(traced(net, kinds_of(images), tf.identity), images)
+            found = keras.tree.map_structure(class_ids, found)
+        else:
+            found = traced(net, kinds_of(images), class_ids)(images)
+        counts = keras.tree.map_structure(
+            lambda n, truth, mask: n + count_pixels(truth, mask.numpy(), len(n)),
+            counts,
+            masks,
+            found,
         )
-
-    @tf.function(input_signature=[like_logits, like_masks])
-    def count(scores: tf.Tensor, masks: tf.Tensor) -> None:
-        keras.tree.map_structure(lambda m, y, x: m.update_state(y, x), metrics, masks, scores)
-
-    for images, masks in data:
-        count(mean_probabilities(logits, images) if tta else logits(images), masks)
         if progress:
             progress()
-    return keras.tree.map_structure(lambda metric: metric.confusion(), metrics)
+    return counts
 
 
-def _result(confusion: np.ndarray, class_names: Sequence[str] | None) -> Evaluation:
+def _result(
+    confusion: np.ndarray, class_names: Sequence[str] | None, skip_absent: bool
+) -> Evaluation:
     if class_names is not None and len(class_names) != len(confusion):
         raise ConfigError(
             f"class_names: must have a name for each of the {len(confusion)} classes, found "
             f"{len(class_names)}."
         )
-    return Evaluation(confusion, names_of(len(confusion), class_names))
+    return Evaluation(confusion, names_of(len(confusion), class_names), skip_absent)
 
 
 def evaluate_engine(
@@ -115,6 +138,7 @@ def evaluate_engine(
     data: tf.data.Dataset,
     class_names: Sequence[str],
     progress: Callable[[], object] | None = None,
+    skip_absent: bool = False,
 ) -> Evaluation:
     """Measures a model file that another engine runs, like `evaluate`.
 
@@ -123,6 +147,7 @@ def evaluate_engine(
         data: Batches of images uint8 `[b, h, w, 3]` and masks `[b, h, w]`; 255 is ignored.
         class_names: A name for each class.
         progress: Called without arguments after each batch.
+        skip_absent: As for `evaluate`.
     """
     count = len(class_names)
     confusion = np.zeros((count, count), "int64")
@@ -130,4 +155,4 @@ def evaluate_engine(
         confusion += count_pixels(np.asarray(masks), run(np.asarray(images)), count)
         if progress:
             progress()
-    return Evaluation(confusion, tuple(class_names))
+    return Evaluation(confusion, tuple(class_names), skip_absent)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.labels import VOID
 
 FACTORS = (128, 64, 32, 16, 8, 4)
 # The paper's upper bounds on PASCAL VOC: the mean IU of a perfect model per stride (section 3).
@@ -41,7 +42,7 @@ def iu_bounds(
         A dict of mean IU, 0..1, by factor.
 
     Raises:
-        ConfigError: `resample` is unknown.
+        ConfigError: `resample` is unknown, or a mask has a label that is neither a class nor void.
     """
     if resample not in RESAMPLINGS:
         raise ConfigError(
@@ -50,6 +51,12 @@ def iu_bounds(
     size = num_classes + 1  # Void is the last label.
     counts = {factor: np.zeros((size, size), "int64") for factor in factors}
     for mask in masks:
+        unknown = (mask >= num_classes) & (mask != VOID)
+        if unknown.any():
+            raise ConfigError(
+                f"masks: class ids must be 0 to {num_classes - 1}, or {VOID} (void), found "
+                f"{mask[unknown][0]}."
+            )
         labels = np.minimum(mask, num_classes).astype("int64")
         for factor, matrix in counts.items():
             again = _resampled(labels, size, factor, resample)

@@ -27,7 +27,7 @@ from fcn_keras.prediction.predict_image import predict
 LIMIT = 500  # Images measured; 2000 would take minutes on a GPU and hours on a CPU.
 EACH = 3  # Pictures per kind.
 MAX_SIDE = 480  # Of a picture, in pixels.
-COLUMNS = ("image", "mean_iou", "pixel_accuracy", "labelled_pixels", "picture")
+COLUMNS = ("image", "mean_iou", "pixel_accuracy", "labelled_pixels", "picture", "model")
 
 
 def chosen(count: int, limit: int = LIMIT) -> list[int]:
@@ -42,6 +42,8 @@ def rank(
     palette: np.ndarray,
     out: str | Path,
     progress: Callable[[], object] | None = None,
+    *,
+    sha: str = "",
 ) -> None:
     """Measures a model on each image and writes `validation.csv` and `examples/`.
 
@@ -55,6 +57,7 @@ def rank(
         palette: uint8 `[classes, 3]`, an RGB colour for each class.
         out: The run's folder.
         progress: Called without arguments after each image, or None.
+        sha: The hash of the model's weights, which tells later whose measurements these are.
     """
     rows: list[dict[str, Any]] = []
     encoded = []
@@ -70,6 +73,7 @@ def rank(
                 "pixel_accuracy": _text(own["pixel_accuracy"]),
                 "labelled_pixels": int(confusion.sum()),
                 "picture": "",
+                "model": sha,
             }
         )
         encoded.append(_encoded(image, truth, prediction, palette))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_keras.metrics import segmentation_metrics
-from fcn_keras.text import METRIC_NAMES, format_metric
+from fcn_keras.text import METRIC_NAMES, format_metric, other_mean_iu
 
 
 class ClassResult(NamedTuple):
@@ -38,14 +38,17 @@ class Evaluation:
     Attributes:
         confusion: int64 `[classes, classes]`; rows are the ground truth, columns the prediction.
         class_names: A name for each class.
+        skip_absent: Whether the mean IU leaves out classes that the masks lack, even if they are
+            predicted, as `Split.skip_absent` of the data set says; if not, they count as 0.
     """
 
     confusion: np.ndarray
     class_names: tuple[str, ...]
+    skip_absent: bool = False
 
     @cached_property
     def _metrics(self) -> dict[str, Any]:
-        return segmentation_metrics(self.confusion)
+        return segmentation_metrics(self.confusion, skip_absent=self.skip_absent)
 
     @property
     def pixel_accuracy(self) -> float:
@@ -59,7 +62,7 @@ class Evaluation:
 
     @property
     def mean_iou(self) -> float:
-        """Mean of the class IUs: the paper's main metric."""
+        """Mean of the class IUs by the data set's rule: the paper's main metric."""
         return float(self._metrics["mean_iou"])
 
     @property
@@ -79,9 +82,19 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the metrics, "per_class" and "confusion" as JSON values; NaN becomes None."""
+        """Returns the metrics, "per_class" and "confusion" as JSON values; NaN becomes None.
+
+        Two further mean IUs, one for each rule for absent classes, are named after their rule.
+        """
+        by_rule = [
+            _or_none(segmentation_metrics(self.confusion, skip_absent=rule)["mean_iou"])
+            for rule in (False, True)
+        ]
         return {
             **{name: _or_none(self._metrics[name]) for name in METRIC_NAMES},
+            "skip_absent": self.skip_absent,
+            "mean_iou_absent_counted": by_rule[0],
+            "mean_iou_absent_skipped": by_rule[1],
             "per_class": [
                 {
                     "name": one.name,
@@ -98,7 +111,8 @@ class Evaluation:
     def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
         """Creates an evaluation from the result of `to_dict`, such as a run's `metrics.json`."""
         names = tuple(entry["name"] for entry in content["per_class"])
-        return cls(np.array(content["confusion"], "int64"), names)
+        skip_absent = bool(content.get("skip_absent", False))  # Version 0.2 had one rule.
+        return cls(np.array(content["confusion"], "int64"), names, skip_absent)
 
     def warnings(self) -> list[str]:
         """Returns warnings about suspicious results, one sentence each; empty if none."""
@@ -107,20 +121,25 @@ class Evaluation:
         found = []
         if absent := [one.name for one in self.per_class if not one.pixels]:
             found.append(f"classes missing from the masks: {', '.join(absent)}.")
-        predicted = np.flatnonzero(self.confusion.sum(axis=0))
+        (predicted,) = np.nonzero(self.confusion.sum(axis=0))
         if len(predicted) == 1 and len(self.class_names) > 1:
+            only = self.per_class[predicted[0]]
+            share = 100 * only.pixels / self.confusion.sum()
             found.append(
-                f"every pixel is predicted as {self.class_names[predicted[0]]!r}: the model is "
-                "untrained, its backbone was never initialised, or it was trained on other classes."
+                f"every pixel is predicted as {only.name!r}, the class of {share:.1f} % of the "
+                "pixels. Either the training had too few steps (--epochs), or the classes are "
+                "imbalanced (--class-balance 0.5), or the model is not trained on them."
             )
         return found
 
     def __str__(self) -> str:
-        """Formats the four metrics, and one line per class."""
+        """Formats the four metrics, both mean IUs if they differ, and one line per class."""
         lines = [
             f"{METRIC_NAMES[name]:23}{format_metric(_or_none(self._metrics[name]))}"
             for name in METRIC_NAMES
         ]
+        if line := other_mean_iu(self.to_dict()):
+            lines += ["", line]
         width = max(map(len, ("class", *self.class_names)))
         lines += ["", f"{'class':{width}}     IU  accuracy      pixels"]
         lines += [

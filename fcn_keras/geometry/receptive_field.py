@@ -14,7 +14,7 @@ import keras
 
 from fcn_keras.errors import ModelError
 from fcn_keras.geometry.axis import Axis, Seen
-from fcn_keras.geometry.graph import describe, walk
+from fcn_keras.geometry.graph import describe, functional, walk
 from fcn_keras.geometry.rules import step_of
 
 
@@ -49,10 +49,11 @@ def receptive_field(model: keras.Model, layer: str | None = None) -> ReceptiveFi
 
     Raises:
         ModelError: The layer does not exist, its field is the whole image, it joins branches with
-            different strides, or a layer before it is not in `rules.STEPS`.
+            different strides, the model resizes its image (`zoom`), or a layer before it is not in
+            `rules.STEPS`.
     """
     seen, output = _seen(model)
-    if layer is not None and layer not in seen:
+    if layer is not None and not (isinstance(layer, str) and layer in seen):
         raise ModelError(
             f"layer={layer!r}: unknown; the layers of {model.name!r} are {', '.join(seen)}."
         )
@@ -107,8 +108,12 @@ def _seen(model: keras.Model) -> tuple[dict[str, Seen | ModelError], Seen | Mode
             seen[layer.name] = error
         return seen[layer.name]
 
-    shape = model.input_shape[1:] if hasattr(model, "inputs") else ()
-    image: Seen | ModelError = Seen((Axis(), Axis()), shape)
+    batch_shape = functional(model).input.shape
+    if len(batch_shape) != 4:
+        raise ModelError(
+            f"model {model.name!r}: must take an image [b, h, w, c], found the input {batch_shape}."
+        )
+    image: Seen | ModelError = Seen((Axis(), Axis()), batch_shape[1:])
     output = walk(model, image, visit)
     return seen, output
 

@@ -18,6 +18,7 @@ from fcn_keras.layers.alignment import CropLike, PadToMultiple
 from fcn_keras.layers.caffe import CaffePreprocessing, LocalResponseNormalization
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.layers.upsampling import BilinearUpsampling
+from fcn_keras.layers.zoom import ResizeLike, Zoom
 
 Step = Callable[..., Sequence[Axis]]  # `step(layer, *inputs)`, one `Seen` per input.
 
@@ -157,6 +158,20 @@ def _bilinear_upsampling(layer: BilinearUpsampling, x: Seen) -> Sequence[Axis]:
     return [axis.upsampled(layer.factor, layer.kernel_size, crop) for axis in x.axes]
 
 
+def _zoom(layer: Zoom, x: Seen) -> Sequence[Axis]:
+    raise ModelError(
+        f"{describe(layer)}: resizes the image by {layer.factor:g}, so fields do not begin and end "
+        f"between pixels. Build the model with zoom=1, and divide its field by {layer.factor:g}."
+    )
+
+
+def _resize_like(layer: ResizeLike, x: Seen, reference: Seen) -> Sequence[Axis]:
+    raise ModelError(
+        f"{describe(layer)}: resizes a map by a factor that depends on the image's size, so its "
+        "field has no fixed size. Take a layer before it."
+    )
+
+
 def _is_keras_class(layer: keras.Operation) -> bool:
     return type(layer).__module__.partition(".")[0] == "keras"
 
@@ -231,6 +246,8 @@ STEPS: dict[type, Step] = {
     CropLike: _crop_like,
     DilatedPooling2D: _dilated_pooling,
     PadToMultiple: _pad_to_multiple,
+    ResizeLike: _resize_like,
+    Zoom: _zoom,
 }
 
 # Pointwise layers of ConvNeXt and operations of `keras.ops`. They are listed by name because Keras

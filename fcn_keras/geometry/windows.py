@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import keras
 
+from fcn_keras.layers.alignment import CropLike, PadToMultiple
 from fcn_keras.layers.caffe import CeilMaxPooling2D, missing_cells
 
 N = TypeVar("N", int, float)
@@ -24,6 +25,20 @@ def padding(layer: keras.Layer, size: int | None, span: int, stride: int) -> tup
     return total // 2, total - total // 2
 
 
+def pads_by_size(layer: keras.Operation) -> bool:
+    """Returns whether the cells that a layer adds before a map depend on the map's size."""
+    if isinstance(layer, PadToMultiple):
+        return len({-size % layer.multiple // 2 for size in range(layer.multiple)}) > 1
+    if isinstance(layer, CropLike):
+        return layer.offset is None
+    if getattr(layer, "padding", None) not in ("same", "valid") or not hasattr(layer, "strides"):
+        return False
+    return any(
+        len({padding(layer, size, span, stride)[0] for size in range(span, span + stride)}) > 1
+        for span, stride in windows(layer)
+    )
+
+
 def windows(layer: keras.Layer) -> list[tuple[int, int]]:
     """Returns (cells spanned, stride) of a convolution or pooling, for rows and for columns."""
     kernel = getattr(layer, "kernel_size", None) or layer.pool_size
@@ -36,5 +51,5 @@ def windows(layer: keras.Layer) -> list[tuple[int, int]]:
 
 def pair(value: N | Sequence[N]) -> tuple[N, N]:
     """Returns a number or a pair (rows, columns) as a pair."""
-    rows, columns = (value, value) if isinstance(value, int | float) else value
+    rows, columns = value if isinstance(value, list | tuple) else (value, value)
     return rows, columns

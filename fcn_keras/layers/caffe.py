@@ -11,6 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from fcn_keras.arguments import number, numbers_of, whole
+from fcn_keras.errors import ModelError
+
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -25,16 +28,26 @@ class CaffePreprocessing(keras.layers.Layer):
             mean: Subtracted from the first three channels, in output order.
             swap: Convert RGB to BGR; False keeps the channel order (HHA).
             **kwargs: Arguments of `keras.layers.Layer`.
+
+        Raises:
+            ModelError: The mean is not three numbers.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.mean = tuple(float(value) for value in mean)
-        self.swap = swap
+        colours = numbers_of(mean, 3)
+        if colours is None:
+            raise ModelError(
+                f"mean={mean!r}: must be three numbers, such as fcn_keras.MEANS['voc']."
+            )
+        self.mean = colours
+        self.swap = bool(swap)
 
     def call(self, image: tf.Tensor) -> tf.Tensor:
-        """`[b, h, w, c]` -> `[b, h, w, c]`, colours about -124..151.
+        """`[b, h, w, c]`, any type -> float32 `[b, h, w, c]`, colours about -124..151.
 
-        Channels after the third are unchanged, and so are images with one or two channels.
+        The values of channels after the third are unchanged, and so are those of images with one
+        or two channels.
         """
+        image = tf.cast(image, self.compute_dtype)
         if image.shape[-1] < 3:
             return image
         colours = image[..., 2::-1] if self.swap else image[..., :3]
@@ -68,8 +81,13 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             strides: Strides: one number or (rows, columns); None for the window size.
             incomplete: Position of the incomplete window, if there is one: "first" or "last".
             **kwargs: Arguments of `keras.layers.MaxPooling2D`.
+
+        Raises:
+            ModelError: `incomplete` is unknown.
         """
         super().__init__(pool_size, strides, **kwargs)
+        if incomplete not in ("first", "last"):
+            raise ModelError(f"incomplete={incomplete!r}: must be 'first' or 'last'.")
         self.incomplete = incomplete
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -127,21 +145,30 @@ class LocalResponseNormalization(keras.layers.Layer):
             alpha: Scale of the sum of squares.
             beta: Exponent.
             **kwargs: Arguments of `keras.layers.Layer`.
+
+        Raises:
+            ModelError: The size is not odd and positive, or another argument is not a number.
         """
         super().__init__(**kwargs)
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
+        channels, scale, exponent = whole(size), number(alpha), number(beta)
+        if channels is None or channels < 1 or channels % 2 == 0:
+            raise ModelError(
+                f"size={size!r}: must be an odd integer of at least 1, as in Caffe: the window has "
+                "as many channels before as after each channel."
+            )
+        if scale is None or exponent is None:
+            raise ModelError(f"alpha={alpha!r}, beta={beta!r}: must be numbers.")
+        self.size, self.alpha, self.beta = channels, scale, exponent
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """`[b, h, w, c]` -> `[b, h, w, c]`."""
+        """`[b, h, w, c]`, any type -> `[b, h, w, c]` in the layer's precision."""
         normalised = tf.nn.local_response_normalization(
             tf.cast(x, "float32"),  # The only kernel that CPU and GPU share.
             depth_radius=self.size // 2,
             alpha=self.alpha / self.size,
             beta=self.beta,
         )
-        return tf.cast(normalised, x.dtype)
+        return tf.cast(normalised, self.compute_dtype)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Returns the input shape."""

@@ -1,25 +1,40 @@
-"""Dense layers as convolutions (section 3.1): weights, and faster training on CPUs."""
+"""Dense layers as convolutions (section 3.1): weights, and speed on CPUs."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+_constant_weights = ContextVar("constant_weights", default=False)
+
+
+@contextlib.contextmanager
+def constant_weights() -> Iterator[None]:
+    """Makes every `PatchConv2D` a plain convolution, for graphs whose weights are constants."""
+    token = _constant_weights.set(True)
+    try:
+        yield
+    finally:
+        _constant_weights.reset(token)
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class PatchConv2D(keras.layers.Conv2D):
-    """A convolution that trains fast on a CPU if its kernel is larger than its map: fc6, fc7.
+    """A convolution that is fast on a CPU if its kernel is larger than its map: fc6, fc7.
 
-    On a CPU, a training step multiplies the map's patches by the kernel in its stored layout. A
-    plain convolution repacks the kernel for the forward pass and both gradients, which takes longer
-    than the multiplication for the 103 million weights of fc6. In inference, and with a GPU, this
-    layer is a plain convolution.
+    On a CPU, it multiplies the map's patches by the kernel in its stored layout. A plain
+    convolution repacks the kernel for the forward pass and both gradients, which takes longer than
+    the multiplication for the 103 million weights of fc6. With a GPU, and where weights are
+    constants, which are repacked only once, this layer is a plain convolution.
     """
 
-    def call(self, inputs: tf.Tensor, training: bool | None = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> `[b, rows, columns, filters]`."""
-        if not training or self.groups != 1 or tf.config.list_logical_devices("GPU"):
+        is_plain = _constant_weights.get() or tf.config.list_logical_devices("GPU")
+        if is_plain or self.groups != 1:
             return super().call(inputs)
         patches = tf.image.extract_patches(
             # Not in bfloat16, because the gradient sums over all patches that contain a cell.

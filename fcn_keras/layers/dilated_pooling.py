@@ -11,6 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from fcn_keras.arguments import whole
+from fcn_keras.errors import ModelError
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class DilatedPooling2D(keras.layers.Layer):
@@ -38,17 +41,20 @@ class DilatedPooling2D(keras.layers.Layer):
             dilation_rate: Distance between the cells of a window.
             average: Average pooling instead of max pooling.
             **kwargs: Arguments of `keras.layers.Layer`.
+
+        Raises:
+            ModelError: A size is not an integer of at least 1, or a pair of them.
         """
         super().__init__(**kwargs)
-        self.pool_size, self.strides, self.dilation_rate = (
-            (value, value) if isinstance(value, int) else tuple(value)
-            for value in (pool_size, strides, dilation_rate)
-        )
+        self.pool_size = _pair("pool_size", pool_size)
+        self.strides = _pair("strides", strides)
+        self.dilation_rate = _pair("dilation_rate", dilation_rate)
         self.padding = tuple(tuple(pads) for pads in padding)
         self.average = average
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """`[b, h, w, c]` -> `[b, rows, columns, c]`."""
+        """`[b, h, w, c]`, any type -> `[b, rows, columns, c]` in the layer's precision."""
+        x = ops.cast(x, self.compute_dtype)  # Integers have no lowest value, and sums overflow.
         if not self.average:
             lowest = np.array(-np.inf, "float32")
             return self._windows(self._padded(x, lowest), ops.maximum)
@@ -102,3 +108,14 @@ class DilatedPooling2D(keras.layers.Layer):
             ]
             x = functools.reduce(combine, parts)
         return x
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Returns one number or (rows, columns) as a pair."""
+    pair = value if isinstance(value, list | tuple) else (value, value)
+    sizes = [size for size in map(whole, pair) if size is not None and size >= 1]
+    if len(pair) != 2 or len(sizes) != 2:
+        raise ModelError(
+            f"{name}={value!r}: must be an integer of at least 1, or a pair (rows, columns)."
+        )
+    return sizes[0], sizes[1]

@@ -9,6 +9,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from fcn_keras.arguments import whole
+from fcn_keras.errors import ModelError
+
+_AROUND = ((0, 0), (1, 1), (1, 1), (0, 0))  # One cell around a map.
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class BilinearUpsampling(keras.layers.Layer):
@@ -19,8 +24,9 @@ class BilinearUpsampling(keras.layers.Layer):
     zero at the edges and the output includes the kernel's overhang, as in the reference
     implementation.
 
-    With `learn=False` the layer has no weights. If the kernel size is twice the factor, it then
-    runs as a resize, which is 10 times faster. With `learn=True` the kernel is trained and starts
+    With `learn=False` the layer has no weights and upsamples each channel on its own. If the kernel
+    size is twice an even factor, or one less than twice the factor, it runs as a resize, which is
+    10 times faster. With `learn=True` the kernel connects all channels, is trained and starts
     bilinear.
     """
 
@@ -42,16 +48,25 @@ class BilinearUpsampling(keras.layers.Layer):
             **kwargs: Arguments of `keras.layers.Layer`.
 
         Raises:
-            ValueError: Without `fade`, the factor is odd or the kernel size not twice the factor.
+            ModelError: The factor is not a positive integer, or the kernel smaller than the factor;
+                without `fade`, the factor is odd or the kernel size not twice the factor.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.factor, self.learn, self.fade = factor, learn, fade
-        self.kernel_size = kernel_size or 2 * factor
-        if not fade and (factor % 2 or self.kernel_size != 2 * factor):
-            raise ValueError(
+        stride = whole(factor)
+        if stride is None or stride < 1:
+            raise ModelError(f"factor={factor!r}: must be an integer of at least 1.")
+        size = 2 * stride if kernel_size is None else whole(kernel_size)
+        if size is None or size < stride:
+            raise ModelError(
+                f"kernel_size={kernel_size!r}: must be an integer of at least the factor, {stride}."
+            )
+        if not fade and (stride % 2 or size != 2 * stride):
+            raise ModelError(
                 f"factor={factor}, kernel_size={kernel_size}: without fade, the factor must be "
                 "even and the kernel size twice the factor. Use fade=True for other sizes."
             )
+        self.factor, self.kernel_size = stride, size
+        self.learn, self.fade = bool(learn), bool(fade)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Creates the kernel `[k, k, c, c]` if it is learned: bilinear on the channel diagonal."""
@@ -67,22 +82,14 @@ class BilinearUpsampling(keras.layers.Layer):
 
         With `fade` the output is `[b, factor * (h - 1) + kernel_size, ..., c]`.
         """
-        half = self.factor // 2
-        if self.learn or self.kernel_size != 2 * self.factor:
-            if not self.fade:
-                x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
-            size, channels = self.kernel_size, x.shape[-1]
-            shape = (size, size, channels, channels)
-            kernel = self.kernel if self.learn else Bilinear()(shape, "float32")
-            x = ops.conv_transpose(x, kernel, strides=self.factor, padding="valid")
-            edge = 0 if self.fade else self.factor + half
-        else:
-            if self.fade:
-                x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
-            # Unlike keras.ops.image.resize, tf.image.resize supports unknown sizes in a graph.
-            x = tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
-            edge = half if self.fade else 0
-        return x[:, edge:-edge, edge:-edge] if edge else x
+        x = tf.cast(x, self.compute_dtype)
+        if self.learn:
+            return self._transposed(x)
+        if self.kernel_size == 2 * self.factor and self.factor % 2 == 0:
+            return self._resized(x)
+        if self.kernel_size == 2 * self.factor - 1:
+            return self._resized_between_cells(x)
+        return self._transposed_by_channel(x)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Multiplies height and width by the factor; `fade` adds the kernel's overhang."""
@@ -98,6 +105,39 @@ class BilinearUpsampling(keras.layers.Layer):
             "fade": self.fade,
             "kernel_size": self.kernel_size,
         }
+
+    def _transposed(self, x: tf.Tensor) -> tf.Tensor:
+        """Applies the learned kernel."""
+        if self.fade:
+            return ops.conv_transpose(x, self.kernel, strides=self.factor, padding="valid")
+        x = ops.pad(x, _AROUND, mode="symmetric")
+        x = ops.conv_transpose(x, self.kernel, strides=self.factor, padding="valid")
+        edge = self.factor + self.factor // 2
+        return x[:, edge:-edge, edge:-edge]
+
+    def _resized(self, x: tf.Tensor) -> tf.Tensor:
+        """Interpolates at the centres of pixels, as a kernel of twice an even factor does."""
+        if self.fade:
+            x = ops.pad(x, _AROUND)
+        # Unlike keras.ops.image.resize, tf.image.resize supports unknown sizes in a graph.
+        x = tf.image.resize(x, tf.shape(x)[1:3] * self.factor, "bilinear")
+        edge = self.factor // 2
+        return x[:, edge:-edge, edge:-edge] if self.fade else x
+
+    def _resized_between_cells(self, x: tf.Tensor) -> tf.Tensor:
+        """Interpolates with cells on pixels, as an odd kernel of twice the factor less one does."""
+        size = (tf.shape(x)[1:3] + 1) * self.factor + 1
+        x = tf.raw_ops.ResizeBilinear(images=ops.pad(x, _AROUND), size=size, align_corners=True)
+        return x[:, 1:-1, 1:-1]  # The padding's own cells.
+
+    def _transposed_by_channel(self, x: tf.Tensor) -> tf.Tensor:
+        """Applies the filter to one channel at a time, as images of a batch."""
+        (batch, height, width), channels = tf.unstack(tf.shape(x)[:3]), x.shape[-1]
+        maps = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (batch * channels, height, width, 1))
+        kernel = tf.constant(bilinear_filter(self.kernel_size)[..., None, None], x.dtype)
+        maps = ops.conv_transpose(maps, kernel, strides=self.factor, padding="valid")
+        rows, columns = tf.unstack(tf.shape(maps)[1:3])
+        return tf.transpose(tf.reshape(maps, (batch, channels, rows, columns)), (0, 2, 3, 1))
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")

@@ -10,18 +10,29 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from fcn_keras.arguments import number
+from fcn_keras.errors import ModelError
+
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
 class Zoom(keras.layers.Layer):
     """Resizes images by a factor; sizes are rounded."""
 
     def __init__(self, factor: float, **kwargs: Any):
-        """Creates the layer, in float32 under any policy: bfloat16 would round the image."""
+        """Creates the layer, in float32 under any policy: bfloat16 would round the image.
+
+        Raises:
+            ModelError: The factor is not a number above 0.
+        """
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.factor = factor
+        scale = number(factor)
+        if scale is None or scale <= 0:
+            raise ModelError(f"factor={factor!r}: must be a number above 0.")
+        self.factor = scale
 
     def call(self, image: tf.Tensor) -> tf.Tensor:
         """`[b, h, w, c]` -> float32 `[b, factor * h, factor * w, c]`."""
+        image = tf.cast(image, self.compute_dtype)  # An unchanged size would keep the type.
         size = tf.round(self.factor * tf.cast(tf.shape(image)[1:3], "float32"))
         return tf.image.resize(image, tf.maximum(tf.cast(size, "int32"), 1))
 
@@ -44,7 +55,7 @@ class ResizeLike(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
         """`x` `[b, H, W, c]`, `reference` `[b, h, w, *]` -> `[b, h, w, c]`."""
-        return tf.image.resize(x, tf.shape(reference)[1:3])
+        return tf.image.resize(tf.cast(x, self.compute_dtype), tf.shape(reference)[1:3])
 
     def compute_output_shape(
         self, x_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]

@@ -5,49 +5,23 @@ A model takes one or several images (`Modality`) and scores one or several tasks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 from keras import layers
 
 from fcn_keras.errors import ModelError
-from fcn_keras.layers.alignment import CropLike
+from fcn_keras.layers.alignment import CropLike, SameSize
 from fcn_keras.layers.upsampling import BilinearUpsampling
 from fcn_keras.layers.zoom import ResizeLike, Zoom
-from fcn_keras.models.backbones import BACKBONES, MEANS, TOP_WIDTH
+from fcn_keras.models import options
+from fcn_keras.models.backbones import BACKBONES, TOP_WIDTH
+from fcn_keras.models.modality import Modality
 from fcn_keras.models.own_backbone import own_backbone
-
-GEOMETRIES = ("same", "reference")
-
-
-class Modality(NamedTuple):
-    """One image input of a model.
-
-    Attributes:
-        channels: Number of channels. With three or more, the first three are RGB, 0..255. Other
-            channels are not preprocessed, and their filters start as the mean of the colour
-            filters (early fusion).
-        mean: Subtracted from the first three channels, in BGR order (without `swap`, in their
-            own order); None for the backbone's. `fcn_keras.MEANS` has those of the reference.
-        swap: Convert RGB to BGR; False for HHA.
-    """
-
-    channels: int = 3
-    mean: tuple[float, float, float] | None = None
-    swap: bool = True
-
-    @classmethod
-    def with_mean_of(cls, images: str) -> Modality:
-        """Creates the modality for a key of `fcn_keras.MEANS`.
-
-        Raises:
-            ModelError: The key is unknown.
-        """
-        if images not in MEANS:
-            raise ModelError(f"mean={images!r}: unknown; choose one of {', '.join(MEANS)}.")
-        return cls(mean=MEANS[images], swap=images != "nyudv2_hha")
+from fcn_keras.text import first_line
 
 
 class Decoder:
@@ -70,33 +44,39 @@ class Decoder:
 
         Arguments and errors are those of `models.FCN32s`; `strides` are those that are scored.
         """
+        options.check_choices(backbone, weights, geometry)
         is_own = isinstance(backbone, keras.Model)
-        _check(backbone, head_width, dropout, geometry, zoom)
-        if is_own and inputs is not None and len(inputs) != 1:
+        head_width = options.checked_width(head_width)
+        dropout = options.checked_dropout(dropout)
+        zoom = options.checked_zoom(zoom)
+        size, inputs = options.size_and_inputs(input_shape, inputs)
+        if is_own and len(inputs) != 1:
             raise ModelError(
                 f"inputs: a custom backbone takes one image, found {len(inputs)}. Leave inputs "
                 f"out, or use one of the backbones {', '.join(BACKBONES)}."
             )
         if head_width is None and not is_own:
             head_width = TOP_WIDTH
-        size, inputs = _size_and_inputs(input_shape, inputs)
-        build = partial(own_backbone, backbone) if is_own else BACKBONES[backbone]
         self.backbone = backbone if isinstance(backbone, str) else backbone.name
-        self.learn_upsampling = learn_upsampling
-        self.is_reference = geometry == "reference"
-        self.images: dict[str, keras.KerasTensor] = {}  # By modality, as the next two.
+        self.learn_upsampling = options.checked_flag("learn_upsampling", learn_upsampling)
+        self.is_reference, self.is_zoomed = geometry == "reference", zoom != 1
+        self.images = {  # By modality, as the next two.
+            name: keras.Input((*size, modality.channels), name=name)
+            for name, modality in inputs.items()
+        }
         self.taps: dict[str, dict[int, keras.KerasTensor]] = {}  # Feature maps by stride.
         self.seen: dict[str, keras.KerasTensor] = {}  # The backbone's input.
-        for name, modality in inputs.items():
-            image = keras.Input((*size, modality.channels), name=name)
-            seen = image if zoom == 1 else Zoom(zoom, name=f"{name}_zoomed")(image)
-            taps = build(
-                seen,
-                weights=weights,
-                head_width=head_width,
-                dropout=dropout,
-                **_backbone_options(modality, geometry),
-            )
+        build = partial(own_backbone, backbone) if is_own else BACKBONES[backbone]
+        for (name, modality), image in zip(inputs.items(), _of_one_size(self.images), strict=True):
+            seen = Zoom(zoom, name=f"{name}_zoomed")(image) if self.is_zoomed else image
+            with _naming_errors():
+                taps = build(
+                    seen,
+                    weights=weights,
+                    head_width=head_width,
+                    dropout=dropout,
+                    **_backbone_options(modality, geometry),
+                )
             missing = [stride for stride in strides if stride not in taps]
             if missing:
                 raise ModelError(
@@ -106,7 +86,7 @@ class Decoder:
             maps = [taps[stride] for stride in strides]
             if len(inputs) > 1:  # Nested models, since their layers have the same names.
                 maps = keras.Model(seen, maps, name=f"stream_{name}")(seen)
-            self.images[name], self.seen[name] = image, seen
+            self.seen[name] = seen
             self.taps[name] = dict(zip(strides, maps, strict=True))
 
     def model(
@@ -116,14 +96,15 @@ class Decoder:
         logits: Callable[[Head], keras.KerasTensor],
     ) -> keras.Model:
         """Builds the Keras model; `logits` builds the output of a `Head`."""
-        if isinstance(num_classes, dict):
-            _check_heads(num_classes)
-            outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in num_classes.items()}
-        else:
-            _check_count("num_classes", num_classes)
-            outputs = logits(Head(self, num_classes))
-        images = self.images if len(self.images) > 1 else next(iter(self.images.values()))
-        return keras.Model(images, outputs, name=name)
+        options.check_name(name)
+        counts = options.checked_classes(num_classes)
+        with _naming_errors():
+            if isinstance(counts, dict):
+                outputs = {task: logits(Head(self, n, f"_{task}")) for task, n in counts.items()}
+            else:
+                outputs = logits(Head(self, counts))
+            images = self.images if len(self.images) > 1 else next(iter(self.images.values()))
+            return keras.Model(images, outputs, name=name)
 
 
 class Head:
@@ -178,9 +159,29 @@ class Head:
         image, seen = (next(iter(by.values())) for by in (self.net.images, self.net.seen))
         offset = offset if self.net.is_reference else None
         name = f"logits{self.suffix}"
-        if seen is image:
+        if not self.net.is_zoomed:
             return CropLike(offset, name=name)(x, image)
         return ResizeLike(name=name)(CropLike(offset, name=f"zoomed_{name}")(x, seen), image)
+
+
+def _of_one_size(images: dict[str, keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """Returns the images; several pass through a layer that checks their sizes."""
+    several = list(images.values())
+    return SameSize(list(images), name="same_size")(several) if len(several) > 1 else several
+
+
+@contextmanager
+def _naming_errors() -> Iterator[None]:
+    """Explains Keras' error if a name of `inputs` or `num_classes` is also a layer's name."""
+    try:
+        yield
+    except ValueError as error:
+        if "unique" not in str(error):
+            raise
+        raise ModelError(
+            f"inputs, num_classes: a name is also the name of a layer ({first_line(error)}). "
+            "Rename it."
+        ) from None
 
 
 def _backbone_options(modality: Modality, geometry: str) -> dict[str, Any]:
@@ -191,98 +192,3 @@ def _backbone_options(modality: Modality, geometry: str) -> dict[str, Any]:
         "swap": None if modality.swap else False,
     }
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _size_and_inputs(
-    input_shape: tuple[int | None, int | None, int], inputs: dict[str, Modality] | None
-) -> tuple[tuple[int | None, ...], dict[str, Modality]]:
-    """Returns height and width, None if unknown, and the inputs by name."""
-    shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else ()
-    numbers = [size for size in shape if size is not None]
-    if len(shape) != 3 or shape[2] is None or any(type(n) is not int or n < 1 for n in numbers):
-        raise ModelError(
-            f"input_shape={input_shape!r}: must be (height, width, channels), with None for any "
-            "height or width."
-        )
-    if inputs is None:
-        return shape[:2], {"image": Modality(channels=shape[2])}
-    if shape[2] != 3:
-        raise ModelError(
-            f"input_shape={input_shape!r}: must have 3 channels if inputs is given. Set the number "
-            "of channels in inputs."
-        )
-    return shape[:2], _checked_inputs(inputs)
-
-
-def _check(
-    backbone: str | keras.Model,
-    head_width: int | None,
-    dropout: float,
-    geometry: str,
-    zoom: float,
-) -> None:
-    if not isinstance(backbone, keras.Model) and backbone not in BACKBONES:
-        raise ModelError(
-            f"backbone={backbone!r}: unknown; choose one of {', '.join(BACKBONES)}, or pass a "
-            "keras.Model."
-        )
-    if head_width is not None and (not isinstance(head_width, int) or head_width < 1):
-        raise ModelError(f"head_width={head_width!r}: must be an integer of at least 1.")
-    if not 0 <= dropout < 1:
-        raise ModelError(f"dropout={dropout!r}: must be at least 0 and below 1.")
-    if geometry not in GEOMETRIES:
-        raise ModelError(f"geometry={geometry!r}: must be one of {', '.join(GEOMETRIES)}.")
-    if not isinstance(zoom, int | float) or not 0.1 <= zoom <= 10:
-        raise ModelError(f"zoom={zoom!r}: must be a number from 0.1 to 10; 1 changes nothing.")
-
-
-def _check_count(name: str, num_classes: int) -> None:
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
-        raise ModelError(
-            f"{name}={num_classes!r}: must be an integer of at least 2. Use 2 for background and "
-            "object."
-        )
-
-
-def _check_heads(num_classes: Mapping[str, int]) -> None:
-    if not num_classes:
-        raise ModelError(
-            "num_classes={}: must be a number, or a dict of head and number of classes, such as "
-            '{"semantic": 33, "geometric": 3}.'
-        )
-    _check_names("num_classes", num_classes)
-    for task, count in num_classes.items():
-        _check_count(f"num_classes[{task!r}]", count)
-
-
-def _checked_inputs(inputs: dict[str, Modality]) -> dict[str, Modality]:
-    if not isinstance(inputs, dict) or not inputs:
-        raise ModelError(
-            f"inputs={inputs!r}: must be a dict of at least one name and Modality, for example "
-            '{"image": Modality()}.'
-        )
-    _check_names("inputs", inputs)
-    for name, modality in inputs.items():
-        if not isinstance(modality, Modality):
-            raise ModelError(f"inputs[{name!r}]={modality!r}: must be a fcn_keras.Modality.")
-        channels = modality.channels
-        if not isinstance(channels, int) or channels < 1:
-            raise ModelError(f"inputs[{name!r}]: channels={channels!r}: must be at least 1.")
-    return inputs
-
-
-def _check_names(argument: str, names: Iterable[str]) -> None:
-    """Checks names that become part of layer names, which Keras compares ignoring case."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ModelError(
-                f"{argument}: {name!r} is not a valid name. Use letters, digits and underscores; "
-                "start with a letter."
-            )
-        if name.lower() in seen:
-            raise ModelError(
-                f"{argument}: {seen[name.lower()]!r} and {name!r} are the same name, since case is "
-                "ignored. Rename one."
-            )
-        seen[name.lower()] = name

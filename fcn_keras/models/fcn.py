@@ -13,13 +13,14 @@ H and W in the comments are the padded image's size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import keras
 
-from fcn_keras.errors import ModelError
-from fcn_keras.models.decoder import Decoder, Head, Modality
+from fcn_keras.models.decoder import Decoder, Head
+from fcn_keras.models.modality import Modality
+from fcn_keras.models.options import checked_scales
 
 # FCN-32s in the reference geometry: kernel of the transposed convolution, offset of the crop.
 REFERENCE_32S = {"vgg16": (64, 19), "alexnet": (63, 18)}
@@ -92,7 +93,7 @@ def FCN32s(
         x = head.upsample(x, 32, "upscore", kernel)  # [b, H, W, classes]
         return head.crop(x, offset)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn32s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn32s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 def FCN16s(
@@ -116,7 +117,7 @@ def FCN16s(
         skip_scales: Fixed factor on pool4 before it is scored.
     """
     strides = (32, 16)
-    (scale4,) = _checked_scales(skip_scales, 1)
+    (scale4,) = checked_scales(skip_scales, 1)
     net = Decoder(
         strides,
         backbone,
@@ -137,7 +138,7 @@ def FCN16s(
         x = head.upsample(x, 16, "upscore16")
         return head.crop(x, 27)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn16s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn16s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 def FCN8s(
@@ -162,7 +163,7 @@ def FCN8s(
             the reference's at-once FCN-8s.
     """
     strides = (32, 16, 8)
-    scale4, scale3 = _checked_scales(skip_scales, 2)
+    scale4, scale3 = checked_scales(skip_scales, 2)
     net = Decoder(
         strides,
         backbone,
@@ -185,20 +186,7 @@ def FCN8s(
         x = head.upsample(x, 8, "upscore8")
         return head.crop(x, 31)  # [b, h, w, classes]
 
-    return net.model(name or f"fcn8s_{net.backbone}", num_classes, logits)
+    return net.model(f"fcn8s_{net.backbone}" if name is None else name, num_classes, logits)
 
 
 MODELS: dict[str, Callable[..., keras.Model]] = {"fcn32s": FCN32s, "fcn16s": FCN16s, "fcn8s": FCN8s}
-
-
-def _checked_scales(skip_scales: Sequence[float], count: int) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(scale) for scale in skip_scales)
-    except (TypeError, ValueError):
-        scales = ()
-    if len(scales) != count:
-        raise ModelError(
-            f"skip_scales={skip_scales!r}: must be {count} number{'s' * (count > 1)}, "
-            "for pool4" + (" and pool3." if count == 2 else ".")
-        )
-    return scales

@@ -1,7 +1,6 @@
 """Loads trained models from a run's folder or a .keras file, and saves .keras files."""
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from fcn_keras.distribution.devices import as_on_one_device
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.models import keras_file
 from fcn_keras.outputs import path_argument, replacing
 from fcn_keras.text import first_line
 
@@ -39,18 +39,35 @@ class Loaded:
         return keras.tree.map_structure(lambda logits: logits.shape[-1], self.model.output)
 
 
-def keras_model(model: keras.Model | Loaded) -> keras.Model:
+def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model:
     """Returns the Keras model of a `Loaded`; returns a Keras model unchanged.
 
+    Args:
+        model: The model.
+        name: The argument's name, for the message.
+
     Raises:
-        ConfigError: The argument is neither.
+        ConfigError: The argument is neither, or the model does not map images to logits.
     """
     model = model.model if isinstance(model, Loaded) else model
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            "model: must be a Keras model or the result of fcn_keras.load, found "
+            f"{name}: must be a Keras model or the result of fcn_keras.load, found "
             f"{type(model).__name__}."
         )
+    if isinstance(model, keras.Sequential) and model.built and not hasattr(model, "input"):
+        model(model.inputs[0])  # Until its first call, it has only the lists `inputs`, `outputs`.
+    if getattr(model, "inputs", None) is None or getattr(model, "outputs", None) is None:
+        raise ConfigError(
+            f"model: must be a functional Keras model, found {type(model).__name__} of unknown "
+            "inputs. Pass keras.Model(image, logits), or start a Sequential model with keras.Input."
+        )
+    for tensor in (*model.inputs, *model.outputs):
+        if len(tensor.shape) != 4 or tensor.shape[-1] is None:
+            raise ConfigError(
+                f"model: {model.name} must map images [b, h, w, channels] to logits [b, h, w, "
+                f"classes], found the shape {tuple(tensor.shape)}. Pass a segmentation model."
+            )
     return model
 
 
@@ -78,17 +95,13 @@ def load(path: str | Path) -> Loaded:
         )
     if not os.access(file, os.R_OK):
         raise ModelError(f"{file}: no permission to read it. Change the permissions.")
-    if not zipfile.is_zipfile(file):
-        raise ModelError(
-            f"{file}: incomplete, corrupt or not a .keras file (a .keras file is a zip archive). "
-            "Copy it again, or train again."
-        )
+    keras_file.check(file)
     try:
         model = keras.models.load_model(file, compile=False)
-    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Keras lets through whatever a strange configuration causes.
         line = first_line(error)
-        if isinstance(error, zipfile.BadZipFile):
-            raise ModelError(f"{file}: corrupt ({line}). Copy it again, or train again.") from None
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            raise ModelError(f"{file}: does not fit into memory ({line}).") from None
         raise ModelError(
             f"{file}: cannot be loaded ({line}). Use a model saved by fcn-keras."
         ) from None
@@ -121,14 +134,16 @@ def save_model(model: keras.Model, path: str | Path) -> None:
 def _classes(path: Path, count: int) -> tuple[Any, Any, Any]:
     """Reads names, palette and mask values from `config.yaml`; all None unless of `count` classes.
 
-    The values alone are None if a class has none.
+    The values alone are None unless each class has its own, 0..255.
     """
     try:
         classes = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]
         names = tuple(str(entry["name"]) for entry in classes)
         palette = np.array([entry["colour"] for entry in classes], "uint8").reshape(len(names), 3)
-        has_values = all("value" in entry for entry in classes)
-        values = np.array([entry["value"] for entry in classes], "uint8") if has_values else None
+        given = [entry.get("value") for entry in classes]
+        are_bytes = all(type(value) is int and 0 <= value <= 255 for value in given)
+        is_clear = are_bytes and len(set(given)) == len(given)
+        values = np.array(given, "uint8") if is_clear else None
     except (
         OSError,
         yaml.YAMLError,

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,13 +28,17 @@ def open_engine(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Opens a file written by `serving.writers` with its engine, on the CPU.
 
+    Several threads may call the function; OpenVINO and LiteRT, which use all cores for one call,
+    then work on one after the other.
+
     Args:
         path: A file that ends in .onnx, .xml or .tflite.
         precision: For OpenVINO, the precision to compute in: "f32", "bf16" or "f16". None lets
             OpenVINO choose, which means bf16 where the CPU has instructions for it.
 
     Returns:
-        A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`.
+        A function: uint8 `[n, h, w, 3]` -> class ids `[n, h, w]`. It raises a `ConfigError` for
+        other images.
 
     Raises:
         ConfigError: The file does not exist, or the engine is not installed.
@@ -52,11 +57,22 @@ def open_engine(
     engine = ENGINES[format]
     check_installed(format, engine.modules)
     try:
-        with quiet():
-            run = engine.open(path, precision)
+        run = engine.open(path, precision)
     except Exception as error:  # Each engine has its own kinds of errors.
         raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
-    return lambda images: run(images)["mask"]
+    return lambda images: run(_checked(images))["mask"]
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    """Returns images if a file takes them; an engine may accept others, or fail in its own way."""
+    dtype, shape = getattr(images, "dtype", None), tuple(getattr(images, "shape", ()))
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        found = type(images).__name__ if dtype is None else f"{np.dtype(dtype)} {list(shape)}"
+        raise ConfigError(
+            f"images: must be an array uint8 [n, h, w, 3], RGB, with at least one pixel, found "
+            f"{found}."
+        )
+    return np.asarray(images)
 
 
 def _open_onnx(path: Path, precision: str | None) -> Runner:
@@ -75,16 +91,27 @@ def _open_openvino(path: Path, precision: str | None) -> Runner:
     options = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
     compiled = openvino.Core().compile_model(path, "CPU", options)
     names = [output.get_any_name() for output in compiled.outputs]
-    return lambda images: dict(zip(names, compiled([images]).values(), strict=True))
+    return _one_at_a_time(lambda images: dict(zip(names, compiled([images]).values(), strict=True)))
 
 
 def _open_litert(path: Path, precision: str | None) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()  # It logs to the terminal; here and not at the first image.
+    interpreter.allocate_tensors()  # It logs a line to stderr; here and not at the first image.
     run = interpreter.get_signature_runner("serving_default")
-    return lambda images: run(image=images)
+    return _one_at_a_time(lambda images: run(image=images))
+
+
+def _one_at_a_time(run: Runner) -> Runner:
+    """Makes calls from several threads wait for each other: an engine's buffers serve one call."""
+    lock = threading.Lock()
+
+    def locked(images: np.ndarray) -> dict[str, np.ndarray]:
+        with lock:
+            return run(images)
+
+    return locked
 
 
 class Engine(NamedTuple):
@@ -94,6 +121,8 @@ class Engine(NamedTuple):
     modules: tuple[str, ...]  # Needed for reading; the extra of the format's name installs them.
     open: Opener
 
+
+_changing_output = threading.RLock()
 
 ENGINES = {
     "onnx": Engine(".onnx", ("onnxruntime",), _open_onnx),
@@ -116,8 +145,14 @@ def check_installed(format: str, modules: tuple[str, ...]) -> None:
 def quiet() -> Iterator[None]:
     """Keeps converters, Python and C++, from writing to the terminal.
 
-    It also turns off their usage reports, which they send outside of CI.
+    It also turns off their usage reports, which they send outside of CI. Both are settings of the
+    whole process, so threads take turns, and what any other thread prints meanwhile is lost.
     """
+    with _changing_output:
+        yield from _quiet()
+
+
+def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("nncf", "tensorflow", "tf2onnx", "absl")]
     levels = [logger.level for logger in loggers]
     before = {name: os.environ.get(name) for name in ("CI", "NNCF_CI")}

@@ -1,9 +1,12 @@
 """Finds the images to predict and plans the results' paths, never over a user's own files."""
 
+import itertools
+import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,10 +14,24 @@ from PIL.PngImagePlugin import PngInfo
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import check_folder, make_folder, remove_unfinished, replacing
-from fcn_keras.prediction.pictures import overlay, palette_png
+from fcn_keras.prediction.pictures import Look, overlay, palette_png
 
 ENDINGS = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SOFTWARE = "fcn-keras predict"
+# Measured on 5.3 megapixels: 0.01 s for a mask and 0.3 s for an overlay, as small as Pillow's
+# default, which takes 0.05 s and 2 s. A JPEG overlay takes 0.01 s and a sixth of the bytes.
+FAST_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+JPEG_QUALITY = 90
+MAX_NAME = 255  # Bytes of a file's name, on all usual systems.
+
+Overlay = Literal["png", "jpg", "none"]
+
+
+class Results(NamedTuple):
+    """The paths of a mask and of its overlay, which is None if there is none."""
+
+    mask: Path
+    overlay: Path | None
 
 
 class Job(NamedTuple):
@@ -22,11 +39,11 @@ class Job(NamedTuple):
 
     Attributes:
         images: The image's path; for a model of several images a dict of paths by name.
-        results: The paths of mask and overlay, for each head in turn.
+        results: The paths of the results, for each head in turn.
     """
 
     images: Path | dict[str, Path]
-    results: tuple[Path, ...]
+    results: tuple[Results, ...]
 
     @property
     def first(self) -> Path:
@@ -39,6 +56,7 @@ def plan(
     out: str | Path,
     heads: Sequence[str] = (),
     parts: Sequence[str] = (),
+    overlay: Overlay = "png",
 ) -> list[Job]:
     """Plans the jobs for a list of files and folders, and creates the folder for the results.
 
@@ -49,6 +67,7 @@ def plan(
         out: The folder for the results.
         heads: For a model of several heads, their names, which are appended to the results' names.
         parts: For a model of several images, their names.
+        overlay: The overlays' format, or "none" for masks alone.
 
     Raises:
         ConfigError: A source is missing or empty, two images have the same name and extension,
@@ -58,14 +77,16 @@ def plan(
     out = Path(out)
     images: list[Path | dict[str, Path]] = []
     images += _group_by_stem(sources, parts) if parts else _images(sources)
+    endings = [f"_{head}" for head in heads] or [""]
     jobs = [
-        Job(image, tuple(out / f"{name}{end}.png" for end in _result_endings(heads)))
+        Job(image, tuple(_results(out / f"{name}{end}", overlay) for end in endings))
         for image, name in zip(images, _names(images), strict=True)
     ]
     check_folder(out)
+    _check_lengths(jobs)
     taken: dict[Path, Path] = {}
     for job in jobs:
-        for result in job.results:
+        for result in filter(None, itertools.chain(*job.results)):
             if result in taken:
                 raise ConfigError(
                     f"{result}: would be the result of both {taken[result]} and {job.first}. "
@@ -80,6 +101,17 @@ def plan(
     make_folder(out)
     remove_unfinished(out)
     return jobs
+
+
+def _check_lengths(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        names = [path.name for path in filter(None, itertools.chain(*job.results))]
+        longest = max(len(os.fsencode(name)) for name in names)
+        if longest > MAX_NAME:
+            raise ConfigError(
+                f"{job.first}: the name of its mask or overlay would have {longest} bytes, but "
+                f"file names have at most {MAX_NAME}. Rename the image."
+            )
 
 
 def _images(sources: Iterable[str | Path]) -> list[Path]:
@@ -142,56 +174,57 @@ def _names(images: Sequence[Path | dict[str, Path]]) -> list[str]:
     return [path.stem if stems[path.stem] == 1 else path.name for path in paths]
 
 
-def _result_endings(heads: Sequence[str]) -> list[str]:
-    """Returns the endings of the results' names: mask and overlay for each head in turn."""
-    suffixes = [f"_{head}" for head in heads] or [""]
-    return [f"{suffix}{kind}" for suffix in suffixes for kind in ("", "_overlay")]
+def _results(path: Path, overlay: Overlay) -> Results:
+    """Returns the paths of a mask and of its overlay, from a path without extension."""
+    shown = None if overlay == "none" else path.with_name(f"{path.name}_overlay.{overlay}")
+    return Results(path.with_name(f"{path.name}.png"), shown)
 
 
 def write(
     image: np.ndarray,
     mask: np.ndarray | Mapping[str, np.ndarray],
-    palette: np.ndarray | Mapping[str, np.ndarray],
-    *paths: Path,
-    values: np.ndarray | None = None,
+    look: Look | Mapping[str, Look],
+    results: Sequence[Results],
 ) -> None:
     """Writes a mask as a palette PNG, and an overlay; both name this program as their author.
 
     Args:
         image: uint8 `[h, w, 3]`.
         mask: Class ids `[h, w]`, or a dict of them by head.
-        palette: uint8 `[classes, 3]`, or a dict of them by head, in the order of `plan`'s heads.
-        *paths: The paths of mask and overlay, for each head in turn.
-        values: uint8 `[classes]`, to store in the mask in place of the class ids.
+        look: The masks' `Look`, or a dict of them by head, in the order of `plan`'s heads.
+        results: The paths, for each head in turn.
     """
     masks = mask if isinstance(mask, Mapping) else {"": mask}
-    palettes = palette if isinstance(palette, Mapping) else {"": palette}
-    for head, *pair in zip(palettes, paths[::2], paths[1::2], strict=True):
-        _write(image, masks[head], palettes[head], values, *pair)
+    looks = look if isinstance(look, Mapping) else {"": look}
+    for head, paths in zip(looks, results, strict=True):
+        _write(image, masks[head], looks[head], paths)
 
 
-def _write(
-    image: np.ndarray,
-    mask: np.ndarray,
-    palette: np.ndarray,
-    values: np.ndarray | None,
-    mask_path: Path,
-    overlay_path: Path,
-) -> None:
+def _write(image: np.ndarray, mask: np.ndarray, look: Look, paths: Results) -> None:
     mark = PngInfo()
     mark.add_text("Software", SOFTWARE)
-    for make, path in (
-        (lambda: palette_png(mask, palette, values), mask_path),
-        (lambda: Image.fromarray(overlay(image, mask, palette)), overlay_path),
-    ):
-        with replacing(path) as temporary:
-            make().save(temporary, "PNG", pnginfo=mark)
+    with replacing(paths.mask) as temporary:
+        picture = palette_png(mask, look.palette, look.values)
+        picture.save(temporary, "PNG", pnginfo=mark, **FAST_PNG)
+    if paths.overlay is None:
+        return
+    overlaid = overlay(image, mask, look.palette, background=look.background)
+    with replacing(paths.overlay) as temporary:
+        if paths.overlay.suffix == ".png":
+            Image.fromarray(overlaid).save(temporary, "PNG", pnginfo=mark, **FAST_PNG)
+        else:
+            picture = Image.fromarray(overlaid)
+            picture.save(temporary, "JPEG", quality=JPEG_QUALITY, comment=SOFTWARE)
 
 
 def _was_written_by_predict(path: Path) -> bool:
     """Whether `write` made a file."""
     try:
         with Image.open(path) as image:
-            return image.info.get("Software") == SOFTWARE
+            return SOFTWARE in (image.info.get("Software"), _text(image.info.get("comment")))
     except OSError:
         return False
+
+
+def _text(comment: bytes | str | None) -> str | None:
+    return comment.decode("latin-1") if isinstance(comment, bytes) else comment

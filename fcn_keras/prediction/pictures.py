@@ -5,14 +5,31 @@ Images are RGB, uint8 `[h, w, 3]`; masks are class ids `[h, w]`.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import cv2
 import numpy as np
 from PIL import Image
 
+from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
-BAND_PIXELS = 1 << 20
 VOID_COLOUR = (255, 255, 255)
 WRONG_COLOUR = (213, 45, 30)
+
+
+class Look(NamedTuple):
+    """How masks are stored and shown.
+
+    Attributes:
+        palette: uint8 `[classes, 3]`.
+        background: The class that overlays leave as it is, or None.
+        values: uint8 `[classes]`, stored in masks in place of class ids; None for class ids.
+    """
+
+    palette: np.ndarray
+    background: int | None = None
+    values: np.ndarray | None = None
 
 
 def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -31,16 +48,64 @@ def colour_mask(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.55
+    image: np.ndarray,
+    mask: np.ndarray,
+    palette: np.ndarray,
+    opacity: float = 0.55,
+    *,
+    background: int | None = None,
 ) -> np.ndarray:
-    """Lays the coloured mask over the image: uint8 `[h, w, 3]`."""
-    picture = np.empty((*mask.shape, 3), "uint8")
-    rows = max(1, BAND_PIXELS // max(1, mask.shape[1]))  # The float64 sum takes 8 times the memory.
-    for top in range(0, len(mask), rows):
-        band = slice(top, top + rows)
-        mixed = (1 - opacity) * image[band] + opacity * colour_mask(mask[band], palette)
-        picture[band] = np.round(mixed)
-    return picture
+    """Lays the coloured mask over the image.
+
+    Args:
+        image: RGB, uint8 `[h, w, 3]`.
+        mask: Class ids `[h, w]`; void (255) is white.
+        palette: uint8 `[classes, 3]`.
+        opacity: Of the mask, 0..1.
+        background: A class whose pixels show the image as it is.
+
+    Returns:
+        uint8 `[h, w, 3]`.
+
+    Raises:
+        ConfigError: An argument has another form, or the mask has classes without a colour.
+    """
+    _check_overlay(image, mask, palette, opacity)
+    colours = colour_mask(mask, palette)
+    pixels = np.ascontiguousarray(image, "uint8")
+    picture = cv2.addWeighted(pixels, 1 - opacity, colours, opacity, 0)
+    if background is None:
+        return picture
+    return np.where(mask[..., None] == background, pixels, picture)
+
+
+def _check_overlay(image: Any, mask: Any, palette: Any, opacity: Any) -> None:
+    shapes = {
+        "image": (image, "[h, w, 3]", 3),
+        "mask": (mask, "[h, w]", 2),
+        "palette": (palette, "[classes, 3]", 2),
+    }
+    for name, (array, rule, axes) in shapes.items():
+        fits = isinstance(array, np.ndarray) and array.ndim == axes and array.dtype.kind in "iu"
+        if not fits or (name != "mask" and array.shape[-1] != 3):
+            raise ConfigError(
+                f"{name}: must be an array of integers {rule}, found "
+                f"{getattr(array, 'dtype', type(array).__name__)} "
+                f"{getattr(array, 'shape', '')}".rstrip()
+                + "."
+            )
+    if image.shape[:2] != mask.shape:
+        raise ConfigError(
+            f"mask: must have the size of the image, {image.shape[:2]}, found {mask.shape}."
+        )
+    ids = mask[mask != VOID] if len(palette) <= VOID else mask
+    if ids.size and not 0 <= ids.min() <= ids.max() < len(palette):
+        raise ConfigError(
+            f"palette: has {len(palette)} colours, but the mask has classes from {ids.min()} to "
+            f"{ids.max()}. Give a colour for each class."
+        )
+    if not isinstance(opacity, int | float | np.number) or not 0 <= opacity <= 1:
+        raise ConfigError(f"opacity={opacity!r}: must be a number from 0 to 1.")
 
 
 def error_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -6,9 +6,8 @@ Files that cannot be read, and images that cannot be tiled, are skipped; the oth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,8 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import image_files, tiles
+from fcn_keras.prediction.pictures import Look
+from fcn_keras.prediction.precision import Precision, fastest
 from fcn_keras.prediction.predict_image import predict
 from pipelines.errors import DataError
 from pipelines.files.images import read_image
@@ -29,13 +30,14 @@ BIG_FILE = 32_000_000  # Bytes; only one of such files is in memory at a time.
 def predict_files(
     model: keras.Model,
     jobs: Sequence[image_files.Job],
-    palette: np.ndarray | Mapping[str, np.ndarray],
+    look: Look | Mapping[str, Look],
     *,
     tile: int | Literal["auto"] | None = "auto",
     overlap: int | None = None,
     tta: bool = False,
-    values: np.ndarray | None = None,
+    precision: Precision = "auto",
     notes: list[DataError] | None = None,
+    tell: Callable[[str], object] = print,
 ) -> Iterator[DataError | ConfigError | None]:
     """Predicts images from files and writes their masks and overlays.
 
@@ -44,66 +46,82 @@ def predict_files(
     Args:
         model: A Keras model.
         jobs: The result of `image_files.plan`.
-        palette: uint8 `[classes, 3]`, or a dict of them by head.
+        look: As in `image_files.write`.
         tile: As in `predict`; "auto" tiles images above 8 megapixels.
         overlap: As in `predict`; ignored for images that are not tiled.
         tta: As in `predict`.
-        values: As in `image_files.write`.
+        precision: As in `fastest`.
         notes: A list to which warnings about images that could still be read are appended, in
             order.
+        tell: Receives a line about the precision, if it is not the model's own.
 
     Yields:
         For each job, in order, None or the error because of which it has no mask.
     """
     notes = [] if notes is None else notes
-    reader, writer = ThreadPoolExecutor(AHEAD), ThreadPoolExecutor(AHEAD)
-    reading: deque[Future | None] = deque()
+    net: keras.Model | None = None
     writing: deque[Future] = deque()
-    ahead = iter(jobs)
-    try:
-        for job in jobs:
-            while len(reading) <= AHEAD and (following := next(ahead, None)) is not None:
-                is_big = _is_big(following.first)
-                reading.append(None if is_big else reader.submit(_read, following))
-            future = reading.popleft()
-            is_big = future is None
-            try:
-                image, found = _read(job) if future is None else future.result()
-                shown = next(iter(image.values())) if isinstance(image, dict) else image
-                edge = tiles.edge_for(model, shown.shape[:2], tile)
-                shared = None if edge is None else overlap
-                mask = predict(model, image, tile=edge, overlap=shared, tta=tta)
-            except DataError as error:
-                yield error
+    with ThreadPoolExecutor(AHEAD) as writer:
+        for job, future in _read_ahead(jobs):
+            image, found = _read(job) if future is None else future.result()
+            del future  # It refers to the image.
+            if isinstance(image, DataError):
+                yield image
                 continue
+            notes += found
+            if net is None:
+                net, line = fastest(model, image, len(jobs), precision)
+                if line:
+                    tell(line)
+            shown = next(iter(image.values())) if isinstance(image, dict) else image
+            edge = tiles.edge_for(net, shown.shape[:2], tile)
+            shared = None if edge is None else overlap
+            try:
+                mask = predict(net, image, tile=edge, overlap=shared, tta=tta)
             except ConfigError as error:  # The tiles are too small for this image.
                 yield ConfigError(f"{job.first}: {error}")
                 continue
-            del future  # It refers to the image.
-            notes += found
-            write = partial(image_files.write, shown, mask, palette, *job.results, values=values)
-            writing.append(writer.submit(write))
-            del image, shown, mask, write
-            while len(writing) > (0 if is_big else AHEAD):
+            writing.append(writer.submit(image_files.write, shown, mask, look, job.results))
+            del image, shown, mask
+            while len(writing) > (0 if _is_big(job.first) else AHEAD):
                 writing.popleft().result()
             yield None
         for written in writing:
             written.result()
-    finally:
-        reader.shutdown(cancel_futures=True)
-        writer.shutdown(cancel_futures=True)
 
 
-def _read(job: image_files.Job) -> tuple[np.ndarray | dict[str, np.ndarray], list[DataError]]:
-    """Reads an image, or several by name, and returns them with warnings about them."""
+def _read_ahead(
+    jobs: Sequence[image_files.Job],
+) -> Iterator[tuple[image_files.Job, Future | None]]:
+    """Yields each job with the future of its image; None for a big file, which is read alone."""
+    with ThreadPoolExecutor(AHEAD) as reader:
+        reading: deque[Future | None] = deque()
+        ahead = iter(jobs)
+        try:
+            for job in jobs:
+                while len(reading) <= AHEAD and (following := next(ahead, None)) is not None:
+                    is_big = _is_big(following.first)
+                    reading.append(None if is_big else reader.submit(_read, following))
+                yield job, reading.popleft()
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+
+def _read(
+    job: image_files.Job,
+) -> tuple[np.ndarray | dict[str, np.ndarray] | DataError, list[DataError]]:
+    """Reads an image, or several by name, and returns it or the error, and warnings about it."""
     found: list[DataError] = []
-    if isinstance(job.images, dict):
-        images = {
-            name: read_image(path, found, max_pixels=MAX_PIXELS)
-            for name, path in job.images.items()
-        }
-        return images, found
-    return read_image(job.images, found, max_pixels=MAX_PIXELS), found
+    try:
+        if isinstance(job.images, dict):
+            images = {
+                name: read_image(path, found, max_pixels=MAX_PIXELS)
+                for name, path in job.images.items()
+            }
+            return images, found
+        return read_image(job.images, found, max_pixels=MAX_PIXELS), found
+    except DataError as error:
+        return error, found
 
 
 def _is_big(path: Path) -> bool:

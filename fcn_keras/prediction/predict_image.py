@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.layers.alignment import SameSize
 from fcn_keras.models.saving import Loaded, keras_model
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import class_ids, input_signature
@@ -51,16 +52,11 @@ def predict(
         several heads.
 
     Raises:
-        ConfigError: The image is not an array of that shape, the names are not the model's, or the
-            tiles are too small for the model.
+        ConfigError: The model is not functional, the image is not an array of that shape, the names
+            are not the model's, or the tiles are too small for the model.
         ModelError: The model cannot be tiled because its geometry is unknown.
     """
     model = keras_model(model)
-    if not hasattr(model, "input"):
-        raise ConfigError(
-            f"model: must be a functional Keras model, found {type(model).__name__}. Pass "
-            "keras.Model(image, logits)."
-        )
     expected = model.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")
@@ -75,9 +71,11 @@ def predict(
                 f"image: must be a dict with the images {', '.join(expected)} for {model.name}."
             )
         whole = {name: _checked(image[name], expected[name], name) for name in expected}
+        if any(isinstance(layer, SameSize) for layer in model.layers):
+            _check_sizes(whole)
     else:
         whole = _checked(image, expected, "image")
-    for fault in filter(None, map(_range_fault, keras.tree.flatten(whole))):
+    for fault in filter(None, map(range_fault, keras.tree.flatten(whole))):
         warnings.warn(fault, stacklevel=2)
     if tile is None or isinstance(whole, dict):
         return _predict(model, whole, tta)
@@ -85,17 +83,65 @@ def predict(
     return tiles.stitch(lambda part: cast(np.ndarray, _predict(model, part, tta)), whole, cuts)
 
 
+def range_fault(image: np.ndarray) -> str | None:
+    """Describes the range of images whose pixels cannot be 0..255 colours; None if they can.
+
+    Args:
+        image: One image `[h, w, c]` or several `[b, h, w, c]`.
+    """
+    if image.dtype == np.uint8 or image.shape[-1] != 3:  # Other channels, such as depth.
+        return None
+    low, high = float(np.min(image)), float(np.max(image))
+    if low >= -0.5 and high <= 255.5 and not 0 < high <= 1:
+        return None
+    return (
+        f"image: its pixels must be 0 to 255, found {low:.3g} to {high:.5g}. The prediction will "
+        "be poor. Undo the normalisation: an image of 0 to 1, for example, must be multiplied by "
+        "255."
+    )
+
+
+def as_pixels(image: np.ndarray) -> np.ndarray:
+    """Returns an image, or several, as uint8 or float32."""
+    pixels = np.asarray(image)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
+
+
+def traced(
+    model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.types.experimental.PolymorphicFunction:
+    """Returns a traced function that applies `finish` to the logits of an image batch of any size.
+
+    It is faster than `model.predict`, and is traced once for all sizes. The model holds it, hidden
+    from Keras's tracking of attributes, so that both are freed together.
+
+    Args:
+        model: A functional Keras model.
+        kinds: The dtype of each image, uint8 or float32.
+        finish: A function of one map of logits `[b, h, w, classes]`.
+    """
+    functions: dict[Any, Any] = vars(model).setdefault("_fcn_keras_traced", {})
+    if (kinds, finish) not in functions:
+
+        @tf.function(input_signature=[input_signature(model, kinds)])
+        def traced(images: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
+            return keras.tree.map_structure(finish, model(images, training=False))
+
+        functions[kinds, finish] = traced
+    return functions[kinds, finish]
+
+
 def _predict(
     model: keras.Model, image: np.ndarray | dict[str, np.ndarray], tta: bool
 ) -> np.ndarray | dict[str, np.ndarray]:
-    image = keras.tree.map_structure(_as_pixels, image)
+    image = keras.tree.map_structure(as_pixels, image)
     kinds = tuple(pixels.dtype.name for pixels in keras.tree.flatten(image))
     images = keras.tree.map_structure(lambda pixels: tf.constant(pixels[None]), image)
     if tta:
-        scores = mean_probabilities(_traced(model, kinds, tf.identity), images)
+        scores = mean_probabilities(traced(model, kinds, tf.identity), images)
         masks = keras.tree.map_structure(class_ids, scores)
     else:
-        masks = _traced(model, kinds, class_ids)(images)
+        masks = traced(model, kinds, class_ids)(images)
     return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
 
 
@@ -111,39 +157,11 @@ def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:
     return image
 
 
-def _range_fault(image: np.ndarray) -> str | None:
-    """Describes the range of an image whose pixels cannot be 0..255 colours; None if they can."""
-    if image.dtype == np.uint8 or image.shape[-1] != 3:  # Other channels, such as depth.
-        return None
-    low, high = float(np.min(image)), float(np.max(image))
-    if low >= -0.5 and high <= 255.5 and not 0 < high <= 1:
-        return None
-    return (
-        f"image: its pixels must be 0 to 255, found {low:.3g} to {high:.5g}. The prediction will "
-        "be poor. Undo the normalisation: an image of 0 to 1, for example, must be multiplied by "
-        "255."
-    )
-
-
-def _as_pixels(image: np.ndarray) -> np.ndarray:
-    pixels = np.asarray(image)
-    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
-
-
-def _traced(
-    model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
-) -> tf.types.experimental.PolymorphicFunction:
-    """Returns a traced function that applies `finish` to the logits of an image batch of any size.
-
-    It is faster than `model.predict`, and is traced once for all sizes. The model holds it, hidden
-    from Keras's tracking of attributes, so that both are freed together.
-    """
-    functions = vars(model).setdefault("_fcn_keras_traced", {})
-    if (kinds, finish) not in functions:
-
-        @tf.function(input_signature=[input_signature(model, kinds)])
-        def traced(images: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
-            return keras.tree.map_structure(finish, model(images, training=False))
-
-        functions[kinds, finish] = traced
-    return functions[kinds, finish]
+def _check_sizes(images: dict[str, np.ndarray]) -> None:
+    sizes = {name: "{} x {}".format(*image.shape[:2]) for name, image in images.items()}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ConfigError(
+            f"image: the images must have the same height and width, found {found}. Resize them to "
+            "one size."
+        )

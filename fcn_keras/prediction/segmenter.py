@@ -10,6 +10,7 @@ import numpy as np
 
 from fcn_keras.errors import ModelError
 from fcn_keras.models import saving
+from fcn_keras.prediction.pictures import Look
 from fcn_keras.prediction.predict_image import predict
 from pipelines.split import distinct_palette
 
@@ -34,6 +35,19 @@ class Segmenter(saving.Loaded):
         if self.palette is not None:
             return self.palette
         return keras.tree.map_structure(distinct_palette, self.num_classes)
+
+    def looks(self, *, values: bool = False) -> Look | dict[str, Look]:
+        """Returns how masks are stored and shown; by head if the model has several.
+
+        Args:
+            values: Store the mask values of the training data in place of class ids.
+        """
+        colours = self.colours
+        if isinstance(colours, dict):
+            return {head: Look(palette) for head, palette in colours.items()}
+        names = [name.strip("_").lower() for name in self.classes or ()]
+        background = names.index("background") if "background" in names else None
+        return Look(colours, background, self.values if values else None)
 
     def image_names(self) -> list[str]:
         """Returns the names of a model's images if it has several; else an empty list.

@@ -17,7 +17,8 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import make_folder, remove_unfinished, replacing
-from fcn_keras.prediction.pictures import colour_mask, overlay
+from fcn_keras.prediction.pictures import Look, colour_mask, overlay
+from fcn_keras.prediction.precision import Precision, fastest
 from fcn_keras.prediction.predict_image import predict
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Every build of OpenCV can write these.
 CAMERA = re.compile(r"camera:(\d+)")
 NO_CAMERA = 2**31 - 1  # OpenCV's largest number.
+CAMERA_FRAMES = 1000  # A guess, to choose the precision.
 CAMERA_RATE = 25.0  # Frames per second if the source does not report them.
 
 
@@ -40,12 +42,14 @@ def predict_video(
     model: keras.Model,
     source: str | Path,
     out: str | Path,
-    palette: np.ndarray,
+    look: Look,
     *,
     picture: Literal["overlay", "mask"] = "overlay",
     frames: int | None = None,
+    precision: Precision = "auto",
     tile_of: Callable[[np.ndarray], int | None] | None = None,
     advance: Callable[[], object] | None = None,
+    tell: Callable[[str], object] = print,
 ) -> tuple[int, int]:
     """Predicts the frames of a video or camera and writes them as a video.
 
@@ -57,12 +61,14 @@ def predict_video(
         source: A video file, or `camera:0`, `camera:1` ...
         out: The .mp4 or .avi file to write. Codecs support only even sizes: if a size is odd, the
             last row or column is left out.
-        palette: uint8 `[classes, 3]`.
+        look: How masks are shown.
         picture: "overlay" for the frame under its coloured mask, or "mask" for the colours alone.
         frames: The largest number of frames.
+        precision: As in `fastest`.
         tile_of: A function from a frame to the argument `tile` of `predict`. By default None, which
             predicts whole frames.
         advance: Called after each frame.
+        tell: Receives a line about the precision, if it is not the model's own.
 
     Returns:
         (frames written, frames that the video reports; 0 if it reports none).
@@ -74,6 +80,10 @@ def predict_video(
     check_output(out)
     with replacing(out, by_suffix=True) as temporary, _quiet():
         with _open_source(source) as (reader, first, rate, reported), _writer() as write:
+            expected = frames or reported or CAMERA_FRAMES
+            net, line = fastest(model, _rgb(first), expected, precision)
+            if line:
+                tell(line)
             count = 0
             frame: np.ndarray | None = first
             try:
@@ -84,12 +94,12 @@ def predict_video(
                             f"then {_size(frame)} pixels at frame {count}. Convert the video to "
                             "one size."
                         )
-                    image = np.ascontiguousarray(frame[..., ::-1])  # BGR
-                    mask = predict(model, image, tile=tile_of(image) if tile_of else None)
+                    image = _rgb(frame)
+                    mask = predict(net, image, tile=tile_of(image) if tile_of else None)
                     mask = cast(np.ndarray, mask)  # The model has one head.
-                    seen = colour_mask(mask, palette)
+                    seen = colour_mask(mask, look.palette)
                     if picture == "overlay":
-                        seen = overlay(image, mask, palette)
+                        seen = overlay(image, mask, look.palette, background=look.background)
                     write(temporary, rate, np.ascontiguousarray(seen[..., ::-1]), out)
                     count += 1
                     if advance is not None:
@@ -185,6 +195,11 @@ def _frame_count(path: Path) -> int:
         return sum(1 for _ in iter(reader.grab, False))
     finally:
         reader.release()
+
+
+def _rgb(frame: np.ndarray) -> np.ndarray:
+    """Turns a frame of OpenCV, BGR, into RGB."""
+    return np.ascontiguousarray(frame[..., ::-1])
 
 
 def _next(reader: cv2.VideoCapture) -> np.ndarray | None:

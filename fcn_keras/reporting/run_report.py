@@ -5,6 +5,7 @@ what is missing, for example because a run is not finished or was interrupted.
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from fcn_keras.reporting.tables import (
 from fcn_keras.runs.config import STAGES
 from fcn_keras.runs.reading import Run, read
 from fcn_keras.runs.run_folder import is_started, stage_folder
-from fcn_keras.text import format_metric
+from fcn_keras.text import format_metric, other_mean_iu
 
 CURVES = {
     "mean_iou": "Mean IU",
@@ -60,6 +61,20 @@ def find(folders: Iterable[str | Path]) -> list[Run]:
     return runs
 
 
+def shows(page: Path, runs: Sequence[Run]) -> bool:
+    """Returns whether a page shows these runs in their present state.
+
+    Pages of version 0.1 do not tell; neither do its runs, which are finished.
+    """
+    if not page.is_file():
+        return False
+    with page.open(encoding="utf-8", errors="replace") as file:
+        found = re.search(r'<meta name="runs" content="([^"]*)">', file.read(1000))
+    if found is None:
+        return all(run.weights is None for run in runs)
+    return found[1] == _state(runs)
+
+
 def render(runs: Sequence[Run]) -> str:
     """Renders the page as HTML.
 
@@ -75,6 +90,7 @@ def render(runs: Sequence[Run]) -> str:
     templates.filters["metric"] = format_metric
     return templates.get_template("run_report.html").render(
         title=", ".join(run.name for run in runs),
+        state=_state(runs),
         several=len(runs) > 1,
         runs=[_shown(run, colour, len(runs) == 1) for colour, run in enumerate(runs)],
         charts=[drawn for key, title in CURVES.items() if (drawn := _curves(runs, key, title))],
@@ -86,6 +102,10 @@ def render(runs: Sequence[Run]) -> str:
         void="#ffffff",
         wrong="#{:02x}{:02x}{:02x}".format(*WRONG),
     )
+
+
+def _state(runs: Sequence[Run]) -> str:
+    return " ".join(run.state for run in runs)
 
 
 def _are_comparable(runs: Sequence[Run]) -> bool:
@@ -133,6 +153,7 @@ def _shown(run: Run, colour: int, is_alone: bool) -> dict[str, Any]:
         "name": run.name,
         "notes": run.notes,
         "best_epoch": _best_epoch(run),
+        "other_mean_iu": other_mean_iu(run.metrics or {}),
         "epochs": run.epochs,
         "summary": summary(run),
         "facts": environment(run),

@@ -4,7 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from fcn_keras.errors import ConfigError
+from fcn_keras.runs.option_faults import one_line
 
 Net = Literal["fcn32s", "fcn16s", "fcn8s"]
 Geometry = Literal["same", "reference"]
@@ -23,9 +33,13 @@ def option(default: Any, description: str, **rules: Any) -> Any:
 
 
 class TrainConfig(BaseModel):
-    """All options that determine a run's result; `RUN/config.yaml` stores them, resolved."""
+    """All options that determine a run's result; `RUN/config.yaml` stores them, resolved.
 
-    model_config = ConfigDict(extra="forbid")
+    Raises:
+        ConfigError: An option is unknown or missing, or has a wrong type or value.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     # Data
     data: str = option(..., "A data set's name, or the YAML file that describes your folders.")
@@ -105,6 +119,11 @@ class TrainConfig(BaseModel):
     weight_decay: float = option(1e-4, "adamw: decoupled; sgd: L2, on kernels only.", ge=0)
     momentum: float = option(0.9, "Momentum of sgd.", ge=0, lt=1)
     bias_rate: float = option(1.0, "sgd: factor on the learning rate of biases.", ge=0)
+    bias_layers: tuple[str, ...] = option(
+        (),
+        "sgd: only biases of layers with this name prefix have --bias-rate and no decay; may be "
+        "repeated.",
+    )
     accumulate: int = option(1, "Batches whose gradients are accumulated for one update.", ge=1)
     loss_reduction: Literal["mean", "sum"] = option(
         "mean", "Reduction of the loss over a batch's labelled pixels."
@@ -125,6 +144,13 @@ class TrainConfig(BaseModel):
         "auto", "GPUs that share each batch; auto: as many as can share it evenly."
     )
     seed: int = option(0, "Seed of all random numbers.", ge=0)
+
+    def __init__(self, **options: Any) -> None:
+        """Checks the options; an invalid one is a `ConfigError` of one line."""
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(one_line(error, type(self).model_fields)) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -147,8 +173,9 @@ class TrainConfig(BaseModel):
             raise ValueError(f"scale: must be 0.1 <= low <= high <= 10, found {self.scale}")
         if self.reset_scores and not self.init_from:
             raise ValueError("reset_scores: needs a model to start from; give init_from too")
-        if "" in self.freeze:
-            raise ValueError("freeze: must be the start of layer names, found ''")
+        for name in ("freeze", "bias_layers"):
+            if "" in getattr(self, name):
+                raise ValueError(f"{name}: must be the start of layer names, found ''")
         if min(self.stage_rates) <= 0:
             raise ValueError(f"stage_rates: must be above 0, found {self.stage_rates}")
         return self

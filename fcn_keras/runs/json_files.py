@@ -35,6 +35,11 @@ class Metrics(_File):
     per_class: list[ClassMetrics]
     confusion: list[list[Count]]
     epoch: int | None = None
+    skip_absent: bool = False
+    mean_iou_absent_counted: float | None = None
+    mean_iou_absent_skipped: float | None = None
+    val_loss: float | None = None
+    weights_sha256: str | None = None
 
 
 class Fingerprint(_File):

@@ -29,7 +29,7 @@ class Run:
         data: Fingerprints in `data.json`, by split.
         history: One dict of numbers per finished epoch; None for missing values.
         metrics: The content of `metrics.json`, or None.
-        images: Name, mean IU and picture of each measured validation image.
+        images: Name, mean IU and picture of each validation image, measured with the best model.
         notes: What is missing or unreadable.
     """
 
@@ -64,6 +64,18 @@ class Run:
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
+    def weights(self) -> str | None:
+        """The hash of the best model's weights; None if unknown."""
+        return (self.metrics or {}).get("weights_sha256")
+
+    @property
+    def state(self) -> str:
+        """A hash that changes with the best model, the end of training, and what is measured."""
+        end = self.folder / "finished.json"
+        parts = [self.weights, end.exists(), bool(self.images)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    @property
     def validated_on(self) -> str | None:
         """A hash of the validation split; None if unknown."""
         return digest(self.data["val"]) if "val" in self.data else None
@@ -92,14 +104,7 @@ def read(folder: Path) -> Run:
     run.metrics = _metrics(run)
     if run.metrics is None:
         run.notes.append("no metrics: the run has not been validated yet.")
-    run.images = [
-        {**row, "mean_iou": _number(row.get("mean_iou"))} for row in _csv(folder / "validation.csv")
-    ]
-    if not run.images:
-        run.notes.append(
-            "no pictures: validation images are measured at the end of training, or by "
-            "`fcn-keras report --pictures`, which needs the data."
-        )
+    run.images = _images(run)
     return run
 
 
@@ -158,6 +163,21 @@ def _metrics(run: Run) -> dict[str, Any] | None:
         run.notes.append(f"metrics.json has no metrics for {count} classes.")
         return None
     return metrics
+
+
+def _images(run: Run) -> list[dict[str, Any]]:
+    """Reads `validation.csv`, if it is of the best model."""
+    rows = _csv(run.folder / "validation.csv")
+    how = "at the end of training, or by `fcn-keras report --pictures`, which needs the data."
+    if not rows:
+        run.notes.append(f"no pictures: validation images are measured {how}")
+        return []
+    if run.weights and rows[0].get("model") != run.weights:
+        run.notes.append(
+            f"no pictures: an earlier model was measured. Validation images are measured {how}"
+        )
+        return []
+    return [{**row, "mean_iou": _number(row.get("mean_iou"))} for row in rows]
 
 
 def _history(path: Path) -> list[dict[str, Any]]:

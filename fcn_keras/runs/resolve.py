@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import run_folder
@@ -49,19 +47,8 @@ def resolve(recipe: str | Path | dict[str, Any], options: dict[str, Any]) -> Tra
         )
     if "epochs" in options:
         settings["iterations"] = None
-    try:
-        config = TrainConfig(**{**settings, **options})
-    except ValidationError as error:
-        # A misspelt option explains the missing one.
-        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        name = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"{name}={_shortened(fault['input'])}: unknown; {_suggestion(name)}"
-            ) from None
-        where = f"{name}={_shortened(fault['input'])}: " if name else ""
-        raise ConfigError(f"{where}{fault['msg'].removeprefix('Value error, ')}.") from None
-    for name in ("momentum", "bias_rate"):
+    config = TrainConfig(**{**settings, **options})
+    for name in ("momentum", "bias_rate", "bias_layers"):
         if name in options and config.optimizer != "sgd":
             raise ConfigError(
                 f"{name}={options[name]!r}: the optimizer {config.optimizer} does not use it. "
@@ -171,19 +158,6 @@ def _refuse_bombs(text: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
             raise ValueError(f"aliases (*name), or more than {MAX_DEPTH} levels. Write it out")
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
-
-
-def _suggestion(name: str) -> str:
-    """Suggests a field for an unknown option."""
-    close = difflib.get_close_matches(name.replace("-", "_"), TrainConfig.model_fields, n=1)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return f"choose one of {', '.join(TrainConfig.model_fields)}."
 
 
 def _settings(recipe: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,11 @@ model, configuration and metrics are also in RUN itself.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
@@ -36,9 +34,6 @@ from fcn_keras import outputs
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs.config import TrainConfig, current_names
 from fcn_keras.runs.json_files import Data, Metrics, read_json
-
-if TYPE_CHECKING:
-    import keras
 
 CHECKPOINTS = "checkpoints"
 WRITTEN = (
@@ -244,18 +239,6 @@ def check_options(out: str | Path, before: dict[str, Any], now: dict[str, Any]) 
         )
 
 
-def finish(out: Path, model: keras.Model, epochs: int, best_epoch: int) -> None:
-    """Marks the run as finished and removes its checkpoints."""
-    content = {
-        "epochs": epochs,
-        "updates": int(model.optimizer.iterations.numpy()),
-        "best_epoch": best_epoch,
-        "weights_sha256": weights_sha256(model),
-    }
-    outputs.write_json(out / "finished.json", content)
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-
-
 def best_report(out: str | Path) -> dict[str, Any]:
     """Reads the report of the best epoch from `metrics.json`.
 
@@ -273,15 +256,6 @@ def _read_json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: damaged or missing ({reason}). Start another run (--out)."
         ) from None
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """Hashes a model's weights, to compare two runs bit by bit."""
-    sha = hashlib.sha256()
-    for weight in model.get_weights():
-        # NumPy declares arrays as buffers only from Python 3.12 on.
-        sha.update(np.ascontiguousarray(weight))  # type: ignore[arg-type]
-    return sha.hexdigest()
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

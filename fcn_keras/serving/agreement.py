@@ -22,8 +22,9 @@ def compare(
         The largest relative logit difference, and the share of pixels with the Keras model's class.
 
     Raises:
-        ModelError: The shapes differ, a logit differs by more than the bound, or a mask differs
-            where the two highest logits are farther apart than rounding explains.
+        ModelError: The shapes differ, a logit differs by more than the bound, a mask has a class id
+            that the model has not, or differs where the two highest logits are farther apart than
+            rounding explains.
     """
     for mine, (mask, logits) in zip(expected, found, strict=True):
         if mask.shape != mine.shape[:3] or logits.shape != mine.shape:
@@ -41,6 +42,13 @@ def compare(
         )
     same = []
     for mine, (mask, _) in zip(expected, found, strict=True):
+        count = mine.shape[-1]
+        if mask.min() < 0 or mask.max() >= count:
+            unknown = mask[(mask < 0) | (mask >= count)][0]
+            raise ModelError(
+                f"not written: the exported masks have class id {unknown}; the model has {count} "
+                f"classes, 0 to {count - 1}."
+            )
         differs = mask != class_ids(mine).numpy()
         chosen = np.take_along_axis(mine, mask[..., None].astype("int64"), axis=-1)[..., 0]
         if (mine.max(axis=-1) - chosen)[differs].max(initial=0) > 2 * off:

@@ -4,29 +4,30 @@ The client sends image files unchanged, so the server decodes the same bytes as 
 calls the signature `encoded` of `fcn_keras.export`: encoded images in, PNGs of class ids out.
 """
 
-import base64
 import io
+import numbers
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 from PIL import Image
 
 from fcn_keras.errors import ConfigError, ServingError
-from fcn_keras.serving.messages import (
-    ENCODED,
-    IMAGE_BYTES,
-    MASK_BYTES,
-    message_class,
-    predict_request,
-)
+from fcn_keras.serving.formats import LARGEST_MAX_PIXELS
+from fcn_keras.serving.messages import IMAGE_BYTES, MASK_BYTES
+from fcn_keras.serving.senders import Call, one_line, over_grpc, over_rest
+from pipelines.errors import DataError
+from pipelines.files import damage
+from pipelines.files.images import read_size
+from pipelines.files.opening import open_image, read_content
 
 # How a refusal in the graph appears inside TensorFlow's longer message.
 REFUSAL = re.compile(r"assertion failed: \[" + re.escape(f"{IMAGE_BYTES}[0]: ") + r"(.*?)\]")
-LARGEST_MESSAGE = 1 << 30  # Bytes; gRPC's default is 4 MiB.
+LONGEST_TIMEOUT = 86_400  # Seconds: a day.
+SMALL_ANSWER = 1 << 20  # Bytes: an error's text, or what comes with a mask.
+MASK_MODES = ("L", "I;16", "I")  # Pillow's names for a PNG of one channel, 8 or 16 bits.
 
 
 def segment(
@@ -40,35 +41,44 @@ def segment(
 
     Args:
         url: `http://host:8501/v1/models/street` for REST, with `/versions/3` for one version, or
-            `grpc://host:8500/street`. https works too.
+            `grpc://host:8500/street`. https works too. Redirects are not followed.
         image: The path of a JPEG or PNG file, its bytes, or an RGB array uint8 `[h, w, 3]`, which
             is sent as a PNG.
         model: The model's name, if the URL leaves it out: `http://host:8501`, `grpc://host:8500`.
-        timeout: Seconds to wait for the reply.
+        timeout: Seconds for the whole call, until the last byte of the reply.
 
     Returns:
-        Class ids `[h, w]`, uint8; uint16 above 255 classes.
+        Class ids `[h, w]`, uint8; uint16 above 255 classes. `h` and `w` are those of the image,
+        upright as its EXIF orientation says.
 
     Raises:
-        ConfigError: The URL or the image has none of these forms.
+        ConfigError: The URL, the image, the model's name or the timeout has none of these forms.
         ServingError: The server cannot be reached, refuses the request (its message is quoted), or
-            replies without a mask.
+            replies without a mask of the image's size.
     """
-    senders = {"http": _over_rest, "https": _over_rest, "grpc": _over_grpc}
-    parts = _split(url)
-    if parts is None or parts.scheme not in senders:
+    parts, path = _address(url, model)
+    is_number = isinstance(timeout, numbers.Real) and not isinstance(timeout, bool)
+    if not is_number or not 0 < timeout <= LONGEST_TIMEOUT:
         raise ConfigError(
-            f"url={url!r}: must look like http://host:8501/v1/models/street or "
-            "grpc://host:8500/street."
+            f"timeout={timeout!r}: must be a number of seconds, above 0 and at most "
+            f"{LONGEST_TIMEOUT}."
         )
-    path = parts.path.strip("/")
-    if not path:
-        if not model:
-            raise ConfigError(f"url={url!r}: has no model name. Add it to the URL, or pass model=.")
-        path = model if parts.scheme == "grpc" else f"v1/models/{model}"
-    answer = senders[parts.scheme]
+    content = _as_bytes(image)
     try:
-        return _as_mask(url, answer(url, parts, path, _as_bytes(image), timeout))
+        size = read_size(_Content("the image", content), max_pixels=LARGEST_MAX_PIXELS)
+        unreadable = None
+    except DataError as error:  # The server says what is wrong with it.
+        size, unreadable = (0, 0), error
+    # Noise takes a little more than its 16 bits per pixel, and base64 a third more.
+    most_bytes = SMALL_ANSWER + 3 * size[0] * size[1] + 2 * size[0]
+    call = Call(url, parts, path, float(timeout), most_bytes)
+    try:
+        png = (over_grpc if parts.scheme == "grpc" else over_rest)(call, content)
+        if unreadable:
+            raise ServingError(
+                f"{url}: the reply's size cannot be compared with the image's: {unreadable}"
+            )
+        return _as_mask(url, png, size)
     except ServingError as error:
         refused = REFUSAL.search(str(error))
         if refused is None:
@@ -77,14 +87,55 @@ def segment(
         raise ServingError(f"{url}: refused {name}: {refused[1]}") from None
 
 
-def _split(url: str) -> SplitResult | None:
+def _address(url: str, model: str | None) -> tuple[SplitResult, str]:
+    """Splits a URL, and returns it with the model's path on the server."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https", "grpc"):
+        raise ConfigError(
+            f"url={url!r}: must look like http://host:8501/v1/models/street or "
+            "grpc://host:8500/street."
+        )
+    if model is not None and not _is_name(model):
+        raise ConfigError(
+            f"model={model!r}: must be the name of a model, without spaces, slashes and colons."
+        )
+    path = parts.path.strip("/")
+    if path:
+        return parts, path
+    if model is None:
+        raise ConfigError(f"url={url!r}: has no model name. Add it to the URL, or pass model=.")
+    return parts, model if parts.scheme == "grpc" else f"v1/models/{model}"
+
+
+def _split(url: object) -> SplitResult | None:
     """Splits a URL; returns None if it is invalid."""
-    try:
-        parts = urlsplit(str(url))
-        valid = parts.port != 0 and parts.hostname and not any(map(str.isspace, parts.netloc))
-    except ValueError:  # A port that is not a number up to 65535, or a broken IPv6 address.
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
         return None
-    return parts if valid else None
+    try:
+        parts = urlsplit(url)
+        valid = parts.port != 0 and parts.hostname and parts.hostname.encode("idna")
+    except ValueError:  # A port that is not a number up to 65535, or a host that cannot exist.
+        return None
+    return parts if valid and not parts.query and not parts.fragment else None
+
+
+def _is_name(text: object) -> bool:
+    return (
+        isinstance(text, str) and text.isprintable() and bool(text) and not set(text) & set(" /:")
+    )
+
+
+class _Content(NamedTuple):
+    """A file in memory, as `pipelines` takes it."""
+
+    name: str
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def _as_bytes(image: str | Path | bytes | bytearray | memoryview | np.ndarray) -> bytes:
@@ -93,9 +144,10 @@ def _as_bytes(image: str | Path | bytes | bytearray | memoryview | np.ndarray) -
         return bytes(image)
     if isinstance(image, str | Path):
         try:
-            return Path(image).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"image={str(image)!r}: cannot be read ({error.strerror}).") from None
+            return read_content(image)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{Path(image)}: ")
+            raise ConfigError(f"image={str(image)!r}: cannot be read: {reason}") from None
     kind = getattr(image, "dtype", None)
     shape: tuple[int, ...] = getattr(image, "shape", ())
     if kind != np.uint8 or len(shape) != 3 or shape[-1] != 3 or 0 in shape:
@@ -108,109 +160,35 @@ def _as_bytes(image: str | Path | bytes | bytearray | memoryview | np.ndarray) -
     return png.getvalue()
 
 
-def _as_mask(url: str, png: bytes) -> np.ndarray:
+def _as_mask(url: str, png: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decodes a mask of the image's size: `[h, w]`."""
+    advice = "Check that fcn_keras exported the model."
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
-            mask = np.array(picture)
-    except Exception as error:  # Pillow raises many kinds of errors for broken files.
+        picture, png = open_image(_Content("it", png), "mask", LARGEST_MAX_PIXELS)
+    except DataError as error:
+        raise _not_a_png(url, error) from None
+    if picture.format != "PNG":
+        raise _not_a_png(url, f"it is a {picture.format}")
+    if picture.size != size[::-1]:
         raise ServingError(
-            f"{url}: the reply's `{MASK_BYTES}` is not a PNG ({_one_line(error)}). Check that "
-            "fcn_keras exported the model."
-        ) from None
-    if mask.ndim != 2 or mask.dtype.kind not in "ui":
-        raise ServingError(
-            f"{url}: the reply's `{MASK_BYTES}` must be class ids [height, width], found a picture "
-            f"{list(mask.shape)} of {mask.dtype}. Check that fcn_keras exported the model."
+            f"{url}: the reply's mask has {picture.height} x {picture.width} pixels (height x "
+            f"width), but the image {size[0]} x {size[1]}. {advice}"
         )
+    if picture.mode not in MASK_MODES:
+        raise ServingError(
+            f"{url}: the reply's `{MASK_BYTES}` must be class ids [height, width], found a PNG of "
+            f"the mode {picture.mode}. {advice}"
+        )
+    try:
+        damage.check_rows(png)
+        mask = np.array(picture)
+    except Exception as error:  # Pillow raises many kinds of errors for broken files.
+        raise _not_a_png(url, error) from None
     return mask if mask.dtype == np.uint8 else mask.astype(np.uint16)
 
 
-def _over_rest(url: str, parts: SplitResult, path: str, image: bytes, timeout: float) -> bytes:
-    try:
-        import requests
-    except ModuleNotFoundError:
-        raise ServingError(f"{url}: REST needs requests: pip install requests") from None
-    address = f"{parts.scheme}://{parts.netloc}/{path.removesuffix(':predict')}:predict"
-    instance = {IMAGE_BYTES: {"b64": base64.b64encode(image).decode()}}
-    body: dict[str, Any] = {"signature_name": ENCODED, "instances": [instance]}
-    try:
-        reply = requests.post(address, json=body, timeout=timeout)
-    except requests.ReadTimeout:
-        raise _timed_out(url, timeout) from None
-    except requests.RequestException as error:
-        reason = getattr(error.args[0] if error.args else error, "reason", error)
-        raise _unreachable(url, reason) from None
-    try:
-        answer = reply.json()
-    except ValueError:
-        answer = reply.text
-    if reply.status_code != 200:
-        said = answer.get("error", answer) if isinstance(answer, dict) else answer
-        raise ServingError(f"{url}: HTTP {reply.status_code}: {_one_line(said) or reply.reason}")
-    try:
-        (prediction,) = answer["predictions"]
-        # A single output comes without its name, several outputs come by name.
-        prediction = prediction.get(MASK_BYTES, prediction)
-        return base64.b64decode(prediction["b64"], validate=True)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise _missing_mask(url, answer) from None
-
-
-def _over_grpc(url: str, parts: SplitResult, path: str, image: bytes, timeout: float) -> bytes:
-    name, _, version = path.removeprefix("v1/models/").partition("/versions/")
-    if version and not version.isdecimal():
-        raise ConfigError(f"url={url!r}: the version must be a number.")
-    number = int(version) if version else None
-    try:
-        import grpc
-
-        request = predict_request(name, [image], number)
-        response_class = message_class("Response")
-    except ImportError:
-        raise ServingError(f"{url}: gRPC needs two packages: pip install grpcio protobuf") from None
-    request.output_filter.append(MASK_BYTES)
-    limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-    with grpc.insecure_channel(parts.netloc, [(name, LARGEST_MESSAGE) for name in limits]) as to:
-        predict = to.unary_unary(
-            "/tensorflow.serving.PredictionService/Predict",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=response_class.FromString,
-        )
-        try:
-            reply = predict(request, timeout=timeout)
-        except grpc.RpcError as error:
-            code, said = error.code(), error.details()
-            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise _timed_out(url, timeout) from None
-            if code == grpc.StatusCode.UNAVAILABLE:
-                raise _unreachable(url, said) from None
-            raise ServingError(f"{url}: {code.name}: {_one_line(said)}") from None
-    found = MASK_BYTES in reply.outputs
-    strings: Sequence[bytes] = reply.outputs[MASK_BYTES].string_val if found else ()
-    if len(strings) != 1:
-        raise _missing_mask(url, sorted(reply.outputs))
-    return strings[0]
-
-
-def _unreachable(url: str, reason: object) -> ServingError:
+def _not_a_png(url: str, reason: object) -> ServingError:
     return ServingError(
-        f"{url}: no answer ({_one_line(reason)}). Check that the server is running there and that "
-        "the port is right (REST 8501, gRPC 8500)."
+        f"{url}: the reply's `{MASK_BYTES}` is not a PNG ({one_line(reason)}). Check that "
+        "fcn_keras exported the model."
     )
-
-
-def _timed_out(url: str, timeout: float) -> ServingError:
-    return ServingError(f"{url}: no answer within {timeout} s. Pass a longer timeout=.")
-
-
-def _missing_mask(url: str, answer: object) -> ServingError:
-    return ServingError(
-        f"{url}: the reply has no `{MASK_BYTES}`: {_one_line(answer)}. Check that fcn_keras "
-        "exported the model."
-    )
-
-
-def _one_line(text: object, longest: int = 500) -> str:
-    """Joins a server's message, which may have many lines, into one line."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= longest else f"{line[:longest]} ..."

@@ -7,15 +7,18 @@ their EXIF orientation says. CMYK may differ by one grey level.
 
 import tensorflow as tf
 
-from fcn_keras.serving.image_headers import jpeg_header, png_header, require
+from fcn_keras.serving.image_headers import find, jpeg_header, png_header, require
 from pipelines.files.damage import JPEG, MAX_SCANS, PNG
 from pipelines.files.exif import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
 from pipelines.files.images import BACKGROUND, GREY
 
 MAX_PIXELS = 1 << 24  # 16 megapixels; the model's feature maps then take gigabytes.
 BYTES_PER_PIXEL, METADATA_BYTES = 4, 1 << 20  # Limits on a file's size; noise takes 3 per pixel.
-LARGEST_MAX_PIXELS = 500_000_000  # A TensorFlow string holds less than 2 GiB.
 MIN_BYTES = 33  # A PNG's signature and header.
+# Networks pad small images. So many thin ones, or a very long one, may become thousands of times as
+# many pixels; the limit on pixels counts each side as at least this.
+SMALLEST_SIDE = 256
+MAX_PACKED = 8  # Compressed texts and profiles of a PNG; each unpacks to up to 8 MB.
 
 
 def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -44,7 +47,8 @@ def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf
     ):
         content = tf.io.decode_raw(data, tf.uint8)
     header = tf.cond(is_png, lambda: png_header(content), lambda: jpeg_header(content, name))
-    pixels, scans = tf.reduce_prod(header.size), header.scans
+    pixels, scans, limit = tf.reduce_prod(header.size), header.scans, most_padded(max_pixels)
+    padded = tf.reduce_prod(tf.maximum(header.size, SMALLEST_SIDE))
     with (
         require(pixels > 0, name, "damaged: its header gives no size."),
         require(
@@ -53,12 +57,30 @@ def decode(data: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf
             f"{{}} x {{}} pixels; at most {max_pixels} in total are allowed.",
             *tf.unstack(header.size),
         ),
+        require(
+            padded <= limit,
+            name,
+            f"{{}} x {{}} pixels; at most {limit} are allowed, and sides below {SMALLEST_SIDE} "
+            f"count as {SMALLEST_SIDE}.",
+            *tf.unstack(header.size),
+        ),
+        require(
+            header.packed <= MAX_PACKED,
+            name,
+            f"{{}} compressed texts or profiles; at most {MAX_PACKED} are allowed.",
+            header.packed,
+        ),
         require(header.is_complete, name, "truncated: its end is missing."),
         require(scans <= MAX_SCANS, name, f"{{}} scans; at most {MAX_SCANS} are allowed.", scans),
     ):
         data = tf.identity(data)
     image = tf.cond(is_png, lambda: _png(data, content), lambda: _jpeg(data))
     return _turned_upright(image, header.orientation)
+
+
+def most_padded(max_pixels: int) -> int:
+    """Upper limit on the pixels where each side counts as at least `SMALLEST_SIDE`."""
+    return max(max_pixels, MAX_PIXELS)
 
 
 def _turned_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -80,15 +102,45 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _png(data: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
-    """Decodes with 16 bits and alpha, then reduces to 8 bits without alpha as Pillow does."""
+    """Decodes to 8 bits without alpha as Pillow does; uint8 `[h, w, 3]`.
+
+    Of 16 bits, TensorFlow keeps the high byte, as Pillow does for colours; Pillow rounds grey.
+    """
     bits, colour_type = tf.cast(content[24], tf.int32), content[25]
-    layers = tf.cast(tf.io.decode_png(data, 4, tf.uint16, name="image_bytes"), tf.int32)
-    rounded = (layers + 128) // 257  # Pillow rounds grey, and keeps the high byte of colours.
-    colours = tf.where(tf.equal(colour_type, GREY), rounded, layers // 256)[..., :3]
-    alpha = layers[..., 3:] // 256
+    is_deep_grey = tf.equal(bits, 16) & tf.equal(colour_type, GREY)
+
+    def pixels(channels: int) -> tf.Tensor:
+        return tf.cond(
+            is_deep_grey,
+            lambda: _rounded(tf.io.decode_png(data, channels, tf.uint16, name="image_bytes")),
+            lambda: tf.io.decode_png(data, channels, name="image_bytes"),
+        )
+
+    # A chunk's name may be found by chance in the pixels, which are then opaque.
+    has_alpha = tf.equal(colour_type & 4, 4) | (tf.size(find(content, b"tRNS")) > 0)
+    return tf.cond(has_alpha, lambda: _on_background(pixels(4), bits), lambda: pixels(3))
+
+
+def _rounded(levels: tf.Tensor) -> tf.Tensor:
+    """Scales grey levels of 16 bits, with or without alpha, to 8 bits: uint16 -> uint8."""
+    grey, channels = levels[..., :1], levels.shape[-1]
+    up = tf.cast(grey % 257 > 128, tf.uint16)
+    colours = tf.repeat(tf.cast(grey // 257 + up, tf.uint8), 3, axis=-1)
+    alpha = tf.cast(levels[..., 3:] // 257, tf.uint8)
+    return colours if channels == 3 else tf.concat([colours, alpha], axis=-1)
+
+
+def _on_background(layers: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    """Composites on the background: uint8 `[h, w, 4]` -> `[h, w, 3]`."""
+    colours, alpha = layers[..., :3], layers[..., 3:]
     # Below 8 bits, the decoder's alpha for opaque pixels has only as many bits as the colours.
-    full = tf.bitwise.left_shift(1, bits) - 1
-    is_filler = (bits < 8) & tf.reduce_all(tf.equal(alpha, full))
-    alpha = tf.where(is_filler, 255, alpha)
-    mixed = alpha * colours + (255 - alpha) * tf.constant(BACKGROUND) + 128
-    return tf.cast((mixed // 256 + mixed) // 256, tf.uint8)
+    full = tf.cast(tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1, tf.uint8)
+
+    def mixed() -> tf.Tensor:
+        # Sums reach 65,407, so 16 bits are enough; 32 would take gigabytes.
+        share, rest = tf.cast(alpha, tf.uint16), tf.cast(255 - alpha, tf.uint16)
+        total = share * tf.cast(colours, tf.uint16) + rest * tf.constant(BACKGROUND, tf.uint16)
+        total += 128
+        return tf.cast((total // 256 + total) // 256, tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.equal(alpha, full)), lambda: colours, mixed)

@@ -25,7 +25,7 @@ def export(
     *,
     precision: str | None = None,
     calibration: Iterable[np.ndarray] | None = None,
-    freeze: bool = True,
+    freeze: bool = False,
     max_pixels: int | None = None,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
@@ -47,10 +47,10 @@ def export(
             computes in; for OpenVINO "float32", "float16" or "int8"; for LiteRT "float32" or
             "int8"; for ONNX "float32". None means float32 for these three.
         calibration: For int8, about 100 training images, uint8 `[h, w, 3]`.
-        freeze: For a SavedModel, whether to store the weights as constants, which is faster on a
-            CPU, or as variables.
-        max_pixels: For a SavedModel, upper limit on the pixels of an encoded image; by default
-            2 ** 24.
+        freeze: For a SavedModel, whether to store the weights as constants, which a CPU computes
+            with a little faster, but loads slowly; by default they are variables.
+        max_pixels: For a SavedModel, upper limit on the pixels of an encoded image, and of all
+            images of a request to the other signatures; by default 2 ** 24.
         class_names: A name for each class; by default those of the loaded model.
         palette: Colours, uint8 `[classes, 3]`; by default those of the loaded model.
         run: For a SavedModel, the folder of the run that trained the model, for the model card.
@@ -61,7 +61,8 @@ def export(
     Raises:
         ConfigError: An argument is unknown, out of range or unsupported by this format, `out`
             exists or cannot be written, or the engine is not installed.
-        ModelError: The model cannot be converted, or the exported model's masks differ.
+        ModelError: The model has infinite or NaN weights, cannot be converted, or the exported
+            model's masks differ.
     """
     check_export(format, out, precision, freeze=freeze, max_pixels=max_pixels)
     if calibration is not None and precision != "int8":

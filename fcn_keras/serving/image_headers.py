@@ -18,7 +18,9 @@ NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # Markers among 0xC0..0xCF that start no frame.
 WITHOUT_LENGTH = (0x01, 0xD8)
 NOT_MARKERS = (0, 0xFF, *range(0xD0, 0xD8))  # What follows 0xff in coded data and as filler.
 # Limits on what looks like a marker, and on those up to the end; a photo has dozens.
-MAX_MARKERS, MAX_SEGMENTS = 1 << 20, 10_000
+MAX_MARKERS, MAX_SEGMENTS = 1 << 20, 1000
+# Chunks of a PNG that the decoder unpacks, although they do not affect the pixels.
+PACKED = (b"iCCP", b"iTXt", b"zTXt")
 
 
 class Header(NamedTuple):
@@ -27,12 +29,15 @@ class Header(NamedTuple):
     Attributes:
         size: Height and width, int64 `[2]`; zeros if it has none.
         scans: The number of passes over the pixels, int64.
+        packed: The number of compressed texts and profiles of a PNG, int64; perhaps too high, since
+            other chunks may contain their names.
         is_complete: Whether its end is present.
         orientation: The EXIF orientation, int64; 1 if it has none.
     """
 
     size: tf.Tensor
     scans: tf.Tensor
+    packed: tf.Tensor
     is_complete: tf.Tensor
     orientation: tf.Tensor
 
@@ -48,10 +53,12 @@ def require(
 def png_header(content: tf.Tensor) -> Header:
     """Reads the header of a PNG, uint8 `[n]`, and its EXIF data, which may be anywhere."""
     size = tf.concat([_integers(content, tf.constant([at], tf.int64), 4) for at in (20, 16)], 0)
-    found = tf.concat([_find(content, b"eXIf" + start) for start in exif.BYTE_ORDERS], axis=0)
+    found = tf.concat([find(content, b"eXIf" + start) for start in exif.BYTE_ORDERS], axis=0)
     start = tf.reduce_min(tf.concat([found + 4, [tf.size(content, tf.int64)]], axis=0))
-    is_complete = tf.size(_find(content, b"IEND")) > 0
-    return Header(size, tf.constant(0, tf.int64), is_complete, _orientation(content[start:]))
+    is_complete = tf.size(find(content, b"IEND")) > 0
+    packed = tf.add_n([tf.size(find(content, name), tf.int64) for name in PACKED])
+    scans = tf.constant(0, tf.int64)
+    return Header(size, scans, packed, is_complete, _orientation(content[start:]))
 
 
 def jpeg_header(content: tf.Tensor, name: tf.Tensor) -> Header:
@@ -70,6 +77,7 @@ def jpeg_header(content: tf.Tensor, name: tf.Tensor) -> Header:
     return Header(
         tf.ensure_shape(size, (2,)),
         tf.math.count_nonzero(is_scan),
+        tf.constant(0, tf.int64),
         tf.equal(tf.reduce_sum(codes[-1:]), END),
         _orientation(content[start:end]),
     )
@@ -91,7 +99,7 @@ def _segments(content: tf.Tensor, name: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     lengths = _integers(content, places + 2, 2)
     ends = places + 2 + tf.where(_is_among(codes, WITHOUT_LENGTH), tf.zeros_like(lengths), lengths)
     following, last = tf.searchsorted(places, ends), tf.size(places)
-    _, met = tf.while_loop(
+    at, met = tf.while_loop(
         lambda at, _: at < last,
         lambda at, met: (
             tf.where(tf.equal(codes[at], END), last, following[at]),
@@ -100,7 +108,9 @@ def _segments(content: tf.Tensor, name: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
         (tf.constant(0), tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=())),
         maximum_iterations=MAX_SEGMENTS,
     )
-    visited = met.stack()
+    ended, most = at >= last, f"damaged: more than {MAX_SEGMENTS} JPEG segments."
+    with require(ended, name, most):
+        visited = met.stack()
     return tf.gather(places, visited), tf.gather(codes, visited), tf.gather(ends, visited)
 
 
@@ -135,7 +145,7 @@ def _integers(
     return number
 
 
-def _find(content: tf.Tensor, sequence: bytes) -> tf.Tensor:
+def find(content: tf.Tensor, sequence: bytes) -> tf.Tensor:
     """Finds a byte sequence; returns all its positions, int64 `[n]`."""
     count = tf.size(content) - len(sequence) + 1
     is_here = tf.equal(content[:count], sequence[0])

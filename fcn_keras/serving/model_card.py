@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader
 
+from fcn_keras.errors import ModelError
+from fcn_keras.models.saving import load
+from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.runs.reading import Run, read
 from fcn_keras.runs.run_folder import FREE_OPTIONS
 from fcn_keras.text import METRIC_NAMES, format_metric
@@ -42,8 +45,8 @@ def write(
         facts: Facts about the export, a value by label.
         signatures: The signatures, as returned by `saved_model.describe`.
         class_names: A name for each class, or None.
-        run: The folder of the run that trained the model, or None.
-        run: the folder of the run that trained it, or None.
+        run: The folder of the run that trained the model, or None. Its metrics are left out if they
+            belong to another model.
     """
     made = environment.describe()
     versions = ", ".join(f"{package} {number}" for package, number in made["versions"].items())
@@ -63,12 +66,12 @@ def write(
         facts=facts,
         signatures=[_signature(name, signatures[name]) for name in ORDER if name in signatures],
         class_names=class_names,
-        **(_of_run(read(Path(run))) if run else {}),
+        **(_of_run(read(Path(run)), model) if run else {}),
     )
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _of_run(run: Run) -> dict[str, Any]:
+def _of_run(run: Run, model: keras.Model) -> dict[str, Any]:
     data = [
         {
             "split": split,
@@ -89,6 +92,8 @@ def _of_run(run: Run) -> dict[str, Any]:
     }
     if run.metrics is None:
         return found
+    if not _is_best(run, model):
+        return {**found, "is_other": True}
     metrics = [(said, format_metric(run.metrics[key])) for key, said in METRIC_NAMES.items()]
     classes = [
         {
@@ -100,6 +105,17 @@ def _of_run(run: Run) -> dict[str, Any]:
         for entry in run.metrics["per_class"]
     ]
     return {**found, "metrics": metrics, "classes": classes}
+
+
+def _is_best(run: Run, model: keras.Model) -> bool:
+    """Returns whether the metrics of a run are those of a model, by the model's weights."""
+    expected = run.weights
+    if expected is None:  # Version 0.1 did not store it.
+        try:
+            expected = weights_sha256(load(run.folder).model)
+        except ModelError:
+            return False
+    return weights_sha256(model) == expected
 
 
 def _signature(name: str, ends: SignatureSpecs) -> dict[str, str]:

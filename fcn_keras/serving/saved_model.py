@@ -32,7 +32,8 @@ def write_constants(model: keras.Model, path: str | Path, max_pixels: int) -> No
     Args:
         model: A functional `keras.Model`.
         path: The folder to create.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
     """
     logits_of, found = frozen.freeze_without_weights(model), {}
     with tf.Graph().as_default() as graph:
@@ -59,7 +60,8 @@ def write_variables(model: keras.Model, path: str | Path, max_pixels: int) -> No
     Args:
         model: A functional `keras.Model`.
         path: The folder to create.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
     """
 
     def logits_of(*images: tf.Tensor) -> list[tf.Tensor]:

@@ -15,8 +15,9 @@ import numpy as np
 
 from fcn_keras.errors import ModelError, WeightsError
 from fcn_keras.layers.upsampling import bilinear_filter
-from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
+from fcn_keras.models.modality import Modality
+from fcn_keras.models.saving import keras_model
 from fcn_keras.surgery.caffemodel import read_caffemodel
 
 Blobs = dict[str, list[np.ndarray]]  # Arrays by layer of the file, as from `read_caffemodel`.
@@ -58,9 +59,11 @@ def load_weights(
         A `LoadReport`.
 
     Raises:
+        ConfigError: An argument is not a model or a path.
         WeightsError: The file cannot be read, a shape does not fit the model, or the file and the
             model have no layer in common.
     """
+    model = keras_model(model)
     if isinstance(blobs_or_path, dict):
         return _load(model, blobs_or_path, suffix, "the weights")
     return _load(model, read_caffemodel(blobs_or_path), suffix, blobs_or_path)
@@ -95,7 +98,7 @@ def convert(
         WeightsError: As in `load_weights`, or the file has no score layer.
         ModelError: The model, backbone, geometry or mean is unknown.
     """
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise ModelError(f"model={model!r}: unknown; choose one of {', '.join(MODELS)}.")
     inputs = {"image": Modality.with_mean_of(mean)}
     blobs = read_caffemodel(path)
@@ -163,6 +166,8 @@ def _caffe_name(name: str) -> str:
 
 def _by_model_name(blobs: Blobs, suffix: str) -> dict[str, str]:
     """Maps reference names to the file's layers; Keras layer names cannot contain `/`."""
+    if not isinstance(suffix, str):
+        raise ModelError(f"suffix={suffix!r}: must be a text, such as '_sem'; '' for none.")
     named = {name.replace("/", "_"): name for name in blobs}
     if suffix:
         ending = {name: source for name, source in named.items() if name.endswith(suffix)}

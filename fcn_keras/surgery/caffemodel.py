@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_keras.errors import WeightsError
+from fcn_keras.outputs import path_argument
 
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 
@@ -34,8 +35,10 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
         leading ones, for example `[1, 1, 1, out]` for a bias.
 
     Raises:
+        ConfigError: The argument is not a path.
         WeightsError: The file is missing, corrupt or not a .caffemodel file.
     """
+    path = path_argument("path", path)
     head = b""
     blobs: dict[str, list[np.ndarray]] = {}
     try:

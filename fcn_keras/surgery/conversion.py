@@ -15,6 +15,7 @@ from fcn_keras.geometry import rules
 from fcn_keras.geometry.graph import by_type, describe
 from fcn_keras.geometry.windows import padding, pair, windows
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
+from fcn_keras.surgery.layer_copies import check_is_keras, copied, set_weights
 from fcn_keras.surgery.maps import UNPADDED, Map, Pads, Pair, Shape, known_shape, times
 
 
@@ -80,6 +81,7 @@ class Conversion:
 
     def augmentation(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Leaves out an augmentation layer."""
+        check_is_keras(layer)
         return x
 
     def window(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
@@ -125,11 +127,13 @@ class Conversion:
 
     def flatten(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Records the flattened shape; the next Dense layers become convolutions over the map."""
+        check_is_keras(layer)
         flattened = known_shape(layer, x)
         return replace(x, flattened=flattened) if x.has_cells else x
 
     def dense(self, layer: layers.Dense, x: Map, shape: Shape) -> Map:
         """Converts Dense to a convolution over the flattened map, or over single cells."""
+        check_is_keras(layer)
         if len(x.tensor.shape) != 4:
             raise ModelError(
                 f"{describe(layer)} has the input {tuple(x.tensor.shape)}, not an image or feature "
@@ -143,6 +147,7 @@ class Conversion:
 
     def reshape(self, layer: keras.Layer, x: Map, shape: Shape) -> Map:
         """Leaves out a reshape that only adds or removes axes of size 1 around the channels."""
+        check_is_keras(layer)
         if x.has_cells or x.flattened or any(size != 1 for size in shape[:-1]):
             raise ModelError(
                 f"{describe(layer)} reshapes {x.shape} to {tuple(shape)}. That moves cells "
@@ -182,6 +187,7 @@ class Conversion:
         rates: Pair,
     ) -> keras.KerasTensor:
         """Applies max or average pooling over `size` cells, dilated by `rates`."""
+        check_is_keras(layer)
         average = isinstance(layer, layers.AveragePooling2D | layers.GlobalAveragePooling2D)
         options = {"dtype": layer.dtype_policy, "name": self.name(layer.name)}
         if rates == (1, 1) and pads == UNPADDED:
@@ -204,7 +210,7 @@ class Conversion:
         """Calls the layer's copy, which has its weights, and its options except for `changes`."""
         first = layer not in self.copies
         if first:
-            self.copies[layer] = changes, self.copy(layer, changes)
+            self.copies[layer] = changes, copied(layer, self.name(layer.name), changes)
         made_with, copy = self.copies[layer]
         if made_with != changes:
             raise ModelError(
@@ -213,33 +219,8 @@ class Conversion:
             )
         tensor = copy(*args, **kwargs)
         if first and isinstance(layer, layers.Layer):
-            _set_weights(copy, layer)
+            set_weights(copy, layer)
         return tensor
-
-    def copy(self, layer: keras.Operation, changes: dict[str, Any]) -> keras.Operation:
-        """Returns a new layer with the options of `layer` except `changes`; Conv2D for Dense."""
-        if isinstance(layer, layers.Dense):
-            return layers.Conv2D(
-                layer.units,
-                activation=layer.activation,
-                use_bias=layer.use_bias,
-                kernel_regularizer=layer.kernel_regularizer,
-                bias_regularizer=layer.bias_regularizer,
-                dtype=layer.dtype_policy,
-                trainable=layer.trainable,
-                name=self.name(layer.name),
-                **changes,
-            )
-        changes = {**changes, "name": self.name(layer.name)}
-        if hasattr(layer, "activation"):
-            changes["activation"] = layer.activation  # It may be an unregistered function.
-        try:
-            return type(layer).from_config({**layer.get_config(), **changes})
-        except (TypeError, ValueError, NotImplementedError) as error:
-            raise ModelError(
-                f"{describe(layer)} cannot be copied from its configuration ({error}). Implement "
-                "get_config."
-            ) from None
 
     def name(self, wanted: str) -> str:
         """Returns the name, with a number if a layer of another nested model has the same name."""
@@ -265,19 +246,6 @@ SPECIAL: dict[type, Callable[..., Map]] = {
     layers.Dense: Conversion.dense,
     layers.Reshape: Conversion.reshape,
 }
-
-
-def _set_weights(copy: keras.Layer, layer: keras.Layer) -> None:
-    weights, variables = layer.get_weights(), copy.weights
-    if any(w.size != math.prod(v.shape) for w, v in zip(weights, variables, strict=True)):
-        raise ModelError(
-            f"{describe(layer)} has separate weights for each position in the window, so it cannot "
-            "be made convolutional. Use shared_axes=[1, 2] or a layer with shared weights."
-        )
-    # Flatten runs over rows, columns, channels, so Dense kernels are not transposed.
-    copy.set_weights([w.reshape(v.shape) for w, v in zip(weights, variables, strict=True)])
-    if isinstance(copy, layers.Normalization):
-        copy.finalize_state()  # It uses constants derived from the weights.
 
 
 def _is_elementwise(layer: keras.Operation, maps: list[Map]) -> bool:

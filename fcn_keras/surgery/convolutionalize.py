@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keras
 
+from fcn_keras.arguments import whole
 from fcn_keras.errors import ModelError
 from fcn_keras.geometry.graph import functional, walk
 from fcn_keras.surgery.conversion import Conversion
@@ -37,14 +38,15 @@ def convolutionalize(classifier: keras.Model, stride: int | None = None) -> kera
     Raises:
         ModelError: A layer cannot be converted, or the stride is not a divisor.
     """
-    if stride is not None and (not isinstance(stride, int) or stride < 1):
+    step = whole(stride)
+    if stride is not None and (step is None or step < 1):
         raise ModelError(f"stride={stride!r}: must be an integer of at least 1, or None.")
     source = functional(classifier).input
     image = keras.Input((*(None,) * (len(source.shape) - 2), source.shape[-1]), name="image")
     scores = walk(
         classifier,
         Map(image, tuple(source.shape[1:]), (1, 1)),
-        Conversion(stride).convert,
+        Conversion(step).convert,
     )
     if len(scores.tensor.shape) != 4:
         raise ModelError(
@@ -56,7 +58,7 @@ def convolutionalize(classifier: keras.Model, stride: int | None = None) -> kera
             f"{classifier.name!r}: ends with a flattened map {scores.flattened}. Add a Dense layer "
             "for the scores."
         )
-    if stride and any(native % stride for native in scores.stride):
+    if step and any(native % step for native in scores.stride):
         native = scores.stride[0] if len({*scores.stride}) == 1 else scores.stride
         raise ModelError(
             f"stride={stride}: must be a divisor of the stride of {classifier.name!r}, {native}."

@@ -6,14 +6,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 
+from fcn_keras.arguments import whole
 from fcn_keras.errors import ModelError
+from fcn_keras.geometry.graph import describe, functional, walk
 from fcn_keras.geometry.receptive_field import output_field
-from fcn_keras.geometry.windows import pair
+from fcn_keras.geometry.windows import pads_by_size, pair
+from fcn_keras.layers.upsampling import BilinearUpsampling
 from fcn_keras.surgery.convolutionalize import convolutionalize
+
+UPSAMPLING = (BilinearUpsampling, keras.layers.Conv2DTranspose, keras.layers.UpSampling2D)
 
 
 def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.ndarray:
@@ -29,30 +35,30 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
         stride: Pixels between cells, a divisor of the model's own stride.
 
     Returns:
-        NumPy array `[b, rows, columns, classes]`, with one cell per window inside the image; a
-        model with padding has more.
+        NumPy array `[b, rows, columns, classes]`, with one cell per window inside the image. A
+        model with padding has more, and pads each shifted image anew: cells whose window begins
+        less than one stride inside the image may see padding in place of the cropped pixels.
 
     Raises:
-        ModelError: The stride is not a divisor, the images are not a batch or too small, or the
-            classifier cannot be converted.
+        ModelError: The stride is not a divisor, the images are not a batch or too small, the
+            classifier cannot be converted, or a layer depends on more than the window: its padding
+            depends on the image's size, or it upsamples.
     """
-    net = model if None in model.input_shape[1:3] else convolutionalize(model)
+    net = _of_any_size(model)
     native = pair(output_field(net).stride)
-    if not isinstance(stride, int) or stride < 1 or any(size % stride for size in native):
+    step = whole(stride)
+    if step is None or step < 1 or any(size % step for size in native):
         raise ModelError(
             f"stride={stride!r}: must be a divisor of the model's stride, {native[0]} x "
             f"{native[1]}."
         )
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[3] != net.input_shape[3]:
-        raise ModelError(
-            f"images: must have the shape [b, h, w, {net.input_shape[3]}], found {images.shape}."
-        )
-
-    every = [int(size) // stride for size in native]
+    images = _checked_images(images, net.input_shape[3])
+    every = [int(size) // step for size in native]
+    if max(every) > 1:
+        walk(net, True, _check_shiftable)
     grids = {}
     for row, column in np.ndindex(*every):
-        shifted = images[:, row * stride :, column * stride :]
+        shifted = images[:, row * step :, column * step :]
         if _has_output(net, shifted.shape):
             grids[row, column] = keras.ops.convert_to_numpy(net(shifted, training=False))
     if not grids:
@@ -67,6 +73,50 @@ def shift_and_stitch(model: keras.Model, images: np.ndarray, stride: int) -> np.
     for (row, column), grid in grids.items():
         stitched[:, row :: every[0], column :: every[1]] = grid
     return stitched
+
+
+def _of_any_size(model: keras.Model) -> keras.Model:
+    """Returns the model itself if it takes images of any size, else the converted classifier."""
+    shape = functional(model).input.shape
+    if None not in shape[1:3]:
+        return convolutionalize(model)
+    if shape[1:3] != (None, None):
+        raise ModelError(
+            f"model {model.name!r}: must take images of any size or of one size, found the input "
+            f"{shape}. Build it with height and width, or with neither."
+        )
+    return model
+
+
+def _checked_images(images: Any, channels: int) -> np.ndarray:
+    try:
+        array = np.asarray(images)
+    except (TypeError, ValueError):  # Lists of different lengths, or a symbolic tensor.
+        array = np.empty(0, "object")
+    if array.ndim != 4 or array.shape[3] != channels or array.dtype.kind not in "uif":
+        raise ModelError(
+            f"images: must be numbers of the shape [b, h, w, {channels}], found {array.dtype} "
+            f"{array.shape}."
+        )
+    return array
+
+
+def _check_shiftable(
+    layer: keras.Operation, shape: tuple[int | None, ...], *args: Any, **kwargs: Any
+) -> bool:
+    """Checks that a layer computes the same for a cell wherever the image begins."""
+    if pads_by_size(layer):
+        raise ModelError(
+            f"{describe(layer)}: pads by the image's size, so the scores of shifted images do not "
+            "fit together. Use padding='valid', geometry='reference', or a classifier of one image "
+            "size."
+        )
+    if isinstance(layer, UPSAMPLING):
+        raise ModelError(
+            f"{describe(layer)}: upsamples, so a score depends on where the image begins. Use the "
+            "part of the model before it: keras.Model(model.input, model.get_layer(NAME).output)."
+        )
+    return True
 
 
 def _has_output(net: keras.Model, shape: tuple[int, ...]) -> bool:

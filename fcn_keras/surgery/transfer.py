@@ -15,8 +15,10 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
+from fcn_keras.arguments import flag
 from fcn_keras.errors import ConfigError
 from fcn_keras.layers.alignment import CropLike
+from fcn_keras.layers.upsampling import Bilinear
 from fcn_keras.models.saving import Loaded, keras_model, load
 
 
@@ -55,12 +57,17 @@ def start_from(
         A `Start` that lists every layer with weights of both models.
 
     Raises:
-        ConfigError: The models differ in more than their skips: in backbone, head width, classes,
-            skip scales or geometry.
+        ConfigError: An argument is not a model, or the models differ in more than their skips: in
+            backbone, head width, classes, skip scales or geometry.
         ModelError: The source cannot be loaded.
     """
     model = keras_model(model)
-    coarse = keras_model(load(source) if isinstance(source, str | Path) else source)
+    origin, net = "source", source
+    if isinstance(source, str | Path):
+        origin, net = str(source), load(source)
+    coarse = keras_model(net, "source")
+    if flag(reset_scores) is None:
+        raise ConfigError(f"reset_scores={reset_scores!r}: must be True or False.")
     theirs, ours = _with_weights(coarse), _with_weights(model)
     if reset_scores:
         theirs = {
@@ -68,7 +75,6 @@ def start_from(
             for name, layer in theirs.items()
             if not _is_score(name) and not _is_upsampling(name)
         }
-    origin = source if isinstance(source, str | Path) else "source"
     classes = _differing_classes(theirs, ours)
     if classes:
         raise ConfigError(
@@ -93,6 +99,8 @@ def start_from(
         ours[name].set_weights(theirs[name].get_weights())
     for name in start.zero:
         ours[name].set_weights([0 * weight for weight in ours[name].get_weights()])
+    for name in start.bilinear:
+        ours[name].set_weights([Bilinear()(weight.shape) for weight in ours[name].weights])
     return start
 
 

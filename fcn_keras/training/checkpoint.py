@@ -8,7 +8,6 @@ moment and resumed ends with the same weights, bit by bit on a CPU, as an uninte
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import time
@@ -21,15 +20,22 @@ import numpy as np
 
 from fcn_keras import replicas
 from fcn_keras.distribution import workers
-from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.errors import ConfigError
 from fcn_keras.outputs import remove_unfinished
 from fcn_keras.training import checkpoint_file
 from fcn_keras.training.interruption import Stopped, StopSignals
-from fcn_keras.training.state import build_optimizer, check_finite, kept_variables, metric_variables
+from fcn_keras.training.intervals import parse_every
+from fcn_keras.training.matching import sources
+from fcn_keras.training.state import (
+    build_optimizer,
+    check_finite,
+    kept_variables,
+    metric_variables,
+    step_in_words,
+)
 from fcn_keras.training.watching import Logs
 
 KEPT = 2  # The older checkpoint is used if the newest is damaged.
-SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class Position(NamedTuple):
@@ -86,8 +92,13 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.every_steps, self.every_seconds = parse_every(every)
         self.also, self.batch_ids, self.advice = also, batch_ids, advice
         self.at_end = at_end
-        self.source, self.state = _newest(self.folder)
-        self.position = Position(*self.state["position"])
+        self.source, self.state = checkpoint_file.newest(self.folder)
+        self.state = self.state or {"position": Position(), "train_logs": {}, "also": []}
+        epoch, step = self.state["position"]
+        # An epoch with logs was trained, but not validated: its next batch is the next epoch's.
+        self.position = Position(epoch + 1) if self.train_logs else Position(epoch, step)
+        # Metrics of an interrupted epoch, until Keras creates their variables at its first step.
+        self._metrics: dict[str, np.ndarray] = {}
         self.signals = StopSignals()
 
     @property
@@ -100,6 +111,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """The logs of an epoch that was trained but not validated before the stop; or else {}."""
         return self.state["train_logs"]
 
+    def interrupted(self, steps: int) -> Position:
+        """Returns where an epoch of `steps` was interrupted: `position`, or before a validation."""
+        return Position(self.position.epoch - 1, steps) if self.train_logs else self.position
+
     def restore(self, model: keras.Model) -> None:
         """Restores a compiled model from the checkpoint; does nothing without one.
 
@@ -108,19 +123,32 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """
         if self.source is None:
             return
-        self._arrays, _ = checkpoint_file.read(self.source)
+        arrays, _ = checkpoint_file.read(self.source)
+        self._metrics = {k: arrays.pop(k) for k in list(arrays) if k.startswith("metrics/")}
         build_optimizer(model)
-        self._assign(kept_variables(model))
+        variables = kept_variables(model)
+        names = sources(self.folder, model, variables, arrays, self.state.get("paths"))
+        for name, variable in variables.items():
+            variable.assign(arrays[names[name]])
+        if len(self.also) != len(self.state["also"]):
+            raise ConfigError(
+                f"{self.folder}: the checkpoint holds the state of {len(self.state['also'])} "
+                f"further objects, found also={list(self.also)!r}. Resume with the original ones."
+            )
         for part, state in zip(self.also, self.state["also"], strict=True):
             part.set_state(state)
         self.source = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Restores the model, unless already done, and listens for signals."""
+        """Restores the model, unless already done, and listens for signals.
+
+        Raises:
+            ConfigError: The checkpoint belongs to another model or to epochs of another length, or
+                an epoch's length is unknown or no multiple of `steps_per_execution`.
+        """
         self.restore(self.model)
+        self._check_steps()
         self._resumed, self._was_cut = self.position, False
-        # Metrics of the current epoch, until Keras creates their variables at the first step.
-        self._metrics: dict[str, np.ndarray] = {}
         self._last_save = time.monotonic(), self.position
         self.signals.listen()
 
@@ -128,23 +156,20 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Restores the metrics of an interrupted epoch."""
         is_resumed = epoch == self._resumed.epoch and self._resumed.step > 0
         self.position = self._resumed if is_resumed else Position(epoch, 0)
-        if is_resumed:
-            kept = {k: v for k, v in self._arrays.items() if k.startswith("metrics/")}
-            built = metric_variables(self.model)
-            if built.keys() == kept.keys():
-                self._assign(built, replicas.assign_total)
-            else:
-                self._metrics = kept
-        self._arrays = {}
+        self._first = self.position.step
+        built = metric_variables(self.model)
+        if not is_resumed:
+            self._metrics = {}
+        elif len(built) == len(self._metrics):
+            self._restore_metrics(built)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Saves if a checkpoint is due or a signal was received."""
-        self.position = Position(self.position.epoch, self.position.step + 1)
+        # Keras calls this once for all steps of an execution, with the number of the last one.
+        self.position = Position(self.position.epoch, self._first + batch + 1)
         self._logs = logs
         if self._metrics:
-            for name, variable in metric_variables(self.model).items():
-                replicas.assign_total(variable, variable.numpy() + self._metrics[name])
-            self._metrics = {}
+            self._restore_metrics(metric_variables(self.model))
         if self.position.step == self.params["steps"]:
             if batch + 1 < self.params["steps"]:
                 # The rest of an interrupted epoch: `fit` would run a whole epoch.
@@ -192,6 +217,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         )
         state = {
             "position": self.position,
+            "steps": self.params["steps"],
+            "paths": {name: variable.path for name, variable in variables.items()},
             "train_logs": self.state["train_logs"],
             "also": [part.get_state() for part in self.also],
         }
@@ -204,14 +231,13 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             remove_unfinished(self.folder)
             path = self.folder / f"step-{number:010d}{checkpoint_file.ENDING}"
             checkpoint_file.write(path, arrays, state)
+            checkpoint_file.keep(path, KEPT)
         except OSError as error:
             print(
                 f"warning: {self.folder}: cannot save a checkpoint ({error.strerror}). Training "
                 "continues with the older checkpoint. Free some disk space.",
                 file=sys.stderr,
             )
-        for old in checkpoint_file.in_order(self.folder)[KEPT:]:
-            old.unlink()
 
     def _stop_or_save(self) -> None:
         """Stops or saves on all workers if one of them got a signal or its checkpoint is due."""
@@ -239,62 +265,30 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.close()
         raise stopped
 
-    def _assign(
-        self,
-        variables: Mapping[str, keras.Variable],
-        assign: Callable[[keras.Variable, np.ndarray], object] = keras.Variable.assign,
-    ) -> None:
+    def _check_steps(self) -> None:
+        """Checks that a position in an epoch has a meaning."""
+        steps, before = self.params["steps"], self.state.get("steps")
+        if steps is None:
+            raise ConfigError(
+                "steps_per_epoch: not given, and the data does not tell. Pass it to fit."
+            )
+        execution = getattr(self.model, "steps_per_execution", 1)
+        if steps % execution:  # The last execution would take steps of the next epoch.
+            raise ConfigError(
+                f"steps_per_epoch={steps}: must be a multiple of steps_per_execution={execution}, "
+                "or training cannot be resumed exactly. Change one of them."
+            )
+        if self.position.step and before not in (None, steps):
+            raise ConfigError(
+                f"{self.folder}: the checkpoint was saved after step {self.position.step} of an "
+                f"epoch of {before} steps, and an epoch has {steps} now. Resume with "
+                f"steps_per_epoch={before}, or choose another folder."
+            )
+
+    def _restore_metrics(self, variables: Mapping[str, keras.Variable]) -> None:
+        """Adds the metrics of an interrupted epoch to those of the steps since."""
+        paths, saved = self.state.get("paths"), self._metrics
+        names = sources(self.folder, self.model, variables, saved, paths)
         for name, variable in variables.items():
-            saved, shape = self._arrays.get(name), tuple(variable.shape)
-            if saved is None or saved.shape != shape:
-                found = "is missing" if saved is None else f"has the shape {saved.shape} there"
-                raise ConfigError(
-                    f"{self.folder}: the checkpoint belongs to another model or optimizer: "
-                    f"{variable.path}, of shape {shape}, {found}. Resume with the original model, "
-                    "or choose another folder."
-                )
-            assign(variable, saved)
-
-
-def parse_every(every: int | str) -> tuple[int | None, int | None]:
-    """Parses a number of steps or a time such as "10 min" to (steps, seconds), one of them None.
-
-    Raises:
-        ConfigError: `every` is neither.
-    """
-    found = re.fullmatch(r"\s*(\d+)\s*(s|min|h|steps?|)\s*", str(every))
-    if not found or not int(found[1]):
-        raise ConfigError(
-            f"checkpoint_every={every!r}: must be a number of steps, such as 500, or a time, such "
-            "as '10 min' or '2 h' (--checkpoint-every)."
-        )
-    number, unit = int(found[1]), found[2]
-    return (None, number * SECONDS[unit]) if unit in SECONDS else (number, None)
-
-
-def step_in_words(
-    position: tuple[int, int], batch_ids: Callable[..., list[str]] | None = None
-) -> str:
-    """Describes a batch for a message: `step 3 of epoch 1 (images a, b)`."""
-    epoch, step = position
-    words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
-    if step >= 0 and batch_ids:
-        words += f" (images {', '.join(map(str, batch_ids(epoch=epoch, step=step)))})"
-    return words
-
-
-def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
-    """Returns the newest intact checkpoint and its state; None and the initial state if none."""
-    faults = []
-    for path in checkpoint_file.in_order(folder):
-        try:
-            state = checkpoint_file.read_state(path)
-        except ModelError as error:
-            faults.append(error)
-            continue
-        for fault in faults:
-            print(f"warning: {fault} Using the previous checkpoint.", file=sys.stderr)
-        return path, state
-    if faults:
-        raise ModelError(f"{faults[0]} There is no older one. Remove {folder} to start over.")
-    return None, {"position": Position(), "train_logs": {}, "also": []}
+            replicas.assign_total(variable, variable.numpy() + saved[names[name]])
+        self._metrics = {}

@@ -7,6 +7,7 @@ A file consists of a line `fcn_keras checkpoint SHA256`, a line of JSON, and the
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,6 +71,40 @@ def read_state(path: str | Path) -> Any:
 def in_order(folder: str | Path) -> list[Path]:
     """Returns the checkpoints of a folder, newest first; their names are step numbers."""
     return sorted(Path(folder).glob(f"step-*{ENDING}"), reverse=True)
+
+
+def newest(folder: Path) -> tuple[Path | None, Any]:
+    """Returns the newest intact checkpoint of a folder and its state; (None, None) without one.
+
+    Prints a warning for each damaged one.
+
+    Raises:
+        ModelError: All checkpoints are damaged.
+    """
+    faults = []
+    for path in in_order(folder):
+        try:
+            state = read_state(path)
+        except ModelError as error:
+            faults.append(error)
+            continue
+        for fault in faults:
+            print(f"warning: {fault} Using the previous checkpoint.", file=sys.stderr)
+        return path, state
+    if faults:
+        raise ModelError(f"{faults[0]} There is no older one. Remove {folder} to start over.")
+    return None, None
+
+
+def keep(latest: Path, count: int) -> None:
+    """Deletes all checkpoints but `count`: `latest`, which was just written, and those before it.
+
+    A checkpoint with a higher number is damaged, or of an earlier training with longer epochs.
+    """
+    found = in_order(latest.parent)
+    place = found.index(latest)
+    for path in (*found[:place], *found[place + count :]):
+        path.unlink()
 
 
 def _opened(path: str | Path) -> BinaryIO:

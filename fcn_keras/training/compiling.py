@@ -12,8 +12,8 @@ from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy, balancing_weights
 from fcn_keras.metrics import ConfusionMatrix
-from fcn_keras.models.decoder import Modality
 from fcn_keras.models.fcn import MODELS
+from fcn_keras.models.modality import Modality
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.surgery.transfer import start_from
@@ -25,6 +25,7 @@ def compiled(
     steps: int,
     class_pixels: np.ndarray | None,
     is_new: bool,
+    skip_absent: bool = False,
 ) -> keras.Model:
     """Returns the model ready for `fit`; loads initial weights only if `is_new`."""
     keras.utils.set_random_seed(config.seed)
@@ -37,7 +38,7 @@ def compiled(
         keras.config.set_dtype_policy(before)
     if config.init_from and is_new:
         start_from(model, config.init_from, reset_scores=config.reset_scores)
-    compile_model(model, config, steps, class_pixels)
+    compile_model(model, config, steps, class_pixels, skip_absent)
     return model
 
 
@@ -45,7 +46,7 @@ def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
     """Builds the model that a `TrainConfig` describes and freezes layers.
 
     Raises:
-        ConfigError: A layer to freeze does not exist.
+        ConfigError: A layer of `freeze` or `bias_layers` does not exist.
     """
     options: dict[str, Any] = {
         "backbone": config.backbone,
@@ -61,14 +62,21 @@ def build_model(config: TrainConfig, num_classes: int) -> keras.Model:
         options["skip_scales"] = config.skip_scales[:skips]
     model = MODELS[config.model](num_classes, **options)
     for prefix in config.freeze:
-        chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
-        if not chosen:
-            raise ConfigError(
-                f"freeze={prefix!r}: no layer of {model.name} has a name that starts with it."
-            )
-        for layer in chosen:
+        for layer in _layers(model, "freeze", prefix):
             layer.trainable = False
+    for prefix in config.bias_layers:
+        _layers(model, "bias_layers", prefix)
     return model
+
+
+def _layers(model: keras.Model, option: str, prefix: str) -> list[keras.Layer]:
+    """Returns the layers whose names start with a prefix."""
+    chosen = [layer for layer in model.layers if layer.name.startswith(prefix)]
+    if not chosen:
+        raise ConfigError(
+            f"{option}={prefix!r}: no layer of {model.name} has a name that starts with it."
+        )
+    return chosen
 
 
 def compile_model(
@@ -76,8 +84,17 @@ def compile_model(
     config: TrainConfig,
     steps_per_epoch: int,
     class_pixels: np.ndarray | None = None,
+    skip_absent: bool = False,
 ) -> None:
-    """Compiles the model with the configuration's optimizer, schedule, loss and metrics."""
+    """Compiles the model with the configuration's optimizer, schedule, loss and metrics.
+
+    Args:
+        model: The model.
+        config: A `TrainConfig`.
+        steps_per_epoch: Batches per epoch.
+        class_pixels: As in `fitting.fit`.
+        skip_absent: As in `fitting.fit`.
+    """
     total = config.steps(steps_per_epoch)
     if config.accumulate > total:
         raise ConfigError(
@@ -94,7 +111,7 @@ def compile_model(
         loss=MaskedCrossentropy(
             class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
         ),
-        metrics=[ConfusionMatrix(num_classes)],
+        metrics=[ConfusionMatrix(num_classes, skip_absent=skip_absent)],
         jit_compile=False,  # "auto" means XLA on a GPU, which recompiles for each image size.
     )
 
@@ -127,6 +144,7 @@ def _optimizer(
         config.momentum,
         l2=config.weight_decay,
         bias_rate=config.bias_rate,
+        bias_layers=config.bias_layers,
         gradient_accumulation_steps=config.accumulate,
     )
 

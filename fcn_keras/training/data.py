@@ -30,7 +30,8 @@ def read_data(
 
     Returns:
         The function `train_data` for `fit`, the validation split, and a dict of further arguments
-        of `fit`: class names, palette, mask values, class pixels, fingerprints and `batch_ids`.
+        of `fit`: class names, palette, mask values, class pixels, `skip_absent`, fingerprints and
+        `batch_ids`.
     """
     names = (config.train_split, config.val_split)
     found = checked(
@@ -57,6 +58,7 @@ def read_data(
             "palette": train.split.palette,
             "class_values": train.split.class_values,
             "class_pixels": train.class_pixels,
+            "skip_absent": val.split.skip_absent,
             "fingerprints": {
                 "train": fingerprint(train),
                 "val": fingerprint(val),

@@ -14,9 +14,9 @@ import tensorflow as tf
 from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs import run_folder
+from fcn_keras.runs import lifecycle, run_folder
 from fcn_keras.runs.config import TrainConfig
-from fcn_keras.training.checkpoint import KEPT, Position, ResumableCheckpoint
+from fcn_keras.training.checkpoint import KEPT, ResumableCheckpoint
 from fcn_keras.training.compiling import compiled, resolve_precision
 from fcn_keras.training.environment import note_start
 from fcn_keras.training.run_log import RunLog
@@ -33,6 +33,7 @@ def fit(
     palette: np.ndarray,
     class_values: Sequence[int | None] | None = None,
     class_pixels: np.ndarray | None = None,
+    skip_absent: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     checkpoint_every: int | str = "10 min",
@@ -57,6 +58,7 @@ def fit(
         class_values: `Split.class_values`, the mask value of each class, for `predict --values`.
         class_pixels: Labelled pixels per class in the training split; needed for
             `config.class_balance`.
+        skip_absent: `Split.skip_absent` of the validation split, the rule of the mean IU.
         callbacks: Additional Keras callbacks that show progress.
         resume: Resume the run in `out` from its last checkpoint; start it if there is none.
         checkpoint_every: Steps, or a time such as "10 min", between checkpoints.
@@ -92,13 +94,17 @@ def fit(
     if is_started:
         run_folder.check_unchanged(out, config, fingerprints)
         if run_folder.is_finished(out):
+            if is_chief:
+                lifecycle.clean_up(out)
             return run_folder.best_report(out)
     if is_started and whole is None:
         run_folder.check_stages(out, None)
     if is_chief and not is_started:
         run_folder.check_new(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with outputs.locked(out) if is_chief else contextlib.nullcontext():
+    created = outputs.make_folder(out)
+    with contextlib.ExitStack() as stack:
+        if is_chief:
+            stack.enter_context(outputs.locked(out))
         checkpoint = ResumableCheckpoint(
             out / run_folder.CHECKPOINTS,
             every=checkpoint_every,
@@ -106,9 +112,15 @@ def fit(
             advice=f"fcn-keras train --resume {whole or out}",
             at_end=False,
         )
+        if is_chief and not is_started:
+            stack.enter_context(
+                lifecycle.removed_if_untrained(out, created, lambda: checkpoint.position != (0, 0))
+            )
         steps = int(train_data().cardinality())
         with strategy.scope():
-            model = compiled(config, len(class_names), steps, class_pixels, checkpoint.is_new)
+            model = compiled(
+                config, len(class_names), steps, class_pixels, checkpoint.is_new, skip_absent
+            )
         if strategy.num_replicas_in_sync > 1:
             devices.synchronise(model)
         # On all workers, because it creates the optimizer's variables.
@@ -127,14 +139,14 @@ def fit(
             class_names,
             palette,
             steps,
-            checkpoint.position,
+            checkpoint.interrupted(steps),
             batch_ids,
             is_chief,
         )
         checkpoint.also = (log,)
         _fit(model, config, train_data, val_data, steps, checkpoint, log, callbacks)
         if is_chief:
-            run_folder.finish(out, model, config.passes(steps), log.best_report["epoch"])
+            lifecycle.finish(out, model, config.passes(steps), log.best_report["epoch"])
     return log.best_report
 
 
@@ -199,13 +211,12 @@ def _validate(
 ) -> None:
     """Completes an epoch that was trained but not validated when the run was stopped."""
     checkpoint.restore(model)
-    epoch = checkpoint.position.epoch
+    epoch = checkpoint.position.epoch - 1
+    log.set_model(model)
+    log.on_epoch_begin(epoch)
     if workers.is_cluster(model.distribute_strategy):
         found = workers.evaluate(model, val_data)
     else:
         found = model.evaluate(val_data, return_dict=True, verbose=0)
-    log.set_model(model)
-    log.on_epoch_begin(epoch)
     validation = {f"val_{name}": value for name, value in found.items()}
     log.on_epoch_end(epoch, {**checkpoint.train_logs, **validation})
-    checkpoint.position = Position(epoch + 1, 0)

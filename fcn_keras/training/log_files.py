@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.text import METRIC_NAMES
+from fcn_keras.training import tensorboard
 
 HISTORY = (
     "epoch",
@@ -52,21 +55,43 @@ class LogFiles:
         """Keeps only the first epochs; a resumed run writes the later ones again."""
         path = self.out / "history.csv"
         if self.writes and path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            outputs.write_text(path, "".join(lines[: 1 + epochs]))
+            header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+            if not header.startswith("epoch,"):  # Lost on a full disk.
+                header, rows = ",".join(HISTORY), [header, *rows]
+            numbers = {row: re.match(r"(\d+),", row) for row in rows}
+            kept = [row for row, found in numbers.items() if found and int(found[1]) <= epochs]
+            outputs.write_text(path, "\n".join([header, *kept, ""]))
+
+    def cut_events(self, epochs: int, steps: int) -> None:
+        """Removes TensorBoard's events after some epochs and steps: they will be written again."""
+        folder = self.out / "tensorboard"
+
+        def keeps(tag: str, step: int) -> bool:
+            return step <= (steps if tag.startswith("step/") else epochs)
+
+        with self._spared(folder):
+            for path in folder.glob("*/events.*") if self.writes else ():
+                tensorboard.cut(path, keeps)
 
     def append_history(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Appends an epoch's row; its columns are those of `HISTORY`."""
         path = self.out / "history.csv"
         if not self.writes:
             return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, HISTORY)
         with self._spared(path):
-            is_new = not path.exists()
-            with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, HISTORY)
-                if is_new:
-                    writer.writeheader()
-                writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
+            size = path.stat().st_size if path.exists() else 0
+            if not size:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **{k: v for k, v in logs.items() if k in HISTORY}})
+            try:
+                with path.open("a", newline="", encoding="utf-8") as file:
+                    file.write(text.getvalue())
+            except OSError:
+                if path.is_file():
+                    os.truncate(path, size)  # A disk that is full may have room for half a row.
+                raise
 
     def save_pictures(self, pictures: Sequence[np.ndarray]) -> None:
         """Saves RGB pictures, uint8 `[h, w, 3]`, as pictures/00.png and so on."""

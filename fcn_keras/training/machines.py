@@ -42,6 +42,8 @@ def meet_others(
             f"--devices {config.devices}: on several machines each process uses all visible GPUs. "
             "Leave out --devices and set CUDA_VISIBLE_DEVICES."
         )
+    import tensorflow  # noqa: F401 - Before they meet: whoever fails here is only missing.
+
     names = ("fcn_keras", "tensorflow", "keras", "numpy")
     options = {
         **config.model_dump(mode="json", exclude=set(run_folder.FREE_OPTIONS)),

@@ -19,9 +19,9 @@ from fcn_keras.runs import reading, run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.resolve import resolve_run
 from fcn_keras.text import duration
-from fcn_keras.training.checkpoint import parse_every
 from fcn_keras.training.data import read_data
 from fcn_keras.training.fitting import fit
+from fcn_keras.training.intervals import parse_every
 from fcn_keras.training.machines import meet_others, watched
 from fcn_keras.training.run_reports import after_training
 from fcn_keras.training.stages import check_stages, train_stages
@@ -80,10 +80,10 @@ def train(
     parse_every(checkpoint_every)
     _check_folder(out, stages, resume, is_chief, watch)
     _tell_devices(config, team, watch)
-    started = time.perf_counter()
+    started, is_resumed = time.perf_counter(), resume and run_folder.is_started(out)
     train_data, val_split, known = read_data(config, out, data_service, watch)
     size = int(train_data().cardinality())
-    if is_chief and not (resume and run_folder.is_started(out)):
+    if is_chief and not is_resumed:
         _tell_short_warmup(config, size, watch)
     data = (train_data, eval_dataset(val_split), out)
     known |= {"resume": resume, "checkpoint_every": checkpoint_every, "strategy": strategy}
@@ -97,7 +97,9 @@ def train(
     if is_chief:
         folders = [run_folder.stage_folder(out, net) for net in stages] if stages else [out]
         after_training(out, folders, val_split, watch)
-        watch.say(f"finished in {duration(time.perf_counter() - started)}; the run is in {out}")
+        passed = duration(time.perf_counter() - started)
+        when = f"{passed} after the resume" if is_resumed else f"in {passed}"
+        watch.say(f"finished {when}; the run is in {out}")
     return Run(out)
 
 
@@ -152,13 +154,22 @@ class Run:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the highest validation mean IU, from 1; None before any validation."""
+        """The best epoch, from 1; None before any validation.
+
+        It has the highest validation mean IU and, among equals, the least validation loss.
+        """
         return (self._read.metrics or {}).get("epoch")
 
     @property
     def history(self) -> list[dict[str, float | None]]:
-        """One dict per finished epoch, with the columns of `history.csv`."""
-        return self._read.history
+        """One dict per finished epoch, with the columns of `history.csv`.
+
+        A staged run has the history of its last stage, which its model comes from.
+        """
+        stages = self.stages
+        if not stages:
+            return self._read.history
+        return stages[-1].history if run_folder.is_started(stages[-1].folder) else []
 
     @property
     def is_finished(self) -> bool:

@@ -33,10 +33,10 @@ from fcn_keras.prediction.pictures import side_by_side
 from fcn_keras.prediction.predict_image import predict
 from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
+from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.text import METRIC_NAMES
-from fcn_keras.training.checkpoint import step_in_words
 from fcn_keras.training.log_files import LogFiles
-from fcn_keras.training.state import check_finite
+from fcn_keras.training.state import check_finite, step_in_words
 from fcn_keras.training.tensorboard import trial_name, write_layers, write_options, write_picture
 from fcn_keras.training.watching import Logs
 
@@ -50,7 +50,8 @@ Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, ground truth, prediction.
 class RunLog(keras.callbacks.Callback):
     """Writes best model, metrics, history, pictures and TensorBoard files to the run's folder.
 
-    Adds "learning_rate", "images_per_second" and "seconds" to the epoch's logs for later callbacks.
+    Later callbacks find "learning_rate", "images_per_second" and "seconds" in the epoch's logs, and
+    "done" in the batch's: the steps of the run so far.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class RunLog(keras.callbacks.Callback):
         batch_ids: Callable[..., list[str]] | None = None,
         writes: bool = True,
     ) -> None:
-        """Opens the log and removes the history from the epoch in `first` on.
+        """Opens the log and removes the history and events from the batch `first` on.
 
         Args:
             out: The run's folder, which must exist.
@@ -74,7 +75,8 @@ class RunLog(keras.callbacks.Callback):
             class_names: A name for each class.
             palette: A colour for each class.
             steps: Batches per epoch.
-            first: Epoch and step of the first batch.
+            first: Epoch and step of the first batch; the step is `steps` if the epoch is only to be
+                validated.
             batch_ids: As in `fitting.fit`.
             writes: False for all workers but the chief: they only keep track of the best epoch.
         """
@@ -87,8 +89,11 @@ class RunLog(keras.callbacks.Callback):
         self.last_point = (0, 0.0)  # Of step/loss: steps of the epoch, sum of their losses.
         self.drawn = -1  # The part of the run, 0 to `TIMES`, that TensorBoard last got pictures of.
         self.writes = writes
+        self.earlier = (0.0, 0.0, 0)  # Of the epoch before an interruption; see `_times`.
+        self.started, self.batches, self.trained = time.perf_counter(), 0, 0.0
         self.files = LogFiles(out, writes)
         self.files.cut_history(first[0])
+        self.files.cut_events(first[0], first[0] * steps + first[1])
 
     def get_state(self) -> dict[str, Any]:
         """Returns the state for a checkpoint.
@@ -101,6 +106,8 @@ class RunLog(keras.callbacks.Callback):
         return {
             "best_report": self.best_report,
             "last_point": self.last_point,
+            "times": self._times(),
+            "drawn": self.drawn,
             "options": options,
         }
 
@@ -113,6 +120,9 @@ class RunLog(keras.callbacks.Callback):
         run_folder.check_options(self.out, state["options"], self.get_state()["options"])
         self.best_report = state["best_report"] or {}
         self.last_point = state["last_point"]
+        seconds, trained, batches = state.get("times", self.earlier)  # 0.1 did not store this.
+        self.earlier = (seconds, trained, batches)
+        self.drawn = state.get("drawn", self.drawn)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Writes the configuration and the model's graph to TensorBoard, once per run."""
@@ -129,12 +139,12 @@ class RunLog(keras.callbacks.Callback):
         self.epoch = epoch
         self.before = self.first[1] if epoch == self.first[0] else 0  # Steps done before resuming.
         if not self.before:
-            self.last_point = (0, 0.0)
+            self.last_point, self.earlier = (0, 0.0), (0.0, 0.0, 0)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stops the run if the loss is infinite or NaN, or at its last iteration."""
         self.batches += 1
-        done = self.epoch * self.steps + self.before + self.batches
+        done = logs["done"] = self.epoch * self.steps + self.before + self.batches
         if done == self.config.steps(self.steps):
             self.model.stop_training = True
         self.trained = time.perf_counter() - self.started  # Without validation.
@@ -150,24 +160,24 @@ class RunLog(keras.callbacks.Callback):
         weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
         check_finite(weights, lambda: f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        if self.batches:
-            logs["images_per_second"] = self.batches * self.config.batch_size / self.trained
-        logs["seconds"] = time.perf_counter() - self.started
+        logs.pop("done", None)  # Of the batch before an interrupted validation.
+        logs["seconds"], trained, batches = self._times()
+        if batches and trained:
+            logs["images_per_second"] = batches * self.config.batch_size / trained
         self.files.append_history(epoch + 1, logs)
         self._write_scalars(epoch + 1, logs)
         if "val_mean_iou" not in logs:
             return
         # The metric still contains the validation pixels; it is reset when the next epoch begins.
         # Each worker has a part of them, so all workers must call `confusion`, which sums them.
-        current = Evaluation(self._metric().confusion(), tuple(self.class_names)).to_dict()
-        best = self.best_report
-        is_best = not best or (current["mean_iou"] or 0) > best["mean_iou"]
+        metric, names = self._metric(), tuple(self.class_names)
+        current = Evaluation(metric.confusion(), names, metric.skip_absent).to_dict()
+        loss = logs["val_loss"]
+        found = {"epoch": epoch + 1, "val_loss": loss if math.isfinite(loss) else None}
+        current |= {"mean_iou": current["mean_iou"] or 0}
+        is_best = _is_better({**current, **found}, self.best_report)
         if is_best:
-            best = self.best_report = {
-                **current,
-                "epoch": epoch + 1,
-                "mean_iou": current["mean_iou"] or 0,
-            }
+            self.best_report = {**current, **found}
         if not self.writes:
             return
         part = TIMES * (epoch + 1) // self.config.passes(self.steps)
@@ -185,12 +195,23 @@ class RunLog(keras.callbacks.Callback):
                     tf.summary.scalar(f"best/{text}", current[name] or 0)
         if is_best:
             save_model(self.model, self.out / "model.keras")
-            outputs.write_json(self.out / "metrics.json", best)
+            # By it, reports and model cards recognise the model that the metrics belong to.
+            self.best_report["weights_sha256"] = weights_sha256(self.model)
+            outputs.write_json(self.out / "metrics.json", self.best_report)
             self.files.save_pictures([side_by_side(*masks, self.palette) for masks in shown])
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Closes the log."""
         self.files.close()
+
+    def _times(self) -> tuple[float, float, int]:
+        """Returns the epoch's seconds, those of its training, and its steps, over all starts."""
+        seconds, trained, batches = self.earlier
+        return (
+            seconds + time.perf_counter() - self.started,
+            trained + self.trained,
+            batches + self.batches,
+        )
 
     def _loss_fault(self, batch: int, loss: float) -> str:
         where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
@@ -253,6 +274,17 @@ class RunLog(keras.callbacks.Callback):
     def _predicted(self) -> list[Shown]:
         """Returns image, ground truth and prediction of the images that are shown."""
         return [(image, mask, predict(self.model, image)) for image, mask in self.shown]
+
+
+def _is_better(current: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    """Whether an epoch is better than the best so far: by mean IU, then by validation loss.
+
+    While a rare class is never predicted, the mean IU stays exactly the same.
+    """
+    if not best or current["mean_iou"] != best["mean_iou"]:
+        return not best or current["mean_iou"] > best["mean_iou"]
+    loss, least = current["val_loss"], best.get("val_loss")  # Version 0.1 did not store it.
+    return None not in (loss, least) and loss < least
 
 
 def _spread(data: tf.data.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:

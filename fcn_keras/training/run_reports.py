@@ -10,6 +10,7 @@ from fcn_keras.evaluation import ranking
 from fcn_keras.prediction.segmenter import load_single
 from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading
+from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.training.watching import Watch
 from pipelines.batches.tf_datasets import eval_dataset
 from pipelines.catalogue import read
@@ -19,9 +20,10 @@ from pipelines.split import Split
 
 
 def after_training(out: str | Path, folders: Iterable[Path], split: Split, watch: Watch) -> None:
-    """Measures the validation images and writes `out/report.html`, unless it exists.
+    """Measures the validation images and writes `out/report.html`, unless they are up to date.
 
-    Errors only cause a warning, because the training is complete.
+    Those written in the middle of the training are of an earlier model or of fewer epochs. Errors
+    only cause a warning, because the training is complete.
 
     Args:
         out: The folder of the run, or of all stages.
@@ -30,13 +32,14 @@ def after_training(out: str | Path, folders: Iterable[Path], split: Split, watch
         watch: A `Watch`.
     """
     page = Path(out) / "report.html"
-    if page.exists():  # The run was already finished.
-        return
     try:
         for folder in folders:
-            if not (folder / "validation.csv").exists():
+            if not reading.read(folder).images:
                 measure(folder, split, watch)
-        outputs.write_text(page, run_report.render(run_report.find([out])))
+        runs = run_report.find([out])
+        if run_report.shows(page, runs):
+            return
+        outputs.write_text(page, run_report.render(runs))
     except (OSError, FcnKerasError, DataError) as error:
         watch.note(f"warning: no report: {error} (fcn-keras report {out})")
         return
@@ -54,8 +57,9 @@ def measure(folder: Path, split: Split, watch: Watch) -> None:
     examples = tuple(split.examples[index] for index in ranking.chosen(len(split)))
     data = eval_dataset(replace(split, examples=examples))
     names = [example.id for example in examples]
+    sha = weights_sha256(opened.model)
     with watch.progress(f"measuring the images of {split.name}", len(examples)) as advance:
-        ranking.rank(opened.model, data, names, split.palette, folder, advance)
+        ranking.rank(opened.model, data, names, split.palette, folder, advance, sha=sha)
 
 
 def validation_split(run: reading.Run, watch: Watch) -> Split:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from fcn_keras import outputs
 from fcn_keras.distribution import workers
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs import run_folder
+from fcn_keras.runs import lifecycle, run_folder
 from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.training.compiling import resolve_precision
 from fcn_keras.training.fitting import fit
@@ -59,9 +59,16 @@ def train_stages(
     folders, source = check_stages(models, out, is_new=is_new), config.init_from
     if is_started:
         run_folder.check_stages(out, models)
-    out.mkdir(parents=True, exist_ok=True)
-    with outputs.locked(out) if is_chief else contextlib.nullcontext():
+    created = outputs.make_folder(out)
+    with contextlib.ExitStack() as stack:
+        if is_chief:
+            stack.enter_context(outputs.locked(out))
         if is_new:
+            stack.enter_context(
+                lifecycle.removed_if_untrained(
+                    out, created, lambda: any(map(run_folder.is_started, folders))
+                )
+            )
             names, palette = options["class_names"], options["palette"]
             values = options.get("class_values")
             last = {"model": models[-1], "precision": resolve_precision(config.precision)}

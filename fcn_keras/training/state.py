@@ -61,6 +61,17 @@ def check_finite(arrays: Iterable[tuple[str, np.ndarray]], when: Callable[[], st
             )
 
 
+def step_in_words(
+    position: tuple[int, int], batch_ids: Callable[..., list[str]] | None = None
+) -> str:
+    """Describes a batch for a message: `step 3 of epoch 1 (images a, b)`."""
+    epoch, step = position
+    words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
+    if step >= 0 and batch_ids:
+        words += f" (images {', '.join(map(str, batch_ids(epoch=epoch, step=step)))})"
+    return words
+
+
 def _named(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str, keras.Variable]:
     return {
         f"{group}/{number}": variable

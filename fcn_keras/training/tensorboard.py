@@ -5,9 +5,10 @@ Everything goes to the default `tf.summary` writer at its default step.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.image.metadata import create_summary_metadata
 
+from fcn_keras import outputs
 from fcn_keras.geometry.graph import walk
 
 MAX_WIDTH = 800  # Of a picture, in pixels.
@@ -77,6 +80,25 @@ def write_options(options: Mapping[str, Any], trial: str) -> None:
         trial: Name of the run's row. TensorBoard merges runs that share a name.
     """
     hparams.hparams({name: _plain(value) for name, value in options.items()}, trial_id=trial)
+
+
+def cut(path: Path, keeps: Callable[[str, int], bool]) -> None:
+    """Removes from an event file the events for which `keeps(tag, step)` is false.
+
+    The end of the file, if a kill has left half an event there, is removed too.
+    """
+    with outputs.replacing(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as file:
+            for content in _records(path):
+                event = Event.FromString(content)
+                if all(keeps(value.tag, event.step) for value in event.summary.value):
+                    file.write(content)
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    with contextlib.suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(str(path)):
+            yield record.numpy()
 
 
 def trial_name(run: Path) -> str:

@@ -4,6 +4,7 @@ Images are RGB uint8 [h, w, 3], masks uint8 [h, w]. Images are padded with the I
 masks with 255 (void).
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import albumentations as A  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from pipelines.errors import DataError  # noqa: E402
 from pipelines.split import IGNORE  # noqa: E402
 
 MEAN_COLOUR = (124, 117, 104)
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 RGB = np.linalg.inv(YIQ)
+REAL = int | float | np.number
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,39 @@ class Augmentation:
         scale: Range of the random factor by which the image is resized before cropping.
         mirror: Flip left-right with probability 0.5.
         colour: Strength of brightness, contrast, saturation, hue and gamma changes. 0 is off;
-            1 changes brightness and contrast by up to 40 %.
+            1, the most, changes brightness, contrast and saturation by up to 40 %, hue by up to
+            14 degrees, and gamma to 0.65 to 1.5.
     """
 
     crop: tuple[int, int] | None
     scale: tuple[float, float] = (1.0, 1.0)
     mirror: bool = True
     colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            DataError: A value has another form or is out of range.
+        """
+        crop = self.crop
+        if crop is not None and not (_are_numbers(crop, int | np.integer) and min(crop) >= 1):
+            raise DataError(
+                f"crop={crop!r}: must be (height, width) in whole pixels, at least 1, or None for "
+                "whole images."
+            )
+        scale = self.scale
+        if not _are_numbers(scale, REAL) or not 0 < scale[0] <= scale[1] < math.inf:
+            raise DataError(f"scale={scale!r}: must be (low, high) with 0 < low <= high.")
+        if not isinstance(self.mirror, bool | np.bool_):
+            raise DataError(f"mirror={self.mirror!r}: must be True or False.")
+        if not isinstance(self.colour, REAL) or not 0 <= self.colour <= 1:
+            raise DataError(f"colour={self.colour!r}: must be a number from 0 to 1.")
+
+
+def _are_numbers(pair: Any, kind: Any) -> bool:
+    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+    return is_pair and all(isinstance(one, kind) and not isinstance(one, bool) for one in pair)
 
 
 def transform(augmentation: Augmentation) -> A.Compose:

@@ -45,10 +45,10 @@ def joint_dataset(
         given, or a dict of tensors if a dict was given.
 
     Raises:
-        DataError: The splits are empty, do not have the same examples in the same order, or the
-            first example cannot be read.
+        DataError: An argument is neither a split nor a dict of splits; or the splits are empty, do
+            not have the same examples in the same order, or the first example cannot be read.
     """
-    pictures, labels = tf.nest.flatten(images), tf.nest.flatten(masks)
+    pictures, labels = _splits("images", images), _splits("masks", masks)
     count = _common_length([*pictures, *labels])
     epochs = itertools.count()
 
@@ -82,6 +82,18 @@ def joint_dataset(
     ds = ds.apply(tf.data.experimental.assert_cardinality(count))  # Unknown for a generator.
     ds = ds.map(as_tensors, num_parallel_calls=tf.data.AUTOTUNE)
     return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def _splits(name: str, given: Split | dict[str, Split]) -> list[Split]:
+    """Returns the splits in the order of `tf.nest.flatten`."""
+    splits = tf.nest.flatten(given) if isinstance(given, dict) else [given]
+    if not splits or not all(isinstance(split, Split) for split in splits):
+        found = f"a dict of {len(splits)}" if isinstance(given, dict) else type(given).__name__
+        raise DataError(
+            f"{name}: must be a split from pipelines.read, or a dict of at least one by name, "
+            f"found {found}."
+        )
+    return splits
 
 
 def _common_length(splits: Sequence[Split]) -> int:

@@ -12,8 +12,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import cv2
@@ -23,13 +22,13 @@ import tensorflow as tf
 from pipelines.batches.augment import MEAN_COLOUR, Augmentation, seed_and_apply, transform
 from pipelines.batches.memory import keep_freed_memory
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
+from pipelines.batches.sizes import check_batch_size, portrait, positions_by, sizes_of
 from pipelines.errors import DataError
 from pipelines.examples import read_example
-from pipelines.files.images import read_image, read_size
-from pipelines.split import IGNORE, Example, Split
+from pipelines.files.images import read_image
+from pipelines.split import IGNORE, Split
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example indices `[b]` and seeds `[b]`.
-Key = TypeVar("Key", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -72,9 +71,11 @@ def train_dataset(
         masks `[b, h, w]`; h and w are the crop's, if there is one.
 
     Raises:
-        DataError: The split has fewer examples than one batch, is too large for the cache, or has
-            images with more than three channels; or the workers cannot share a batch evenly.
+        DataError: The batch size is not a whole number above 0; the split has fewer examples than
+            one batch, is too large for the cache, or has images with more than three channels; or
+            the workers cannot share a batch evenly.
     """
+    check_batch_size(batch_size)
     number, workers = shard
     if batch_size % workers:
         raise DataError(
@@ -150,7 +151,7 @@ class _Order:
         self.batch_size, self.seed = batch_size, seed
         self.steps = len(split) // batch_size
         is_padded = augmentation.crop is None and batch_size > 1
-        self.groups = _orientations(split) if is_padded else np.zeros(len(split), bool)
+        self.groups = portrait(split) if is_padded else np.zeros(len(split), bool)
 
     def of_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws example indices and seeds, both `[steps, b]`, before anything runs in parallel."""
@@ -179,12 +180,17 @@ def eval_dataset(split: Split, *, batch_size: int = 1) -> tf.data.Dataset:
 
     Returns:
         A `tf.data.Dataset` of known cardinality: images `[b, h, w, 3]`, masks `[b, h, w]`.
+
+    Raises:
+        DataError: The batch size is not a whole number above 0, or the images have more than three
+            channels.
     """
+    check_batch_size(batch_size)
     batches = [[index] for index in range(len(split))]
     if batch_size > 1:
         batches = [
             group[at : at + batch_size]
-            for group in _by(_sizes(split)).values()
+            for group in positions_by(sizes_of(split)).values()
             for at in range(0, len(group), batch_size)
         ]
 
@@ -263,7 +269,7 @@ def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.n
     read = functools.partial(read_example, split)
     if not cache:
         return read
-    needed, memory = 4 * sum(h * w for h, w in _sizes(split)), _memory()
+    needed, memory = 4 * sum(h * w for h, w in sizes_of(split)), _memory()
     if needed > memory / 2:
         raise DataError(
             f"{split.name}: the decoded split takes {needed / 1e9:.1f} GB, more than half of the "
@@ -274,26 +280,3 @@ def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.n
 
 def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _orientations(split: Split) -> np.ndarray:
-    """Returns for each image whether it is portrait: bool `[n]`."""
-    return np.array([width < height for height, width in _sizes(split)])
-
-
-def _sizes(split: Split) -> list[tuple[int, int]]:
-    """Reads the height and width of each image from its header."""
-
-    def size_of(example: Example) -> tuple[int, int]:
-        return read_size(example.image, upright=split.upright)
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(size_of, split.examples))
-
-
-def _by(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    """Groups positions by key, in order of first appearance."""
-    positions: dict[Key, list[int]] = {}
-    for position, key in enumerate(keys):
-        positions.setdefault(key, []).append(position)
-    return positions

@@ -7,6 +7,7 @@ them.
 """
 
 import os
+import reprlib
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
@@ -19,6 +20,9 @@ from pipelines.split import Example
 
 # TIFF and HEIC are unsupported, but included so that a message can say so.
 EXTENSIONS = {".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+_SHORT = reprlib.Repr()  # Of lines: a file that is no list may have long ones.
+_SHORT.maxstring = 300
 
 
 def pair_of_folders(
@@ -192,16 +196,19 @@ def _listed(
     for line in read_lines(listing):
         name = _composed(PurePosixPath(line))
         stem = stems.get(name, name)
-        outside = ".." in PurePosixPath(line).parts or not (
-            not os.path.isabs(line) if follow_links else is_inside(folder / line, folder)
-        )
         if stem in seen:
             kind, rule = "listed twice", "which is already listed. Remove one line."
-        elif outside:
+        elif os.path.isabs(line) or ".." in PurePosixPath(line).parts:
             kind = "outside the folder"
             rule = (
-                f"but neither `..` nor a link may lead out of {folder}. Copy the file there, or "
-                "permit links with `follow_links: true`."
+                f"but a line is a name or path in {folder}, without `..` or a leading slash. Write "
+                "it so. If the image is elsewhere, give its folder as another pair."
+            )
+        elif not follow_links and not is_inside(folder / line, folder):
+            kind = "outside the folder"
+            rule = (
+                f"but a link leads out of {folder} there. Copy the file there, or permit links "
+                "with `follow_links: true`."
             )
         elif stem not in images:
             kind = "missing file"
@@ -212,7 +219,7 @@ def _listed(
         else:
             kind = rule = ""
         seen.add(stem)
-        text = f"{listing}: lists {line!r}, {rule}"
+        text = f"{listing}: lists {_SHORT.repr(line)}, {rule}"
         yield stem, DataError(text, kind=kind, file=listing, value=line) if kind else None
 
 

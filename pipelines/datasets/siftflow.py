@@ -5,6 +5,9 @@ r"""SIFT Flow: 2,688 outdoor scenes, 256 x 256, with 33 semantic and 3 geometric
     GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/ID.mat
     TestSet1.txt                           200 lines such as spatial_...\coast_natu975.jpg
 
+The mean IU leaves out classes that the masks lack, even if a model predicts them, as the reference
+implementation does for this data set: the test set has no cow, desert or moon.
+
 Semantic masks hold 1..33, and 0 for void; geometric masks 1..3, and -1 and 0 for void.
 
 `test` is the list TestSet1.txt, `trainval` the other 2,486 images. The data set has no `val`: here
@@ -111,6 +114,7 @@ def read(
         palette=distinct_palette(len(classes) + 1)[1:],  # Without black, which looks like void.
         mask_values={0: IGNORE, **values} if semantic else {-1: IGNORE, 0: IGNORE, **values},
         read_mask=read_mask,
+        skip_absent=True,
         faults=faults,
     )
 

@@ -53,8 +53,8 @@ def read(path: str | Path, split: str) -> Split:
         )
     found = list(_of_all(path, pairs, description.follow_links))
     if share and split != "test":
-        in_val = val_names((name for name, _ in found), share)
-        found = [(name, item) for name, item in found if (name in in_val) == (split == "val")]
+        in_val = val_images(((images, stem) for images, stem, _ in found), share)
+        found = [one for one in found if (one[:2] in in_val) == (split == "val")]
         if not found:
             raise DataError(
                 f"{path}: `val_share: {share:g}` of these images leaves none for {split}. Choose "
@@ -63,50 +63,57 @@ def read(path: str | Path, split: str) -> Split:
                 kind="empty split",
                 file=path,
             )
-    examples = tuple(item for _, item in found if isinstance(item, Example))
-    faults = tuple(item for _, item in found if isinstance(item, DataError))
+    examples = tuple(item for *_, item in found if isinstance(item, Example))
+    faults = tuple(item for *_, item in found if isinstance(item, DataError))
     return Split(name=f"{path.name} {split}", examples=examples, faults=faults, **meaning)
 
 
-def val_names(names: Iterable[str], share: float) -> set[str]:
+def val_images(images: Iterable[tuple[str, str]], share: float) -> set[tuple[str, str]]:
     """Chooses the images that `val_share` puts into val: those whose names' checksums are smallest.
 
     All checksums in the lowest `share` of their range are chosen, however many images there are:
     such an image stays in val for good. If these are too few, the next ones are chosen too. Only
     those may return to train when images are added.
 
+    If several folders have an image of the same name, that of the first folder counts by its name,
+    the others by their folder and name. So a choice stays when folders are added at the end.
+
     Args:
-        names: Names of the images, as in `Example.id`.
+        images: The folder of each image, as the YAML file gives it, and what the image's and the
+            mask's file names share.
         share: Share of images in val, 0..1.
 
     Returns:
-        At least `share` of the names, rounded.
+        At least `share` of the images, rounded.
     """
-    sums = sorted((zlib.crc32(os.fsencode(name)), name) for name in set(names))
-    low = sum(checksum < share * 2**32 for checksum, _ in sums)
+    seen: set[str] = set()
+    sums = []
+    for folder, name in dict.fromkeys(images):
+        counted = f"{_without_detours(folder)}/{name}" if name in seen else name
+        seen.add(name)
+        sums.append((zlib.crc32(os.fsencode(counted)), counted, (folder, name)))
+    sums.sort()
+    low = sum(checksum < share * 2**32 for checksum, *_ in sums)
     least = int(len(sums) * share + 0.5 + 1e-9)  # 0.29 x 50 is 14.499999999999998.
-    return {name for _, name in sums[: max(low, least)]}
+    return {image for *_, image in sums[: max(low, least)]}
 
 
-def example_name(images: str, name: str, several: bool) -> str:
-    """Returns the name of an image in its split, with its folder if the split has several pairs.
-
-    Args:
-        images: The folder of the images, as the YAML file gives it.
-        name: What the image's and the mask's file names share.
-        several: Whether the split has several pairs of folders.
-    """
-    return f"{PurePosixPath(images)}/{name}" if several else name
+def _without_detours(folder: str) -> str:
+    """Returns a folder's path without `.` and `..`, which depend on where the YAML file is."""
+    return "/".join(part for part in PurePosixPath(folder).parts if part != "..")
 
 
 def _of_all(
     path: Path, pairs: Sequence[Folders], follow_links: bool
-) -> Iterator[tuple[str, Example | DataError]]:
-    """Yields (name, `Example` or `DataError`) for each image of a split; names do not repeat."""
+) -> Iterator[tuple[str, str, Example | DataError]]:
+    """Yields (folder, name, `Example` or `DataError`) for each image of a split.
+
+    `Example.id` is the name, with its folder if there are several pairs. No example repeats.
+    """
     seen = set()
     for folders in pairs:
         for stem, item in pair_of_folders(path, folders, follow_links):
-            name = example_name(folders.images, stem, len(pairs) > 1)
+            name = f"{PurePosixPath(folders.images)}/{stem}" if len(pairs) > 1 else stem
             if isinstance(item, Example):
                 if name in seen:
                     item = DataError(
@@ -117,4 +124,4 @@ def _of_all(
                 else:
                     item = replace(item, id=name)
                 seen.add(name)
-            yield name, item
+            yield folders.images, stem, item

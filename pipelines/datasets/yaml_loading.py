@@ -11,6 +11,7 @@ from pipelines.files.opening import read_content
 MAX_BYTES = 500_000  # Thousands of folders and hundreds of classes; takes a few seconds.
 MAX_DEPTH = 20  # A data set's file needs 4 levels.
 MAX_REASON = 500  # Characters.
+MAX_DIGITS = 100  # Python cannot print numbers of thousands of digits, and reads them slowly.
 
 
 def parse(path: Path) -> Any:
@@ -23,13 +24,20 @@ def parse(path: Path) -> Any:
         What the file holds: dicts, lists and scalars, without aliases.
 
     Raises:
-        DataError: The file cannot be read, is too large, not YAML, too deeply nested, repeats a
-            key, or has an alias.
+        DataError: The file cannot be read, is too large, not UTF-8, not YAML, too deeply nested,
+            repeats a key, or has an alias or a number of more than `MAX_DIGITS` digits.
     """
+    content = read_content(path, MAX_BYTES)
     try:
-        return yaml.load(read_content(path, MAX_BYTES).decode("utf-8-sig"), _Loader)
-    except DataError:
-        raise
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without a mark, for example.
+        raise DataError(
+            f"{path}: not readable as YAML: it is not UTF-8 text. Save it as UTF-8.", file=path
+        )
+    try:
+        return yaml.load(text, _Loader)
     # PyYAML also lets through what int() and date() raise for `0x`, `2026-13-01` and the like.
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON]
@@ -71,3 +79,13 @@ class _Loader(yaml.SafeLoader):
             if name is not None:
                 seen.add(name)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a number of {len(node.value):,} digits. Correct it", node.start_mark
+            )
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)

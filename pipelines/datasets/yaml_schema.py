@@ -16,8 +16,6 @@ TensorFlow Datasets instead of folders. `exif: ignore` keeps images as they are 
 `mask_threshold` and `mask_nearest` read JPEG masks.
 """
 
-import difflib
-import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,15 +33,12 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.datasets.yaml_faults import MAX_TEXT, ONE, SEVERAL, first_fault
 from pipelines.datasets.yaml_loading import parse
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 from pipelines.files.lossy_masks import ByNearest, ByThreshold
 from pipelines.split import IGNORE, SPLITS, distinct_palette
-
-MAX_MESSAGE = 1000  # Characters.
-_SHORT = reprlib.Repr()  # Of values found: a broken file may hold much.
-_SHORT.maxstring = _SHORT.maxother = 100
 
 Key = TypeVar("Key", int, tuple[int, int, int])
 
@@ -78,23 +73,23 @@ Ignored = Annotated[
     Annotated[Byte, Tag("int")] | Annotated[Colour, Tag("tuple")],
     Discriminator(lambda entry: "tuple" if isinstance(entry, list | tuple | str) else "int"),
 ]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class Folders(BaseModel):
     """A folder of images and a folder of their masks."""
 
     model_config = ConfigDict(extra="forbid")
-    images: str
-    masks: str
-    list: str | None = None
-    image_suffix: str = ""
-    mask_suffix: str = ""
+    images: Text
+    masks: Text
+    list: Text | None = None
+    image_suffix: Text = ""
+    mask_suffix: Text = ""
 
 
-_ONE, _SEVERAL = "{one pair of folders}", "[several pairs]"
 Pairs = Annotated[
-    Annotated[Folders, Tag(_ONE)] | Annotated[list[Folders], Field(min_length=1), Tag(_SEVERAL)],
-    Discriminator(lambda entry: _SEVERAL if isinstance(entry, list) else _ONE),
+    Annotated[Folders, Tag(ONE)] | Annotated[list[Folders], Field(min_length=1), Tag(SEVERAL)],
+    Discriminator(lambda entry: SEVERAL if isinstance(entry, list) else ONE),
 ]
 
 
@@ -102,7 +97,7 @@ class Class(BaseModel):
     """A class; `value` is its mask value, by default offset + id."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
     colour: Annotated[Bytes | None, BeforeValidator(_as_colour)] = None
     value: Byte | None = None
 
@@ -116,8 +111,8 @@ class Description(BaseModel):
     test: Pairs | None = None
     val_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     follow_links: Annotated[bool, Field(strict=True)] = False
-    tfds: str | None = None
-    data_dir: str | None = None
+    tfds: Text | None = None
+    data_dir: Text | None = None
     classes: list[Annotated[Class, BeforeValidator(_as_class)]] = Field(
         min_length=2, max_length=255
     )
@@ -175,6 +170,11 @@ class Description(BaseModel):
         values = [
             self.offset + i if c.value is None else c.value for i, c in enumerate(self.classes)
         ]
+        if max(values) > 255:
+            raise ValueError(
+                f"the mask value of class {self.class_names[values.index(max(values))]!r} is "
+                f"{max(values)}, but values are 0..255. Lower `offset` or give the class a `value`."
+            )
         ignored = {entry for entry in self.ignore if isinstance(entry, int)}
         if "ignore" not in self.model_fields_set:  # 255 is void unless a class has it.
             ignored -= set(values)
@@ -197,7 +197,8 @@ class Description(BaseModel):
         if self.mask_threshold is not None:
             values = [value for value, i in self.mask_values.items() if i != IGNORE]
             colours = [c.colour for c in self.classes]
-            return ByThreshold.between(self.mask_threshold, values, colours)
+            ignored = self.ignore if "ignore" in self.model_fields_set else []
+            return ByThreshold.between(self.mask_threshold, values, colours, ignored)
         if self.mask_nearest:
             return ByNearest.among(tuple(self.mask_colours or self.mask_values))
         return read_mask
@@ -221,7 +222,8 @@ def load(path: Path) -> Description:
     try:
         return Description.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first_fault(error)[:MAX_MESSAGE]}") from None
+        known = [*Description.model_fields, *Class.model_fields, *Folders.model_fields]
+        raise DataError(f"{path}: {first_fault(error, known)}") from None
 
 
 def _meanings(
@@ -238,33 +240,3 @@ def _meanings(
             )
         meanings[key] = class_id
     return meanings
-
-
-def _first_fault(error: ValidationError) -> str:
-    # A misspelt key explains the missing one.
-    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    tags = ("int", "tuple", _ONE, _SEVERAL)
-    where = ".".join(str(part) for part in fault["loc"] if part not in tags)
-    found = _SHORT.repr(fault["input"])
-    message = fault["msg"].removeprefix("Value error, ")
-    if not where:
-        return message
-    if fault["type"] == "extra_forbidden":
-        known = [*Description.model_fields, *Class.model_fields, *Folders.model_fields]
-        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        return f"unknown key `{where}`" + (f"; did you mean `{close[0]}`?" if close else ".")
-    if fault["type"] == "missing":
-        return f"the key `{where}` is missing."
-    if fault["type"] == "too_short" and where == "classes":
-        return f"`{where}`: must list at least 2 classes, found {found}."
-    if fault["type"] == "too_long":
-        return (
-            f"`{where}`: {len(fault['input'])} classes, but at most {IGNORE} are supported: masks "
-            f"have 8 bits, and {IGNORE} is void. Merge classes, or ignore the rarest."
-        )
-    if fault["type"] == "model_type":
-        message = {
-            "Class": "must be a name, or {name: NAME, ...}",
-            "Folders": "must be {images: FOLDER, masks: FOLDER}, or a list of such pairs",
-        }[fault["ctx"]["class_name"]]
-    return f"`{where}`: {message}, found {found}."

@@ -223,9 +223,10 @@ def _unreadable(layout: Layout, faults: Sequence[DataError]) -> DataError:
     """Builds the error for a folder without a readable mask."""
     if all(fault.kind == "lossy mask" for fault in faults):
         text = (
-            f"all {len(faults)} masks are JPEG or lossy WebP, which changes values. Export them as "
-            "PNG. If there are only these: add --mask-threshold 127 for black and white; or "
-            "write the YAML file by hand, with each class's colour and `mask_nearest: true`."
+            f"all {len(faults)} masks, such as {faults[0].file}, are JPEG or lossy WebP, which "
+            "changes values. Export them as PNG. If there are only these: add --mask-threshold 127 "
+            "for black and white; or write the YAML file by hand, with each class's colour and "
+            "`mask_nearest: true`."
         )
     else:
         text = f"none of the {len(faults)} masks can be read; the first: {faults[0]}"

@@ -118,8 +118,8 @@ class _Candidates:
             for part in (one for images in self.images for one in self._parts(images, masks)):
                 if contradict(*part.places(self.root)) and not self.is_chosen:
                     refused.append(part)
-                else:
-                    found.append((self._closeness(part), part))
+                elif closeness := self._closeness(part):
+                    found.append((closeness, part))
             if found:
                 least = min(closeness for closeness, _ in found)
                 result[masks] = [part for closeness, part in found if closeness == least]
@@ -132,14 +132,10 @@ class _Candidates:
         given = self.choice.image_suffix, self.choice.mask_suffix
         for suffixes in common_suffixes(self.names[images], self.names[masks], *given):
             part = _part(images, masks, suffixes, self.folders)
-            all_masks = len(self.names[masks].without(suffixes.mask))
-            all_images = len(self.names[images].without(suffixes.image))
+            needed = len(self.names[masks].without(suffixes.mask))
             if images != masks:  # One may hold more: the partners of several folders.
-                fits = 2 * len(part.pairs) >= min(all_masks, all_images)
-            else:
-                has_masks = self.choice.mask_suffix or _has_masks(part, self.folders)
-                fits = has_masks and 2 * len(part.pairs) >= all_masks
-            if fits:
+                needed = min(needed, len(self.names[images].without(suffixes.image)))
+            if 2 * len(part.pairs) >= needed:
                 yield part
 
     def _fit(self, images: Path, masks: Path) -> bool:
@@ -155,11 +151,17 @@ class _Candidates:
         """Scores how much a folder looks like a folder of masks, from -3 to 3."""
         return 2 * by_name(folder.relative_to(self.root)) + self.content(folder)
 
-    def _closeness(self, part: Part) -> tuple[float, ...]:
-        """Orders the parts of a folder of masks: the least fits best."""
-        beside = part.images == part.masks and _has_masks(part, self.folders)
-        looks = not beside, not beside and self._rank(part.images) > 0
-        return *looks, *distance(*part.places(self.root))
+    def _closeness(self, part: Part) -> tuple[float, ...] | None:
+        """Orders the parts of a folder of masks: the least fits best; None if it does not fit."""
+        if part.images != part.masks:
+            looks = 1 + (self._rank(part.images) > 0)
+        elif _has_masks(part, self.folders):
+            looks = 0
+        elif self.choice.mask_suffix or _are_named_alike(part):
+            looks = 3  # The images may be masks of another kind.
+        else:
+            return None
+        return looks, *distance(*part.places(self.root))
 
 
 def _part(images: Path, masks: Path, suffixes: Suffixes, folders: Folders) -> Part:
@@ -185,8 +187,13 @@ def _has_masks(part: Part, folders: Folders) -> bool:
     stems = (f"{name}{part.suffixes.image}" for name in part.pairs)
     of_images = by_content({stem: folders[part.images][stem] for stem in stems})
     if OF_MASKS.fullmatch(part.suffixes.mask):
-        return of_images <= 0 or not part.suffixes.image
+        return of_images <= 0
     return of_images < 0 < by_content({name: [mask] for name, mask in part.pairs.items()})
+
+
+def _are_named_alike(part: Part) -> bool:
+    """Whether the images of a folder have the names of their masks without `_mask` or the like."""
+    return not part.suffixes.image and OF_MASKS.fullmatch(part.suffixes.mask) is not None
 
 
 def _chosen(root: Path, folders: Folders, option: str, given: str) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.datasets.yaml_folders import example_name, val_names
+from pipelines.datasets.yaml_folders import val_images
 from pipelines.discovery.folders import Layout
 from pipelines.discovery.mask_values import BLACK_WHITE, Colour, Contents, Key
 from pipelines.discovery.parts import Part
@@ -129,20 +129,19 @@ def _pair(part: Part, base: Path) -> dict[str, str]:
 
 def _val_share(layout: Layout, base: Path) -> tuple[float, int]:
     """Returns a share of train for val, and how many images that is."""
-    parts = layout.parts["train"]
-    names = [
-        example_name(_relative(part.images, base), name, len(parts) > 1)
-        for part in parts
+    images = [
+        (_relative(part.images, base), name)
+        for part in layout.parts["train"]
         for name in part.pairs
     ]
     for share in SHARES:
         share = float(f"{share:.3g}")
-        chosen = len(val_names(names, share))
-        if 0 < chosen < len(names):
+        chosen = len(val_images(images, share))
+        if 0 < chosen < len(images):
             return share, chosen
     raise DataError(
-        f"{layout.root}: {len(names)} image{'s' * (len(names) > 1)} with a mask, too few for train "
-        "and val.",
+        f"{layout.root}: {len(images)} image{'s' * (len(images) > 1)} with a mask, too few for "
+        "train and val.",
         kind="empty split",
         file=layout.root,
     )

@@ -6,15 +6,17 @@ paints missing parts of a JPEG grey, but reports it. All functions take a file's
 """
 
 import re
+import struct
 import zlib
-from typing import Literal
 
 import numpy as np
 import simplejpeg
 
+from pipelines.files.exif import RAW_PROFILE, from_raw_profile
+
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # The chunks that make a PNG's pixels. Others may unpack to any size, and Pillow unpacks them.
-NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"IDAT", b"IEND")
+NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IDAT", b"IEND")
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By a PNG's colour type.
 # The passes of an interlaced PNG: first column and row, and the steps from there.
 PASSES = (
@@ -35,9 +37,12 @@ def check_png(data: bytes) -> bytes:
     """Verifies the checksums of all chunks, and that the end is present.
 
     Returns:
-        The file without the chunks that do not affect the pixels.
+        The file without the chunks that do not affect the pixels. EXIF data is in a chunk of its
+        own, before the pixels.
     """
     kept: list[bytes | memoryview] = [PNG]
+    exif: bytes | memoryview = b""
+    profile: tuple[bytes, bytes] | None = None
     view, at = memoryview(data), len(PNG)
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -48,12 +53,24 @@ def check_png(data: bytes) -> bytes:
             break
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ValueError(f"wrong checksum of chunk {name.decode('ascii', 'replace')}")
-        if name in NEEDED:  # EXIF may come after the pixels; it is moved to the front.
-            kept.insert(2 if name == b"eXIf" else len(kept), view[at:end])
+        if name in NEEDED:
+            kept.append(view[at:end])
+        elif name == b"eXIf":
+            exif = view[at:end]
+        elif data.startswith(RAW_PROFILE, at + 8) and profile is None:
+            profile = name, data[at + 8 : end - 4]
         if name == b"IEND":
-            return b"".join(kept)
+            if profile and not exif:
+                exif = _chunk(b"eXIf", from_raw_profile(*profile))
+            return b"".join([*kept[:2], exif, *kept[2:]])
         at = end
     raise ValueError("truncated: its end is missing")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    """Builds a chunk of a PNG."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
 def check_rows(png: bytes) -> None:
@@ -91,26 +108,23 @@ def is_lossy_webp(data: bytes) -> bool:
     return False
 
 
-def decode_jpeg(
-    data: bytes, colours: Literal["RGB", "CMYK"] = "RGB"
-) -> tuple[np.ndarray, str | None]:
+def decode_jpeg(data: bytes) -> tuple[np.ndarray, str | None]:
     """Decodes a JPEG; raises an error if its end is missing.
 
     Args:
         data: The file's content.
-        colours: "RGB" or "CMYK".
 
     Returns:
-        Pixels, uint8 `[h, w, channels]`, and the damage that libjpeg-turbo ignored, or None.
+        Pixels, uint8 `[h, w, 3]`, and the damage that libjpeg-turbo ignored, or None.
     """
     _check_scans(data)
     try:
-        return simplejpeg.decode_jpeg(data, colours, strict=True), None
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True), None
     except ValueError as error:
         reason = str(error)
     if "Premature end of JPEG file" in reason or 0xD9 not in _markers(data):
         raise ValueError("truncated: its end is missing")
-    return simplejpeg.decode_jpeg(data, colours, strict=False), reason
+    return simplejpeg.decode_jpeg(data, "RGB", strict=False), reason
 
 
 def _png_bytes(png: bytes) -> int:

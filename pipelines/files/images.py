@@ -11,8 +11,6 @@ and labelling tools show them; masks are read as they are stored.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
@@ -125,15 +123,19 @@ def read_mask_and_palette(
     return np.asarray(image.convert("RGB")), None
 
 
-def read_size(source: Source | np.ndarray, *, upright: bool = True) -> tuple[int, int]:
+def read_size(
+    source: Source | np.ndarray, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
     """Reads the height and width of an image, as `read_image` would return it, from its header.
+
+    The arguments are those of `read_image`.
 
     Raises:
         DataError: As in `read_image`, except for damage that only decoding shows.
     """
     if isinstance(source, np.ndarray):
         return source.shape[:2]
-    image, _ = open_image(source, "image")
+    image, _ = open_image(source, "image", max_pixels)
     is_transposed = upright and orientation(_exif(image)) in TRANSPOSED
     return image.size if is_transposed else image.size[::-1]
 
@@ -150,12 +152,12 @@ def _rgb(
 ) -> np.ndarray:
     """Decodes an opened image to RGB; the pixels stay where they are stored."""
     if image.format in JPEGS:
-        pixels = _jpeg(image, data, source, notes)
+        pixels = _jpeg(data, source, notes)
         if image.mode != "CMYK" and pixels is not None:
             return pixels
         del pixels  # libjpeg-turbo only checks for damage; Pillow knows Adobe's colours.
     _load(image, data, source)
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith("I"):
         return _grey_16_bit(image, source, notes)
     is_deep = image.format == "PNG" and data[24] == 16
     if is_deep and notes is not None:
@@ -190,13 +192,10 @@ def _load(image: Image.Image, data: bytes, source: Source) -> None:
         raise damaged(source, error) from None
 
 
-def _jpeg(
-    image: Image.Image, data: bytes, source: Source, notes: list[DataError] | None
-) -> np.ndarray | None:
+def _jpeg(data: bytes, source: Source, notes: list[DataError] | None) -> np.ndarray | None:
     """Decodes a JPEG and notes ignored damage; returns None if only Pillow can decode it."""
     try:
-        colours: Literal["RGB", "CMYK"] = "CMYK" if image.mode == "CMYK" else "RGB"
-        pixels, ignored = damage.decode_jpeg(data, colours)
+        pixels, ignored = damage.decode_jpeg(data)
     except Exception as error:
         if "Could not determine subsampling" in str(error):
             return None  # A rare subsampling, which libjpeg reads and TurboJPEG has no name for.
@@ -216,13 +215,6 @@ def _jpeg(
 def _grey_16_bit(image: Image.Image, source: Source, notes: list[DataError] | None) -> np.ndarray:
     """Converts 16-bit grey levels 0..65535 to RGB 0..255."""
     values = np.asarray(image)
-    low, high = values.min(initial=0), values.max(initial=0)
-    if values.dtype.kind == "f" or low < 0 or high > 65535:
-        raise DataError(
-            f"{source}: values {low}..{high}; only 8-bit and 16-bit images are supported.",
-            kind="format",
-            file=source,
-        )
     grey = np.round(values / 257).astype("uint8")
     if notes is not None:
         notes += sixteen_bits.notes_on_levels(values, grey, source)
@@ -237,8 +229,6 @@ def _grey_16_bit(image: Image.Image, source: Source, notes: list[DataError] | No
 def _notes_on_deep_colours(image: Image.Image, data: bytes, source: Source) -> list[DataError]:
     """Builds the warning about the levels of 16-bit colours, of which Pillow has the high bytes."""
     pixels = np.asarray(image.convert("RGB"))
-    if int(np.ptp(pixels)) * 256 >= sixteen_bits.NARROW:
-        return []
     return sixteen_bits.notes_on_levels(sixteen_bits.read_colours(data), pixels, source)
 
 

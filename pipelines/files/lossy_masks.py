@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.files.images import read_mask
-from pipelines.files.opening import Source
+from pipelines.files.images import read_mask_and_palette
+from pipelines.files.opening import Source, damaged
 
 GREY_SPREAD = 48  # Largest difference of a grey pixel's channels; JPEG gives grey some colour.
 Key = int | tuple[int, int, int]  # A declared value or colour.
 APART = 48  # Declared values or colours must differ by more than compression changes.
+VOID = 255  # Void by default in a YAML file; as a grey level it is bright.
+# Compression mixes colours near outlines, but in areas that are smaller or less even than this:
+AREA, EVEN = 9, 16  # pixels across, and the largest difference of their levels.
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,11 @@ class ByThreshold:
 
     @classmethod
     def between(
-        cls, limit: int, values: Sequence[int], colours: Sequence[Sequence[int] | None]
+        cls,
+        limit: int,
+        values: Sequence[int],
+        colours: Sequence[Sequence[int] | None],
+        ignored: Sequence[Key] = (),
     ) -> ByThreshold:
         """Builds the reader for two classes.
 
@@ -38,9 +46,11 @@ class ByThreshold:
             limit: The highest value of the dark class.
             values: The value of each class in the masks.
             colours: The declared colour of each class, or None.
+            ignored: The values and colours that are declared to be void.
 
         Raises:
-            ValueError: There are not two classes, or their colours contradict their values.
+            ValueError: There are not two classes, their colours contradict their values, or a
+                third grey level is void.
         """
         if len(values) != 2:
             raise ValueError(
@@ -55,6 +65,14 @@ class ByThreshold:
                 f"{values[bright]}, but the other class has the brighter colour. Exchange the two "
                 "in `classes`, or their colours."
             )
+        are_levels = values[bright] > limit  # Otherwise ids, and 255 is the bright class.
+        void = [key for key in ignored if key != VOID or are_levels]
+        if void:
+            raise ValueError(
+                f"`mask_threshold` gives every pixel to one of the two classes, but `ignore` has "
+                f"{void[0]}. Remove it from `ignore`, or set `mask_nearest: true` in place of "
+                "`mask_threshold`."
+            )
         return cls(limit, values[dark], values[bright])
 
     def __str__(self) -> str:
@@ -62,21 +80,30 @@ class ByThreshold:
         return f"mask_threshold: {self.limit}"
 
     def __call__(self, source: Source | np.ndarray) -> np.ndarray:
-        """Reads a mask: uint8 `[h, w]`.
+        """Reads a mask by its brightness: uint8 `[h, w]`.
+
+        Palette files have the brightness of their colours; 16 bits are scaled to 8.
 
         Raises:
             DataError: The mask has colours, or values that look like class ids.
         """
-        mask = read_mask(source, lossy=True)
+        mask, palette = read_mask_and_palette(source, lossy=True)
+        is_rgb = mask.ndim == 3
+        if palette is not None and not isinstance(source, np.ndarray):
+            if mask.max(initial=0) >= len(palette):
+                raise damaged(source, f"its palette has no colour {mask.max()}")
+            mask = palette[mask]
         if mask.ndim == 3:
             mask = _grey(mask, source, self)
         elif mask.dtype == bool:
             mask = mask * np.uint8(255)
-        elif 0 < mask.max(initial=0) <= self.limit:
+        elif mask.dtype != np.uint8:
+            mask = np.round(mask / 257)
+        if not is_rgb and 0 < mask.max(initial=0) <= self.limit:
             raise DataError(
-                f"{source}: its values {np.unique(mask)[:5].tolist()} are all up to the threshold "
-                f"in `{self}`. If they are class ids or palette indices, remove that key, or save "
-                "this mask in black and white.",
+                f"{source}: its values {np.unique(mask)[:5].astype(int).tolist()} are all up to "
+                f"the threshold in `{self}`. If they are class ids or palette indices, remove that "
+                "key, or save this mask in black and white, with 8 bits.",
                 kind="nothing above the threshold",
                 file=source,
                 value=int(mask.max()),
@@ -118,32 +145,78 @@ class ByNearest:
         """Reads a mask: uint8 `[h, w]` or colours `[h, w, 3]`; without colours as it is stored.
 
         Raises:
-            DataError: The mask has colours, but only values are declared.
+            DataError: The mask has colours, but only values are declared; or it has an area whose
+                colour is not near a declared one.
         """
-        mask = read_mask(source, lossy=True)
+        return self.with_palette(source)[0]
+
+    def with_palette(self, source: Source | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads a mask as a call does, and its palette, uint8 `[n, 3]`; None if it has none.
+
+        Colours of the palette that are near a declared colour become that colour.
+        """
+        mask, palette = read_mask_and_palette(source, lossy=True)
+        keys = np.array(self.keys, "uint8").reshape(len(self.keys), -1)
+        in_colours = keys.shape[1] == 3
         if mask.ndim != 3:
-            return mask
-        keys = np.array(self.keys, "uint8")
-        if keys.ndim == 1:
-            return keys[_nearest(_grey(mask, source, self)[..., None], keys[:, None])]
-        return keys[_nearest(mask, keys)]
+            if palette is not None and in_colours:
+                nearest = _nearest(palette[None], keys)[0]
+                palette = np.where(_is_far(palette, nearest)[:, None], palette, nearest)
+            return mask, palette
+        pixels = mask if in_colours else _grey(mask, source, self)[..., None]
+        nearest = _nearest(pixels, keys)
+        _check_areas(pixels, nearest, source)
+        return nearest if in_colours else nearest[..., 0], None
 
 
 LOSSY_READERS = (ByThreshold, ByNearest)
 
 
 def _nearest(pixels: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Positions in `keys` `[n, c]` of the nearest to each pixel `[h, w, c]`; rows bound memory."""
+    """Returns the nearest of `keys` `[n, c]` for each of `pixels` `[..., c]`."""
     points = keys.astype("float32")
     # The order of |p - k|^2 is that of |k|^2 - 2 p k. Whole numbers, exact in float32.
     squares = (points**2).sum(axis=1)
-    return np.stack([np.argmin(squares - row @ (2 * points.T), axis=-1) for row in pixels])
+    rows = [np.argmin(squares - row @ (2 * points.T), axis=-1) for row in pixels]  # Bounds memory.
+    return keys[np.stack(rows)]
+
+
+def _is_far(pixels: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    """Whether compression cannot have made the pixels `[..., c]` from their nearest keys."""
+    return cv2.absdiff(pixels, nearest).reshape(pixels.shape).max(axis=-1) > APART // 2
+
+
+def _check_areas(pixels: np.ndarray, nearest: np.ndarray, source: Source | np.ndarray) -> None:
+    """Raises an error if `pixels` `[h, w, c]` have an even area that is far from `nearest`."""
+    far = _is_far(pixels, nearest)
+    if not far.any():
+        return
+    area = np.ones((AREA, AREA), "uint8")
+    is_far = cv2.erode(far.astype("uint8"), area, borderValue=0) > 0
+    spread = cv2.dilate(pixels, area) - cv2.erode(pixels, area)
+    found = np.argwhere(is_far & (np.atleast_3d(spread).max(axis=-1) <= EVEN))
+    if not len(found):
+        return
+    row, column = found[0].tolist()
+    colour, other = (
+        tuple(p[row, column].tolist()) if p.shape[-1] == 3 else int(p[row, column, 0])
+        for p in (pixels, nearest)
+    )
+    raise DataError(
+        f"{source}: the mask has an area of {colour} around row {row}, column {column}, which is "
+        f"not near any declared class; the nearest is {other}. Declare a class for it in the YAML "
+        "file, or add it to `ignore`.",
+        kind="unknown colour",
+        file=None if isinstance(source, np.ndarray) else source,
+        value=[colour],
+        position=(row, column),
+    )
 
 
 def _grey(colours: np.ndarray, source: Source | np.ndarray, option: object) -> np.ndarray:
     """Returns the green channel `[h, w]` of a grey mask, or raises an error if it has colours."""
     spread = colours.max(axis=-1) - colours.min(axis=-1)
-    if spread.max(initial=0) > GREY_SPREAD:
+    if spread.max() > GREY_SPREAD:
         row, column = (int(n) for n in np.argwhere(spread > GREY_SPREAD)[0])
         raise DataError(
             f"{source}: the mask has colours, such as {tuple(colours[row, column].tolist())} at "

@@ -222,7 +222,7 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
         )
     if data.startswith(STARTS) or _is_webp(data):
         return damaged(source, "its header is not valid")
-    start, kind = data[:12].decode("ascii", "replace"), "not an image"
+    start, kind = data[:12], "not an image"
     if not data:
         reason, kind = "the file is empty. Replace it", "empty file"
     elif data[4:8] == b"ftyp":
@@ -232,8 +232,8 @@ def _not_an_image(data: bytes, source: Source) -> DataError:
         )
     elif data.startswith(b"version https://git-lfs"):
         reason = "it is a Git LFS pointer. Fetch the files: git lfs pull"
-    elif start.isprintable() or start.isascii():
-        reason = f"it starts with {start!r}. Replace the file"
+    elif start.isascii():
+        reason = f"it starts with {start.decode()!r}. Replace the file"
     else:
         reason = f"it starts with the bytes {data[:8].hex(' ')}. Replace the file"
     return DataError(f"{source}: not an image; {reason}.", kind=kind, file=source)

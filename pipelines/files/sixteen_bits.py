@@ -7,6 +7,7 @@ from pipelines.errors import DataError
 from pipelines.files.opening import Source
 
 NARROW = 2**14  # Values that span less have at most 64 of 256 levels in 8 bits.
+OUTLIERS = 0.005  # The share of pixels at each end that may be hot or dead pixels.
 
 
 def read_colours(png: bytes) -> np.ndarray:
@@ -28,7 +29,8 @@ def read_colours(png: bytes) -> np.ndarray:
 def notes_on_levels(values: np.ndarray, pixels: np.ndarray, source: Source) -> list[DataError]:
     """Builds a warning if an image lost levels because its values span little of 16 bits.
 
-    Cameras with 10, 12 or 14 bits often store their values without scaling.
+    Cameras with 10, 12 or 14 bits often store their values without scaling. Outliers, such as hot
+    pixels, do not count.
 
     Args:
         values: The 16-bit values, of any shape.
@@ -38,16 +40,20 @@ def notes_on_levels(values: np.ndarray, pixels: np.ndarray, source: Source) -> l
     Returns:
         A list of at most one `DataError`.
     """
-    low, high = int(values.min()), int(values.max())
+    levels = _histogram(values, 2**16)
+    low, high = _usual_range(levels)
     if high - low >= NARROW:
         return []
-    stored, left = _levels(values - low), _levels(pixels)
+    usual = (values >= low) & (values <= high)
+    stored = int(np.count_nonzero(levels[low : high + 1]))
+    left = int(np.count_nonzero(_histogram(pixels[usual], 256)))
     if stored == left:
         return []
+    most = "" if usual.all() else f"{1 - 2 * OUTLIERS:.0%} of "
     note = DataError(
-        f"{source}: its 16-bit values are {low}..{high} of 0..65535, so in 8 bits only {left} of "
-        f"{stored:,} levels are left. Stretch the values of all images alike to 0..65535, or save "
-        "them with 8 bits.",
+        f"{source}: {most}its 16-bit values are {low}..{high} of 0..65535, so in 8 bits only "
+        f"{left} of {stored:,} levels are left. Stretch the values of all images alike to "
+        "0..65535, or save them with 8 bits.",
         kind="low contrast",
         file=source,
         value=left,
@@ -55,5 +61,18 @@ def notes_on_levels(values: np.ndarray, pixels: np.ndarray, source: Source) -> l
     return [note]
 
 
-def _levels(values: np.ndarray) -> int:
-    return int(np.count_nonzero(np.bincount(values.ravel())))
+def _usual_range(levels: np.ndarray) -> tuple[int, int]:
+    """The lowest and highest level of a histogram, without outliers if these make it wide."""
+    used, up_to = np.flatnonzero(levels), np.cumsum(levels)
+    whole = int(used[0]), int(used[-1])
+    few = min(max(1, int(OUTLIERS * up_to[-1])), (up_to[-1] - 1) // 2)
+    low, high = np.searchsorted(up_to, [few, up_to[-1] - 1 - few], side="right")
+    is_hidden = whole[1] - whole[0] >= NARROW > (high - low) / (1 - 2 * OUTLIERS)
+    return (int(low), int(high)) if is_hidden else whole
+
+
+def _histogram(values: np.ndarray, count: int) -> np.ndarray:
+    """The number of pixels of each level."""
+    kind = "uint8" if count == 256 else "uint16"
+    pixels = np.ascontiguousarray(values, kind).reshape(-1, 1)
+    return cv2.calcHist([pixels], [0], None, [count], [0, count]).ravel().astype("int64")

@@ -189,6 +189,22 @@ def test_order_depends_on_seed_and_epoch(nyud):
     assert all(sorted(map(len, e)) == sorted(3 * h * w for h, w in SIZES) for e in reference)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "must be a split .* or a dict of at least one by name, found a dict of 0"),
+        (None, "must be a split .* found NoneType"),
+        ("nyudv2", "must be a split .* found str"),
+        ({"color": "nyudv2"}, "must be a split .* found a dict of 1"),
+    ],
+)
+def test_what_is_no_split_is_an_error(given, message):
+    split = pipelines.read("synthetic", "val")
+    for images, masks, name in ((given, split, "images"), (split, given, "masks")):
+        with pytest.raises(DataError, match=f"{name}: {message}"):
+            joint_dataset(images, masks)
+
+
 def test_splits_with_different_examples_are_rejected(nyud):
     color, hha = read(nyud[0])
     with pytest.raises(DataError) as error:

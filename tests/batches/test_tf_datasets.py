@@ -3,6 +3,7 @@ import colorsys
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import chisquare
 
 import pipelines
 from pipelines.batches.augment import RandomColour, seed_and_apply, transform
@@ -252,6 +253,41 @@ def test_cache_larger_than_memory_is_rejected(two_folders, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": 320}, r"crop=320: must be \(height, width\) in whole pixels"),
+        ({"crop": (0, 5)}, r"crop=\(0, 5\): must be .* at least 1"),
+        ({"crop": (32.5, 48)}, "crop=.*: must be .* whole pixels"),
+        ({"crop": (32, 48, 3)}, "crop=.*: must be"),
+        ({"scale": 0.5}, r"scale=0.5: must be \(low, high\) with 0 < low <= high"),
+        ({"scale": (0, 1)}, r"scale=\(0, 1\): must be"),
+        ({"scale": (2.0, 1.0)}, "scale=.*: must be"),
+        ({"scale": (0.5, float("inf"))}, "scale=.*: must be"),
+        ({"scale": (float("nan"), 1)}, "scale=.*: must be"),
+        ({"mirror": 0.5}, "mirror=0.5: must be True or False"),
+        ({"colour": -0.1}, "colour=-0.1: must be a number from 0 to 1"),
+        ({"colour": 3}, "colour=3: must be a number from 0 to 1"),
+        ({"colour": float("nan")}, "colour=nan"),
+        ({"colour": "strong"}, "colour='strong'"),
+    ],
+)
+def test_augmentation_checks_its_values(options, message):
+    with pytest.raises(pipelines.DataError, match=message):
+        pipelines.Augmentation(**{"crop": None, **options})
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, None, "4"])
+def test_batch_sizes_are_checked(split, size):
+    whole = pipelines.Augmentation(None)
+    for build in (
+        lambda: pipelines.eval_dataset(split, batch_size=size),
+        lambda: pipelines.train_dataset(split, batch_size=size, augmentation=whole),
+    ):
+        with pytest.raises(pipelines.DataError, match="batch_size=.*: must be a whole number"):
+            build()
+
+
 def test_crops_copy_the_right_pixels(rng):
     # At scale 1, 40 of the 50 rows are cut out, and the 30 columns are padded with void.
     image = rng.integers(0, 256, (50, 30, 3), "uint8")
@@ -267,6 +303,45 @@ def test_crops_copy_the_right_pixels(rng):
         ]
         assert len(starts) == 1
         np.testing.assert_array_equal(crop[:, left : left + 30], image[starts[0] : starts[0] + 40])
+
+
+@pytest.mark.parametrize("size", [(13, 17), (3, 2)])
+def test_crops_begin_everywhere_alike_often(size):
+    """Crops of 8 x 8 pixels, of a larger image, or with a smaller image somewhere inside."""
+    mask = np.arange(size[0] * size[1], dtype="uint8").reshape(size)
+    image = np.repeat(mask[..., None], 3, axis=-1)
+    compose = transform(pipelines.Augmentation((8, 8), scale=(1.0, 1.0), mirror=False))
+    offsets = []
+    for seed in range(600):
+        _, label = seed_and_apply(compose, image, mask, seed)
+        cell = tuple(axis[0] for axis in np.nonzero(label != 255))
+        seen = divmod(int(label[cell]), size[1])
+        offsets.append([abs(place - begin) for place, begin in zip(cell, seen, strict=True)])
+    for axis, edge in enumerate(size):
+        places = abs(edge - 8) + 1
+        counts = np.bincount(np.array(offsets)[:, axis], minlength=places)
+        assert len(counts) == places
+        assert chisquare(counts).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_colour_changes_are_as_strong_as_documented(strength):
+    """At strength 1: factors 0.6 to 1.4, hue up to 14.4 degrees, gamma 0.65 to 1.5."""
+    change = RandomColour(strength)
+    change.set_random_seed(0)
+    drawn = [change.get_params() for _ in range(400)]
+    for name in ("brightness", "contrast", "saturation"):
+        values = [params[name] for params in drawn]
+        assert min(values) == pytest.approx(1 - 0.4 * strength, abs=0.01)
+        assert max(values) == pytest.approx(1 + 0.4 * strength, abs=0.01)
+    turns = np.rad2deg([params["hue"] for params in drawn])
+    assert turns.min() == pytest.approx(-14.4 * strength, abs=0.4)
+    assert turns.max() == pytest.approx(14.4 * strength, abs=0.4)
+    compose = transform(pipelines.Augmentation(None, mirror=False, colour=strength))
+    assert compose.transforms[-1].gamma_limit == (
+        100 - int(35 * strength + 0.5),
+        100 + 50 * strength,
+    )
 
 
 def test_colour_changes_match_their_formulas(rng):
@@ -293,6 +368,15 @@ def test_colour_changes_match_their_formulas(rng):
     np.testing.assert_allclose(angles[strong], 0.25, atol=0.06)
 
 
+@pytest.mark.parametrize("crop", [None, (40, 55)])
+def test_scaled_masks_have_the_values_at_the_centres_of_their_pixels(rng, crop):
+    mask = rng.integers(0, 9, (24, 33), "uint8")
+    compose = transform(pipelines.Augmentation(crop, scale=(1.667, 1.667), mirror=False))
+    _, label = seed_and_apply(compose, np.repeat(mask[..., None], 3, axis=-1), mask, 0)
+    rows, columns = (((np.arange(size) + 0.5) * 0.6).astype(int) for size in (40, 55))
+    np.testing.assert_array_equal(label, mask[rows[:, None], columns])
+
+
 def test_scaled_whole_images_keep_the_values_of_their_masks():
     mask = np.where(np.indices((24, 32)).sum(axis=0) % 2, np.uint8(0), np.uint8(200))
     image = np.repeat(mask[..., None], 3, axis=-1)
@@ -304,5 +388,6 @@ def test_scaled_whole_images_keep_the_values_of_their_masks():
     ds = pipelines.train_dataset(split, batch_size=1, augmentation=scaled, seed=1)
     seen = list(batches(ds))
     assert len({masks.shape for _, masks in seen}) > 4
+    assert all(12 <= masks.shape[1] <= 48 and 16 <= masks.shape[2] <= 64 for _, masks in seen)
     assert all(np.isin(masks, (0, 200)).all() for _, masks in seen)
     assert not all(np.isin(images, (0, 200)).all() for images, _ in seen)  # Interpolated.

@@ -29,6 +29,7 @@ from pipelines import DataError, Example, Split, read_example, read_image, read_
 from pipelines.checking.examine import examine
 from pipelines.checking.overlaps import overlaps
 from pipelines.examples import class_counts
+from pipelines.files.images import read_size
 
 READERS = (read_image, read_mask)
 
@@ -78,6 +79,7 @@ def the_fault(root, more=""):
     found = examine(of_folders(root, more))
     (fault,) = found.faults
     assert len(found.without_bad().split) == len(found.split) - len(found.bad)
+    assert fault.file.is_relative_to(root / "train")
     return str(fault)
 
 
@@ -85,6 +87,7 @@ def error_of(read, path):
     with pytest.raises(DataError) as error:
         read(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert error.value.file == path
     return str(error.value)
 
 
@@ -99,6 +102,14 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
         pytest.param(
             b"II*\0\x08", "TIFF files are unsupported. Convert it to PNG, for", id="row 7 TIFF"
         ),
+        pytest.param(
+            b"\xff\xfe\0" * 9, "not an image; it starts with the bytes ff fe 00 ff fe 00 ff fe."
+        ),
+        pytest.param(
+            b"\xff\xfe" * 9, "not an image; it starts with the bytes ff fe ff fe ff fe ff fe."
+        ),
+        pytest.param(b"\0\1" * 9, "not an image; it starts with '\\x00\\x01"),
+        pytest.param(b"\0\0\0\x20ftypavif\0\0", "AVIF files are unsupported", id="AVIF"),
         pytest.param(
             HEIC, "not an image; it is HEIC, or a video. Convert a HEIC to PNG", id="row 7 HEIC"
         ),
@@ -127,7 +138,7 @@ def test_row_2_jpeg_truncated_anywhere_is_an_error(tmp_path, picture, mode, opti
     for size in {*range(1, len(whole), 31), *range(len(whole) - 4, len(whole))}:
         path.write_bytes(whole[:size] + padding)
         error_of(read_image, path)
-    path.write_bytes(whole + b"trailing bytes do not matter")
+    path.write_bytes(whole + (padding or b"trailing bytes do not matter"))
     assert read_image(path).shape == picture.shape
 
 
@@ -172,6 +183,74 @@ def test_row_3_png_with_too_few_rows_is_an_error(tmp_path, interlaced):
         assert "truncated" in error_of(read, path)
     path.write_bytes(png(20, 10, bytes(400), interlaced=interlaced))
     assert not read_mask(path).any()
+
+
+# The pixels of a PNG, counted by hand: each row has a filter byte, and whole bytes.
+@pytest.mark.parametrize(
+    ("width", "height", "bits", "colour_type", "interlaced", "size"),
+    [
+        (5, 3, 8, 0, 0, 3 * (1 + 5)),
+        (9, 2, 1, 0, 0, 2 * (1 + 2)),
+        (5, 3, 4, 0, 0, 3 * (1 + 3)),
+        (2, 2, 16, 0, 0, 2 * (1 + 4)),
+        (2, 2, 8, 2, 0, 2 * (1 + 6)),
+        (2, 2, 16, 2, 0, 2 * (1 + 12)),
+        (3, 2, 8, 4, 0, 2 * (1 + 6)),
+        (3, 2, 8, 6, 0, 2 * (1 + 12)),
+        (9, 2, 2, 3, 0, 2 * (1 + 3)),
+        (5, 3, 8, 0, 1, 2 + 2 + 2 + 4 + 2 * 3 + 6),  # The third pass has no rows.
+        (1, 6, 8, 0, 1, 2 + 2 + 2 + 3 * 2),  # Passes 1, 3, 5 and 7.
+    ],
+)
+def test_row_3_all_bytes_of_a_png_are_needed(
+    tmp_path, width, height, bits, colour_type, interlaced, size
+):
+    path, before = tmp_path / "a.png", chunk(b"PLTE", bytes(12)) if colour_type == 3 else b""
+    options = {"bits": bits, "colour_type": colour_type, "interlaced": interlaced, "before": before}
+    path.write_bytes(png(width, height, bytes(size), **options))
+    assert not read_image(path)[..., 0].any() or colour_type in (4, 6)
+    path.write_bytes(png(width, height, bytes(size - 1), **options))
+    error_of(read_image, path)
+
+
+def test_row_3_black_png_that_unpacks_to_a_byte_over_a_megabyte_is_read(tmp_path):
+    path, size = tmp_path / "a.png", 17 * (1 + 61_680)
+    assert size == 2**20 + 1  # It is unpacked in parts of a megabyte.
+    path.write_bytes(png(61_680, 17, bytes(size)))
+    assert read_mask(path).shape == (17, 61_680)
+    path.write_bytes(png(61_680, 17, bytes(size - 1)))
+    error_of(read_mask, path)
+
+
+def test_row_3_png_without_its_palette_is_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, b"\0\1\1", colour_type=3))
+    for read in READERS:
+        assert "its palette is missing" in error_of(read, path)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_row_2_webp_must_be_complete(tmp_path, picture, lossless):
+    path, whole = tmp_path / "a.webp", encoded(picture, "WEBP", lossless=lossless)
+    path.write_bytes(whole)
+    image = read_image(path)
+    path.write_bytes(whole + b"trailing bytes do not matter")
+    np.testing.assert_array_equal(read_image(path), image)
+    for size in (len(whole) - 1, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        assert "truncated: its end is missing" in error_of(read_image, path)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_masks_may_have_an_opaque_alpha_channel(tmp_path, mode):
+    layers = np.full((3, 4, len(mode)), 255, "uint8")
+    layers[..., :-1] = 7
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(layers, "PNG"))
+    assert (read_mask(path) == 7).all()
+    layers[1, 2, -1] = 254
+    path.write_bytes(encoded(layers, "PNG"))
+    assert "the mask has transparent pixels" in error_of(read_mask, path)
 
 
 def test_row_4_damaged_jpeg_that_decodes_is_a_warning(two_folders, picture):
@@ -265,6 +344,8 @@ def test_row_14_mask_for_the_stored_pixels_is_a_fault(two_folders, picture, orie
     assert "the mask is 40 x 56 (height" in text and "0.jpg is 56 x 40 when turned" in text
     assert f"EXIF orientation {orientation}" in text and "set `exif: ignore`" in text
     assert not examine(of_folders(two_folders)).warnings  # The fault says it.
+    with pytest.raises(DataError, match="set `exif: ignore`"):
+        read_example(of_folders(two_folders), 0)
     found = examine(of_folders(two_folders, "exif: ignore\n"))
     assert not found.faults and not found.warnings and found.sizes[0] == (40, 56)
 
@@ -305,9 +386,10 @@ def test_row_15_upright_photos_have_no_warning(two_folders, picture):
 def test_row_15_exif_after_the_pixels_is_found(tmp_path):
     path, notes = tmp_path / "a.png", []
     exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
-    path.write_bytes(png(2, 2, b"\0\1\2" * 2, after=chunk(b"eXIf", exif)))
-    assert read_image(path, notes)[..., 0].tolist() == [[1, 1], [2, 2]]
-    assert [note.value for note in notes] == [6]
+    path.write_bytes(png(2, 3, b"\0\1\2" * 3, after=chunk(b"eXIf", exif)))
+    assert read_image(path, notes)[..., 0].tolist() == [[1] * 3, [2] * 3]
+    assert read_size(path) == (2, 3)
+    assert [(note.kind, note.value, note.file) for note in notes] == [("EXIF orientation", 6, path)]
 
 
 def test_row_15_real_photo_is_turned(shared):
@@ -464,6 +546,13 @@ def test_motion_photos_are_read(tmp_path, picture):
     error_of(read_image, tmp_path / "a.jpg")
 
 
+def test_what_looks_like_scans_in_metadata_does_not_count(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x9286] = b"\xff\xda" * 500
+    (tmp_path / "a.jpg").write_bytes(encoded(picture, "JPEG", exif=exif))
+    assert read_image(tmp_path / "a.jpg").shape == picture.shape
+
+
 def test_row_16_png_metadata_is_not_decompressed(tmp_path):
     path = tmp_path / "a.png"
     packed = zlib.compress(bytes(100_000_000), 9)
@@ -487,6 +576,14 @@ def test_row_19_pixel_limit_applies_to_files_but_not_arrays(tmp_path):
     # Larger images can be passed as arrays; files are limited because of decompression bombs.
     (tmp_path / "a.bmp").write_bytes(bmp(20000, 20000))
     assert "Split it into parts" in error_of(read_image, tmp_path / "a.bmp")
+    (tmp_path / "a.bmp").write_bytes(bmp(9_100, 9_800))
+    text = "9800 x 9100 (height x width) is over 89,000,000 pixels. Split it into parts"
+    assert text in error_of(read_image, tmp_path / "a.bmp")
+    (tmp_path / "b.bmp").write_bytes(encoded(Image.new("L", (30, 20), 9), "BMP"))
+    assert (read_image(tmp_path / "b.bmp", max_pixels=600) == 9).all()
+    assert "20 x 30 (height x width) is over 599 pixels" in error_of(
+        lambda path: read_image(path, max_pixels=599), tmp_path / "b.bmp"
+    )
     large = np.broadcast_to(np.zeros(3, "uint8"), (20000, 20000, 3))
     assert read_image(large) is large
 
@@ -520,6 +617,7 @@ def test_row_21_declared_colours_are_mapped_even_in_grey_masks(two_folders):
     assert read_mask(split.examples[1].mask).shape == (40, 56, 3)
     assert (read_example(split, 0)[1] == 1).all()
     assert (read_example(split, 1)[1] == np.where(grey[..., 0], 0, 255)).all()
+    assert read_example(split, 1)[1].dtype == np.uint8
 
 
 def test_row_21_rgb_class_ids_are_values_without_declared_colours(two_folders, ids):
@@ -537,6 +635,7 @@ def test_row_21_rgb_class_ids_are_values_without_declared_colours(two_folders, i
     ("colours", "message"),
     [
         ([(9, 8, 7)], "colours (9, 8, 7) (1 pixel), first at row 0, column 0"),
+        ([(9, 8, 7)], "Give the class its colour, or ignore it: `ignore: [[9, 8, 7]]`."),
         ([(9, 9, 9)], "If grey levels are class ids here, save the mask as a single-channel PNG."),
         (
             [(i, 7, 128) for i in range(40)],
@@ -558,7 +657,9 @@ def test_row_23_16_bits_never_wrap(two_folders, ids):
     mask_of(two_folders).write_bytes(encoded(np.full((40, 56), 300, "uint16"), "PNG"))
     assert "label value 300 (2240 pixels)" in the_fault(two_folders)
     mask_of(two_folders).write_bytes(encoded(ids.astype("uint16"), "PNG"))
-    np.testing.assert_array_equal(read_example(of_folders(two_folders), 0)[1], ids)
+    _, mask = read_example(of_folders(two_folders), 0)
+    np.testing.assert_array_equal(mask, ids)
+    assert mask.dtype == np.uint8
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
@@ -611,6 +712,14 @@ def test_row_27_lossy_masks_are_rejected(two_folders, ids, kind, options, messag
 def test_row_28_sizes_must_match(two_folders):
     Image.new("L", (55, 40)).save(mask_of(two_folders))
     assert "the mask is 40 x 55 (height x width), but its image" in the_fault(two_folders)
+
+
+def test_row_28_sizes_that_no_orientation_explains_are_no_matter_of_exif(two_folders, picture):
+    image_of(two_folders).write_bytes(encoded(picture, "JPEG", exif=oriented(6)))
+    Image.new("L", (55, 40)).save(mask_of(two_folders))
+    (fault,) = examine(of_folders(two_folders)).faults
+    assert fault.kind == "size mismatch" and fault.value == (40, 55)
+    assert "0.jpg is 56 x 40. Both must have the same size" in str(fault)
 
 
 def test_row_29_unpaired_files_are_listed(two_folders):
@@ -715,7 +824,9 @@ def test_row_39_class_names_and_count_must_match(two_folders):
         of_folders(two_folders, "num_classes: 4\n")
     with pytest.raises(DataError, match="2 class names, but 3 colours in the palette"):
         Split("a", (), ("x", "y"), np.zeros((3, 3), "uint8"), {0: 0})
-    with pytest.raises(DataError, match="masks have class id 2, but there are 2 class names"):
+    with pytest.raises(
+        DataError, match="masks have class id 2, but there are 2 class names .ids 0..1"
+    ):
         Split("a", (), ("x", "y"), np.zeros((2, 3), "uint8"), {0: 2})
 
 

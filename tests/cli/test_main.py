@@ -45,7 +45,7 @@ def test_train_evaluate_predict_and_export(fcn_keras_cli, two_folders):
     assert {*METRIC_NAMES, "per_class", "confusion"} <= metrics.keys()
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["options"]["crop"] == [32, 48] and config["options"]["precision"] != "auto"
-    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128]}
+    assert config["classes"][1] == {"name": "road", "colour": [128, 64, 128], "value": 1}
     history = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [row["val_loss"] != "" for row in history] == [False, True, True]
     with Image.open(run / "pictures" / "00.png") as picture:
@@ -219,6 +219,37 @@ def test_unwritable_files_are_an_error_before_any_work(fcn_keras_cli, two_folder
     assert status == 2 and "data.yaml is a file, not a folder" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("calibrate", "run", "--data", "nothing.yaml"),
+        ("convert", "nothing.caffemodel", "--model", "fcn32s"),
+        ("export", "run", "--format", "onnx"),
+        ("export", "run"),
+    ],
+)
+def test_an_output_is_checked_before_all_work(fcn_keras_cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "broken.keras").symlink_to("nowhere")
+    ending = {"calibrate": ".keras", "convert": ".keras"}.get(command[0], ".onnx")
+    ending = "" if command == ("export", "run") else ending
+    cases = {f"file/new{ending}": "file is a file, not a folder"}
+    if ending == ".keras":
+        cases["broken.keras"] = "broken.keras: exists already"
+        cases["new.h5"] = "must end in .keras"
+    elif ending:
+        cases |= {"file/new.onnx": "does not exist", "nowhere/new.onnx": "does not exist"}
+        (tmp_path / "old.onnx").touch()
+        cases["old.onnx"] = "exists already"
+    else:
+        cases["a[b]"] = "must not contain *, ? or []"
+    for out, message in cases.items():
+        status, _, err = fcn_keras_cli(*command, "--out", out)
+        assert status == 2 and message in err and err.count("\n") == 1, err
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "broken.keras", "old.onnx"}
+
+
 def contents(folder):
     """The text of each file in a folder, by its relative path."""
     return {
@@ -272,10 +303,52 @@ def test_result_files_replace_only_earlier_results(fcn_keras_cli, two_folders, u
         assert status == 0, err
 
 
+def test_a_measurement_survives_that_one_of_its_outputs_cannot_be_written(
+    fcn_keras_cli, two_folders, untrained, monkeypatch
+):
+    figures = two_folders / "figures.json"
+    arguments = ("evaluate", untrained, "--data", two_folders / "data.yaml", "--json", figures)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fcn_keras.cli.commands.evaluate.show_evaluation", full)
+        assert fcn_keras_cli(*arguments)[0] != 0
+    assert 0 <= json.loads(figures.read_text())["pixel_accuracy"] <= 1
+    with monkeypatch.context() as patch:
+        patch.setattr("fcn_keras.outputs.write_json", full)
+        status, out, _ = fcn_keras_cli(*arguments)
+    assert status != 0 and "pixel accuracy" in out
+
+
 def test_failed_start_leaves_no_files(fcn_keras_cli, two_folders):
     run = two_folders / "run"
     status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)
     assert status == 2 and not run.exists()
+
+
+@pytest.mark.parametrize("stages", [(), ("--stages", "32,16")])
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        (("--freeze", "block9"), "freeze='block9': no layer of"),  # While the model is built.
+        (("--accumulate", "9"), "accumulate=9: the run has"),  # While it is compiled.
+    ],
+)
+def test_a_start_with_a_mistake_leaves_no_run(
+    fcn_keras_cli, two_folders, tmp_path, mistake, message, stages
+):
+    run = tmp_path / "new" / "run"
+    options = (*TINY, "--batch-size", 2, "--epochs", 1, "--crop", "32x32", *stages)
+    arguments = ("train", "--data", two_folders / "data.yaml", *options, *mistake, "--out", run)
+    status, _, err = fcn_keras_cli(*arguments)
+    assert status == 2 and message in err, err
+    assert not run.parent.exists()
+    run.mkdir(parents=True)
+    (run / "notes.txt").write_text("mine")
+    assert fcn_keras_cli(*arguments)[0] == 2
+    assert contents(run) == {Path("notes.txt"): b"mine"}
 
 
 def test_different_class_names_give_a_warning(fcn_keras_cli, two_folders):
@@ -467,10 +540,9 @@ def test_evaluate_in_a_new_process(two_folders, untrained):
     done = subprocess.run(command, capture_output=True, text=True, cwd=two_folders)
     assert done.returncode == 0, done.stderr
     assert "mean IU" in done.stdout
-    assert done.stderr.splitlines() == [
-        "warning: every pixel is predicted as 'ground': the model is untrained, its backbone was "
-        "never initialised, or it was trained on other classes."
-    ]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: every pixel is predicted as 'ground', the class of ")
+    assert line.endswith("or the model is not trained on them.")
 
 
 COMMANDS = (
@@ -534,6 +606,7 @@ def test_same_seed_trains_the_same_model(fcn_keras_cli, two_folders):
         (("--backbone", "vgg61"), "backbone='vgg61': unknown"),
         (("--weights", "no.h5"), "weights='no.h5': no such file"),
         (("--freeze", "blok"), "no layer of"),
+        (("--optimizer", "sgd", "--bias-layers", "scor_"), "bias_layers='scor_': no layer of"),
         (("--geometry", "reference"), "geometry='reference': the backbone 'tiny' does not support"),
         (("--mean", "vok"), "mean='vok': unknown; choose one of imagenet, voc"),
         (("--model", "fcn4s"), "fcn4s"),
@@ -664,7 +737,7 @@ def test_export_for_other_engines_shows_the_loss_of_mean_iu(fcn_keras_cli, two_f
     [
         (("--precision", "int8"), "(--precision): a SavedModel must be float32"),
         (("--format", "litert", "--precision", "int8"), "--precision int8: needs training images"),
-        (("--format", "onnx", "--no-freeze"), "(--no-freeze): only SavedModels support it"),
+        (("--format", "onnx", "--freeze"), "(--freeze): only SavedModels support it"),
         (("--format", "onnx", "--max-pixels", "9"), "(--max-pixels): only SavedModels"),
         (("--format", "onnx", "--precision", "bfloat16"), "onnx supports only float32"),
         (("--format", "onnx"), "must end in .onnx"),

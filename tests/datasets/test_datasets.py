@@ -170,6 +170,24 @@ def test_voc_names_missing_files(voc_layout):
         assert message in str(error.value)
 
 
+def test_the_palette_is_that_of_pascal_voc():
+    """The colours of the VOC 2012 development kit (VOCcolormap.m)."""
+    known = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        4: (0, 0, 128),
+        7: (128, 128, 128),
+        8: (64, 0, 0),
+        15: (192, 128, 128),
+        20: (0, 64, 128),
+        255: (224, 224, 192),
+    }
+    palette = pipelines.distinct_palette(256)
+    assert {class_id: tuple(palette[class_id]) for class_id in known} == known
+    assert len(np.unique(palette, axis=0)) == 256
+
+
 def test_real_voc_masks_have_their_classes_and_colours(shared):
     split = pipelines.read("voc2012", "trainval", shared / "data" / "voc_sample")
     names = (shared / "data" / "splits" / "pascal_classes.txt").read_text().split()

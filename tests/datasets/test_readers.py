@@ -352,6 +352,12 @@ def test_sift_flow_splits_are_disjoint_and_mixed(sift_flow):
     assert not {"highway_bost181", "street_urb506"} & {*names["trainval"], *names["test"]}
 
 
+def test_the_means_on_sift_flow_leave_out_classes_that_its_masks_lack(sift_flow):
+    for data in ("siftflow", "siftflow-geometric"):
+        assert pipelines.read(data, "test", sift_flow).skip_absent
+    assert not pipelines.read("synthetic", "val").skip_absent
+
+
 def test_sift_flow_has_two_kinds_of_masks(sift_flow):
     for data, low, void in (("siftflow", 0, 0), ("siftflow-geometric", -1, 0)):
         raw = ramp(low, {"siftflow": 33, "siftflow-geometric": 3}[data])

@@ -51,7 +51,7 @@ def overwrite(text):
     ("change", "message"),
     [
         (append("clases: [a, b]\n"), "unknown key `clases`; did you mean `classes`?"),
-        (append("ignore: [300]\n"), "`ignore.0`: Input should be less than or equal to 255"),
+        (append("ignore: [300]\n"), "`ignore.0`: must be a whole number 0..255, or a colour"),
         (append("ignore: [1]\n"), "the mask value 1 of class 'road' is ignored"),
         (overwrite("train: [\n"), "not readable as YAML"),
         (overwrite("just words\n"), "must have the keys"),
@@ -92,12 +92,18 @@ def test_masks_of_0_and_255_must_be_declared(two_folders):
     assert pixels.tolist() == [4 * 30 * 56, 4 * 10 * 56]
 
 
+LEAST = "`classes`: must list at least 2 classes, found ['a']"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("[ground,", "[[1, 2],", "`classes.0`: must be a name, or {name: NAME, ...}, found [1, 2]"),
+        ("[ground,", "[{nmae: a},", "unknown key `classes.0.nmae`; did you mean `name`?"),
+        ("classes:", "zzzzz: 1\nclasses:", "unknown key `zzzzz`."),
         ("[ground,", "[yes,", "must be a name; put yes, no and numbers in quotes, found True"),
         ("[128, 64, 128]", "red", 'must be [red, green, blue], each 0..255, or "#rrggbb"'),
-        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", "least 2"),
+        ("classes: [ground, {name: road, colour: [128, 64, 128]}, car]", "classes: [a]", LEAST),
         ("classes:", "clases:", "unknown key `clases`; did you mean `classes`?"),
     ],
 )
@@ -182,12 +188,14 @@ def test_list_selects_images_and_their_order(two_folders, ending):
         (
             "../../secret",
             "outside the folder",
-            "lists '../../secret', but neither `..` nor a link may lead",
+            "lists '../../secret', but a line is a name or path",
         ),
-        ("../images/1", "outside the folder", "nor a link may lead out of"),
-        ("/etc/passwd", "outside the folder", "nor a link may lead out of"),
+        ("../images/1", "outside the folder", "without `..` or a leading slash. Write it so."),
+        ("below/../1", "outside the folder", "without `..` or a leading slash"),
+        ("/etc/passwd", "outside the folder", "give its folder as another pair"),
+        ("//1", "outside the folder", "without `..` or a leading slash"),
         ("link", "outside the folder", "a link that leads out of"),
-        ("linked/secret", "outside the folder", "nor a link may lead out of"),
+        ("linked/secret", "outside the folder", "but a link leads out of"),
         ("0.jpg", "listed twice", "lists '0.jpg', which is already listed"),
         ("7", "missing file", "has no such image"),
         ("1", "unpaired", "1.jpg has no mask"),
@@ -249,6 +257,12 @@ def test_val_share_is_at_least_the_rounded_share(two_folders, count, share, leas
     assert len(val) == max(least, sum(checksum(name) < share for name in train | val))
 
 
+def test_val_share_takes_nothing_from_test(two_folders):
+    text = f"train: {{{FOLDERS}}}\ntest: {{images: val/images, masks: val/masks}}\n{CLASSES}"
+    data = described(two_folders, f"{text}val_share: 0.5\n")
+    assert ids(pipelines.read(data, "test")) == ["0", "1"]
+
+
 def test_val_share_is_stable_when_files_are_added(two_folders):
     images, masks = two_folders / "train/images", two_folders / "train/masks"
     data = described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.4\n{CLASSES}")
@@ -265,8 +279,63 @@ def test_val_share_is_stable_when_files_are_added(two_folders):
     assert {name for name in more_train | more_val if checksum(name) < 0.4} <= more_val
     assert all(checksum(name) >= 0.4 for name in (val & more_train) | (train & more_val))
     described(two_folders, f"train: {{{FOLDERS}}}\nval_share: 0.0001\n{CLASSES}")
-    with pytest.raises(DataError, match="leaves none for val. Choose a larger share"):
+    with pytest.raises(DataError, match="leaves none for val. Choose a larger share") as error:
         pipelines.read(data, "val")
+    assert error.value.kind == "empty split" and error.value.file == data
+
+
+def in_val(data):
+    return {e.image.relative_to(data.parent) for e in pipelines.read(data, "val").examples}
+
+
+def test_val_share_is_stable_when_folders_are_added(two_folders):
+    def add(folder, names):
+        for kind, end in (("images", "jpg"), ("masks", "png")):
+            (two_folders / folder / kind).mkdir(parents=True)
+            for name in names:
+                source = two_folders / f"train/{kind}/0.{end}"
+                shutil.copy(source, two_folders / folder / kind / f"{name}.{end}")
+        return f"{{images: {folder}/images, masks: {folder}/masks}}"
+
+    def read(*pairs):
+        data = described(two_folders, f"train: [{', '.join(pairs)}]\nval_share: 0.3\n{CLASSES}")
+        return in_val(data)
+
+    old, new = add("old", range(40)), add("new", range(100, 130))
+    described(two_folders, f"train: {old}\nval_share: 0.3\n{CLASSES}")
+    alone = in_val(two_folders / "data.yaml")
+    for_good = {path for path in alone if checksum(path.stem) < 0.3}
+    assert for_good and for_good <= read(old, new) & read(new, old)
+    # By hand: whatever folder an image is in, its name decides.
+    names = {n: "old" for n in range(40)} | {n: "new" for n in range(100, 130)}
+    assert {f"{names[n]}/images/{n}.jpg" for n in names if checksum(str(n)) < 0.3} <= {
+        path.as_posix() for path in read(old, new)
+    }
+    below = two_folders / "below"
+    below.mkdir()
+    text = (two_folders / "data.yaml").read_text().replace("s: ", "s: ../", 4)
+    (below / "data.yaml").write_text(text.replace("classes: ../", "classes: "))
+    chosen = pipelines.read(below / "data.yaml", "val").examples
+    assert {e.image.relative_to(two_folders) for e in chosen} == read(new, old)
+
+
+def test_images_of_one_name_in_several_folders_are_chosen_one_by_one(two_folders):
+    for folder in "abcdefghij":
+        for kind, end in (("images", "jpg"), ("masks", "png")):
+            (two_folders / folder / kind).mkdir(parents=True)
+            source = two_folders / f"train/{kind}/0.{end}"
+            shutil.copy(source, two_folders / folder / kind / f"frame.{end}")
+
+    def read(folders):
+        pairs = "".join(f"  - {{images: {f}/images, masks: {f}/masks}}\n" for f in folders)
+        data = described(two_folders, f"train:\n{pairs}val_share: 0.3\n{CLASSES}")
+        return in_val(data)
+
+    expected = {f"{f}/images/frame.jpg" for f in "bcdefghij" if checksum(f"{f}/images/frame") < 0.3}
+    assert checksum("frame") > 0.5 and 3 <= len(expected) < 9
+    assert {path.as_posix() for path in read("abcdefghij")} == expected
+    kept = {path for path in expected if path[0] in "bcdef"}
+    assert kept <= {path.as_posix() for path in read("abcdef")}
 
 
 def test_a_split_may_have_several_pairs_of_folders(two_folders):
@@ -283,12 +352,16 @@ def test_a_split_may_have_several_pairs_of_folders(two_folders):
     described(two_folders, f"train: [{{{FOLDERS}}}, {{{FOLDERS}}}]\n{CLASSES}")
     split = pipelines.read(data, "train", keep_faults=True)
     assert len(split) == 4 and kinds(split) == ["listed twice"] * 4
+    assert [fault.file for fault in split.faults] == [e.image for e in split.examples]
 
 
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ("[]", "`train`: List should have at least 1 item"),
+        ("[]", "`train`: must have at least one pair of folders, found []."),
+        ("{images: a, masks: b, mask_suffix: 1}", "text of at most 1,000 characters; put numbers"),
+        ("{images: a, masks: b, image_suffix: 1_0}", "put numbers in quotes, found 10."),
+        ("[{images: 2024, masks: b}]", "`train.0.images`: must be text"),
         ("[{images: a}]", "the key `train.0.masks` is missing"),
         (
             "[{images: a, masks: b, mask_sufix: c}]",
@@ -342,6 +415,7 @@ def test_links_are_followed_if_the_file_permits_it(two_folders):
     (two_folders / "list.txt").write_text(f"../images/1\n{outside}/images/5.jpg\n0\n")
     split = pipelines.read(data, "train", keep_faults=True)
     assert ids(split) == ["0"] and kinds(split) == ["outside the folder"] * 2
+    assert not any("follow_links" in str(fault) for fault in split.faults)
 
 
 def test_paths_in_messages_have_no_detours(two_folders, tmp_path_factory):
@@ -378,6 +452,7 @@ def test_declared_colours_map_mask_colours(two_folders):
     void = dict.fromkeys([(255, 255, 255), (9, 8, 7)], 255)
     assert split.mask_colours == {(1, 2, 3): 0, (255, 0, 0): 2, **void}
     assert split.mask_values == {0: 0, 1: 1, 2: 2, 200: 255}
+    assert split.class_values == (0, 1, 2)  # The masks may hold values or colours.
     data = described(two_folders, f"train: {{{FOLDERS}}}\nignore: ['#ffffff']\n{CLASSES}")
     assert pipelines.read(data, "train").mask_colours == {}
 
@@ -400,11 +475,22 @@ def test_mask_colours_are_read_as_classes(two_folders):
     ("text", "message"),
     [
         ("num_classes: 4", "`num_classes` is 4, but `classes` lists 3: ground, road, car."),
-        ("val_share: 1.5", "`val_share`: Input should be less than 1, found 1.5"),
+        ("val_share: 1.5", "`val_share`: must be a number between 0 and 1, such as 0.2 for a"),
+        ("val_share: 20%", "such as 0.2 for a fifth of the images, found '20%'."),
+        ("val_share: 0", "`val_share`: must be a number between 0 and 1"),
+        ("val_share: .nan", "`val_share`: must be a number between 0 and 1"),
+        ("offset: -1", "`offset`: must be a whole number 0..255, found -1."),
+        ("offset: 1.5", "`offset`: must be a whole number 0..255, found 1.5."),
+        ("offset: 254", "the mask value of class 'car' is 256, but values are 0..255. Lower"),
+        ("follow_links: 'yes'", "`follow_links`: must be true or false, found 'yes'."),
+        ("mask_nearest: 1", "`mask_nearest`: must be true or false, found 1."),
+        ("num_classes: many", "`num_classes`: must be the number of classes, found 'many'."),
+        ("ignore: none", '`ignore.0`: must be [red, green, blue], each 0..255, or "#rrggbb"'),
+        ("ignore: {a: 1}", "`ignore`: must be a whole number 0..255, or a colour of three, found"),
         ("ofset: 1", "unknown key `ofset`; did you mean `offset`?"),
-        ("ignore: [yes]", "`ignore.0`: Input should be a valid integer, found True"),
+        ("ignore: [yes]", "`ignore.0`: must be a whole number 0..255, or a colour of three"),
         ("ignore: ['#12']", '`ignore.0`: must be [red, green, blue], each 0..255, or "#rrggbb"'),
-        ("ignore: [[0, 0, 300]]", "`ignore.0.2`: Input should be less than or equal to 255"),
+        ("ignore: [[0, 0, 300]]", "`ignore.0.2`: must be a whole number 0..255"),
         ("tfds: voc", "`tfds` and `train`: give one of the two."),
         ("data_dir: x", "`data_dir` belongs to `tfds`"),
         (

@@ -45,6 +45,14 @@ def test_the_table_nearest_to_the_masks_wins(root):
     assert any("labels.txt" in n and "not used" in n for n in description.notes)
 
 
+def test_tables_after_a_broken_one_are_read(root):
+    fill(root)
+    (root / "classes.json").write_text("no JSON")
+    (root / "labels.txt").write_text("ground\nroad\ncar\n")
+    (root / "names.json").write_text("[")
+    assert names(root)[0] == {"ground": 0, "road": 1, "car": 2}
+
+
 def test_two_tables_of_the_same_folder_that_differ_are_told(root):
     fill(root)
     (root / "classes.txt").write_text("a\nb\nc\n")
@@ -59,6 +67,12 @@ def test_colours_of_palettes_decide(root):
     found, description = names(root)
     assert found == {"road": 1, "car": 2, "ground": 0}
     assert any("in no mask: rare" in note for note in description.notes)
+
+
+def test_palettes_take_names_without_colours_too(root):
+    fill(root, palette=PALETTE)
+    (root / "classes.txt").write_text("ground\nroad\ncar\n")
+    assert names(root)[0] == {"ground": 0, "road": 1, "car": 2}
 
 
 def test_void_of_a_palette_needs_no_name(root):

@@ -133,7 +133,7 @@ def test_jpeg_masks_have_a_way_through(here, fcn_keras_cli):
     jpeg_masks(here / "data")
     status, _, err = fcn_keras_cli("data", "init", "data")
     assert status == 2 and err.count("\n") == 1 and not (here / "data.yaml").exists()
-    assert "all 6 masks are JPEG" in err and "`mask_nearest: true`" in err
+    assert "all 6 masks, such as data/masks/0.jpg, are" in err and "`mask_nearest: true`" in err
     option = re.search(r"add (--mask-threshold \d+) for black and white", err)[1]
     assert fcn_keras_cli("data", "init", "data", *option.split())[0] == 0
     assert fcn_keras_cli("data", "check", "data.yaml")[0] == 0

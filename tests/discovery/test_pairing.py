@@ -1,6 +1,7 @@
 """Which images `data init` pairs with which masks."""
 
 import re
+from pathlib import Path
 
 import pytest
 from drawn_folders import fill, image, made, mask
@@ -9,6 +10,7 @@ from PIL import Image
 import pipelines
 from pipelines import DataError
 from pipelines.discovery import folders
+from pipelines.discovery.split_names import may_belong
 
 
 def pairs(data, split):
@@ -113,6 +115,7 @@ def test_several_kinds_of_masks_are_an_error_that_names_the_choice(root, fcn_ker
     with pytest.raises(DataError) as error:
         made(root)
     text = str(error.value)
+    assert error.value.file == root
     assert "masks_multiclass (8 files, values 0, 1, 2, 3)" in text
     assert "masks_root (8 files, values 0, 255)" in text and "--masks " in text
     out = root.parent / "chosen.yaml"
@@ -158,7 +161,48 @@ def test_several_kinds_of_masks_in_one_folder_are_an_error(root):
     with pytest.raises(DataError, match="_disc.*_vessels.*--mask-suffix=_disc"):
         made(root)
     data, _ = made(root, mask_suffix="_vessels")
-    assert len(pairs(data, "train") | pairs(data, "val")) == 8
+    expected = {(f"images/{n}.jpg", f"labels/{n}_vessels.png") for n in range(8)}
+    assert pairs(data, "train") | pairs(data, "val") == expected
+
+
+@pytest.mark.parametrize("suffix", ["_vessels", "_mask"])
+def test_masks_of_another_kind_are_no_images(root, suffix):
+    fill(root, "images/{}.jpg", f"labels/{{}}{suffix}.png")
+    for name in range(8):
+        mask(root / f"labels/{name}.png", (0, 1))
+    with pytest.raises(DataError, match="several kinds of masks"):
+        made(root)
+    data, _ = made(root, mask_suffix=suffix)
+    expected = {(f"images/{n}.jpg", f"labels/{n}{suffix}.png") for n in range(8)}
+    assert pairs(data, "train") | pairs(data, "val") == expected
+
+
+def test_masks_are_found_between_bursts_of_photos(root):
+    fill(root, "{}.jpg", "{}_mask.png", range(6))
+    for name in range(8):
+        image(root / f"{name}.jpg")
+        image(root / f"{name}_2.jpg")
+    data, description = made(root)
+    splits = (pipelines.read(data, name, keep_faults=True) for name in ("train", "val"))
+    found = {(e.image.name, e.mask.name) for split in splits for e in split.examples}
+    assert found == {(f"{n}.jpg", f"{n}_mask.png") for n in range(6)}
+    assert "images or masks without a partner: 10" in description.text  # 6, 7 and all of `_2`.
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("train/images", "masks"), ("images", "train/masks"), ("a/training", "b/train")],
+)
+def test_a_folder_without_a_split_belongs_to_any(images, masks):
+    assert may_belong(Path("/data", images), Path("/data", masks))
+    assert not may_belong(Path("/data/train/images"), Path("/data/val/masks"))
+
+
+def test_binary_pictures_may_have_masks_beside_them(root):
+    for name in range(8):
+        mask(root / f"scans/{name}.png", (0, 255))
+        mask(root / f"scans/{name}_mask.png", (0, 1))
+    assert every_pair(root) == {(f"scans/{n}.png", f"scans/{n}_mask.png") for n in range(8)}
 
 
 def test_several_kinds_of_images_in_one_folder_are_an_error(root):
@@ -182,6 +226,15 @@ def test_masks_beside_the_images_may_be_known_by_content_alone(root):
         made(root)
 
 
+def test_a_chosen_folder_holds_masks_whatever_it_is_called(root):
+    fill(root, "label_photos/{}.jpg", "img/{}.png")
+    with pytest.raises(DataError, match="label_photos/0.jpg, are JPEG"):
+        made(root)
+    data, _ = made(root, masks="img")
+    expected = {(f"label_photos/{n}.jpg", f"img/{n}.png") for n in range(8)}
+    assert pairs(data, "train") | pairs(data, "val") == expected
+
+
 def test_the_suggested_choice_works(root):
     fill(root, "dataset/img/{}.png", "dataset/mask/{}.png")
     for name in range(8):
@@ -196,6 +249,16 @@ def test_the_suggested_choice_works(root):
     }
     data, _ = made(root, "again.yaml", masks="dataset")  # Holds images, too.
     assert {m for _, m in pairs(data, "train")} <= {f"dataset/mask/{n}.png" for n in range(8)}
+
+
+def test_the_suggested_choice_works_for_a_folder_above_the_others(root):
+    fill(root, "img/{}.png", "labels/{}.png")
+    for name in range(8):
+        mask(root / f"labels/fine/{name}.png", (0, 3))
+    with pytest.raises(DataError, match=r"--masks labels\.$"):
+        made(root)
+    data, _ = made(root, masks="labels")
+    assert {m for _, m in pairs(data, "train")} <= {f"labels/{n}.png" for n in range(8)}
 
 
 def test_a_burst_of_photos_is_no_data_set(root):
@@ -232,8 +295,9 @@ def test_the_folders_of_nnu_net_are_splits(root):
 def test_several_folders_of_images_for_the_same_masks_are_an_error(root):
     fill(root, "photos_a/{}.jpg", "masks/{}.png")
     fill(root, "photos_b/{}.jpg", "masks/{}.png")
-    with pytest.raises(DataError, match="masks fits .*photos_a, photos_b.*--images "):
+    with pytest.raises(DataError, match=r"masks fits .*photos_a, photos_b.*photos_a\.$") as error:
         made(root)
+    assert error.value.file == root
     data, description = made(root, images="photos_b")
     assert {i.split("/")[0] for i, _ in pairs(data, "train")} == {"photos_b"}
     assert "not used: photos_a (8 files)" in description.text

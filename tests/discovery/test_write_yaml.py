@@ -140,8 +140,35 @@ def test_palettes_give_class_colours_and_must_agree(root):
     data, _ = made(root)
     assert pipelines.read(data, "train").palette.tolist() == np.reshape(PALETTE, (3, 3)).tolist()
     mask(root / "masks/5.png", palette=[0, 0, 0, 9, 9, 9, 0, 200, 0])
-    with pytest.raises(DataError, match=r"5.png: value 1 is \(9, 9, 9\) in its palette, but"):
+    with pytest.raises(
+        DataError, match=r"5.png: value 1 is \(9, 9, 9\) in its palette, but"
+    ) as error:
         made(root, "again.yaml")
+    assert error.value.file == root / "masks/5.png"
+
+
+def test_grey_palettes_are_no_class_colours(root):
+    fill(root, palette=[0, 0, 0, 9, 9, 9, 200, 200, 200])
+    data, _ = made(root)
+    assert pipelines.read(data, "train").mask_colours == {}
+    assert "colour" not in data.read_text().split("classes:")[1]
+
+
+def test_many_colours_in_all_masks_together_are_explained(root):
+    for name in range(8):
+        image(root / f"images/{name}.jpg")
+        mask(root / f"masks/{name}.png", [(i, 9, name) for i in range(10)])
+    with pytest.raises(DataError, match="the masks together: 80 colours: .* So many mean"):
+        made(root)
+
+
+def test_masks_of_two_values_with_smooth_edges_are_explained(root):
+    fill(root, values=(0,))
+    edges = np.zeros((40, 56), "uint8")
+    edges[:3, :10] = np.arange(140, 150)
+    Image.fromarray(edges).save(root / "masks/3.png")
+    with pytest.raises(DataError, match="the masks together: 11 values: 0 .* was smoothed"):
+        made(root)
 
 
 def test_masks_whose_palettes_have_their_own_order_are_read_by_colour(root):
@@ -179,6 +206,7 @@ def test_masks_whose_palettes_have_their_own_order_are_read_by_colour(root):
             ("a", "b", "#"),
         ),
         ("labels.json", '[{"no": 1}]', ("background", "class_1", "class_2")),
+        ("classes.txt", "0 a\n1 b\n3 c", ("background", "class_1", "class_2")),
     ],
 )
 def test_class_names_come_from_a_matching_file(root, file, text, names):
@@ -197,6 +225,7 @@ def test_class_names_come_from_a_matching_file(root, file, text, names):
     [
         ("label_colors.txt", "200 0 0\tRed\n0 0 0\t\tVoid\n0 0 200\tBlue one\n1 2 3\tRare\n"),
         ("class_dict.csv", "name,r,g,b\nRed,200,0,0\nVoid,0,0,0\nBlue one,0,0,200\nRare,1,2,3"),
+        ("classes.csv", "NAME,r,g,b\nRed,200,0,0\nVoid,0,0,0\nBlue one,0,0,200\nRare,1,2,3"),
         (
             "labelmap.txt",
             "# label:color_rgb:parts:actions\nRed:200,0,0::\nVoid:0,0,0::\n"
@@ -231,11 +260,12 @@ def smooth_in_colours(path):
     [
         (smooth, "values: 0 (9 pixels)"),
         (smooth_in_colours, "colours: ("),
+        (smooth, "pixels), and 251 more. So many mean that the mask was smoothed"),
         (lambda path: mask(path, (7,)), "the masks hold only 7 (17,920 pixels): at least two"),
         (lambda path: mask(path, np.array([0, 300], "uint16")), "values up to 300"),
         (
             lambda path: Image.new("L", (56, 40)).save(path, "JPEG"),
-            "all 8 masks are JPEG",
+            "0.png, are JPEG or lossy",
         ),
         (lambda path: Image.new("L", (56, 40)).save(path, "TIFF"), "TIFF files are unsupported"),
         (lambda path: path.unlink(), "found no images with masks. Folders with image files:"),
@@ -248,6 +278,18 @@ def test_unusable_masks_are_explained(root, spoil, message):
     with pytest.raises(DataError) as error:
         made(root)
     assert message in str(error.value) and str(root) in str(error.value)
+    if "300" in message:
+        assert error.value.file == root and error.value.value == 300
+    assert str(error.value).count(" pixels)") <= 5  # Of so many values, the most frequent.
+
+
+def test_if_no_mask_can_be_read_the_first_is_named(root):
+    fill(root)
+    for path in root.glob("masks/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the 8 masks .*masks/0.png: .* empty") as error:
+        made(root)
+    assert error.value.file == root / "masks/0.png" and error.value.kind == "empty file"
 
 
 def test_damaged_masks_are_reported_and_left_out(root):

@@ -140,6 +140,122 @@ def test_what_is_no_data_is_told(two_tasks):
         fcn_keras.calibrate(two_tasks, split)
 
 
+@pytest.fixture(scope="module")
+def bright():
+    """A model whose logits are the pixels of the image: class 0 where red is brightest, ..."""
+    image = keras.Input((None, None, 3), name="image")
+    return keras.Model(image, keras.layers.Rescaling(1.0, dtype="float32")(image), name="bright")
+
+
+IMAGES = np.full((1, 2, 3, 3), [250, 10, 10], "uint8")
+MASKS = np.array([[[0, 0, 1], [0, 255, 255]]], "uint8")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "int32"])
+@pytest.mark.parametrize("mask_kind", ["uint8", "int64", "float32"])
+def test_images_and_masks_of_any_type_are_evaluated_alike(bright, kind, mask_kind):
+    batch = IMAGES.astype(kind), MASKS.astype(mask_kind)
+    for masks in (batch[1], batch[1][..., None]):
+        found = fcn_keras.evaluate(bright, [(batch[0], masks)])
+        assert found.confusion.tolist() == [[3, 0, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_images_scaled_to_one_are_warned_about_once():
+    net = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=8)
+    scaled = tf.data.Dataset.from_tensors((IMAGES / 255, MASKS)).repeat(2)
+    for function in (fcn_keras.evaluate, fcn_keras.calibrate):
+        with pytest.warns(UserWarning, match="found 0.0392 to 0.98039.*multiplied by") as told:
+            function(net, scaled)
+        assert len(told) == 1 and told[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((IMAGES, MASKS, MASKS), "a pair of images and masks, found tuple of 3"),
+        (IMAGES, "a pair of images and masks, found ndarray"),
+        (({"image": IMAGES}, MASKS), "images: must be an array of numbers, found object"),
+        ((IMAGES[0], MASKS), r"images: must be batches \[b, height, width, 3\]"),
+        ((IMAGES[..., :2], MASKS), r"images: must be .* found the shape \(1, 2, 3, 2\)"),
+        ((IMAGES[:0], MASKS[:0]), r"images: must be .* found the shape \(0, 2, 3, 3\)"),
+        ((IMAGES, MASKS[0]), r"masks: must be class ids \[b, height, width\]"),
+        ((IMAGES, np.eye(3)[MASKS % 3]), r"masks: .* found the shape \(1, 2, 3, 3\)"),
+        ((IMAGES, MASKS.transpose(0, 2, 1)), r"masks: must have the s.*\(1, 3, 2\)"),
+        ((IMAGES, MASKS / 2), "masks: class ids must be whole numbers"),
+    ],
+)
+def test_batches_of_another_form_are_an_error(batch, message):
+    net = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=8)
+    with pytest.raises(ConfigError, match=message):
+        fcn_keras.evaluate(net, [batch])
+
+
+def test_labels_beyond_the_classes_are_an_error(bright):
+    masks = np.where(MASKS == 1, 3, MASKS)
+    with pytest.raises(ConfigError, match=r"masks: class ids must be 0 to 2, or 255.* found 3"):
+        fcn_keras.evaluate(bright, [(IMAGES, masks)])
+    net = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=8)
+    before = net.get_weights()
+    with pytest.raises(ConfigError, match="masks: class ids must be 0 to 2, found 3"):
+        fcn_keras.calibrate(net, tf.data.Dataset.from_tensors((IMAGES, masks)))
+    for old, new in zip(before, net.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_heads_missing_from_a_batch_are_named(two_tasks):
+    images = {"left": IMAGES, "right": IMAGES}
+    for batch, message in (
+        ((images, {"semantic": MASKS}), "the masks of a batch must be a dict of .* found semantic"),
+        ((IMAGES, {}), "the images of a batch must be a dict of left, right, found ndarray"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            fcn_keras.evaluate(two_tasks, [batch])
+
+
+def test_a_split_declares_the_rule_for_absent_classes(bright):
+    # Brightest are red, green, red, green; the truth has classes 0 and 2.
+    image = np.array([[[9, 0, 0], [0, 9, 0], [9, 0, 0], [0, 0, 9]]], "uint8")
+    mask = np.array([[0, 0, 0, 2]], "uint8")
+    examples = (pipelines.Example("0", image, mask),)
+    values = {0: 0, 1: 1, 2: 2}
+    split = pipelines.Split("mine", examples, tuple("abc"), pipelines.distinct_palette(3), values)
+    assert fcn_keras.evaluate(bright, split).mean_iou == pytest.approx((2 / 3 + 0 + 1) / 3)
+    skipping = replace(split, skip_absent=True)
+    for data in (skipping, [(image[None], mask[None])]):
+        options = {} if data is skipping else {"skip_absent": True}
+        found = fcn_keras.evaluate(bright, data, **options)
+        assert found.mean_iou == pytest.approx((2 / 3 + 1) / 2) and found.skip_absent
+    assert fcn_keras.evaluate(bright, skipping, skip_absent=False).mean_iou < 0.6
+
+
+UNFIT = {
+    "never built": keras.Sequential,
+    "no input": lambda: keras.Sequential([keras.layers.Conv2D(3, 1)]),
+    "subclass": lambda: type("Net", (keras.Model,), {"call": lambda self, x: x})(),
+    "flat": lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
+}
+
+
+@pytest.mark.parametrize("build", UNFIT.values(), ids=UNFIT)
+def test_models_of_unknown_or_other_outputs_are_one_line(build, tmp_path):
+    for use in (
+        lambda model: fcn_keras.evaluate(model, [(IMAGES, MASKS)]),
+        lambda model: fcn_keras.calibrate(model, tf.data.Dataset.from_tensors((IMAGES, MASKS))),
+        lambda model: fcn_keras.predict(model, IMAGES[0]),
+        lambda model: fcn_keras.export(model, tmp_path / "out"),
+        lambda model: fcn_keras.start_from(model, model),
+    ):
+        with pytest.raises(ConfigError, match="model: .*must (be a functional|map images)") as told:
+            use(build())
+        assert "\n" not in str(told.value)
+
+
+def test_a_sequential_model_that_was_never_called_is_evaluated():
+    net = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+    assert fcn_keras.evaluate(net, [(IMAGES, MASKS)]).confusion.sum() == 4
+    assert fcn_keras.predict(net, IMAGES[0]).shape == (2, 3)
+
+
 def test_models_that_a_split_does_not_fit_are_told():
     split = pipelines.read("synthetic", "val")
     options = {"backbone": "tiny", "weights": None, "head_width": 8}

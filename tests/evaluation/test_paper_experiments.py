@@ -31,6 +31,13 @@ def mean_iu(truth, prediction, num_classes):
     return np.mean(ious)
 
 
+def test_labels_beyond_the_classes_are_an_error():
+    mask = np.array([[0, 2, 255]], "uint8")
+    assert paper_experiments.iu_bounds([mask], 3, (1,))[1] == 1
+    with pytest.raises(ConfigError, match="masks: class ids must be 0 to 1, or 255 .* found 2"):
+        paper_experiments.iu_bounds([mask], 2)
+
+
 @pytest.mark.parametrize("resample", paper_experiments.RESAMPLINGS)
 def test_bounds_match_their_definition(resample, rng):
     # Blobs, some void, and a size that is no multiple of any factor.

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -32,6 +33,38 @@ def test_per_class_metrics():
     assert (road.name, road.pixels, road.accuracy, road.iou) == ("road", 4, 0.75, 0.5)
 
 
+def test_json_has_the_metrics_of_each_class():
+    # By hand: the row sums are 10, 4 and 6, the column sums 9, 5 and 6.
+    assert Evaluation(CONFUSION, NAMES).to_dict()["per_class"] == [
+        {"name": "sky", "iou": 8 / 11, "accuracy": 8 / 10, "pixels": 10},
+        {"name": "road", "iou": 3 / 6, "accuracy": 3 / 4, "pixels": 4},
+        {"name": "car", "iou": 6 / 6, "accuracy": 6 / 6, "pixels": 6},
+    ]
+
+
+# Class "moon" is predicted, but not in the ground truth: the IUs are 6 / 8, 0 and 4 / 4.
+MOON = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 4]])
+
+
+@pytest.mark.parametrize(
+    ("skip_absent", "mean", "text"),
+    [
+        (False, 1.75 / 3, "mean IU 0.583 counts the classes that the masks lack as 0 .* 0.875"),
+        (True, 1.75 / 2, "mean IU 0.875 leaves out the classes that the masks lack.* 0.583"),
+    ],
+)
+def test_both_rules_for_absent_classes_are_named_where_they_differ(skip_absent, mean, text):
+    found = Evaluation(MOON, ("sky", "moon", "sea"), skip_absent)
+    assert found.mean_iou == pytest.approx(mean)
+    assert re.search(text, str(found))
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content["mean_iou"] == pytest.approx(mean)
+    assert content["mean_iou_absent_counted"] == pytest.approx(1.75 / 3)
+    assert content["mean_iou_absent_skipped"] == pytest.approx(1.75 / 2)
+    assert Evaluation.from_dict(content).mean_iou == found.mean_iou
+    assert "lack" not in str(Evaluation(CONFUSION, NAMES, skip_absent))
+
+
 def test_evaluation_prints_as_a_table():
     lines = str(Evaluation(CONFUSION, NAMES)).splitlines()
     assert lines[2] == "mean IU                0.742"  # (8/11 + 3/6 + 6/6) / 3
@@ -56,7 +89,11 @@ def test_undefined_metrics_are_nan_and_none_in_json():
     ("confusion", "warning"),
     [
         ([[5, 1], [0, 0]], "classes missing from the masks: b."),
-        ([[5, 0], [3, 0]], "every pixel is predicted as 'a'"),
+        (
+            [[5, 0], [3, 0]],
+            "every pixel is predicted as 'a', the class of 62.5 % of the pixels. Either the "
+            "training had too few steps (--epochs), or the classes are imbalanced",
+        ),
     ],
 )
 def test_suspicious_results_give_warnings(confusion, warning):

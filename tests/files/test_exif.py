@@ -1,6 +1,8 @@
 """EXIF orientation: images are turned upright as viewers show them, and masks are not."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from png import chunk, png
 
 import pipelines
 from pipelines import read_image, read_mask
+from pipelines.files.exif import orientation
 from pipelines.files.images import read_size
 
 
@@ -56,6 +59,22 @@ def test_the_first_row_is_where_the_standard_puts_it(tmp_path, orientation, firs
     assert read_image(path)[0, :, 0].tolist() == first_row
 
 
+@pytest.mark.parametrize(("order", "sign"), [("<", b"II*\0"), (">", b"MM\0*")])
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [(3, 1, 1), (3, 6, 6), (3, 8, 8), (3, 0, 1), (3, 9, 1), (7, 6, 1)],
+)
+def test_only_a_valid_tag_counts(order, sign, kind, value, expected):
+    """Two entries of 12 bytes, after the header and their count; the first one looks like a tag."""
+    first = struct.pack(f"{order}HHIHH", 0x0100, 4, 1, 0x0112, 3)
+    tag = struct.pack(f"{order}HHIHH", 0x0112, kind, 1, value, 0)
+    exif = sign + struct.pack(f"{order}IH", 8, 2) + first + tag
+    assert orientation(exif) == orientation(b"Exif\0\0" + exif) == expected
+    after = struct.pack(f"{order}IH", 8, 1) + first + tag  # Not in the list of one entry.
+    assert orientation(sign + after) == 1
+    assert orientation(exif[:-3]) == 1 and orientation(b"II\0*" + exif[4:]) == 1
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_photos_are_turned_too(tmp_path, rng, mode):
     pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 14, 3), "uint8")).convert(mode))
@@ -96,6 +115,70 @@ def test_unreadable_exif_is_ignored(tmp_path, rng, exif):
     pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     (tmp_path / "a.png").write_bytes(png(14, 9, rows, colour_type=2, after=chunk(b"eXIf", exif)))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(3, "H"), (4, "I"), (6, "b"), (8, "h"), (9, "i"), (1, "B"), (7, "B")]
+)
+@pytest.mark.parametrize("number", [6, 3, 1])
+def test_every_type_of_number_counts_as_in_pillow(tmp_path, rng, endian, kind, code, number):
+    pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
+    value = struct.pack(f"{endian}{code}", number).ljust(4, b"\0")
+    exif = (b"II*\0" if endian == "<" else b"MM\0*") + struct.pack(f"{endian}IH", 8, 1)
+    exif += struct.pack(f"{endian}HHI", 0x0112, kind, 1) + value + bytes(4)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    expected = upright(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+    assert read_size(tmp_path / "a.png") == expected.shape[:2]
+    if number == 6 and kind in (3, 4):
+        assert expected.shape == (14, 9, 3)
+
+
+SIX = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+
+
+def raw_profile(kind, exif=b"Exif\0\0" + SIX, name=b"exif"):
+    """The text that ImageMagick writes: lines of 36 bytes as hexadecimal numbers."""
+    lines = [exif[at : at + 36].hex().encode() for at in range(0, len(exif), 36)]
+    text = b"\n" + name + b"\n%8d\n" % len(exif) + b"\n".join(lines) + b"\n"
+    packed = text if kind == b"tEXt" else b"\0" + zlib.compress(text)
+    return chunk(kind, b"Raw profile type " + name + b"\0" + packed)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_exif_may_be_a_raw_profile_of_a_png(tmp_path, rng, kind, place):
+    pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    (tmp_path / "a.png").write_bytes(png(14, 9, rows, colour_type=2, **{place: raw_profile(kind)}))
+    expected = upright(tmp_path / "a.png")
+    assert expected.shape == (14, 9, 3)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+    assert read_size(tmp_path / "a.png") == (14, 9)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", upright=False), pixels)
+
+
+BOMB = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(2**26)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        raw_profile(b"tEXt", name=b"iptc"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n8\nno numbers\n"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n8\n\xe9\n"),
+        chunk(b"zTXt", b"Raw profile type exif\0\0not packed"),
+        BOMB,
+        raw_profile(b"tEXt") + chunk(b"eXIf", SIX.replace(b"\0\x06", b"\0\x01")),
+        chunk(b"eXIf", SIX.replace(b"\0\x06", b"\0\x01")) + raw_profile(b"tEXt"),
+    ],
+)
+def test_other_texts_are_ignored_and_a_chunk_of_exif_wins(tmp_path, rng, text):
+    pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    (tmp_path / "a.png").write_bytes(png(14, 9, rows, colour_type=2, before=text))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
 
 

@@ -57,6 +57,13 @@ def test_palette_masks_keep_their_indices(tmp_path, rng):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), indices)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_grey_masks_keep_their_values(tmp_path, rng, kind):
+    values = rng.integers(0, 256, (9, 14), "uint8")
+    path = saved(tmp_path, values, "mask", format=kind)
+    np.testing.assert_array_equal(read_mask(path), values)
+
+
 def truncated(tmp_path, colours):
     whole = saved(tmp_path, np.tile(colours, (9, 9, 1)), "whole.png").read_bytes()
     (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2])
@@ -75,28 +82,33 @@ def animated(tmp_path, colours):
     frames[0].save(tmp_path / "bad.png", save_all=True, append_images=frames[1:])
 
 
+def folder(tmp_path, colours):
+    (tmp_path / "bad.png").mkdir()
+
+
 def tiff(tmp_path, colours):
     saved(tmp_path, colours, "bad.png", format="TIFF")
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "message", "kind"),
     [
-        (truncated, "damaged or unreadable"),
-        (html, "not an image; it starts with '<html><body>"),
-        (empty, "not an image; the file is empty"),
-        (animated, "an animation, not an image"),
-        (tiff, "TIFF files are unsupported"),
-        (lambda *_: None, "no such file"),
-        (lambda tmp_path, _: (tmp_path / "bad.png").mkdir(), "a folder, not a file"),
+        (truncated, "damaged or unreadable", "damaged file"),
+        (html, "not an image; it starts with '<html><body>'. Replace", "not an image"),
+        (empty, "not an image; the file is empty", "empty file"),
+        (animated, "an animation, not an image", "animation"),
+        (tiff, "TIFF files are unsupported", "format"),
+        (lambda *_: None, "no such file", "missing file"),
+        (folder, "a folder, not a file", "not a file"),
     ],
 )
-def test_unreadable_files_are_named(tmp_path, colours, make, message):
+def test_unreadable_files_are_named(tmp_path, colours, make, message, kind):
     make(tmp_path, colours)
     for read in (read_image, read_mask):
         with pytest.raises(DataError) as error:
             read(tmp_path / "bad.png")
         assert str(error.value).startswith(f"{tmp_path / 'bad.png'}: {message}")
+        assert error.value.file == tmp_path / "bad.png" and error.value.kind == kind
 
 
 @pytest.mark.parametrize(

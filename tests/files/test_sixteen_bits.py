@@ -1,5 +1,6 @@
 """16-bit PNGs: one transparent colour, and values that use little of the range."""
 
+import re
 import struct
 
 import numpy as np
@@ -65,12 +66,39 @@ def test_unscaled_camera_values_are_warned_of(tmp_path, bits, channels):
 
 
 @pytest.mark.parametrize(
+    ("low", "outliers"),
+    [(0, [65535]), (30000, [0]), (0, [65535] * 40), (8000, [0] * 20 + [65535] * 20)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hot_and_dead_pixels_do_not_hide_unscaled_values(tmp_path, low, outliers, channels):
+    values = low + np.arange(2**14) % 2**12
+    values[: len(outliers)] = outliers
+    layers = np.repeat(values.reshape(128, 128, 1), channels, axis=-1)
+    notes = []
+    image = read_image(deep(tmp_path / "a.png", layers), notes)
+    (note,) = notes
+    assert note.kind == "low contrast" and 16 <= note.value <= len(np.unique(image)) <= 19
+    found = re.search(r": 99% of its 16-bit values are (\d+)\.\.(\d+) of 0\.\.65535", str(note))
+    expected = low + np.array([0, 4095])
+    np.testing.assert_allclose([int(number) for number in found.groups()], expected, atol=60)
+
+
+def test_small_images_may_have_one_hot_pixel(tmp_path):
+    values = 100 + 40 * np.arange(100).reshape(10, 10)
+    values[3, 3] = 65535
+    notes = []
+    read_image(deep(tmp_path / "a.png", values[..., None]), notes)
+    assert [note.kind for note in notes] == ["low contrast"]
+
+
+@pytest.mark.parametrize(
     "values",
     [
         np.arange(2**16).reshape(256, 256),
         np.arange(256).reshape(16, 16) * 257,
         np.arange(40).reshape(5, 8) * 257,  # Dark, but 8 bits hold all of it.
         np.full((4, 4), 4095),
+        np.repeat([0, 65535], [98, 2]).reshape(10, 10),  # Few, but too many for outliers.
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
@@ -78,6 +106,25 @@ def test_values_that_lose_nothing_are_not_warned_of(tmp_path, values, channels):
     notes = []
     read_image(deep(tmp_path / "a.png", np.repeat(values[..., None], channels, axis=-1)), notes)
     assert not notes
+
+
+@pytest.mark.parametrize("first", [0, 30_000, 61_439])
+def test_a_narrow_range_is_warned_of_wherever_it_lies(tmp_path, first):
+    values = first + np.arange(2**12).reshape(64, 64)
+    notes = []
+    read_image(deep(tmp_path / "a.png", values[..., None]), notes)
+    (note,) = notes
+    text = f"its 16-bit values are {first}..{first + 4095} of 0..65535, so in 8 bits only"
+    assert text in str(note) and "of 4,096 levels" in str(note) and note.file == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2**14, 1), (2**14 + 1, 0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_quarter_of_the_range_is_enough(tmp_path, count, expected, channels):
+    values = np.repeat(np.arange(count)[None, :, None], channels, axis=-1)
+    notes = []
+    read_image(deep(tmp_path / "a.png", values), notes)
+    assert len(notes) == expected
 
 
 def test_data_check_warns_of_12_bit_images(two_folders, fcn_keras_cli, rng):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import layers
+from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras import receptive_field
@@ -165,6 +166,35 @@ def test_padding_to_multiple_and_cropping_are_supported():
     assert receptive_field(model) == (23, 1, -11)
 
 
+def own_backbone(channels=2):
+    """Builds a backbone of maps at strides 8, 16 and 32, with a window of 2 pixels a stage."""
+    image = keras.Input((None, None, channels))
+    x, maps = image, []
+    for stage in range(5):
+        x = layers.Conv2D(2, 2, strides=2, padding="same", name=f"stage{stage + 1}")(x)
+        maps.append(x)
+    return keras.Model(image, maps[2:], name="mine")
+
+
+def test_field_of_an_fcn_on_an_own_backbone():
+    fcn = fcn_keras.FCN8s(3, backbone=own_backbone(), input_shape=(None, None, 2))
+    scores = keras.Model(fcn.input, fcn.get_layer("score_fr").output)
+    # Five windows of 2 pixels, each at twice the stride, tile the image: 1 + 1 + 2 + 4 + 8 + 16.
+    assert receptive_field(fcn) == receptive_field(scores) == (32, 32, 0)
+    assert receptive_field(fcn, "stage3") == (8, 8, 0)
+    assert receptive_field(fcn, "logits").stride == 1
+    assert assert_field_is_measured(scores, 96, 64) == 3 + 2
+
+
+def test_fcns_on_own_backbones_can_be_tiled(rng):
+    options = {"backbone": own_backbone(), "input_shape": (None, None, 2)}
+    fcn = randomise_scores(fcn_keras.FCN8s(3, **options))
+    image = rng.integers(0, 256, (96, 224, 2), "uint8")
+    whole = fcn_keras.predict(fcn, image)
+    assert np.mean(fcn_keras.predict(fcn, image, tile=(96, 160)) == whole) > 0.999
+    assert len(np.unique(whole)) > 1
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("VGG16", 212), ("MobileNet", 315), ("ResNet50", 483), ("InceptionV3", 1311)]
 )
@@ -193,6 +223,41 @@ def test_flatten_and_global_pooling_cover_the_whole_map():
     assert receptive_field(flat) == ((12, 16), (2, 2), (0, 0))
     pooled = keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
     assert receptive_field(pooled) == receptive_field(flat)
+
+
+def test_zoomed_models_name_the_zoom_and_its_remedy():
+    options = {"backbone": "tiny", "weights": None, "head_width": 8}
+    model = fcn_keras.FCN8s(3, zoom=1.5, **options)
+    for layer in (None, "score_fr", "logits"):
+        with pytest.raises(ModelError) as error:
+            receptive_field(model, layer)
+        assert "layer 'image_zoomed' (Zoom): resizes the image by 1.5" in str(error.value)
+        assert "zoom=1, and divide its field by 1.5" in str(error.value)
+        assert "rules.STEPS" not in str(error.value)
+
+
+@pytest.mark.parametrize("model", [None, "vgg16", 5, fcn_keras.FCN8s])
+def test_other_objects_are_rejected(model):
+    with pytest.raises(ModelError, match="^model: must be a Keras model, found"):
+        receptive_field(model)
+
+
+@pytest.mark.parametrize("layer", [5, ["conv"], True])
+def test_layers_are_given_by_name(layer):
+    model = keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(2, 3)])
+    with pytest.raises(ModelError, match="unknown; the layers of"):
+        receptive_field(model, layer)
+
+
+def test_models_of_other_inputs_are_rejected():
+    streams = {name: fcn_keras.Modality() for name in ("color", "hha")}
+    late = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=8, inputs=streams)
+    with pytest.raises(ModelError, match=r"found 2 inputs and 1 outputs.*model.get_layer\(NAME\)"):
+        receptive_field(late)
+    assert receptive_field(late.get_layer("stream_hha")).stride == 32
+    vectors = keras.Sequential([keras.Input((9,)), layers.Dense(2)])
+    with pytest.raises(ModelError, match=r"must take an image \[b, h, w, c\], found the input"):
+        receptive_field(vectors)
 
 
 class Blur(layers.Layer):

@@ -1,13 +1,15 @@
 """Compares our models with the reference's, built in float64 NumPy from its layer definitions."""
 
+import keras
 import numpy as np
 import pytest
 from numpy_caffe import Caffe
 
 import fcn_keras
 from fcn_keras.errors import ModelError
+from fcn_keras.layers.alignment import CropLike
 
-MEAN = np.array(fcn_keras.MEANS["voc"])
+MEAN = np.array([104.00699, 116.66877, 122.67892])  # BGR, in the reference's data layer.
 VOC = {"image": fcn_keras.Modality(mean=fcn_keras.MEANS["voc"])}
 
 
@@ -79,20 +81,31 @@ def test_logits_match_the_reference(backbone, name, height, width, scales, rng):
 @pytest.mark.parametrize(
     ("name", "hops", "final"), [("fcn32s", 0, 19), ("fcn16s", 1, 27), ("fcn8s", 2, 31)]
 )
-def test_crops_fit_images_of_every_size(name, hops, final):
-    """Computes the sizes from the published paddings for heights 1 to 4096."""
-    size = image = np.arange(1, 4097)
-    size = size + 198
-    pools = []
+def test_crops_fit_images_of_every_size(name, hops, final, weightless):
+    """Compares the model's maps with the published paddings, computed for heights 1 to 4096."""
+    image = np.arange(1, 4097)
+    pools = [image + 198]  # conv1_1 pads 100 pixels, and its window takes 2.
     for _ in range(5):
-        size = -(-size // 2)
-        pools.append(size)
-    size = size - 6  # fc6
+        pools.append(-(-pools[-1] // 2))
+    size = pools[5] - 6  # fc6
+    cropped = []  # Map, reference and offset of each crop.
     for hop in range(hops):
         size = 2 * (size + 1)
-        assert (pools[3 - hop] >= size + (5, 9)[hop]).all()
+        cropped.append((pools[4 - hop], size, (5, 9)[hop]))
     factor = 2 ** (5 - hops)
-    assert (factor * (size + 1) >= image + final).all()
+    cropped.append((factor * (size + 1), image, final))
+    assert all((whole >= kept + offset).all() for whole, kept, offset in cropped)
+
+    model = fcn_keras.MODELS[name](2, weights=None, head_width=2, geometry="reference")
+    crops = [layer for layer in model.layers if isinstance(layer, CropLike)]
+    assert [layer.offset for layer in crops] == [offset for *_, offset in cropped]
+    ends = keras.Model(model.input, [end for layer in crops for end in layer.input])
+    expected = np.stack([sizes for *pair, _ in cropped for sizes in pair], axis=-1)
+    for height in (*range(1, 65), 375, 500, 1024, 4001):  # All rests of the stride, twice.
+        width = 4097 - height
+        shapes = ends.compute_output_shape((1, height, width, 3))
+        assert [shape[1] for shape in shapes] == expected[height - 1].tolist()
+        assert [shape[2] for shape in shapes] == expected[width - 1].tolist()
 
 
 @pytest.mark.parametrize("name", fcn_keras.MODELS)

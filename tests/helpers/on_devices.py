@@ -116,6 +116,17 @@ def test_uneven_batches_evaluate_as_on_one_device():
     assert many == pytest.approx(one, rel=1e-5)
 
 
+def test_every_pixel_is_counted_in_a_scope():
+    with strategy_for(COUNT).scope():
+        image = keras.Input((None, None, 3))
+        model = keras.Model(image, keras.layers.Conv2D(CLASSES, 3, padding="same")(image))
+        inside = fcn_keras.evaluate(model, [(images + 128, masks) for images, masks in batches()])
+    labelled = sum((masks != 255).sum() for _, masks in batches())
+    assert inside.confusion.sum() == labelled
+    outside = fcn_keras.evaluate(model, [(images + 128, masks) for images, masks in batches()])
+    np.testing.assert_array_equal(inside.confusion, outside.confusion)
+
+
 def test_sample_weights_apply_to_the_global_batch():
     images, masks = batches()[1]
     weights = np.linspace(0, 3, masks.size, dtype="float32").reshape(masks.shape)

@@ -174,6 +174,18 @@ def test_invalid_arguments_are_rejected(name, tmp_path):
         (ModelError, {"input_shape": (None, None, 3)}, "the size must be fixed"),
         (ModelError, {"input_shape": (10, 10, 3)}, "at least"),
         (ModelError, {"include_top": False, "pooling": "min"}, "pooling='min'"),
+        (ModelError, {"pooling": ["avg"]}, "pooling=['avg']: must be None, 'avg' or 'max'"),
+        (ModelError, {"include_top": "no"}, "include_top='no': must be True or False"),
+        (ModelError, {"weights": 5}, "weights=5: must be the path of a file, or None"),
+        (ModelError, {"classes": 0}, "classes=0: must be an integer of at least 1"),
+        (ModelError, {"classes": 2.5}, "classes=2.5: must be an integer of at least 1"),
+        (ModelError, {"name": None}, "name=None: must be a text"),
+        (ModelError, {"classifier_activation": "sofmax"}, "classifier_activation='sofmax': unkn"),
+        (ModelError, {"input_shape": 224}, "input_shape=224: must be (height, width, channels)"),
+        (ModelError, {"input_shape": (224, 224)}, "must be (height, width, channels)"),
+        (ModelError, {"input_shape": (224.0, 224, 3)}, "must be (height, width, channels)"),
+        (ModelError, {"input_tensor": np.zeros((1, 224, 224, 3))}, "input_tensor: must be a Keras"),
+        (ModelError, {"input_tensor": keras.Input((224, 3))}, "input_tensor: must be a Keras"),
         (
             WeightsError,
             {"weights": "imagenet"},
@@ -188,6 +200,21 @@ def test_invalid_arguments_are_rejected(name, tmp_path):
         with pytest.raises(error) as caught:
             build(**{"input_shape": (224, 224, 3), **options})
         assert message in str(caught.value)
+
+
+def test_image_smaller_than_the_first_window_is_rejected():
+    with pytest.raises(ModelError, match="the size must be at least 11 x 11"):
+        AlexNet(include_top=False, input_shape=(10, None, 3))
+    assert GoogLeNet(False, input_shape=(1, 1, 3)).output_shape == (None, 1, 1, 1024)
+    # By hand: 222 pixels give 111, 55, 27, 13, 6 cells, and the classifier averages 7 x 7.
+    with pytest.raises(ModelError, match="the size must be at least 223 x 223"):
+        GoogLeNet(input_shape=(222, 224, 3))
+
+
+def test_numpy_numbers_are_numbers():
+    shape = (np.int64(223), np.int32(224), np.uint8(3))
+    model = GoogLeNet(np.bool_(True), input_shape=shape, classes=np.int64(7))
+    assert model.input_shape == (None, 223, 224, 3) and model.output_shape == (None, 7)
 
 
 # FCN-32s with these backbones.

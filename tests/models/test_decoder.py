@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import fcn_keras
 from fcn_keras import FCN8s, FCN16s, FCN32s, Modality
-from fcn_keras.errors import ModelError
+from fcn_keras.errors import ConfigError, ModelError
 
 TINY = {"backbone": "tiny", "weights": None, "head_width": 8}
 RGB_AND_HHA = {"color": Modality(), "hha": Modality()}
@@ -53,6 +53,35 @@ def test_late_fusion_averages_two_models(build, rng):
     np.testing.assert_allclose(fused(images), total, atol=1e-3)
 
 
+def test_late_fusion_rejects_images_of_different_sizes(rng, tmp_path):
+    # Both sizes give maps of 2 x 2 cells, so the scores could be added without an error.
+    model = randomise(FCN8s(4, inputs=RGB_AND_HHA, **TINY))
+    small, large = (rng.integers(0, 256, (1, *size, 3), "uint8") for size in ((40, 50), (50, 60)))
+    mixed, equal = {"color": small, "hha": large}, {"color": small, "hha": small}
+    line = "hha: must have the height and width of color. Resize one of them; found 50 x 60 and 40"
+    with pytest.raises(ModelError, match=line):
+        model(mixed)
+    graph = tf.function(
+        model,
+        reduce_retracing=True,
+        input_signature=[{name: tf.TensorSpec((None, None, None, 3)) for name in RGB_AND_HHA}],
+    )
+    floats = {name: image.astype("float32") for name, image in mixed.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"found \[50 60\] and \[40 50\]"):
+        graph(floats)
+    with pytest.raises(
+        ConfigError, match="same height and width, found color 40 x 50, hha 50 x 60"
+    ):
+        fcn_keras.predict(model, {name: image[0] for name, image in mixed.items()})
+    version = fcn_keras.export(model, tmp_path / "served").path
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have the height and width of"):
+        serve(**{name: tf.constant(image) for name, image in mixed.items()})
+    mask = fcn_keras.predict(model, {name: image[0] for name, image in equal.items()})
+    served = serve(**{name: tf.constant(image) for name, image in equal.items()})["mask"]
+    np.testing.assert_array_equal(served[0], mask)
+
+
 def test_filters_of_extra_channels_start_as_mean_of_colours(tmp_path, rng):
     classifier = keras.applications.VGG16(include_top=False, weights=None)
     classifier.save_weights(tmp_path / "vgg16.weights.h5")
@@ -79,6 +108,28 @@ def test_modality_sets_its_preprocessing(rng):
     scaled = np.asarray(model.get_layer("preprocessing")(image))
     np.testing.assert_allclose(scaled[..., :3], image[..., :3] - np.array(mean), rtol=1e-5)
     np.testing.assert_array_equal(scaled[..., 3:], image[..., 3:])
+
+
+# What the authors' data layers subtract, in the order of the channels they pass on: BGR of the
+# image files, but HHA as it is stored. Keras' own is that of keras.applications.
+REFERENCE_MEANS = {
+    "imagenet": (103.939, 116.779, 123.68),
+    "voc": (104.00699, 116.66877, 122.67892),
+    "nyudv2": (116.190, 97.203, 92.318),
+    "nyudv2_hha": (132.431, 94.076, 118.477),
+    "siftflow": (114.578, 115.294, 108.353),
+}
+
+
+def test_with_mean_of_preprocesses_like_the_reference(rng):
+    assert set(fcn_keras.MEANS) == set(REFERENCE_MEANS)
+    image = rng.uniform(0, 255, (1, 3, 4, 3)).astype("float32")
+    for name, mean in REFERENCE_MEANS.items():
+        inputs = {"image": Modality.with_mean_of(name)}
+        model = FCN32s(2, backbone="alexnet", weights=None, head_width=2, inputs=inputs)
+        seen = image if name == "nyudv2_hha" else image[..., ::-1]
+        scaled = np.asarray(model.get_layer("preprocessing")(image))
+        np.testing.assert_allclose(scaled, seen - np.array(mean), atol=1e-4, err_msg=name)
 
 
 def test_two_tasks_with_two_inputs_train_save_and_export(tmp_path, rng):
@@ -122,8 +173,11 @@ def test_two_tasks_with_two_inputs_train_save_and_export(tmp_path, rng):
         ({"num_classes": None}, "num_classes=None: must be an integer"),
         ({"num_classes": 3, "inputs": {"rgb": 3}}, "inputs['rgb']=3: must be a fcn_keras.Modality"),
         ({"num_classes": 3, "inputs": {}}, "inputs={}: must be a dict"),
-        ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be at least 1"),
-        ({"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}}, "mean=(1, 2, 3): the"),
+        ({"num_classes": 3, "inputs": {"rgb": Modality(0)}}, "channels=0: must be an integer"),
+        (
+            {"num_classes": 3, "inputs": {"rgb": Modality(mean=(1, 2, 3))}},
+            "mean=(1.0, 2.0, 3.0): the",
+        ),
     ],
 )
 def test_invalid_arguments_are_rejected(options, message):
@@ -136,3 +190,17 @@ def test_invalid_arguments_are_rejected(options, message):
 def test_missing_skip_features_are_rejected(backbone):
     with pytest.raises(ModelError, match=f"backbone='{backbone}': has no features of stride 16"):
         FCN16s(3, backbone=backbone, weights=None, head_width=2)
+
+
+def test_modality_takes_arrays_and_numpy_numbers(rng):
+    image = rng.uniform(0, 255, (1, 3, 4, 3)).astype("float32")
+    stream = Modality(np.int64(3), np.array([1.0, 2.0, 3.0]), np.bool_(False))
+    model = FCN32s(2, weights=None, head_width=2, inputs={"image": stream})
+    scaled = model.get_layer("preprocessing")(image)
+    np.testing.assert_allclose(scaled, image - np.array([1, 2, 3]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vok", None, 5, ["voc"]])
+def test_unknown_means_are_rejected(name):
+    with pytest.raises(ModelError, match="unknown; choose one of imagenet, voc"):
+        Modality.with_mean_of(name)

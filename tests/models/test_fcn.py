@@ -123,6 +123,28 @@ def test_logits_are_float32_under_bfloat16():
     assert model(np.zeros((1, 20, 30, 3), "uint8")).dtype == "float32"
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("options", [{}, {"learn_upsampling": True}, {"zoom": 1.5}])
+def test_everything_from_the_scores_on_is_float32(policy, options):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        heads = {"semantic": 4, "geometric": 3}
+        model = fcn_keras.FCN8s(heads, backbone="tiny", weights=None, **options)
+    finally:
+        keras.config.set_dtype_policy(before)
+    after = [
+        layer
+        for layer in model.layers
+        if layer.name.startswith(("score", "upscore", "fuse", "logits", "zoomed_logits"))
+    ]
+    # Per head: three scores, three upsamplings, two sums, the logits.
+    assert len(after) >= 2 * 9
+    assert {(layer.compute_dtype, layer.variable_dtype) for layer in after} == {
+        ("float32", "float32")
+    }
+
+
 def test_model_can_be_saved(tiny_fcn8s, tmp_path, rng):
     tiny_fcn8s.save(tmp_path / "model.keras")
     image = rng.integers(0, 256, (1, 33, 47, 3), "uint8")
@@ -137,11 +159,53 @@ def test_model_can_be_saved(tiny_fcn8s, tmp_path, rng):
         ({"num_classes": 2.5}, "num_classes=2.5"),
         ({"num_classes": 3, "backbone": "vgg61"}, "backbone='vgg61': unknown; choose one of vgg16"),
         ({"num_classes": 3, "dropout": 1}, "dropout=1: must be at least 0 and below 1"),
+        ({"num_classes": 3, "dropout": None}, "dropout=None: must be at least 0 and below 1"),
+        ({"num_classes": 3, "dropout": "x"}, "dropout='x': must be at least 0"),
+        ({"num_classes": 3, "dropout": np.float32("nan")}, "dropout=np.float32(nan): must be"),
         ({"num_classes": 3, "head_width": 0}, "head_width=0: must be an integer"),
-        ({"num_classes": 3, "skip_scales": (1,)}, "must be 2 numbers, for pool4 and pool3"),
+        ({"num_classes": 3, "head_width": True}, "head_width=True: must be an integer"),
+        ({"num_classes": np.bool_(True)}, "num_classes=np.True_: must be an integer"),
+        ({"num_classes": 3, "skip_scales": (np.nan, 1)}, "skip_scales=(nan, 1): must be 2 finite"),
+        ({"num_classes": 3, "skip_scales": (1, np.inf)}, "must be 2 finite numbers"),
+        ({"num_classes": 3, "skip_scales": "12"}, "skip_scales='12': must be 2 finite numbers"),
+        ({"num_classes": 3, "skip_scales": 1.0}, "skip_scales=1.0: must be 2 finite numbers"),
+        ({"num_classes": 3, "learn_upsampling": "no"}, "learn_upsampling='no': must be True or"),
+        ({"num_classes": 3, "zoom": None}, "zoom=None: must be a number from 0.1 to 10"),
+        ({"num_classes": 3, "zoom": True}, "zoom=True: must be a number from 0.1 to 10"),
+        ({"num_classes": 3, "geometry": ["same"]}, "geometry=['same']: must be one of same"),
+        ({"num_classes": 3, "backbone": ["vgg16"]}, "backbone=['vgg16']: unknown; choose one of"),
+        ({"num_classes": 3, "weights": 5}, "weights=5: must be 'imagenet', the path of a file"),
+        ({"num_classes": 3, "weights": False}, "weights=False: must be 'imagenet'"),
+        ({"num_classes": 3, "name": "a/b"}, "name='a/b': must be a text without '/'"),
+        ({"num_classes": 3, "name": 5}, "name=5: must be a text"),
+        ({"num_classes": 3, "input_shape": "abc"}, "input_shape='abc': must be (height, width,"),
+        ({"num_classes": 3, "input_shape": (8.0, 8, 3)}, "input_shape=(8.0, 8, 3): must be"),
+        ({"num_classes": 3, "skip_scales": (1,)}, "must be 2 finite numbers, for pool4 and pool3"),
     ],
 )
 def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(ModelError) as error:
         fcn_keras.FCN8s(**{"backbone": "tiny", "weights": None, **options})
     assert message in str(error.value)
+
+
+def test_numpy_numbers_are_numbers(tmp_path, rng):
+    options = {"backbone": "tiny", "weights": None}
+    model = fcn_keras.FCN8s(
+        np.int64(5),
+        head_width=np.int32(8),
+        dropout=np.float32(0.25),
+        skip_scales=np.array([0.5, 0.25]),
+        learn_upsampling=np.bool_(True),
+        zoom=np.float32(1.5),
+        input_shape=(np.int64(32), None, np.uint8(3)),
+        **options,
+    )
+    assert model.input_shape == (None, 32, None, 3) and model.output_shape[-1] == 5
+    assert model.get_layer("drop6").rate == 0.25 and model.get_layer("scale_pool3").scale == 0.25
+    model.save(tmp_path / "model.keras")
+    image = rng.integers(0, 256, (1, 32, 40, 3), "uint8")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(image), model(image))
+    heads = fcn_keras.FCN32s({"a": np.int64(2), "b": np.uint8(3)}, **options)
+    assert heads.output["b"].shape[-1] == 3

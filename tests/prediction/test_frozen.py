@@ -6,7 +6,8 @@ from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ModelError
-from fcn_keras.prediction.frozen import freeze, in_precision
+from fcn_keras.prediction.frozen import freeze
+from fcn_keras.prediction.precision import in_precision
 
 SIZES = [(1, 1), (31, 31), (337, 501)]
 
@@ -60,10 +61,20 @@ def test_weights_are_stored_once_in_their_layers_precision(model):
 
 
 def test_a_copy_keeps_the_weights(model):
-    for precision in ("float32", "bfloat16"):
-        for mine, copied in zip(model.weights, in_precision(model, precision).weights, strict=True):
-            assert copied.dtype == "float32"
-            np.testing.assert_array_equal(copied, mine)
+    for mine, copied in zip(model.weights, in_precision(model, "float32").weights, strict=True):
+        assert copied.dtype == "float32"
+        np.testing.assert_array_equal(copied, mine)
+
+
+def test_bfloat16_rounds_kernels_and_keeps_statistics():
+    net = fcn_keras.FCN8s(3, backbone="mobilenet_v2", weights=None, head_width=8)
+    half = in_precision(net, "bfloat16")
+    for mine, copied in zip(net.weights, half.weights, strict=True):
+        assert mine.path.split("/")[-2:] == copied.path.split("/")[-2:]
+        is_kernel = copied.path.endswith(("kernel", "bias")) and "score" not in copied.path
+        assert copied.dtype == ("bfloat16" if is_kernel else "float32"), copied.path
+        expected = tf.cast(tf.cast(mine, copied.dtype), "float32")
+        np.testing.assert_array_equal(tf.cast(copied, "float32"), expected)
 
 
 def test_unknown_precisions_and_other_models_are_refused(model):

@@ -8,8 +8,9 @@ from PIL import Image
 
 import fcn_keras
 from fcn_keras.errors import ConfigError
-from fcn_keras.prediction.image_files import plan
+from fcn_keras.prediction.image_files import plan, write
 from fcn_keras.prediction.pictures import (
+    Look,
     colour_mask,
     error_picture,
     overlay,
@@ -63,6 +64,77 @@ def test_pictures_show_the_palette(rng):
     np.testing.assert_array_equal(overlay(image, mask, PALETTE, 1), colour_mask(mask, PALETTE))
 
 
+def test_overlays_leave_the_background_as_it_is(rng):
+    image = rng.integers(0, 256, (2, 2, 3), "uint8")
+    mask = np.array([[0, 1], [2, 0]], "uint8")
+    plain = overlay(image, mask, PALETTE)
+    shown = overlay(image, mask, PALETTE, background=0)
+    np.testing.assert_array_equal(shown[mask == 0], image[mask == 0])
+    np.testing.assert_array_equal(shown[mask > 0], plain[mask > 0])
+    np.testing.assert_allclose(plain, 0.45 * image + 0.55 * PALETTE[mask], atol=0.51)
+
+
+def test_a_name_too_long_for_its_overlay_is_told_before_any_prediction(tmp_path):
+    longest = 255 - len("_overlay.png")
+    for length in (longest, longest + 1):
+        image = tmp_path / f"{'x' * length}.png"
+        Image.fromarray(np.zeros((4, 4, 3), "uint8")).save(image)
+        if length == longest:
+            assert plan([image], tmp_path / "out")
+        else:
+            with pytest.raises(ConfigError, match=r"would have 256 bytes.* Rename the image"):
+                plan([image], tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "none"])
+def test_overlays_of_each_format_are_written_and_may_be_replaced(kind, rng, tmp_path):
+    image = np.full((32, 32, 3), 100, "uint8")
+    mask = np.repeat(np.array([[0], [1]], "uint8"), 16, 0).repeat(32, 1)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for _ in range(2):  # The second time over its own files.
+        (job,) = plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
+        write(image, mask, Look(PALETTE, background=0), job.results)
+    names = {"png": {"a.png", "a_overlay.png"}, "jpg": {"a.png", "a_overlay.jpg"}}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names.get(kind, {"a.png"})
+    if kind != "none":
+        with Image.open(tmp_path / "out" / f"a_overlay.{kind}") as shown:
+            pixels = np.asarray(shown).astype(int)
+        assert abs(pixels[0, 0] - 100).max() <= 3
+        assert abs(pixels[31, 31] - (0.45 * 100 + 0.55 * PALETTE[1])).max() <= 3
+        Image.fromarray(image).save(tmp_path / "out" / f"a_overlay.{kind}")  # The user's own.
+        with pytest.raises(ConfigError, match="was not written by predict"):
+            plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
+
+
+PHOTO, IDS = np.zeros((2, 3, 3), "uint8"), np.array([[0, 1, 2], [255, 0, 0]], "uint8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": PHOTO[..., 0]}, r"image: must be .* \[h, w, 3\], found uint8 \(2, 3\)"),
+        ({"image": PHOTO / 255}, r"image: must be .* integers .* found float64"),
+        ({"image": "photo.jpg"}, "image: must be .* found str"),
+        (
+            {"image": PHOTO[:, :2]},
+            r"mask: must have the size of the image, \(2, 2\), found \(2, 3\)",
+        ),
+        ({"mask": IDS[..., None]}, r"mask: must be .* \[h, w\], found uint8 \(2, 3, 1\)"),
+        ({"mask": IDS.astype("float32")}, "mask: must be .* found float32"),
+        ({"palette": PALETTE[:2]}, "palette: has 2 colours, .* classes from 0 to 2"),
+        ({"palette": PALETTE[:, :2]}, r"palette: must be .* \[classes, 3\]"),
+        ({"palette": None}, "palette: must be .* found NoneType"),
+        ({"opacity": 1.5}, "opacity=1.5: must be a number from 0 to 1"),
+        ({"opacity": "half"}, "opacity='half'"),
+    ],
+)
+def test_overlay_checks_its_arguments(change, message):
+    arguments = {"image": PHOTO, "mask": IDS, "palette": PALETTE, "opacity": 0.5}
+    assert overlay(**arguments).shape == PHOTO.shape
+    with pytest.raises(ConfigError, match=message):
+        overlay(**{**arguments, **change})
+
+
 def test_the_error_picture_separates_right_wrong_and_void():
     image = np.full((2, 3, 3), 100, "uint8")
     truth = np.array([[0, 1, 255], [2, 2, 255]], "uint8")
@@ -99,12 +171,12 @@ def test_results_never_replace_sources_or_each_other(tmp_path):
         (tmp_path / "in" / name).touch()
     jobs = plan([tmp_path / "in", tmp_path / "in" / "a.png"], tmp_path / "out")
     assert [job.images.name for job in jobs] == ["a.png", "b.jpg"]
-    assert jobs[1].results == (tmp_path / "out" / "b.png", tmp_path / "out" / "b_overlay.png")
+    assert jobs[1].results == ((tmp_path / "out/b.png", tmp_path / "out/b_overlay.png"),)
     with pytest.raises(ConfigError, match="a.png: exists already and was not written by predict"):
         plan([tmp_path / "in"], tmp_path / "in")
     (tmp_path / "a.jpg").touch()
     jobs = plan([tmp_path / "in" / "a.png", tmp_path / "a.jpg"], tmp_path / "out")
-    assert [job.results[0].name for job in jobs] == ["a.png.png", "a.jpg.png"]
+    assert [job.results[0].mask.name for job in jobs] == ["a.png.png", "a.jpg.png"]
     (tmp_path / "a.png").touch()
     with pytest.raises(ConfigError, match="a.png.png: would be the result of"):
         plan([tmp_path / "in" / "a.png", tmp_path / "a.png"], tmp_path / "out")
@@ -184,7 +256,7 @@ def test_photos_are_predicted_upright(rng, tmp_path):
     model = randomise_scores(fcn_keras.FCN8s(3, backbone="tiny", weights=None))
     notes = []
     jobs = plan([tmp_path / "photo.png"], tmp_path / "out")
-    assert list(predict_files(model, jobs, PALETTE, notes=notes)) == [None]
+    assert list(predict_files(model, jobs, Look(PALETTE), notes=notes)) == [None]
     with Image.open(tmp_path / "out" / "photo.png") as mask:
         np.testing.assert_array_equal(mask, fcn_keras.predict(model, upright.copy()))
     with Image.open(tmp_path / "out" / "photo_overlay.png") as overlaid:

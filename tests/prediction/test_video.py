@@ -19,6 +19,7 @@ import fcn_keras
 from fcn_keras.errors import ConfigError
 from fcn_keras.models import saving
 from fcn_keras.prediction import video
+from fcn_keras.prediction.pictures import Look
 from pipelines import DataError, read_image
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # Read once, at a process's first video.
@@ -62,7 +63,7 @@ def test_a_video_keeps_its_size_and_frame_rate(net, film, tmp_path):
     _, originals = frames_of(film)
     for picture in ("overlay", "mask"):
         out = tmp_path / f"{picture}{film.suffix}"
-        assert video.predict_video(net, film, out, PALETTE, picture=picture) == (9, 9)
+        assert video.predict_video(net, film, out, Look(PALETTE), picture=picture) == (9, 9)
         rate, frames = frames_of(out)
         assert rate == 7 and frames.shape == originals.shape == (9, 48, 64, 3)
         for image, frame in zip(originals, frames, strict=True):
@@ -132,7 +133,7 @@ def test_a_camera_is_written_until_ctrl_c(net, tmp_path, monkeypatch):
     real = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda of, *how: real(of, *how) if how else Camera(of))
     out = tmp_path / "camera.mp4"
-    assert video.predict_video(net, "camera:3", out, PALETTE) == (5, 0)
+    assert video.predict_video(net, "camera:3", out, Look(PALETTE)) == (5, 0)
     monkeypatch.undo()
     rate, frames = frames_of(out)
     assert rate == video.CAMERA_RATE and frames.shape == (5, 32, 48, 3)
@@ -152,7 +153,7 @@ def test_a_video_that_is_too_large_is_an_error(net, film, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(ConfigError, match="could not be written completely"):
-            video.predict_video(net, film, tmp_path / f"out{film.suffix}", PALETTE)
+            video.predict_video(net, film, tmp_path / f"out{film.suffix}", Look(PALETTE))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.glob("*out*"))
@@ -172,7 +173,7 @@ def test_an_interrupted_video_leaves_no_file(net, film, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        video.predict_video(net, film, tmp_path / "out.mp4", PALETTE, advance=stop)
+        video.predict_video(net, film, tmp_path / "out.mp4", Look(PALETTE), advance=stop)
     assert {path.name for path in tmp_path.iterdir()} == {film.name}
 
 
@@ -185,7 +186,7 @@ def test_frames_of_two_sizes_are_refused(net, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cv2, "VideoCapture", Changing)
     with pytest.raises(ConfigError, match="found 48 x 32 and then 64 x 32 pixels at frame 1"):
-        video.predict_video(net, "camera:0", tmp_path / "out.mp4", PALETTE)
+        video.predict_video(net, "camera:0", tmp_path / "out.mp4", Look(PALETTE))
     assert not list(tmp_path.iterdir())
 
 

@@ -64,6 +64,19 @@ def test_the_page_shows_classes_data_and_environment(finished, class_names):
     assert page.row("head_width")[1] == "16" and "not finished" not in page.text
 
 
+def test_both_mean_ius_are_named_where_they_differ(run):
+    content, page = rendered(run_report.find([run]), run)
+    assert "the masks lack" not in page.text
+    path = run / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics |= {"mean_iou": 0.374, "skip_absent": True}
+    metrics |= {"mean_iou_absent_counted": 0.351, "mean_iou_absent_skipped": 0.374}
+    path.write_text(json.dumps(metrics))
+    _, page = rendered(run_report.find([run]), run)
+    assert page.terms["mean IU"] == "0.374"
+    assert "counted as 0 where they are predicted, it is 0.351." in " ".join(page.text.split())
+
+
 def test_dates_are_written_for_people(run):
     path = run / "environment.json"
     content = json.loads(path.read_text())
@@ -211,6 +224,19 @@ def test_a_report_that_fails_fails_no_training(run, data, capsys):
         (run / name).unlink()
     after_training(run, [run], pipelines.read(data, "val"), Watch())
     assert capsys.readouterr().err.startswith("warning: no report: ")
+
+
+def test_measurements_of_an_earlier_model_are_not_shown(run, fcn_keras_cli):
+    (read,) = run_report.find([run])
+    assert read.images
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**metrics, "weights_sha256": "0" * 64}))
+    (read,) = run_report.find([run])
+    assert read.images == []
+    assert any("an earlier model was measured" in note for note in read.notes)
+    del metrics["weights_sha256"]  # As version 0.1 wrote it: nobody knows.
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert run_report.find([run])[0].images
 
 
 def test_many_classes_get_a_list_instead_of_a_matrix(run):

@@ -1,15 +1,17 @@
 import pytest
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.runs.config import STAGES
+from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.runs.recipes import RECIPES
 from fcn_keras.runs.resolve import resolve
 from pipelines import DATASETS
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_is_valid(recipe):
-    assert resolve(recipe, {"data": "camvid"}).epochs > 0
+def test_every_recipe_sets_its_options(recipe):
+    config = resolve(recipe, {"data": "camvid"})  # No variant is for CamVid and VGG16.
+    for name, value in RECIPES[recipe].items():
+        assert getattr(config, name) == value, name
 
 
 def test_options_override_the_recipe_and_the_recipe_the_defaults():
@@ -20,17 +22,28 @@ def test_options_override_the_recipe_and_the_recipe_the_defaults():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs=0: Input should be greater than or equal to 1."),
-        ({"learning_rate": -1.0}, "learning_rate=-1.0: Input should be greater than 0."),
+        ({"epochs": 0}, "epochs=0: must be at least 1 (--epochs)."),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0: must be above 0 (--learning-rate)."),
         ({"epoch": 3}, "epoch=3: unknown; did you mean `epochs`?"),
         ({"scale": (2.0, 1.0)}, "scale: must be 0.1 <= low <= high <= 10, found (2.0, 1.0)."),
         ({"crop": (0, 5)}, "crop: must be at least 1 x 1"),
         ({"stage_rates": (0.01, 0)}, "stage_rates: must be above 0, found (0.01, 0.0)"),
-        ({"zoom": 0.01}, "zoom=0.01: Input should be greater than or equal to 0.1."),
-        ({"sample_rate": 0.0}, "sample_rate=0.0: Input should be greater than 0."),
-        ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: Input should be less than 1."),
+        ({"zoom": 0.01}, "zoom=0.01: must be at least 0.1 (--zoom)."),
+        ({"sample_rate": 0.0}, "sample_rate=0.0: must be above 0 (--sample-rate)."),
+        ({"momentum": 1.0, "optimizer": "sgd"}, "momentum=1.0: must be below 1 (--momentum)."),
+        ({"learning_rate": float("inf")}, "learning_rate=inf: must be a finite number (--learn"),
+        ({"batch_size": 1.5}, "batch_size=1.5: must be a whole number (--batch-size)."),
+        ({"mirror": "maybe"}, "mirror='maybe': must be true or false (--mirror)."),
+        ({"optimizer": "adam"}, "optimizer='adam': must be 'adamw' or 'sgd' (--optimizer)."),
+        ({"crop": (1,)}, "crop=(1,): must have 2 values or more (--crop)."),
+        ({"crop": (1, 2, 3)}, "crop=(1, 2, 3): must have only 2 values (--crop)."),
+        ({"crop": (1, "a")}, "crop[1]='a': must be a whole number (--crop)."),
+        ({"scale": 2}, "scale=2: must be a list (--scale)."),
+        ({"freeze": ["conv", 3]}, "freeze[1]=3: must be text (--freeze)."),
         ({"momentum": 0.9}, "momentum=0.9: the optimizer adamw does not use it."),
         ({"bias_rate": 2.0}, "bias_rate=2.0: the optimizer adamw"),
+        ({"bias_layers": ("score",)}, "bias_layers=('score',): the optimizer adamw"),
+        ({"bias_layers": ("",), "optimizer": "sgd"}, "bias_layers: must be the start of layer"),
         ({"epochs": 3, "iterations": 5}, "epochs=3, iterations=5: both end the run."),
     ],
 )
@@ -38,6 +51,15 @@ def test_invalid_values_are_an_error(options, message):
     with pytest.raises(ConfigError) as error:
         resolve("default", {"data": "camvid", **options})
     assert message in str(error.value)
+
+
+def test_a_config_of_a_script_is_checked_in_one_line():
+    with pytest.raises(ConfigError) as error:
+        TrainConfig(epochs=3)
+    assert str(error.value) == "data: not given (--data)."
+    with pytest.raises(ConfigError) as error:
+        TrainConfig(data="camvid", dropout=1)
+    assert str(error.value) == "dropout=1: must be below 1 (--dropout)."
 
 
 def test_unknown_recipe_lists_the_known_ones():
@@ -96,6 +118,9 @@ def test_recipes_depend_on_data_set_and_backbone():
     alexnet = paper("heavy", backbone="alexnet")
     assert (alexnet.loss_reduction, alexnet.momentum, alexnet.accumulate) == ("mean", 0.9, 20)
     assert paper("heavy", backbone="alexnet", momentum=0.5).momentum == 0.5
+    # The reference gives conv1 to fc7 of FCN-AlexNet no lr_mult and decay_mult of their own.
+    assert (alexnet.bias_rate, alexnet.bias_layers) == (2.0, ("score",))
+    assert paper("heavy").bias_layers == paper("accumulated", backbone="alexnet").bias_layers == ()
 
 
 def test_epochs_or_iterations_set_the_length_of_a_run():

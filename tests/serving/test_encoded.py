@@ -2,6 +2,9 @@
 
 import io
 import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -114,6 +117,7 @@ def test_real_files_are_read_or_refused_as_in_training(shared, decoded):
     assert read >= 10
 
 
+TEXT = chunk(b"zTXt", b"key\0\0" + zlib.compress(b"text"))
 JPEG, PNG = encode(noise(), "jpeg"), encode(noise(), "png")
 SCANS = JPEG[:-2] + b"\xff\xda\0\2" * 101 + b"\xff\xd9"
 
@@ -135,6 +139,9 @@ SCANS = JPEG[:-2] + b"\xff\xda\0\2" * 101 + b"\xff\xd9"
         (encode(Image.new("L", (501, 500)), "png"), "500 x 501 pixels; at most 250000 in total"),
         (encode(Image.new("L", (500, 501)), "jpeg"), "501 x 500 pixels; at most 250000 in total"),
         (png(2**31 - 1, 2**31 - 1, b""), "2147483647 x 2147483647 pixels; at most 250000"),
+        (JPEG[:2] + b"\xff\xe5\0\2" * 100_000 + JPEG[2:], "more than 1000 JPEG segments"),
+        (png(1, 1, b"\0\0", before=9 * TEXT), "9 compressed texts or profiles; at most 8"),
+        (png(1, 1, b"\0\0", after=9 * TEXT), "9 compressed texts or profiles; at most 8"),
         (PNG + bytes(2_048_576), "bytes; at most 2048576 are allowed"),
     ],
 )
@@ -142,6 +149,39 @@ def test_undecodable_data_is_refused_with_its_name(decoded, data, message):
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         decoded(data)
     assert f"{NAME}: " in error.value.message and message in error.value.message
+
+
+def test_a_few_texts_and_many_filler_bytes_are_allowed(decoded):
+    data = png(1, 1, b"\0\7", before=4 * TEXT, after=4 * TEXT)
+    assert decoded(data).tolist() == [[[7, 7, 7]]]
+    filled = JPEG[:2] + b"\xff" * 100_000 + JPEG[2:]
+    np.testing.assert_array_equal(decoded(filled), read_image(File(JPEG)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("colour_type", "bits", "most"), [(2, 8, 150), (0, 16, 350), (6, 8, 450)])
+def test_flat_pngs_take_little_memory(colour_type, bits, most, tmp_path):
+    # In a process of its own, whose peak nothing else has raised; 800 MB before.
+    row = b"\0" + b"\x55" * (4096 * {0: 1, 2: 3, 6: 4}[colour_type] * bits // 8)
+    (tmp_path / "flat.png").write_bytes(
+        png(4096, 4096, row * 4096, bits=bits, colour_type=colour_type)
+    )
+    code = (
+        "import resource, sys, tensorflow as tf\n"
+        "from fcn_keras.serving.encoded import decode\n"
+        "spec = [tf.TensorSpec((), tf.string)]\n"
+        "function = tf.function(lambda data: decode(data, tf.constant('a')), spec)\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "function(tf.io.encode_png(tf.zeros((9, 9, 3), tf.uint8)))\n"
+        "before = peak()\n"
+        "assert function(open(sys.argv[1], 'rb').read()).shape == (4096, 4096, 3)\n"
+        "print(peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "flat.png")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < most
 
 
 def test_damaged_pixels_are_refused_by_the_decoder(decoded):

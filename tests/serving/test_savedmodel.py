@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,9 @@ from PIL import Image, ImageOps
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.prediction import frozen
+from fcn_keras.prediction import frozen, precision
+from fcn_keras.serving import accuracy, encoded, model_card
+from fcn_keras.training.watching import Silence
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def decode(masks):
     return [tf.io.decode_png(mask, 1, kind).numpy()[..., 0] for mask in masks]
 
 
-@pytest.mark.parametrize("options", [{}, {"freeze": False}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize("options", [{}, {"freeze": True}, {"precision": "bfloat16"}])
 def test_all_signatures_agree_on_the_masks(model, exported, rng, options):
     served = load(exported(**options))
     assert set(served) == {"serving_default", "encoded", "logits", "confidence"}
@@ -112,25 +115,24 @@ def test_all_signatures_agree_on_the_masks(model, exported, rng, options):
     assert abs(both["confidence"].numpy() / 255 - highest).max() < 0.51 / 255
     files = tf.stack([tf.io.encode_png(image) for image in images])
     np.testing.assert_array_equal(decode(served["encoded"](image_bytes=files)["mask_bytes"]), mask)
-    reference = frozen.in_precision(model, options.get("precision", "float32"))
+    reference = precision.in_precision(model, options.get("precision", "float32"))
     expected = [fcn_keras.predict(reference, image) for image in images.numpy()]
     np.testing.assert_array_equal(mask, expected)
 
 
 def test_a_frozen_version_has_no_variables(model, exported):
-    for options, count in (({}, 0), ({"freeze": False}, len(model.variables))):
+    for options, count in (({"freeze": True}, 0), ({}, len(model.variables))):
         loaded = tf.saved_model.load(str(exported(**options)))
         assert len(getattr(loaded, "variables_of_the_model", ())) == count
         assert bool(loaded.signatures["serving_default"].variables) == bool(count)
 
 
 def test_images_in_one_request_may_differ_in_size(model, exported, rng):
-    encoded = load(exported())["encoded"]
+    served = load(exported())["encoded"]
     images = [rng.integers(0, 256, (*size, 3), "uint8") for size in ((1, 1), (31, 31), (3, 200))]
     files = tf.stack([tf.io.encode_png(image) for image in images])
-    for mask, image in zip(decode(encoded(image_bytes=files)["mask_bytes"]), images, strict=True):
+    for mask, image in zip(decode(served(image_bytes=files)["mask_bytes"]), images, strict=True):
         np.testing.assert_array_equal(mask, fcn_keras.predict(model, image))
-    assert encoded(image_bytes=tf.constant([], tf.string))["mask_bytes"].shape == (0,)
 
 
 def test_empty_and_too_large_images_are_refused(model, tmp_path):
@@ -143,6 +145,45 @@ def test_empty_and_too_large_images_are_refused(model, tmp_path):
     message = r"image_bytes\[1\]: 10 x 11 pixels; at most 100"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         served["encoded"](image_bytes=files)
+    for name in ("serving_default", "logits", "confidence"):
+        assert served[name](image=tf.zeros((2, 5, 10, 3), tf.uint8))
+        message = r"image: shape \[2 3 17 3\]; at most 100 pixels in total are allowed"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            served[name](image=tf.zeros((2, 3, 17, 3), tf.uint8))
+
+
+def test_an_image_above_the_limit_ends_the_evaluation_of_an_export(model, tmp_path):
+    version = fcn_keras.export(model, tmp_path / "m", max_pixels=100).path
+    with accuracy._opened(version) as run:
+        assert run(np.zeros((1, 10, 10, 3), "uint8")).shape == (1, 10, 10)
+        with pytest.raises(ModelError, match=r"1: refuses an image: .*--max-pixels\.$") as error:
+            run(np.zeros((1, 10, 11, 3), "uint8"))
+    assert "\n" not in str(error.value)
+
+
+def test_images_that_padding_makes_huge_are_refused(exported):
+    served = load(exported())
+    for shape in ((1, 1, 65537, 3), (257, 1, 1, 3)):
+        message = "16777216 pixels in total are allowed, and sides below 256 count as 256"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            served["serving_default"](image=tf.zeros(shape, tf.uint8))
+    files = [tf.io.encode_png(tf.zeros((65537, 1, 3), tf.uint8))]
+    message = (
+        r"image_bytes\[0\]: 65537 x 1 pixels; at most 16777216 are allowed, and sides below 256"
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served["encoded"](image_bytes=tf.stack(files))
+
+
+def test_images_of_one_request_must_be_as_many(tmp_path):
+    given = {name: keras.Input((None, None, 3), name=name) for name in ("left", "right")}
+    both = keras.layers.Concatenate()([keras.layers.Rescaling(1 / 255)(x) for x in given.values()])
+    net = keras.Model(given, keras.layers.Conv2D(2, 1)(both))
+    served = load(fcn_keras.export(net, tmp_path / "m").path)["serving_default"]
+    two, three = (tf.zeros((n, 4, 5, 3), tf.uint8) for n in (2, 3))
+    assert served(left=two, right=two)["mask"].shape == (2, 4, 5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="right: must be as many images as in"):
+        served(left=two, right=three)
 
 
 def test_masks_above_255_classes_have_16_bits(tmp_path, rng):
@@ -188,6 +229,52 @@ def test_the_model_card_describes_the_run(fcn_keras_cli, two_folders):
     assert "Unknown" not in card
 
 
+def test_the_model_card_has_no_metrics_of_another_model(fcn_keras_cli, two_folders):
+    run, options = two_folders / "run", {"backbone": "tiny", "weights": None, "head_width": 8}
+    trained = fcn_keras.train(
+        data=str(two_folders / "data.yaml"), out=run, crop=(32, 32), batch_size=2, epochs=1,
+        watch=Silence(), **options,
+    )  # fmt: skip
+    other = fcn_keras.load(run).model
+    other.set_weights([1.5 * weight for weight in other.get_weights()])
+    other.save(run / "other.keras")
+    shutil.copy(run / "model.keras", run / "same.keras")
+    row = f"| {trained.evaluation.pixel_accuracy:.3f} | {trained.evaluation.mean_accuracy:.3f} |"
+    status, _, err = fcn_keras_cli(
+        *("export", run / "other.keras", "--out", two_folders / "m", "--precision", "bfloat16")
+    )
+    assert status == 0, err
+    card = (two_folders / "m" / "1" / "model_card.md").read_text("utf-8")
+    assert row not in card and "which has other weights" in card and "| train | " in card
+
+    def card_of(name):
+        net = precision.in_precision(fcn_keras.load(run / name).model, "bfloat16")
+        model_card.write(run / "card.md", net, "m", {}, {}, None, run)
+        return (run / "card.md").read_text("utf-8")
+
+    content = json.loads((run / "metrics.json").read_text())
+    for _ in range(2):
+        assert row in card_of("model.keras") and row in card_of("same.keras")
+        assert row not in card_of("other.keras")
+        content.pop("weights_sha256", None)  # As version 0.1 wrote it.
+        (run / "metrics.json").write_text(json.dumps(content))
+
+
+def test_a_killed_export_is_removed_by_the_next(model, tmp_path):
+    left = tmp_path / "m" / ".0a1b2c3d-99999999-0.fcn-keras-tmp"
+    (left / "saved_model" / "variables").mkdir(parents=True)
+    (left / "saved_model" / "saved_model.pb").write_bytes(b"half")
+    fcn_keras.export(model, tmp_path / "m")
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
+
+
+def test_a_failed_export_leaves_no_folders(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
+    with pytest.raises(ModelError, match="Leave out --freeze"):
+        fcn_keras.export(model, tmp_path / "new" / "m", freeze=True)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -209,10 +296,10 @@ def test_wrong_options_are_named_and_leave_no_files(model, tmp_path, options, me
 
 def test_weights_too_large_for_a_graph_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
-    with pytest.raises(ModelError, match="Use --no-freeze"):
-        fcn_keras.export(model, tmp_path / "m")
+    with pytest.raises(ModelError, match="Leave out --freeze"):
+        fcn_keras.export(model, tmp_path / "m", freeze=True)
     assert not (tmp_path / "m").exists()
-    fcn_keras.export(model, tmp_path / "m", freeze=False)
+    fcn_keras.export(model, tmp_path / "m")
 
 
 def test_a_model_with_wrong_logits_is_not_published(model, tmp_path, monkeypatch):
@@ -220,7 +307,7 @@ def test_a_model_with_wrong_logits_is_not_published(model, tmp_path, monkeypatch
     other.set_weights([1.1 * weight for weight in model.get_weights()])
     monkeypatch.setattr(frozen, "insert_weights", lambda graph, model: fill(graph, other))
     with pytest.raises(ModelError, match="not written: the exported logits differ"):
-        fcn_keras.export(model, tmp_path / "m")
+        fcn_keras.export(model, tmp_path / "m", freeze=True)
     assert not (tmp_path / "m").exists()
 
 
@@ -243,8 +330,22 @@ def test_photos_sent_as_bytes_are_segmented_upright(model, exported, rng, orient
     np.testing.assert_array_equal(mask, fcn_keras.predict(model, upright))
 
 
-def test_an_export_that_does_not_turn_photos_is_not_published(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("fcn_keras.serving.encoded._turned_upright", lambda image, _: image)
+def wrong(name):
+    """Returns an inverting copy of one of the steps of `decode`."""
+    right = getattr(encoded, name)
+    return lambda *given: 255 - right(*given)
+
+
+@pytest.mark.parametrize("name", ["_turned_upright", "_png", "_jpeg"])
+def test_an_export_that_decodes_wrongly_is_not_published(tmp_path, monkeypatch, name):
+    # Each pixel's brightness decides its class.
+    image = keras.Input((None, None, 3), name="image")
+    score = keras.layers.Conv2D(2, 1, name="score")
+    net = keras.Model(image, score(keras.layers.Rescaling(1 / 255)(image)))
+    score.set_weights([np.tile([[[[1.0, -1.0]]]], (1, 1, 3, 1)), np.array([-1.5, 1.5])])
+    assert fcn_keras.export(net, tmp_path / "right").agreement > 0.99
+    without = name == "_turned_upright"
+    monkeypatch.setattr(encoded, name, (lambda image, _: image) if without else wrong(name))
     with pytest.raises(ModelError, match="not written"):
-        fcn_keras.export(model, tmp_path / "m")
+        fcn_keras.export(net, tmp_path / "m")
     assert not (tmp_path / "m").exists()

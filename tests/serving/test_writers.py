@@ -1,6 +1,10 @@
+import errno
 import json
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -14,6 +18,7 @@ from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.layers import alignment, upsampling
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.engines import ENGINES, open_engine
+from fcn_keras.serving import publishing
 from fcn_keras.serving.writers import engine_file
 from fcn_keras.serving.writers.engine_file import write_engine
 
@@ -76,6 +81,46 @@ def test_masks_equal_the_models_at_any_size(format, model, written, rng):
         assert (mask[0] == fcn_keras.predict(model, image)).mean() > 0.9999
     pair = rng.integers(0, 256, (2, 31, 45, 3), "uint8")
     np.testing.assert_array_equal(run(pair), np.concatenate([run(pair[:1]), run(pair[1:])]))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_threads_get_the_masks_of_their_own_images(format, written, rng):
+    run = open_engine(written(format).path)
+    images = [rng.integers(0, 256, (1, 8 + 9 * n, 80 - 7 * n, 3), "uint8") for n in range(8)]
+    expected = [run(image) for image in images]
+    with ThreadPoolExecutor(8) as threads:
+        masks = list(threads.map(run, 25 * images))
+    for mask, right in zip(masks, 25 * expected, strict=True):
+        np.testing.assert_array_equal(mask, right)
+
+
+def test_silenced_threads_leave_the_output_as_it_was():
+    before = [os.fstat(number).st_ino for number in (1, 2)], sys.stdout, os.environ.get("CI")
+    first, second = threading.Event(), threading.Event()
+
+    def convert(entered, until):
+        with engines.quiet():
+            entered.set()
+            until.wait(0.5)
+
+    # Without taking turns, the second would keep the first one's output and restore it last.
+    threads = [threading.Thread(target=convert, args=(first, second))]
+    threads.append(threading.Thread(target=convert, args=(second, threading.Event())))
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    after = [os.fstat(number).st_ino for number in (1, 2)], sys.stdout, os.environ.get("CI")
+    assert after == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_opening_leaves_the_output_alone(format, written, monkeypatch):
+    path, changed = written(format).path, []
+    monkeypatch.setattr(os, "dup2", lambda *given: changed.append(given))
+    open_engine(path)
+    assert not changed
 
 
 LOADERS = {
@@ -214,7 +259,12 @@ def test_wrong_arguments_are_refused(model, tmp_path, images):
     two = fcn_keras.FCN32s({"a": 2, "b": 3}, backbone="tiny", weights=None, head_width=16)
     wrong = [images[0].astype("float32")]
     for error, text, arguments, options in [
-        (ConfigError, "must be one of onnx, openvino, litert", (model, taken, "torch"), {}),
+        (
+            ConfigError,
+            "must be one of savedmodel, onnx, openvino, litert",
+            (model, taken, "torch"),
+            {},
+        ),
         (ConfigError, "must end in .onnx", (model, tmp_path / "m.xml", "onnx"), {}),
         (
             ConfigError,
@@ -249,10 +299,96 @@ def test_wrong_arguments_are_refused(model, tmp_path, images):
     assert taken.stat().st_size == 0
 
 
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    broken = fcn_keras.FCN32s(4, backbone="tiny", weights=None, head_width=16)
+    bias = broken.get_layer("score_fr").bias
+    for value in (np.nan, np.inf):
+        bias.assign([0, value, 0, 0])
+        for format, name in (("savedmodel", "served"), ("litert", "m.tflite"), ("onnx", "m.onnx")):
+            with pytest.raises(
+                ModelError, match="score_fr/bias has infinite or NaN values"
+            ) as told:
+                fcn_keras.export(broken, tmp_path / name, format)
+            assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_engines_refuse_what_is_no_batch_of_images(format, written):
+    run = open_engine(written(format).path)
+    for images, found in (
+        (np.zeros((0, 5, 6, 3), "uint8"), r"uint8 \[0, 5, 6, 3\]"),
+        (np.zeros((1, 0, 6, 3), "uint8"), r"uint8 \[1, 0, 6, 3\]"),
+        (np.zeros((5, 6, 3), "uint8"), r"uint8 \[5, 6, 3\]"),
+        (np.zeros((1, 5, 6, 4), "uint8"), r"uint8 \[1, 5, 6, 4\]"),
+        (np.zeros((1, 5, 6, 3), "float32"), r"float32 \[1, 5, 6, 3\]"),
+        ([[1]], "list"),
+    ):
+        with pytest.raises(ConfigError, match=rf"images: must be .* found {found}\.") as told:
+            run(images)
+        assert "\n" not in str(told.value)
+
+
 def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'fcn_keras\[litert\]'"):
         write_engine(model, tmp_path / "m.tflite", "litert")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_any_name_can_be_exported(format, model, tmp_path):
+    ending = ENGINES[format].ending
+    done = write_engine(model, tmp_path / f"checked{ending}", format, class_names="abcd")
+    assert done.path == tmp_path / f"checked{ending}" and open_engine(done.path) is not None
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"checked"}
+
+
+@pytest.mark.extra("openvino")
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_name_that_is_taken_meanwhile_is_kept(model, tmp_path, monkeypatch, has_links):
+    def compare(*args):
+        (tmp_path / "m.xml").write_text("mine")
+        return 0.0, 1.0
+
+    def no_link(*args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(engine_file, "_compare", compare)
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
+    with pytest.raises(ConfigError, match="m.xml: exists already. Choose another name"):
+        write_engine(model, tmp_path / "m.xml", "openvino")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.xml"]
+    assert (tmp_path / "m.xml").read_text() == "mine"
+
+
+def killed(tmp_path, named):
+    """What a killed export of m.xml leaves, when it had given its files some names."""
+    left = tmp_path / ".0a1b2c3d-99999999-0.fcn-keras-tmp"
+    (left / "checked").mkdir(parents=True)
+    for name in ("m.xml", "m.bin", "checked/m.xml"):
+        (left / name).write_text("half")
+    for name in named:
+        os.link(left / name, tmp_path / name)
+
+
+@pytest.mark.parametrize("named", [(), ("m.bin",), ("m.bin", "m.xml")])
+def test_what_a_killed_export_leaves_is_removed(tmp_path, named):
+    killed(tmp_path, named)
+    (tmp_path / "mine.bin").write_text("half")
+    publishing.remove_unfinished(tmp_path)
+    complete = set(named) if len(named) == 2 else set()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.bin"} | complete
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_next_export_replaces_a_killed_one(format, model, tmp_path):
+    killed(tmp_path, ["m.bin"])
+    path = tmp_path / f"m{ENGINES[format].ending}"
+    write_engine(model, path, format)
+    open_engine(path)
+    names = {"openvino": {"m.xml", "m.bin"}}
+    assert {one.name for one in tmp_path.iterdir()} == names.get(format, {path.name})
 
 
 @pytest.mark.extra("openvino")

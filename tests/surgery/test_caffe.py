@@ -8,7 +8,7 @@ from scipy.signal import correlate
 from sklearn.datasets import load_digits
 
 import fcn_keras
-from fcn_keras.errors import ModelError, WeightsError
+from fcn_keras.errors import ConfigError, ModelError, WeightsError
 from fcn_keras.layers.upsampling import bilinear_filter
 from fcn_keras.surgery.caffe import convert, load_weights
 
@@ -122,6 +122,27 @@ def test_filter_groups_match_caffe(rng):
         np.testing.assert_allclose(actual[..., out], sum(maps), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stored", ["V1", "V2"])
+def test_inner_products_after_a_map_have_caffes_order(stored, rng):
+    image = keras.Input((4, 6, 5))
+    x = layers.Dropout(0.5)(layers.Flatten()(layers.MaxPooling2D()(image)))
+    hidden = layers.Dense(7, name="ip1")(x)
+    net = keras.Model(image, layers.Dense(3, name="ip2")(hidden))
+    first, second = rng.normal(size=(7, 5 * 2 * 3)), rng.normal(size=(3, 7))
+    blobs = {"ip1": [first, rng.normal(size=7)], "ip2": [second, rng.normal(size=3)]}
+    if stored == "V1":
+        blobs = {
+            name: [array.reshape((1,) * (4 - array.ndim) + array.shape) for array in arrays]
+            for name, arrays in blobs.items()
+        }
+    load_weights(net, blobs)
+    pixels = rng.normal(size=(4, 6, 5))
+    pooled = pixels.reshape(2, 2, 3, 2, 5).max(axis=(1, 3))
+    vector = pooled.transpose(2, 0, 1).ravel()  # Caffe flattens channels, rows, columns.
+    expected = second @ (first @ vector + blobs["ip1"][1].ravel()) + blobs["ip2"][1].ravel()
+    np.testing.assert_allclose(net(pixels[None])[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_lenet_trained_in_caffe_reads_digits(shared):
     net = keras.Sequential(
         [
@@ -180,6 +201,28 @@ def test_upsampling_that_is_not_bilinear_is_left_over(blobs):
         report = load_weights(model, blobs | {"upscore2": arrays})
         assert set(report.loaded) == set(blobs) - {"upscore2"} and not report.missing
         assert "learn_upsampling=True" in report.left_over["upscore2"]
+
+
+def test_alexnets_upsampling_loads_whether_bilinear_or_trained(rng):
+    options = {"backbone": "alexnet", "geometry": "reference"}
+    score = [rng.normal(size=(CLASSES, WIDTH, 1, 1)), rng.normal(size=CLASSES)]
+    trained = bilinear(CLASSES, 63)
+    trained[0, 1] = 0.5 * trained[0, 0]  # The scores of one class feed another.
+    fixed, learned = (build("fcn32s", learn_upsampling=learn, **options) for learn in (False, True))
+    report = load_weights(fixed, {"score_fr": score, "upscore": [bilinear(CLASSES, 63)]})
+    assert set(report.loaded) == {"score_fr", "upscore"} and not report.left_over
+    report = load_weights(fixed, {"score_fr": score, "upscore": [trained]})
+    assert list(report.left_over) == ["upscore"]
+    assert "not bilinear: use a model with learn_upsampling=True" in report.left_over["upscore"]
+    report = load_weights(learned, {"score_fr": score, "upscore": [trained]})
+    assert set(report.loaded) == {"score_fr", "upscore"}
+    scores = rng.normal(size=(2, 3, CLASSES))
+    actual = between(learned, "score_fr", "upscore")(scores[None])[0]
+    out = np.zeros((32 + 63, 64 + 63, CLASSES))
+    for i, j in np.ndindex(2, 3):
+        window = out[32 * i : 32 * i + 63, 32 * j : 32 * j + 63]
+        window += np.einsum("a,abij->ijb", scores[i, j], trained)
+    np.testing.assert_allclose(actual, out, rtol=1e-4, atol=1e-4)
 
 
 def test_skip_scales_are_compared(blobs):
@@ -260,6 +303,23 @@ def test_weights_of_another_model_are_rejected(shared):
         convert(path, "fcn8s")
     with pytest.raises(ModelError, match="model='fcn4s': unknown; choose one of fcn32s"):
         convert(path, "fcn4s")
+
+
+def test_wrong_arguments_are_rejected(blobs):
+    model = build("fcn32s")
+    for wrong in (None, 5, "fcn32s"):
+        with pytest.raises(ConfigError, match="^model: must be a Keras model"):
+            load_weights(wrong, blobs)
+    for wrong in (None, 5, "", ["a"]):
+        with pytest.raises(ConfigError, match="^path=.*: must be a path"):
+            load_weights(model, wrong)
+    with pytest.raises(ModelError, match="^suffix=5: must be a text"):
+        load_weights(model, blobs, suffix=5)
+    for wrong in (None, ["fcn32s"]):
+        with pytest.raises(ModelError, match="^model=.*: unknown; choose one of fcn32s"):
+            convert("net.caffemodel", wrong)
+    with pytest.raises(ModelError, match="^mean=.*: unknown; choose one of imagenet"):
+        convert("net.caffemodel", "fcn8s", mean=["voc"])
 
 
 def test_convert_builds_the_model_of_the_file(blobs, caffe_file, learned, rng):

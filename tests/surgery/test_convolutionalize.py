@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+import fcn_keras
 from fcn_keras import convolutionalize, receptive_field, shift_and_stitch
 from fcn_keras.errors import ModelError
+from fcn_keras.layers.alignment import PadToMultiple
+from fcn_keras.layers.caffe import CeilMaxPooling2D
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
@@ -351,6 +356,50 @@ def two_inputs():
     return keras.Model([one, two], layers.Add()([one, two]))
 
 
+class Doubled(layers.Dense):
+    def call(self, x):
+        return 2 * super().call(x)
+
+
+class Normalised(layers.Dense):
+    @property
+    def kernel(self):
+        return self._kernel / keras.ops.norm(self._kernel)
+
+
+class Signed(layers.MaxPooling2D):
+    def call(self, x):
+        return -super().call(-x)
+
+
+class PowerMean(layers.GlobalAveragePooling2D):
+    def call(self, x):
+        return super().call(x**3) ** (1 / 3)
+
+
+class Reversed(layers.Flatten):
+    def call(self, x):
+        return super().call(x)[:, ::-1]
+
+
+class Brightened(layers.RandomFlip):
+    def call(self, x, training=False):
+        return x + 1
+
+
+class Narrow(layers.Dense):
+    """Only its defaults differ."""
+
+    def __init__(self, units=3, **kwargs):
+        super().__init__(units, **kwargs)
+
+
+def quantized(mode):
+    model = sequential(layers.Flatten(), layers.Dense(3, name="head"))
+    model.get_layer("head").quantize(mode)
+    return model
+
+
 class Unconfigured(layers.ReLU):
     def __init__(self, steepness, **kwargs):
         super().__init__(**kwargs)
@@ -418,6 +467,29 @@ class Subclassed(keras.Model):
             lambda: sequential(layers.GlobalMaxPooling2D(name="pool"), size=(None, None, 3)),
             "layer 'pool' (GlobalMaxPooling2D) has an input of unknown size (None, None, 3)",
         ),
+        (
+            lambda: sequential(layers.Flatten(), Doubled(2, name="own")),
+            "layer 'own' (Doubled) cannot be made convolutional: its `call` is not that of Keras'",
+        ),
+        (
+            lambda: sequential(layers.Flatten(), Normalised(2, name="own")),
+            "layer 'own' (Normalised) cannot be made convolutional: its `kernel` is not that of",
+        ),
+        (
+            lambda: sequential(PowerMean(name="own"), layers.Dense(2)),
+            "layer 'own' (PowerMean) cannot be made convolutional: its `call`",
+        ),
+        (
+            lambda: sequential(Reversed(name="own"), layers.Dense(2)),
+            "layer 'own' (Reversed) cannot be made convolutional: its `call`",
+        ),
+        (
+            lambda: sequential(Brightened(name="own"), layers.Flatten(), layers.Dense(2)),
+            "layer 'own' (Brightened) cannot be made convolutional: its `call`",
+        ),
+        (lambda: quantized("int8"), "layer 'head' (Dense) has 3 weights where a plain one has 2"),
+        (lambda: quantized("float8"), "layer 'head' (Dense) has 8 weights where a plain one"),
+        (lambda: None, "model: must be a Keras model, found NoneType"),
         (lambda: sequential(layers.Flatten()), "ends with a flattened map (8, 8, 2)"),
         (lambda: sequential(layers.Dropout(0.5), size=(8, 3)), "must take images [b, h, w, c]"),
         (squeeze_and_excite, "layer 'excite' (Multiply) joins maps of (8, 8, 3) and (1, 1, 3)"),
@@ -434,9 +506,29 @@ def test_unsupported_models_are_rejected(build, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_lora_is_merged(use_bias, rng):
+    model = sequential(layers.Flatten(), layers.Dense(3, name="head", use_bias=use_bias))
+    model.get_layer("head").enable_lora(2)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    net = convolutionalize(model)
+    assert len(net.weights) == 1 + use_bias
+    image = rng.normal(size=(1, 11, 9, 2)).astype("float32")
+    assert_close(net(image), slide(model, image, 1))
+
+
+def test_subclasses_that_compute_the_same_are_converted(rng):
+    classifier = sequential(Signed(2), layers.Flatten(), Narrow())
+    image = rng.normal(size=(1, 12, 10, 2)).astype("float32")
+    assert_close(convolutionalize(classifier)(image), slide(classifier, image, 2))
+    with pytest.raises(ModelError, match="(Signed).*its `call` is not that of Keras' layer"):
+        convolutionalize(classifier, stride=1)  # Another layer must replace the pooling.
+
+
 @pytest.mark.parametrize(
     ("stride", "message"),
     [
+        (True, "stride=True: must be an integer of at least 1"),
         (3, "stride=3: must be a divisor of the stride of 'net', 4"),
         (8, "stride=8: must be a divisor of the stride of 'net', 4"),
         (0, "stride=0: must be an integer of at least 1"),
@@ -466,5 +558,110 @@ def test_layer_shared_at_two_strides_is_rejected():
 
 
 def test_invalid_image_shapes_are_rejected():
-    with pytest.raises(ModelError, match=r"the shape \[b, h, w, 3\], found \(30, 30, 3\)"):
+    with pytest.raises(ModelError, match=r"the shape \[b, h, w, 3\], found float64 \(30"):
         shift_and_stitch(small_classifier(), np.zeros((30, 30, 3)), 4)
+
+
+@pytest.mark.parametrize("images", ["abc", None, [[1], [1, 2]], np.full((1, 30, 30, 3), "x")])
+def test_images_of_other_types_are_rejected(images):
+    with pytest.raises(ModelError, match="images: must be numbers of the shape"):
+        shift_and_stitch(small_classifier(), images, 4)
+
+
+def test_strides_may_be_numpy_numbers(rng):
+    classifier, image = small_classifier(), rng.normal(size=(1, 30, 33, 3)).astype("float32")
+    dense = convolutionalize(classifier, np.int64(2))(image)
+    assert_close(dense, convolutionalize(classifier, 2)(image))
+    assert_close(shift_and_stitch(classifier, image, np.int32(2)), dense)
+
+
+def any_size(*stack):
+    return keras.Sequential([keras.Input((None, None, 3)), *stack])
+
+
+@pytest.mark.parametrize(
+    ("stack", "size", "pad"),
+    [
+        # The padding of "same" and of the incomplete window comes after the map.
+        ((layers.MaxPooling2D(2, padding="same"), layers.Conv2D(2, 3)), 6, 0),
+        ((layers.Conv2D(2, 2, 2, "same"), CeilMaxPooling2D(3, 2)), 6, 0),
+        ((layers.ZeroPadding2D(1), layers.Conv2D(2, 3, 2), layers.AveragePooling2D(2)), 5, 1),
+    ],
+)
+def test_padding_that_the_size_does_not_change_is_stitched(stack, size, pad, rng):
+    image = rng.normal(size=(1, 21, 22, 3)).astype("float32")
+    stitched = shift_and_stitch(any_size(*stack), image, 1)
+    window = any_size(*stack[pad:])  # Without ZeroPadding2D; a window of `size` needs no other.
+    # Cells 0 to 3 see the padding of an image that is shifted by up to 3 pixels.
+    for i, j in itertools.product(range(4, 22 - size), range(4, 23 - size)):
+        score = window(image[:, i : i + size, j : j + size])
+        assert score.shape == (1, 1, 1, score.shape[-1])
+        assert_close(stitched[:, i + pad, j + pad], score[:, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [
+        (lambda: any_size(layers.Conv2D(2, 3, 2, "same", name="own")), "'own' (Conv2D): pads by"),
+        (
+            lambda: any_size(layers.AveragePooling2D(3, 2, "same", name="own")),
+            "'own' (AveragePooling2D): pads by the image's size",
+        ),
+        (lambda: any_size(PadToMultiple(8, name="pad"), layers.MaxPooling2D(8)), "'pad' (PadToM"),
+        (lambda: any_size(CeilMaxPooling2D(3, 2, "first", name="own")), "'own' (CeilMaxPooling2D"),
+        (
+            lambda: any_size(
+                any_size(layers.MaxPooling2D(3, 2, "same", name="inner")), layers.MaxPooling2D(2)
+            ),
+            "'inner' (MaxPooling2D): pads by the image's size",
+        ),
+        (
+            lambda: any_size(layers.MaxPooling2D(8), layers.UpSampling2D(2, name="up")),
+            "'up' (UpSampling2D): upsamples, so a score depends on where the image begins",
+        ),
+    ],
+)
+def test_layers_that_depend_on_more_than_the_window_are_rejected(model, layer):
+    with pytest.raises(ModelError) as error:
+        shift_and_stitch(model(), np.zeros((1, 21, 22, 3)), 1)
+    assert f"layer {layer}" in str(error.value)
+
+
+def test_size_must_be_open_or_fixed():
+    model = keras.Sequential([keras.Input((32, None, 3)), layers.Conv2D(2, 3, strides=2)])
+    with pytest.raises(ModelError, match="must take images of any size or of one size"):
+        shift_and_stitch(model, np.zeros((1, 32, 40, 3)), 1)
+
+
+def scores_of(**options):
+    model = fcn_keras.FCN32s(2, weights=None, head_width=2, **options)
+    return model, keras.Model(model.input, model.get_layer("score_fr").output)
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "alexnet", "googlenet", "mobilenet_v2"])
+def test_own_nets_pad_by_the_image_size(backbone, rng):
+    model, scores = scores_of(backbone=backbone)
+    image = rng.uniform(0, 255, (1, 33, 40, 3)).astype("float32")
+    with pytest.raises(ModelError, match="layer 'pad' .PadToMultiple.: pads by the image's size"):
+        shift_and_stitch(scores, image, 16)
+    # The logits have a stride of 1 already, and need no shift.
+    np.testing.assert_array_equal(shift_and_stitch(model, image, 1), model(image))
+
+
+def test_zoomed_nets_cannot_be_shifted():
+    _, scores = scores_of(backbone="tiny", zoom=1.5)
+    with pytest.raises(ModelError, match="layer 'image_zoomed' .Zoom.: resizes the image"):
+        shift_and_stitch(scores, np.zeros((1, 40, 40, 3)), 1)
+
+
+def test_reference_geometry_is_stitched(rng):
+    _, scores = scores_of(backbone="alexnet", geometry="reference")
+    image = rng.uniform(0, 255, (1, 379, 388, 3)).astype("float32")
+    stitched = shift_and_stitch(scores, image, 8)
+    # Cell i of the result sees 355 pixels from -163 + 8 i on. Without its padding of 100 pixels,
+    # cell 2 of the net sees those from 1 on: 2 * 32 - 163 + 100.
+    bare = keras.Model(scores.get_layer("pad1").output, scores.output)
+    for top, left in ((4, 4), (12, 28), (20, 12)):
+        pixels = scores.get_layer("preprocessing")(image[:, top:, left:])
+        cell = (top + 1 + 163) // 8, (left + 1 + 163) // 8
+        assert_close(stitched[:, *cell], bare(pixels)[:, 2, 2])

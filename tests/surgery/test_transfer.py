@@ -63,8 +63,10 @@ def test_logits_differ_only_by_two_step_upsampling(rng, tmp_path, image):
 
 def test_learned_upsampling_is_copied_or_starts_bilinear(rng, tmp_path):
     theirs = trained("fcn16s", rng, learn_upsampling=True)
-    ours = fcn_keras.FCN8s(3, learn_upsampling=True, **TINY)
-    bilinear = ours.get_layer("upscore_pool4").get_weights()[0]
+    ours = trained("fcn8s", rng, learn_upsampling=True)  # Its new upsampling must become bilinear.
+    tent = np.array([1, 3, 3, 1]) / 4
+    bilinear = np.einsum("i,j,ab->ijab", tent, tent, np.eye(3))
+    assert np.abs(ours.get_layer("upscore_pool4").get_weights()[0] - bilinear).max() > 0.1
     save_model(theirs, tmp_path / "model.keras")
     start = start_from(ours, tmp_path)
     assert start.bilinear == ("upscore_pool4", "upscore8") and start.left == ("upscore16",)
@@ -117,7 +119,8 @@ def test_reset_scores_allows_other_classes(rng, tmp_path, image, source):
     ours = fcn_keras.FCN16s(5, learn_upsampling=True, **TINY)
     bilinear = ours.get_layer("upscore16").get_weights()[0]
     ours.get_layer("score_fr").set_weights([np.ones((1, 1, 16, 5)), np.ones(5)])
-    start = start_from(ours, tmp_path, reset_scores=True)
+    ours.get_layer("upscore16").set_weights([bilinear + 1])
+    start = start_from(ours, tmp_path, reset_scores=np.bool_(True))
     assert start.zero == ("score_fr", "score_pool4") and start.bilinear == ("upscore2", "upscore16")
     np.testing.assert_array_equal(scores(ours, "fc7", image), scores(theirs, "fc7", image))
     assert not np.any(ours(image))
@@ -132,6 +135,17 @@ def test_another_backbone_is_rejected(tmp_path):
         start_from(fcn_keras.FCN16s(3, **TINY), tmp_path / "other.keras")
     with pytest.raises(ConfigError, match="^source: fcn32s_tiny has 2 classes"):
         start_from(fcn_keras.FCN16s(3, **TINY), fcn_keras.FCN32s(2, **TINY))
+
+
+@pytest.mark.parametrize("source", [None, 5, ["fcn"]])
+def test_sources_of_other_types_are_rejected(source):
+    ours = fcn_keras.FCN16s(3, **TINY)
+    with pytest.raises(ConfigError, match="^source: must be a Keras model or the result of"):
+        start_from(ours, source)
+    with pytest.raises(ConfigError, match="^model: must be a Keras model or the result of"):
+        start_from(source, ours)
+    with pytest.raises(ConfigError, match="^reset_scores='no': must be True or False"):
+        start_from(ours, ours, reset_scores="no")
 
 
 def test_different_geometries_are_rejected(tmp_path):

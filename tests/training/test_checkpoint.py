@@ -11,8 +11,8 @@ import pytest
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.training import checkpoint_file
-from fcn_keras.training.checkpoint import parse_every
+from fcn_keras.training import checkpoint, checkpoint_file
+from fcn_keras.training.intervals import parse_every
 
 ARRAYS = {
     "kernel": np.arange(6, dtype="float32").reshape(2, 3),
@@ -35,6 +35,13 @@ def test_checkpoint_file_round_trip(tmp_path):
     assert same(arrays, ARRAYS)
     assert state == checkpoint_file.read_state(path) == {"position": [3, 4]}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def assert_same_state(model, other):
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for one, two in zip(model.optimizer.variables, other.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_any_damage_is_detected(tmp_path):
@@ -105,11 +112,11 @@ def user_model(keep=1.0):
     return model
 
 
-def user_data(start):
+def user_data(start, steps=STEPS):
     import tensorflow as tf
 
     def batches():
-        for number in range(start[0] * STEPS + start[1], 10**6):
+        for number in range(start[0] * (steps or STEPS) + start[1], 10**6):
             rng = np.random.default_rng(number)
             yield rng.normal(size=(2, 8, 8, 3)), rng.integers(0, 3, (2, 8, 8))
 
@@ -117,18 +124,20 @@ def user_data(start):
     return tf.data.Dataset.from_generator(batches, output_signature=signature)
 
 
-def user_script(folder, *callbacks, keep=1.0, every=1):
+def user_script(folder, *callbacks, keep=1.0, every=1, execution=1, steps=STEPS, **options):
     model = user_model(keep)
-    checkpoint = fcn_keras.ResumableCheckpoint(folder, every=every)
+    model.steps_per_execution = execution
+    saver = fcn_keras.ResumableCheckpoint(folder, every=every)
     logs = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, log: logs.append(dict(log)))
     model.fit(
-        user_data(checkpoint.position),
-        steps_per_epoch=STEPS,
+        user_data(saver.position, steps),
+        **options,
+        steps_per_epoch=steps,
         shuffle=False,
-        initial_epoch=checkpoint.position.epoch,
+        initial_epoch=saver.position.epoch,
         epochs=EPOCHS,
-        callbacks=[checkpoint, watch, *callbacks],
+        callbacks=[saver, watch, *callbacks],
         verbose=0,
     )
     return model, logs
@@ -157,11 +166,87 @@ def test_interrupted_script_resumes_exactly(tmp_path, keep):
         with pytest.raises(RuntimeError, match="crash"):
             user_script(folder, Crash(steps), keep=keep)
     resumed, later = user_script(folder, keep=keep)
-    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    for one, other in zip(whole.optimizer.variables, resumed.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_state(whole, resumed)
     assert later == logs[-len(later) :]  # Loss and metrics cover whole epochs too.
+
+
+def test_executions_of_several_steps_resume_exactly(tmp_path):
+    options = {"execution": 2, "steps": 4, "every": 2}
+    whole, logs = user_script(tmp_path / "whole", **options)
+    folder = tmp_path / "interrupted"
+    for executions, position in ((1, (0, 2)), (2, (1, 2))):  # An epoch has two executions.
+        with pytest.raises(RuntimeError, match="crash"):
+            user_script(folder, Crash(executions), **options)
+        assert fcn_keras.ResumableCheckpoint(folder).position == position
+    resumed, later = user_script(folder, **options)
+    assert_same_state(whole, resumed)
+    assert later == logs[-len(later) :]
+
+
+def test_an_epoch_stopped_in_its_validation_is_not_trained_again(tmp_path, signal_stack):
+    validation = {"validation_data": user_data((9, 0)), "validation_steps": 2}
+    whole, _ = user_script(tmp_path / "whole", **validation)
+
+    class Stop(keras.callbacks.Callback):
+        def on_test_batch_begin(self, batch, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        user_script(tmp_path / "stopped", Stop(), **validation)
+    assert fcn_keras.ResumableCheckpoint(tmp_path / "stopped").position == (1, 0)
+    resumed, logs = user_script(tmp_path / "stopped", **validation)
+    assert len(logs) == EPOCHS - 1
+    assert_same_state(whole, resumed)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_shorter_epochs_keep_the_newest_checkpoints(tmp_path, steps):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(STEPS + 1), every=STEPS)  # Saved after the first epoch.
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (1, 0)
+    user_script(tmp_path, steps=steps)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (EPOCHS, 0)
+    assert len(checkpoint_file.in_order(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": 3}, "saved after step 3 of an epoch of 5 steps, and an epoch has 3 now"),
+        ({"steps": None}, "steps_per_epoch: not given, and the data does not tell"),
+        ({"execution": 2}, "steps_per_epoch=5: must be a multiple of steps_per_execution=2"),
+    ],
+)
+def test_epochs_of_another_or_unknown_length_are_an_error(tmp_path, options, message):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(3))
+    with pytest.raises(ConfigError, match=message):
+        user_script(tmp_path, **options)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 3)
+
+
+def test_a_checkpoint_is_saved_when_its_time_has_come(tmp_path, monkeypatch):
+    clock, saved = iter(np.arange(0, 900, 4.0)), []  # Every look at the clock takes 4 s.
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(checkpoint_file, "write", lambda path, *_: saved.append(path.name[-7:-5]))
+    monkeypatch.setattr(checkpoint_file, "keep", lambda *_: None)
+    user_script(tmp_path, every="10 s")
+    # After a save at t, the clock shows t + 4, t + 8 and t + 12 after the next steps, so each third
+    # one saves; the last because it is the end.
+    assert saved == ["03", "06", "09", "12", "15"]
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, signal_stack):
+    class Impatient(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)  # Another signal changes nothing.
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("still training")
+
+    with pytest.raises(KeyboardInterrupt):
+        user_script(tmp_path, Impatient(), every="2 h")
+    assert fcn_keras.ResumableCheckpoint(tmp_path).is_new  # Nothing was saved.
 
 
 @pytest.mark.parametrize(

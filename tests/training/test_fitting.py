@@ -1,4 +1,5 @@
 import csv
+import json
 
 import keras
 import numpy as np
@@ -7,8 +8,10 @@ import tensorflow as tf
 import yaml
 
 import fcn_keras
-from fcn_keras.errors import ConfigError
+from fcn_keras import outputs
+from fcn_keras.errors import ConfigError, WorkerLost
 from fcn_keras.optimizers import CaffeSGD
+from fcn_keras.runs import lifecycle, run_folder
 from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import compiling, fitting, stages
@@ -109,6 +112,23 @@ def test_optimizer_matches_the_configuration():
     assert cosine == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("skip_absent", [False, True])
+def test_the_best_epoch_is_measured_by_the_data_sets_rule(tmp_path, skip_absent):
+    config = resolve("default", {**TINY, "epochs": 1, "crop": None, "batch_size": 1})
+    absent = images(SIZES[:1]).map(lambda x, y: (x, tf.where(y == 2, tf.cast(0, tf.uint8), y)))
+    kept = {**CLASSES, "skip_absent": skip_absent}
+    fitting.fit(config, stream(SIZES), absent, tmp_path, **kept)
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    # By hand, from the confusion matrix; class 2 is never true.
+    n = np.array(report["confusion"], "float64")
+    unions = n.sum(0) + n.sum(1) - np.diag(n)
+    counted = [i for i in range(3) if (n.sum(1)[i] if skip_absent else unions[i])]
+    mean = np.mean([n[i, i] / unions[i] for i in counted])
+    assert report["skip_absent"] is skip_absent and not n[2].any()
+    assert report["mean_iou"] == pytest.approx(mean)
+    assert float(history(tmp_path)[-1]["val_mean_iou"]) == pytest.approx(mean, rel=1e-5)
+
+
 def test_frozen_layers_have_no_backward_pass():
     config = resolve("camvid", {"data": "none", "weights": None, "head_width": 8})
     model = compiling.build_model(config, 3)
@@ -143,6 +163,67 @@ def test_infinite_summed_loss_suggests_a_learning_rate(tmp_path):
     config = resolve("heavy", {**TINY, "learning_rate": 1e30})
     with pytest.raises(ConfigError, match="a summed loss needs about 1e-10"):
         fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
+
+
+class Fail(keras.callbacks.Callback):
+    """Raises an error at the beginning of a step."""
+
+    def __init__(self, step, error=ConfigError):
+        super().__init__()
+        self.left, self.error = step, error
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise self.error("a mistake")
+
+
+@pytest.mark.parametrize(
+    "step, error, is_kept",
+    [(1, ConfigError, False), (1, RuntimeError, False), (1, WorkerLost, True)]
+    + [(2, ConfigError, True)],
+)
+def test_a_run_that_fails_is_kept_if_it_can_resume(tmp_path, step, error, is_kept):
+    config, run = TrainConfig(**TINY, epochs=1), tmp_path / "new" / "run"
+    fail = Fail(step, error)
+    with pytest.raises(error, match="a mistake"):
+        fitting.fit(config, stream(SIZES), images(SIZES), run, **CLASSES, callbacks=[fail])
+    assert (run / "config.yaml").exists() == run.parent.exists() == is_kept
+
+
+def test_a_failed_resume_removes_nothing(tmp_path):
+    config = TrainConfig(**TINY, epochs=1)
+    arguments = (config, stream(SIZES), images(SIZES), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fitting.fit(*arguments, **CLASSES, callbacks=[Fail(1, KeyboardInterrupt)])
+    before = {path.name for path in tmp_path.iterdir()}
+    assert "config.yaml" in before
+    with pytest.raises(ConfigError, match="a mistake"):
+        fitting.fit(*arguments, **CLASSES, callbacks=[Fail(1)], resume=True)
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_another_start_in_the_same_folder_removes_nothing(tmp_path):
+    with outputs.locked(tmp_path), pytest.raises(ConfigError, match="is writing to it"):
+        fitting.fit(TrainConfig(**TINY), stream(SIZES), images(SIZES), tmp_path, **CLASSES)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_end_of_a_run_is_completed_by_a_resume(tmp_path, monkeypatch):
+    arguments = (TrainConfig(**TINY, epochs=1), stream(SIZES), images(SIZES), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(lifecycle, "clean_up", lambda out: interrupt())  # After finished.json.
+        with pytest.raises(KeyboardInterrupt):
+            fitting.fit(*arguments, **CLASSES, checkpoint_every=1)
+    assert list(tmp_path.glob("checkpoints/*")) and run_folder.is_finished(tmp_path)
+    (tmp_path / ".0a1b2c3d-99999999-0.fcn-keras-tmp").write_bytes(b"half")
+    fitting.fit(*arguments, **CLASSES, resume=True)
+    assert not (tmp_path / "checkpoints").exists()
+    assert not list(tmp_path.glob(".*.fcn-keras-tmp"))
 
 
 def test_each_stage_starts_from_the_best_previous_model(tmp_path):

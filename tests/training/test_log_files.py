@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fcn_keras.training.log_files import LogFiles
+from fcn_keras.training.log_files import HISTORY, LogFiles
 
 EPOCH = {"loss": 0.5, "seconds": 2.0}
 
@@ -42,6 +42,53 @@ def test_a_full_disk_costs_the_logs_only(small_disk, fill_disk, capfd):
     assert steps_in(small_disk / "tensorboard" / "train") == [1, 40]
     history = list(csv.DictReader((small_disk / "history.csv").read_text().splitlines()))
     assert (history[0]["epoch"], history[-1]["epoch"]) == ("1", "40")
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
+def test_the_header_is_written_even_if_the_disk_was_full_at_first(small_disk, fill_disk, capfd):
+    filler = fill_disk(small_disk, left=0)
+    LogFiles(small_disk).append_history(1, EPOCH)
+    assert "history.csv: cannot be written (No space left on device)" in capfd.readouterr().err
+    filler.unlink()
+    LogFiles(small_disk).append_history(2, EPOCH)
+    assert [(row["epoch"], row["loss"], row["seconds"]) for row in rows(small_disk)] == [
+        ("2", "0.5", "2.0")
+    ]
+
+
+def test_a_full_disk_leaves_no_half_rows(tmp_path, capfd):
+    log = LogFiles(tmp_path)
+    log.append_history(1, EPOCH)
+    size = (tmp_path / "history.csv").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, limits[1]))
+    try:
+        log.append_history(2, EPOCH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "history.csv: cannot be written (File too large)" in capfd.readouterr().err
+    log.append_history(3, EPOCH)
+    assert [(row["epoch"], row["seconds"]) for row in rows(tmp_path)] == [
+        ("1", "2.0"),
+        ("3", "2.0"),
+    ]
+
+
+@pytest.mark.parametrize("header", ["", "epoch,loss,seconds\n"])
+def test_resuming_keeps_the_rows_of_earlier_epochs(tmp_path, header):
+    """Also if epochs are missing, the last row is broken off, or the header was lost."""
+    full = header or ",".join(HISTORY) + "\n"
+    row = {"epoch,loss,seconds\n": "{},0.5,2"}.get(header, "{},0.5" + "," * 12 + "2")
+    lines = [row.format(epoch) for epoch in (1, 3, 4, 6)]
+    (tmp_path / "history.csv").write_text(header + "\n".join(lines))
+    LogFiles(tmp_path).cut_history(4)
+    assert (tmp_path / "history.csv").read_text() == full + "\n".join(lines[:3]) + "\n"
+    (tmp_path / "history.csv").write_text("")
+    LogFiles(tmp_path).cut_history(0)
+    assert rows(tmp_path) == []
 
 
 def test_a_file_limit_costs_the_event_file_only(tmp_path, capfd):

@@ -71,10 +71,15 @@ def whole(interrupted):
     return interrupted / "run"
 
 
-def assert_same_run(run, whole):
-    """Compares last weights, the best model's metrics and the history, except for times."""
+def assert_same_end(run, whole):
+    """Compares last weights and the best epoch."""
     ends = [json.loads((one / "finished.json").read_text()) for one in (run, whole)]
     assert ends[0] == ends[1]
+
+
+def assert_same_run(run, whole):
+    """Compares last weights, the best model's metrics and the history, except for times."""
+    assert_same_end(run, whole)
     assert (run / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     histories = []
     for one in (run, whole):
@@ -102,6 +107,23 @@ def test_killed_run_resumes_to_the_same_result(fcn_keras_cli, interrupted, whole
     status, _, err = fcn_keras_cli("train", "--resume", run)
     assert status == 0, err
     assert_same_run(run, whole)
+
+
+def test_a_run_of_an_earlier_version_resumes(fcn_keras_cli, interrupted, whole, tmp_path):
+    run = shutil.copytree(interrupted / "a checkpoint has no name yet", tmp_path / "run")
+    for path in checkpoint_file.in_order(run / "checkpoints"):
+        arrays, state = checkpoint_file.read(path)
+        (log,) = state["also"]
+        best = {k: v for k, v in log["best_report"].items() if k not in NEW}
+        log = {key: log[key] for key in ("last_point", "options")} | {"best_report": best}
+        state = {"position": state["position"], "train_logs": {}, "also": [log]}
+        checkpoint_file.write(path, arrays, state)
+    status, _, err = fcn_keras_cli("train", "--resume", run)
+    assert status == 0, err
+    assert_same_end(run, whole)
+
+
+NEW = ("val_loss", "weights_sha256")  # What 0.1 did not write.
 
 
 @pytest.mark.soak

@@ -1,5 +1,7 @@
 """`fcn_keras.train` matches `fcn-keras train`."""
 
+import csv
+import dataclasses
 import json
 import shutil
 import threading
@@ -11,7 +13,9 @@ import pytest
 from PIL import Image
 
 import fcn_keras
+import pipelines
 from fcn_keras.errors import ConfigError
+from fcn_keras.training import run_log, run_reports
 from fcn_keras.training.machines import watched
 from fcn_keras.training.watching import Silence, Watch
 from pipelines.batches import service
@@ -138,13 +142,17 @@ def test_each_stage_is_a_run(two_folders):
     assert [stage.folder.name for stage in run.stages] == ["32s", "16s"]
     assert all(stage.is_finished for stage in run.stages)
     assert run.evaluation.mean_iou == run.stages[-1].evaluation.mean_iou
+    (last,) = run.history  # One epoch.
+    assert last == run.stages[-1].history[0] != run.stages[0].history[0]
+    shutil.rmtree(run.folder / "16s")
+    assert fcn_keras.Run.open(run.folder).history == []  # The last stage has not started.
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "data: not given"),
-        ({"data": "synthetic", "epochs": 0}, "epochs=0: Input should be greater"),
+        ({"data": "synthetic", "epochs": 0}, "epochs=0: must be at least 1 (--epochs)."),
         ({"data": "synthetic", "epoch": 3}, "did you mean `epochs`?"),
         ({"recipe": "camvidd", "data": "synthetic"}, "recipe='camvidd': unknown"),
         ({"recipe": {"epochs": 3}}, "data: not given"),
@@ -175,6 +183,59 @@ def test_warmup_of_the_whole_training_is_told(two_folders, capsys, options, told
     fcn_keras.train(data=two_folders / "data.yaml", out=two_folders / "run", **options)
     err = capsys.readouterr().err
     assert err == "" if told is None else told in err and err.count("\n") == 1
+
+
+class Reporter(Silence):
+    """Writes a report in the middle of the training, as `fcn-keras report RUN --pictures` does."""
+
+    def __init__(self, folder, split):
+        self.folder, self.split = folder, split
+
+    @contextmanager
+    def training(self, steps, epochs):
+        def report(epoch, logs=None):
+            if epoch == 0:
+                run_reports.measure(self.folder, self.split, Silence())
+                self.page = fcn_keras.Run.open(self.folder).report()
+                self.measured = (self.folder / "validation.csv").read_text()
+
+        yield [keras.callbacks.LambdaCallback(on_epoch_end=report)]
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_a_report_in_the_middle_of_a_training_is_replaced(two_folders, monkeypatch, is_better):
+    """Whether or not a later epoch is better than the one that was reported."""
+    monkeypatch.setattr(run_log, "_is_better", lambda current, best: is_better or not best)
+    data = str(two_folders / "data.yaml")
+    watch = Reporter(two_folders / "run", pipelines.read(data, "val"))
+    run = fcn_keras.train(data=data, out=two_folders / "run", watch=watch, **TINY)
+    text = watch.page.read_text()
+    assert "not finished" not in text and "2 of 2 epochs" in text
+    measured = (run.folder / "validation.csv").read_text()
+    assert (measured != watch.measured) is is_better
+    assert run.best_epoch == (2 if is_better else 1)
+    mean_iou = {row["image"]: row["mean_iou"] for row in csv.DictReader(measured.splitlines())}
+    for example in watch.split.examples:  # As `evaluate` measures the model on this image alone.
+        one = dataclasses.replace(watch.split, examples=(example,))
+        expected = fcn_keras.evaluate(run.model, one).mean_iou
+        assert float(mean_iou[example.id]) == pytest.approx(expected, abs=1e-5)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*") if path.is_file()}
+    run.resume(watch=Silence())
+    assert {p: p.stat().st_mtime_ns for p in before if p.name != ".lock"} == {
+        p: time for p, time in before.items() if p.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize("missing", ["report.html", "validation.csv"])
+def test_a_report_that_a_kill_prevented_is_written_by_a_resume(two_folders, missing):
+    options = {**TINY, "epochs": 1, "watch": Silence()}
+    run = fcn_keras.train(data=str(two_folders / "data.yaml"), out=two_folders / "run", **options)
+    (run.folder / missing).unlink()
+    if missing == "validation.csv":
+        assert "no pictures" in run.report().read_text()  # By a user, after the kill.
+    run.resume(watch=Silence())
+    assert (run.folder / missing).exists()
+    assert "no pictures" not in (run.folder / "report.html").read_text()
 
 
 class Remover(Watch):

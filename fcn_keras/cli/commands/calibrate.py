@@ -43,6 +43,8 @@ def calibrate(
         table.add_row(name, f"{offset:+.2f}")
     console.print(table)
     console.print(f"mean IU on {examples.name}: {found.before:.3f} -> {found.after:.3f}")
+    outputs.check_new_model(out)  # Again: the work has taken its time.
     outputs.make_folder(out.parent)
+    outputs.remove_unfinished(out.parent)
     save_model(opened.model, out)
     console.print(f"model: {out}", soft_wrap=True)

@@ -65,6 +65,8 @@ def convert(
             f"{file}: has no weights for {', '.join(report.missing)} of {model}. Choose "
             "another --model or --suffix, or leave them untrained with --partial."
         )
+    outputs.check_new_model(out)  # Again: the work has taken its time.
     outputs.make_folder(out.parent)
+    outputs.remove_unfinished(out.parent)
     save_model(net, out)
     console.print(f"model: {out}", soft_wrap=True)

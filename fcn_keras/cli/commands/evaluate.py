@@ -48,7 +48,7 @@ def measure(
     """Prints the metrics of a run or model file on a split; writes them to `json` if given."""
     import_tensorflow()
     from fcn_keras.cli.checked import splits_for
-    from fcn_keras.evaluation.batches import batches_of
+    from fcn_keras.evaluation.batches import batches_of, skips_absent
     from fcn_keras.evaluation.evaluate import evaluate as evaluate_model
     from fcn_keras.prediction.segmenter import load
 
@@ -61,13 +61,18 @@ def measure(
     titles = {name: one.name for name, one in named.items()}
     where = ", ".join(dict.fromkeys(titles.values()))
     with progress_bar(f"evaluating on {where}", int(batches.cardinality())) as advance:
-        found = evaluate_model(opened, batches, class_names=names, tta=tta, progress=advance)
+        rules = skips_absent(opened.model, splits)
+        found = evaluate_model(
+            opened, batches, class_names=names, tta=tta, skip_absent=rules, progress=advance
+        )
     if isinstance(found, dict):
-        for head, evaluation in found.items():
-            show_evaluation(evaluation, f"{head}, {titles[head]}")
+        shown = {f"{head}, {titles[head]}": evaluation for head, evaluation in found.items()}
         content = {head: evaluation.to_dict() for head, evaluation in found.items()}
     else:
-        show_evaluation(found, where)
-        content = found.to_dict()
-    if json is not None:
-        outputs.write_json(json, content)
+        shown, content = {where: found}, found.to_dict()
+    try:
+        if json is not None:
+            outputs.write_json(json, content)
+    finally:  # A full disk must not cost the tables, nor a closed terminal the file.
+        for title, evaluation in shown.items():
+            show_evaluation(evaluation, title)

@@ -43,15 +43,17 @@ def export(
         bool,
         typer.Option(
             "--freeze/--no-freeze",
-            help="SavedModel: store weights as constants (faster on a CPU) or as variables.",
+            help="SavedModel: store weights as constants, which a CPU computes with a little "
+            "faster, but loads slowly, or as variables.",
         ),
-    ] = True,
+    ] = False,
     max_pixels: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=500_000_000,
-            help="SavedModel: largest image file accepted in a request. [default: 16777216]",
+            help="SavedModel: most pixels of an image file, or of all images of another "
+            "request. [default: 16777216]",
         ),
     ] = None,
     data: Annotated[
@@ -69,9 +71,9 @@ def export(
     Runs the result and compares it with the Keras model before giving it its final name.
     """
     chosen = None if precision == "auto" else precision
-    check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
-    if precision == "int8" and data is None:
+    if precision == "int8" and format != "savedmodel" and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
+    check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
     import_tensorflow()
     import pipelines
     from fcn_keras.prediction.segmenter import load

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fcn_keras.cli.options import RunOrModel, Tta
-from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
+from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar, say
 from fcn_keras.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
+
+    from fcn_keras.prediction.pictures import Look
+    from fcn_keras.prediction.precision import Precision
 
 
 def predict(
@@ -32,6 +34,10 @@ def predict(
             "has several heads); for a video, the .mp4 or .avi file."
         ),
     ],
+    overlay: Annotated[
+        Literal["png", "jpg", "none"],
+        typer.Option(help="Format of the overlays; none: write masks alone."),
+    ] = "png",
     tile: Annotated[
         str,
         typer.Option(
@@ -49,6 +55,13 @@ def predict(
         ),
     ] = None,
     tta: Tta = False,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="Precision to compute in. auto: on a CPU, bfloat16 if it has instructions for it; "
+            "on a GPU, the model's own."
+        ),
+    ] = "auto",
     values: Annotated[
         bool,
         typer.Option(
@@ -77,6 +90,7 @@ def predict(
         raise ConfigError(f"--overlap {overlap}: needs tiles. Leave out --tile none, or --overlap.")
     import_tensorflow()
     from fcn_keras.prediction import image_files
+    from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.predict_files import predict_files
     from fcn_keras.prediction.segmenter import load, load_single
     from fcn_keras.prediction.video import is_video
@@ -92,27 +106,28 @@ def predict(
     if values and opened.values is None:
         raise ConfigError(
             f"--values: {model} does not say which mask value each class has: there is no "
-            "config.yaml beside the model, an older version trained it, or its masks have several "
-            "values, or only colours, for a class. Leave out --values: masks then hold class ids."
+            "config.yaml beside the model, an older version trained it, or classes there do not "
+            "have one value each, 0..255. Leave out --values: masks then hold class ids."
         )
-    palette = opened.colours
-    if videos and not isinstance(palette, dict):
-        _predict_video(opened.model, videos[0], out, palette, edge, video, frames)
+    look = opened.looks(values=values)
+    if videos and isinstance(look, Look):
+        _predict_video(opened.model, videos[0], out, look, edge, video, frames, precision)
         return
-    heads = list(palette) if isinstance(palette, dict) else ()
-    jobs = image_files.plan(images, out, heads, opened.image_names())
+    heads = list(look) if isinstance(look, dict) else ()
+    jobs = image_files.plan(images, out, heads, opened.image_names(), overlay)
     failed = 0
     notes: list[DataError] = []
     with progress_bar(f"predicting {len(jobs)} images", len(jobs)) as advance:
         for error in predict_files(
             opened.model,
             jobs,
-            palette,
+            look,
             tile=edge,
             overlap=overlap,
             tta=tta,
-            values=opened.values if values else None,
+            precision=precision,
             notes=notes,
+            tell=say,
         ):
             advance()
             if error is not None:
@@ -129,10 +144,11 @@ def _predict_video(
     model: "keras.Model",
     source: Path,
     out: Path,
-    palette: "np.ndarray",
+    look: "Look",
     tile: int | Literal["auto"] | None,
     picture: Literal["overlay", "mask"],
     frames: int | None,
+    precision: "Precision",
 ) -> None:
     from fcn_keras.prediction import tiles
     from fcn_keras.prediction.video import predict_video
@@ -142,11 +158,13 @@ def _predict_video(
             model,
             source,
             out,
-            palette,
+            look,
             picture=picture,
             frames=frames,
+            precision=precision,
             tile_of=lambda image: tiles.edge_for(model, image.shape[:2], tile),
             advance=advance,
+            tell=say,
         )
     if count < min(announced, frames or announced) - 1:  # Some formats only estimate it.
         print(

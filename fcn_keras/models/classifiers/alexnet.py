@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from fcn_keras.layers.caffe import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
-from fcn_keras.models.classifiers.conventions import finish, image_input
+from fcn_keras.models.classifiers.conventions import checked_classes, finish, image_input
 
 
 def AlexNet(
@@ -46,10 +46,12 @@ def AlexNet(
         `[b, 256]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the image size is unknown or too small for the top.
+        ModelError: An argument is unknown or of another type, or the image size is unknown or too
+            small for the top.
         WeightsError: The weights cannot be read or loaded.
     """
-    image = image_input(input_tensor, input_shape, include_top, 227, smallest=11)
+    classes = checked_classes(include_top, weights, pooling, classes, classifier_activation, name)
+    image = image_input(input_tensor, input_shape, include_top, 227, smallest=(11, 11))
     x = features(image)
     if include_top:
         x = layers.Flatten(name="flatten")(x)

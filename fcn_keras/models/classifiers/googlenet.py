@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from fcn_keras.layers.caffe import CeilMaxPooling2D, LocalResponseNormalization
-from fcn_keras.models.classifiers.conventions import finish, image_input
+from fcn_keras.models.classifiers.conventions import checked_classes, finish, image_input
 
 # Filters: 1x1; 3x3 (reduction, output); 5x5 (reduction, output); projection of the pooled map.
 INCEPTION = {
@@ -58,10 +58,12 @@ def GoogLeNet(
         `[b, 1024]`.
 
     Raises:
-        ModelError: `pooling` is unknown, or the image size is unknown or too small for the top.
+        ModelError: An argument is unknown or of another type, or the image size is unknown or too
+            small for the top.
         WeightsError: The weights cannot be read or loaded.
     """
-    image = image_input(input_tensor, input_shape, include_top, 224, smallest=193)
+    classes = checked_classes(include_top, weights, pooling, classes, classifier_activation, name)
+    image = image_input(input_tensor, input_shape, include_top, 224, smallest=(1, 223))
     x = features(image)
     if include_top:
         x = layers.AveragePooling2D(7, 1, name="pool5_7x7_s1")(x)

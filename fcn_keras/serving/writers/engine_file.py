@@ -7,9 +7,6 @@ above 255 classes), for any n, h and w. Preprocessing and argmax are part of the
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
-from fcn_keras.outputs import check_folder
-from fcn_keras.prediction.engines import ENGINES, Opener, check_installed, quiet
-from fcn_keras.prediction.frozen import check_functional, in_precision
+from fcn_keras.outputs import temporary_folder
+from fcn_keras.prediction.engines import ENGINES, Opener, quiet
+from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported
-from fcn_keras.serving.formats import FORMATS, Format
+from fcn_keras.serving.formats import FORMATS, check_export
+from fcn_keras.serving.publishing import publish
 from fcn_keras.serving.writers import litert, onnx, openvino
 from fcn_keras.serving.writers.endpoint import with_static_channels
 from fcn_keras.text import first_line
@@ -69,72 +67,38 @@ def write_engine(
 
     Raises:
         ConfigError: An argument is out of range, `out` exists, or the engine is not installed.
-        ModelError: The model cannot be converted or written, or the engine's logits or masks differ
-            from the Keras model's.
+        ModelError: The model has infinite or NaN weights, cannot be converted or written, or the
+            engine's logits or masks differ from the Keras model's.
     """
-    chosen, out = _checked_format(format, precision), Path(out)
-    _check_out(out, format)
+    check_export(format, out, precision)
+    out, chosen = Path(out), FORMATS[format]
     _check_model(model)
     images = _checked_calibration(calibration) if precision == "int8" else []
-    check_installed(format, chosen.modules)
     reference = in_precision(model, "float32")
     labels = _labels(class_names, palette)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
+        with temporary_folder(out) as folder:
+            file, checked = folder / out.name, folder / "checked" / out.name
+            checked.parent.mkdir()
+            try:
+                with quiet():
+                    write = WRITERS[format]
+                    write(with_static_channels(reference), file, checked, precision, images, labels)
+            except FcnKerasError:
+                raise
+            except Exception as error:  # Converters raise many kinds of errors.
+                why = f"{format}: {model.name} cannot be converted ({first_line(error)})."
+                raise ModelError(why) from error
+            written = _compare(reference, ENGINES[format].open, file, checked, precision, images)
+            companions = (file.with_suffix(ending) for ending in chosen.companions)
+            publish([*(path for path in companions if path.exists()), file], out.parent)
     except OSError as error:
         raise ModelError(f"{out}: cannot write to its folder ({error.strerror}).") from None
-    try:
-        file, checked = folder / out.name, folder / f"checked{out.suffix}"
-        try:
-            with quiet():
-                write = WRITERS[format]
-                write(with_static_channels(reference), file, checked, precision, images, labels)
-        except FcnKerasError:
-            raise
-        except Exception as error:  # Converters raise many kinds of errors.
-            why = f"{format}: {model.name} cannot be converted ({first_line(error)})."
-            raise ModelError(why) from error
-        written = _compare(reference, ENGINES[format].open, file, checked, precision, images)
-        for ending in chosen.companions:
-            if file.with_suffix(ending).exists():
-                _publish(file.with_suffix(ending), out.with_suffix(ending))
-        _publish(file, out)  # Last, so that it appears only when it is complete.
-        return Exported(out, *written)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return Exported(out, *written)
 
 
 # Each writes the file, and a second one that also returns logits.
 WRITERS = {"onnx": onnx.write, "openvino": openvino.write, "litert": litert.write}
-
-
-def _checked_format(format: str, precision: str) -> Format:
-    if format not in FORMATS:
-        raise ConfigError(f"format={format!r}: must be one of {', '.join(FORMATS)}.")
-    chosen = FORMATS[format]
-    if precision not in chosen.precisions:
-        able = [name for name, other in FORMATS.items() if precision in other.precisions]
-        fix = f" For {precision} use {' or '.join(able)}." if able else ""
-        raise ConfigError(
-            f"precision={precision!r}: {format} supports only {', '.join(chosen.precisions)}.{fix}"
-        )
-    return chosen
-
-
-def _check_out(out: Path, format: str) -> None:
-    ending = ENGINES[format].ending
-    if out.suffix != ending:
-        raise ConfigError(f"{out}: the file name must end in {ending} for format {format}.")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"{out}: the folder {out.parent} does not exist. Create it first.")
-    check_folder(out.parent)
-    for path in (out, *map(out.with_suffix, FORMATS[format].companions)):
-        _check_free(path)
-
-
-def _check_free(path: Path) -> None:
-    if path.exists() or path.is_symlink():
-        raise ConfigError(f"{path}: exists already. Choose another name, or delete it.")
 
 
 def _check_model(model: keras.Model) -> None:
@@ -146,6 +110,7 @@ def _check_model(model: keras.Model) -> None:
             f"[b, h, w, classes] as output, found {', '.join(map(str, shapes))}. Export it as a "
             "SavedModel, which supports any model."
         )
+    check_finite(model)
 
 
 def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.ndarray]:
@@ -203,11 +168,3 @@ def _compare(
         expected.append(logits_of(batch).numpy())
         found.append((run(batch)["mask"], run_checked(batch)["logits"]))
     return compare(expected, found, BOUNDS[precision])
-
-
-def _publish(source: Path, target: Path) -> None:
-    _check_free(target)
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        raise ModelError(f"{target}: cannot be written ({error.strerror}).") from None

@@ -11,9 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,11 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.outputs import make_folder
-from fcn_keras.prediction import frozen
+from fcn_keras.outputs import make_folder, remove_unfinished, temporary_folder
+from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
-from fcn_keras.serving.encoded import LARGEST_MAX_PIXELS, MAX_PIXELS
+from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
+from fcn_keras.serving.formats import LARGEST_MAX_PIXELS
 from fcn_keras.serving.messages import ENCODED, message_class, predict_request
 from fcn_keras.serving.writers.signature_check import compare_signatures
 
@@ -41,7 +40,7 @@ def write_savedmodel(
     out: str | Path,
     *,
     precision: str | None = None,
-    freeze: bool = True,
+    freeze: bool = False,
     max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
@@ -63,9 +62,9 @@ def write_savedmodel(
         out: The folder of all versions, such as `saved_models/street`.
         precision: The precision of the layers up to the scores, "float32" or "bfloat16"; None for
             the model's current one.
-        freeze: Whether to store the weights as constants, which is faster on a CPU, or as
-            variables.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        freeze: Whether to store the weights as constants, or as variables.
+        max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
+            to the other signatures.
         class_names: Class names for `assets/labels.json` and the model card.
         palette: Colours for `assets/labels.json`, uint8 `[classes, 3]`.
         run: The folder of the run that trained the model, for the model card.
@@ -75,24 +74,22 @@ def write_savedmodel(
 
     Raises:
         ConfigError: An argument is out of range, or `out` cannot be written.
-        ModelError: The model is not functional, or the exported model's logits or masks differ.
+        ModelError: The model is not functional, has infinite or NaN weights, or the exported
+            model's logits or masks differ.
     """
+    check_finite(model)
     if not isinstance(max_pixels, int) or not 1 <= max_pixels <= LARGEST_MAX_PIXELS:
         raise ConfigError(
             f"max_pixels={max_pixels!r}: must be a whole number from 1 to {LARGEST_MAX_PIXELS}."
         )
+    check_functional(model)
+    if precision is None and precision_of(model) == "bfloat16":
+        precision = "bfloat16"  # Rounds the weights once, and not at each call.
     if precision is not None:
-        model = frozen.in_precision(model, precision)
+        model = in_precision(model, precision)
     labels = _labels(model, class_names, palette)
     out = Path(out)
-    if set("*?[]") & set(str(out.absolute())):
-        raise ModelError(
-            f"{out}: must not contain *, ? or [], which TensorFlow reads as patterns. Rename it."
-        )
-    was_there = out.exists()
-    make_folder(out)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
-    try:
+    with _created(out), temporary_folder(out / "version") as temporary:
         saved = temporary / "saved_model"
         with saved_model.quiet():
             if freeze:
@@ -114,11 +111,19 @@ def write_savedmodel(
         model_card.write(card, model, out.name, facts, served, class_names, run)
         _write_hashes(saved)
         return Exported(_publish(saved, out), *compared)
+
+
+@contextlib.contextmanager
+def _created(out: Path) -> Iterator[None]:
+    """Creates a folder for the block; removes it again if it is empty then."""
+    created = make_folder(out)
+    remove_unfinished(out)
+    try:
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not was_there:
+        for folder in created:
             with contextlib.suppress(OSError):  # It has a version in it.
-                out.rmdir()
+                folder.rmdir()
 
 
 def precision_of(model: keras.Model) -> str:
@@ -135,6 +140,7 @@ def _facts(
         "Precision": precision_of(model),
         "Weights": "constants (frozen)" if freeze else "variables",
         "Encoded images": f"JPEG or PNG of at most {max_pixels:,} pixels",
+        "Other requests": f"at most {max_pixels:,} pixels, all images of the request together",
         "Compared with the Keras model": f"logits differ by at most {error:.1e} of the largest; "
         f"{100 * agreement:.2f} % of pixels have the same class (noise images)",
     }
@@ -145,7 +151,7 @@ def _check_size(model: keras.Model) -> None:
     if needed > LARGEST_GRAPH:
         raise ModelError(
             f"{model.name}: its weights take {needed / 1e9:.1f} GB, but a frozen graph holds at "
-            "most 2 GB. Use --no-freeze (freeze=False)."
+            "most 2 GB. Leave out --freeze (freeze=True)."
         )
 
 

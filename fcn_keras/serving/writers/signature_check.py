@@ -6,6 +6,7 @@ reads from such files.
 
 import gc
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,7 @@ def compare_signatures(
         model: The Keras model.
         path: The SavedModel.
         served: Its signatures, from `saved_model.describe`.
-        max_pixels: Upper limit on the pixels of an encoded image.
+        max_pixels: Upper limit on the pixels of a request; larger images are not compared.
         bound: As in `agreement.compare`.
 
     Returns:
@@ -57,8 +58,10 @@ def compare_signatures(
             for spec in specs
         }
         for size in CHECKED_SIZES
+        if math.prod(size) <= max_pixels
     ]
-    photos = _turned_photos() if ENCODED in served else []
+    fits = math.prod(PHOTO_SIZE[:2]) <= max_pixels
+    photos = _turned_photos() if ENCODED in served and fits else []
     batches += [{specs[0].name: images} for images, _ in photos]
     expected: list[np.ndarray] = []
     for images in batches:
@@ -71,31 +74,26 @@ def compare_signatures(
     if ENCODED in served:
         files = [
             [tf.io.encode_png(image).numpy() for image in images[specs[0].name]]
-            for images in batches[: -len(photos)]
+            for images in batches[: len(batches) - len(photos)]
         ]
         files += [of_photos for _, of_photos in photos]
-        small = [i for i, e in enumerate(expected) if e[0, ..., 0].size <= max_pixels]
-        sent = [{IMAGE_BYTES: files[i]} for i in small]
+        sent = [{IMAGE_BYTES: of_batch} for of_batch in files]
         masks = [_decoded(masks) for masks in _run(path, ENCODED, sent, [MASK_BYTES])]
-        found = [(mask, logits[i]) for mask, i in zip(masks, small, strict=True)]
-        compare([expected[i] for i in small], found, bound)
+        compare(expected, list(zip(masks, logits, strict=True)), bound)
     return result
 
 
 def _turned_photos() -> list[tuple[np.ndarray, list[bytes]]]:
-    """Makes JPEGs of all EXIF orientations: batches of one size, as training reads the files."""
+    """Makes a JPEG of each EXIF orientation: batches of one, as training reads the file."""
     rng = np.random.default_rng(0)
     photos = []
-    for orientations in ((1, 2, 3, 4), (5, 6, 7, 8)):
-        files = []
-        for orientation in orientations:
-            exif, file = Image.Exif(), io.BytesIO()
-            exif[ORIENTATION] = orientation
-            exif.endian = "<>"[orientation % 2]
-            pixels = rng.integers(0, 256, PHOTO_SIZE, "uint8")
-            Image.fromarray(pixels).save(file, "JPEG", exif=exif)
-            files.append(file.getvalue())
-        photos.append((np.stack([read_image(_File(file)) for file in files]), files))
+    for orientation in range(1, 9):
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[ORIENTATION] = orientation
+        exif.endian = "<>"[orientation % 2]
+        Image.fromarray(rng.integers(0, 256, PHOTO_SIZE, "uint8")).save(file, "JPEG", exif=exif)
+        content = file.getvalue()
+        photos.append((read_image(_File(content))[None], [content]))
     return photos
 
 
