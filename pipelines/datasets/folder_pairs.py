@@ -9,7 +9,7 @@ them.
 import os
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NoReturn
 
@@ -103,6 +103,31 @@ def files_of(folder: Path, deep: bool = False, follow_links: bool = False) -> di
     return files
 
 
+def masks_among(stems: Collection[str], image_suffix: str, mask_suffix: str) -> list[str]:
+    """Tells masks from images with names in one folder.
+
+    A name that ends with the suffix of masks may still be an image: with `_1`, `a_1` is one if it
+    has a mask, `a_1_1`, but is not the mask of an image `a`.
+
+    Args:
+        stems: The names of all files in the folder, without extensions.
+        image_suffix: What images add to the name that an image and its mask share.
+        mask_suffix: What masks add to it.
+
+    Returns:
+        The names of the masks.
+    """
+    found: dict[str, None] = {}
+    for stem in sorted(stems, key=len):  # An image's name is shorter than its mask's.
+        if stem.endswith(mask_suffix):
+            image = f"{stem.removesuffix(mask_suffix)}{image_suffix}"
+            own_mask = f"{stem.removesuffix(image_suffix)}{mask_suffix}"
+            is_image = stem.endswith(image_suffix) and own_mask in stems
+            if not is_image or (image in stems and image not in found):
+                found[stem] = None
+    return list(found)
+
+
 def _files(
     path: Path, folders: Folders, image_folder: Path, mask_folder: Path, follow_links: bool
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
@@ -124,7 +149,9 @@ def _files(
         files_of(folder, bool(folders.list), follow_links) for folder in (image_folder, mask_folder)
     )
     if together:
-        images = {stem: files for stem, files in images.items() if not stem.endswith(mask_suffix)}
+        stems = masks_among(masks, image_suffix, mask_suffix)
+        images = {stem: files for stem, files in images.items() if stem not in stems}
+        masks = {stem: masks[stem] for stem in stems}
     images, masks = _without(images, image_suffix), _without(masks, mask_suffix)
     for files, folder, suffix in (
         (images, image_folder, image_suffix),

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from pipelines.datasets.folder_pairs import EXTENSIONS, files_of
 from pipelines.datasets.lists import is_inside, read_lines
-from pipelines.discovery.pairing import Choice, Folders, Part, find_pairs, shown
+from pipelines.discovery.pairing import Choice, Found, find_pairs
+from pipelines.discovery.parts import Folders, Part, relative, shown
 from pipelines.discovery.split_names import split_of
 from pipelines.errors import DataError
 from pipelines.split import SPLITS
@@ -75,11 +76,12 @@ def find(
     root = existing_folder(root)
     folders, texts, notes = _walk(root)
     found = find_pairs(root, folders, Choice(images, masks, image_suffix, mask_suffix))
+    notes += found.notes
     by_split = _by_split(found)
     if "train" not in by_split and None in by_split:
         by_split["train"] = by_split.pop(None)
     if "train" not in by_split:
-        raise _no_train(root, folders, by_split)
+        raise _no_train(root, folders, by_split, notes)
     left_out = by_split.pop(None, [])
     notes += [f"left out: {shown(root, part)}" for part in left_out]
     parts = {split: by_split[split] for split in SPLITS if split in by_split}
@@ -114,11 +116,12 @@ def _walk(root: Path) -> tuple[Folders, list[Path], list[str]]:
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in below:
             if (place / name).is_symlink():
-                notes.append(f"not searched: {(place / name).relative_to(root)} (a link)")
+                link = relative(root, place / name)
+                notes.append(f"not searched: {link} (a link); put the folder itself there")
         if below and len(place.relative_to(root).parts) >= DEPTH:
             notes.append(
-                f"not searched: the folders below {place.relative_to(root)} (more than {DEPTH} "
-                "levels deep)"
+                f"not searched: the folders below {relative(root, place)} (more than {DEPTH} "
+                "levels deep); run `data init` on that folder"
             )
             below.clear()
         texts += [place / n for n in sorted(names) if Path(n).suffix in (".txt", ".csv", ".json")]
@@ -127,16 +130,14 @@ def _walk(root: Path) -> tuple[Folders, list[Path], list[str]]:
     return folders, texts, notes
 
 
-def _by_split(found: Sequence[Part]) -> dict[str | None, list[Part]]:
+def _by_split(found: Found) -> dict[str | None, list[Part]]:
     """Groups parts by the split in their paths; what is above all of them names none."""
     by_split: dict[str | None, list[Part]] = defaultdict(list)
-    if found:
-        above = os.path.commonpath([f for part in found for f in (part.images, part.masks)])
-        for part in found:
-            of_images, of_masks = (
-                split_of(folder.relative_to(above)) for folder in (part.images, part.masks)
-            )
-            by_split[of_images or of_masks].append(part)
+    every = [folder for p in (*found.parts, *found.left_out) for folder in (p.images, p.masks)]
+    for part in found.parts:
+        above = os.path.commonpath(every)
+        of_images, of_masks = (split_of(folder) for folder in part.places(Path(above)))
+        by_split[of_images or of_masks].append(part)
     return dict(by_split)
 
 
@@ -213,21 +214,26 @@ def _images(part: Part, name: str, folders: Folders) -> list[Path]:
     return folders[part.images].get(f"{name}{part.suffixes.image}", [])
 
 
-def _no_train(root: Path, folders: Folders, by_split: dict[str | None, list[Part]]) -> DataError:
-    """Builds the error for a folder without a train split."""
+def _no_train(
+    root: Path,
+    folders: Folders,
+    by_split: dict[str | None, list[Part]],
+    notes: Sequence[str],
+) -> DataError:
+    """Builds the error for a folder without a train split; `notes` may tell why."""
+    why = "".join(f" Note: {note}." for note in notes)
     if by_split:
         found = "; ".join(f"{split}: {shown(root, p[0])}" for split, p in by_split.items())
         return DataError(
             f"{root}: found no training images, only {found}. Add a folder of training images, or "
-            "write the YAML file by hand."
+            f"write the YAML file by hand.{why}"
         )
     held = ", ".join(
-        f"{folder.relative_to(root).as_posix()} ({len(files)})"
-        for folder, files in list(folders.items())[:8]
+        f"{relative(root, f)} ({len(files)})" for f, files in list(folders.items())[:8]
     )
     return DataError(
         f"{root}: found no images with masks. "
         + (f"Folders with image files: {held}. " if held else "It holds no image files. ")
         + "An image and its mask must have the same name, in two folders such as images and masks, "
-        "or side by side as NAME.jpg and NAME_mask.png."
+        f"or side by side as NAME.jpg and NAME_mask.png.{why}"
     )

@@ -1,6 +1,5 @@
 """Tells folders of masks from folders of images, by their names and the content of a few files."""
 
-import difflib
 import re
 from pathlib import Path
 
@@ -18,8 +17,6 @@ Files = dict[str, list[Path]]  # As from `files_of`.
 MASKS = re.compile(r"mask|label|annot|segm|ground.?truth|target|(?<![a-z])(gt|seg)(?![a-z])")
 IMAGES = re.compile(r"image|img|photo|picture|rgb|jpe?g|input|frame")
 NOT_CLASSES = re.compile(r"object|instance|colou?r|overlay|visual|edge|bound|depth", re.IGNORECASE)
-_ENDINGS = r"(?:entation|ation|ed|ing|e?s)*"
-_EITHER = re.compile(rf"(?:{MASKS.pattern}|{IMAGES.pattern}){_ENDINGS}")
 
 
 def by_name(path: Path) -> float:
@@ -62,15 +59,6 @@ def held(masks: list[Path]) -> str:
     text = ", ".join(str(colour_of(value) if colours else value) for value in shown)
     more = f" and {len(values) - LISTED} more" if len(values) > LISTED else ""
     return f"{count}, {'colours' if colours else 'values'} {text}{more}"
-
-
-def distance(one: Path, other: Path) -> float:
-    """Counts the words in which two paths differ, apart from words for images and masks."""
-    texts = [_EITHER.sub(" ", path.as_posix().lower()) for path in (one, other)]
-    a, b = ([w.lstrip("0") for w in re.findall(r"[^\W\d_]+|\d+", text)] for text in texts)
-    same = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    spelt_alike = texts[0] == texts[1]  # `a2` and `a 2` have the same words.
-    return len(a) + len(b) - 2 * sum(block.size for block in same) + 0.5 * (not spelt_alike)
 
 
 def values_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,12 @@ from pipelines.discovery.folders import Layout
 from pipelines.discovery.looks import FEW, values_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
+from pipelines.files.lossy_masks import ByThreshold
 from pipelines.split import colour_of
 
 Colour = tuple[int, int, int]
 Key = int | Colour  # A value or a colour in a mask.
+BLACK_WHITE = (0, 255)  # Values of masks that are read with a threshold.
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Contents:
         in_colours: Whether the masks are stored as colours.
         own_orders: Whether they are palette files, each with its own order of these colours.
         palette: The colours of values in palette files, if they distinguish the values.
+        threshold: If not None: values up to it were read as 0, others as 255.
         faults: `DataError`s of masks that could not be read.
     """
 
@@ -39,6 +42,7 @@ class Contents:
     in_colours: bool
     own_orders: bool
     palette: dict[int, Colour]
+    threshold: int | None
     faults: tuple[DataError, ...]
 
 
@@ -51,12 +55,17 @@ class _Mask(NamedTuple):
     palette: dict[int, Colour]
 
 
-def read_contents(layout: Layout, progress: Callable[[], object] | None = None) -> Contents:
+def read_contents(
+    layout: Layout,
+    progress: Callable[[], object] | None = None,
+    threshold: int | None = None,
+) -> Contents:
     """Reads all masks of a `Layout`.
 
     Args:
         layout: The result of `pipelines.discovery.folders.find`.
         progress: Called without arguments after each mask, or None.
+        threshold: Reads black-and-white masks, also JPEG: the highest value that is black.
 
     Returns:
         `Contents`.
@@ -64,35 +73,7 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
     Raises:
         DataError: No mask can be read, or the masks hold too many values to be classes.
     """
-
-    def read(path: Path) -> tuple[Path, DataError | _Mask]:
-        try:
-            mask = read_mask(path)
-            values, counts = values_of(mask)
-        except DataError as error:
-            return path, error
-        codes = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        return path, _Mask(path, mask.ndim == 3, codes, _palette_of(path, codes))
-
-    found: list[_Mask] = []
-    faults = []
-    with ThreadPoolExecutor() as pool:
-        for path, result in pool.map(read, layout.masks):
-            if isinstance(result, DataError):
-                faults.append(result)
-            elif len(result.codes) > 4 * FEW:  # A photograph has hundreds of thousands.
-                keys = _keys(result, result.is_rgb)
-                raise _smoothed(layout, keys, result.is_rgb, path)
-            else:
-                found.append(result)
-            if progress:
-                progress()
-    if not found:
-        raise DataError(
-            f"{layout.root}: none of the {len(faults)} masks can be read; the first: {faults[0]}",
-            kind=faults[0].kind,
-            file=faults[0].file,
-        )
+    found, faults = _read_all(layout, progress, threshold)
     # RGB masks that are grey throughout may hold values.
     some_rgb = any(mask.is_rgb for mask in found)
     own_orders = _have_own_orders(found)
@@ -110,13 +91,48 @@ def read_contents(layout: Layout, progress: Callable[[], object] | None = None) 
     _check_classes(layout, pixels, in_colours)
     # Palette colours would be declared, and then be expected in the RGB masks.
     palette = {} if some_rgb or own_orders else _distinct(found, pixels)
-    return Contents(pixels, masks, in_colours, own_orders, palette, tuple(faults))
+    return Contents(pixels, masks, in_colours, own_orders, palette, threshold, tuple(faults))
 
 
 def listed(pixels: Counter[Key]) -> str:
     """Lists the most frequent values or colours as text."""
     most = ", ".join(f"{key} ({count:,} pixels)" for key, count in pixels.most_common(5))
     return most + (f", and {len(pixels) - 5:,} more" if len(pixels) > 5 else "")
+
+
+def _read_all(
+    layout: Layout, progress: Callable[[], object] | None, threshold: int | None
+) -> tuple[list[_Mask], list[DataError]]:
+    """Reads the masks; returns their contents, and the faults of those that cannot be read."""
+    by_threshold = None
+    if threshold is not None:
+        by_threshold = ByThreshold.between(threshold, BLACK_WHITE, [None, None])
+
+    def read(path: Path) -> tuple[Path, DataError | _Mask]:
+        try:
+            mask = by_threshold(path) if by_threshold else read_mask(path)
+            values, counts = values_of(mask)
+        except DataError as error:
+            return path, error
+        codes = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        palette = {} if by_threshold else _palette_of(path, codes)
+        return path, _Mask(path, mask.ndim == 3, codes, palette)
+
+    found: list[_Mask] = []
+    faults = []
+    with ThreadPoolExecutor() as pool:
+        for path, result in pool.map(read, layout.masks):
+            if isinstance(result, DataError):
+                faults.append(result)
+            elif len(result.codes) > 4 * FEW:  # A photograph has hundreds of thousands.
+                raise _smoothed(layout, _keys(result, result.is_rgb), result.is_rgb, path)
+            else:
+                found.append(result)
+            if progress:
+                progress()
+    if not found:
+        raise _unreadable(layout, faults)
+    return found, faults
 
 
 def _keys(mask: _Mask, in_colours: bool, of_palette: bool = False) -> Counter[Key]:
@@ -201,6 +217,19 @@ def _check_classes(layout: Layout, pixels: Counter[Key], in_colours: bool) -> No
             file=layout.root,
             value=max(values),
         )
+
+
+def _unreadable(layout: Layout, faults: Sequence[DataError]) -> DataError:
+    """Builds the error for a folder without a readable mask."""
+    if all(fault.kind == "lossy mask" for fault in faults):
+        text = (
+            f"all {len(faults)} masks are JPEG or lossy WebP, which changes values. Export them as "
+            "PNG. If there are only these: add --mask-threshold 127 for black and white; or "
+            "write the YAML file by hand, with each class's colour and `mask_nearest: true`."
+        )
+    else:
+        text = f"none of the {len(faults)} masks can be read; the first: {faults[0]}"
+    return DataError(f"{layout.root}: {text}", kind=faults[0].kind, file=faults[0].file)
 
 
 def _smoothed(

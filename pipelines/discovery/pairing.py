@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipelines.datasets.folder_pairs import masks_among
 from pipelines.datasets.lists import is_inside
-from pipelines.discovery.looks import NOT_CLASSES, Files, by_content, by_name, distance, held
+from pipelines.discovery.ambiguity import (
+    contradicting,
+    doubts,
+    has_class_masks,
+    several_images,
+    several_masks,
+    without_class_masks,
+)
+from pipelines.discovery.looks import NOT_CLASSES, Files, by_content, by_name
 from pipelines.discovery.names import OF_MASKS, Names, Suffixes, common_suffixes
+from pipelines.discovery.parts import Folders, Part, relative
+from pipelines.discovery.places import are_elsewhere, contradict, distance
 from pipelines.discovery.split_names import may_belong
-from pipelines.errors import DataError, quoted
-
-Folders = dict[Path, Files]
+from pipelines.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -34,28 +43,22 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images and masks that belong together.
+class Found:
+    """The pairs of folders.
 
     Attributes:
-        images: Folder of the images.
-        masks: Folder of the masks.
-        suffixes: What the names of images and of masks add to their common name.
-        listing: The list of images that belong to the part, or None for all.
-        pairs: Maps each common name to the mask's file.
-        unpaired: Number of images or masks without a partner.
+        parts: A `Part` for each folder of images that has masks.
+        left_out: Parts of images that only have masks of instances, edges and the like.
+        notes: Notes for the user on what may be wrong.
     """
 
-    images: Path
-    masks: Path
-    suffixes: Suffixes
-    listing: Path | None
-    pairs: dict[str, Path]
-    unpaired: int
+    parts: list[Part]
+    left_out: list[Part]
+    notes: list[str]
 
 
-def find_pairs(root: Path, folders: Folders, choice: Choice) -> list[Part]:
-    """Returns a `Part` for each folder of images that has masks.
+def find_pairs(root: Path, folders: Folders, choice: Choice) -> Found:
+    """Pairs each folder of images with its masks.
 
     Folders with the same file names are paired by their paths, which may differ only in words such
     as images and masks. Folders that are clearly not class masks are left out.
@@ -65,82 +68,111 @@ def find_pairs(root: Path, folders: Folders, choice: Choice) -> list[Part]:
             nothing fits the choice.
     """
     possible: dict[Path, list[Part]] = defaultdict(list)
-    shared: list[tuple[Path, list[Part]]] = []
-    for masks, parts in _candidates(root, folders, choice).items():
+    shared: list[list[Part]] = []
+    candidates, refused = _Candidates(root, folders, choice).by_masks()
+    for parts in candidates.values():
         if len({part.images for part in parts}) == 1:
             possible[parts[0].images] += parts
         else:
-            shared.append((masks, parts))
-    for masks, parts in shared:  # They are left out if some of these images have their own masks.
-        images = {part.images for part in parts}
-        if images.isdisjoint(possible):
-            raise _several_images(root, masks, sorted(images))
-    best = {images: _class_masks(root, parts) for images, parts in possible.items()}
-    several = {images: parts for images, parts in best.items() if len(parts) > 1}
-    if several:
-        raise _several_masks(root, next(iter(several.values())))
+            shared.append(parts)
+    for parts in shared:  # They are left out if some of these images have their own masks.
+        if possible.keys().isdisjoint(part.images for part in parts):
+            raise several_images(root, parts)
+    best, others = _class_masks(root, possible)
+    for parts in best.values():
+        if len(parts) > 1:
+            raise several_masks(root, parts)
     taken = {part.masks for parts in best.values() for part in parts if part.masks != part.images}
-    return [best[images][0] for images in sorted(best) if images not in taken]
+    found = [best[images][0] for images in sorted(best) if images not in taken]
+    used = taken.union(part.images for part in found)
+    others = [part for part in others if part.images not in used]
+    notes = [
+        *(without_class_masks(root, part) for part in others),
+        *(contradicting(root, p) for p in refused if used.isdisjoint((p.images, p.masks))),
+        *doubts(root, found),
+    ]
+    return Found(found, others, notes)
 
 
-def shown(root: Path, part: Part) -> str:
-    """Names the two folders of a part."""
-    return f"{_relative(root, part.images)} + {_relative(root, part.masks)}"
+class _Candidates:
+    """What each folder may be, from its name and a few of its files."""
 
+    def __init__(self, root: Path, folders: Folders, choice: Choice) -> None:
+        self.root, self.folders, self.choice = root, folders, choice
+        self.names = {folder: Names(files.keys()) for folder, files in folders.items()}
+        self.content = cache(lambda folder: by_content(folders[folder]))
+        self.images, self.masks = (
+            _chosen(root, folders, option, given) if given else list(folders)
+            for option, given in (("--images", choice.images), ("--masks", choice.masks))
+        )
+        self.is_chosen = choice.masks is not None and len(self.masks) == 1
 
-def _candidates(root: Path, folders: Folders, choice: Choice) -> dict[Path, list[Part]]:
-    """Maps each folder of masks to its parts with the folders of images that fit best."""
-    names = {folder: Names(files.keys()) for folder, files in folders.items()}
-    of_images, of_masks = (
-        _chosen(root, folders, option, given) if given else list(folders)
-        for option, given in (("--images", choice.images), ("--masks", choice.masks))
-    )
+    def by_masks(self) -> tuple[dict[Path, list[Part]], list[Part]]:
+        """Maps each folder of masks to its parts with the folders of images that fit best.
 
-    @cache
-    def rank(folder: Path) -> float:
-        """Scores how much a folder looks like a folder of masks, from -3 to 3."""
-        return 2 * by_name(folder.relative_to(root)) + by_content(folders[folder])
+        Also returns parts of folders that only have the same file names: their paths contradict it.
+        """
+        result, refused = {}, []
+        for masks in self.masks:
+            found = []
+            for part in (one for images in self.images for one in self._parts(images, masks)):
+                if contradict(*part.places(self.root)) and not self.is_chosen:
+                    refused.append(part)
+                else:
+                    found.append((self._closeness(part), part))
+            if found:
+                least = min(closeness for closeness, _ in found)
+                result[masks] = [part for closeness, part in found if closeness == least]
+        return result, refused
 
-    def fits(images: Path, masks: Path) -> bool:
-        if images == masks:
-            return True
+    def _parts(self, images: Path, masks: Path) -> Iterator[Part]:
+        """Yields the parts of two folders whose files have the same names but for suffixes."""
+        if images != masks and not self._fit(images, masks):
+            return
+        given = self.choice.image_suffix, self.choice.mask_suffix
+        for suffixes in common_suffixes(self.names[images], self.names[masks], *given):
+            part = _part(images, masks, suffixes, self.folders)
+            all_masks = len(self.names[masks].without(suffixes.mask))
+            all_images = len(self.names[images].without(suffixes.image))
+            if images != masks:  # One may hold more: the partners of several folders.
+                fits = 2 * len(part.pairs) >= min(all_masks, all_images)
+            else:
+                named = self.choice.mask_suffix or _are_named_alike(part)
+                has_masks = named or _has_masks(part, self.folders)
+                fits = bool(has_masks) and 2 * len(part.pairs) >= all_masks
+            if fits:
+                yield part
+
+    def _fit(self, images: Path, masks: Path) -> bool:
+        """Whether two folders look like images and masks, and are not of different splits."""
         if not may_belong(images, masks):
             return False
-        is_chosen = choice.masks is not None and of_masks == [masks]
-        return is_chosen or rank(images) < min(rank(masks), 2)
+        by_masks_name = by_name(masks.relative_to(self.root))
+        if self.choice.masks is None and self.content(masks) < 0 and by_masks_name <= 0:
+            return False  # These are images, too.
+        return self.is_chosen or self._rank(images) < min(self._rank(masks), 2)
 
-    result = {}
-    for masks in of_masks:
-        found = []
-        for images in of_images:
-            if not fits(images, masks):
-                continue
-            for suffixes in common_suffixes(
-                names[images], names[masks], choice.image_suffix, choice.mask_suffix
-            ):
-                part = _part(images, masks, suffixes, folders)
-                if images != masks:
-                    looks = 1 + (rank(images) > 0)
-                elif _has_masks(part, folders):
-                    looks = 0
-                elif choice.mask_suffix or _are_named_alike(part):
-                    looks = 3  # The images may be masks of another kind.
-                else:
-                    continue
-                if 2 * len(part.pairs) >= len(names[masks].without(suffixes.mask)):
-                    found.append(((looks, distance(images, masks)), part))
-        if found:
-            least = min(closeness for closeness, _ in found)
-            result[masks] = [part for closeness, part in found if closeness == least]
-    return result
+    def _rank(self, folder: Path) -> float:
+        """Scores how much a folder looks like a folder of masks, from -3 to 3."""
+        return 2 * by_name(folder.relative_to(self.root)) + self.content(folder)
+
+    def _closeness(self, part: Part) -> tuple[float, ...]:
+        """Orders the parts of a folder of masks: the least fits best."""
+        if part.images != part.masks:
+            looks = 1 + (self._rank(part.images) > 0)
+        else:  # Without a look of images, they may be masks of another kind.
+            looks = 0 if _has_masks(part, self.folders) else 3
+        return looks, *distance(*part.places(self.root))
 
 
 def _part(images: Path, masks: Path, suffixes: Suffixes, folders: Folders) -> Part:
-    of_images = dict(_without(folders[images], suffixes.image))
-    of_masks = dict(_without(folders[masks], suffixes.mask))
+    image_files, mask_files = folders[images], folders[masks]
     if images == masks:
-        for name in of_masks:
-            of_images.pop(f"{name}{suffixes.mask}".removesuffix(suffixes.image), None)
+        stems = masks_among(mask_files, *suffixes)
+        image_files = {stem: files for stem, files in mask_files.items() if stem not in stems}
+        mask_files = {stem: mask_files[stem] for stem in stems}
+    of_images = dict(_without(image_files, suffixes.image))
+    of_masks = dict(_without(mask_files, suffixes.mask))
     pairs = {name: of_masks[name] for name in sorted(of_images.keys() & of_masks)}
     return Part(images, masks, suffixes, None, pairs, len(of_images.keys() ^ of_masks))
 
@@ -171,74 +203,37 @@ def _chosen(root: Path, folders: Folders, option: str, given: str) -> list[Path]
     if os.path.isdir(path) and is_inside(path, root):
         given = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
     wanted = f"/{Path(given).as_posix().strip('/')}/"
-    paths = {folder: f"/{_relative(root, folder)}/" for folder in folders}
+    paths = {folder: f"/{relative(root, folder)}/" for folder in folders}
     for match in (str.__eq__, str.endswith, str.__contains__):
         if found := [folder for folder, text in paths.items() if match(text, wanted)]:
             return found
-    listed = ", ".join(_relative(root, folder) for folder in list(folders)[:8])
-    raise DataError(
-        f"{option} {given}: no such folder with image files in {root}. Choose one of: {listed}."
-    )
+    listed = ", ".join(relative(root, folder) for folder in list(folders)[:8])
+    why = "no such folder with image files"
+    if os.path.isdir(root / given):
+        why = "holds no image files, or is a link or too deep, so it was not searched,"
+    raise DataError(f"{option} {given}: {why} in {root}. Choose one of: {listed}.")
 
 
-def _class_masks(root: Path, parts: list[Part]) -> list[Part]:
-    """Leaves out instances, edges and coloured copies, unless there is nothing else."""
-    classes = [
-        part
-        for part in parts
-        if not NOT_CLASSES.search(f"{_relative(root, part.masks)}/{part.suffixes.mask}")
-    ]
-    return classes or parts
+def _class_masks(
+    root: Path, possible: dict[Path, list[Part]]
+) -> tuple[dict[Path, list[Part]], list[Part]]:
+    """Leaves out instances, edges and coloured copies, and masks of other places.
 
+    They stay if there is nothing else.
 
-def _several_masks(root: Path, parts: list[Part]) -> DataError:
-    """Builds the error for images with several kinds of masks, or the reverse."""
-    first = parts[0]
-    images, masks = _relative(root, first.images), _relative(root, first.masks)
-    folders = [part.masks for part in parts]
-    alone = next((part for part in parts if folders.count(part.masks) == 1), None)
-    if not alone and len({part.suffixes.mask for part in parts}) == 1:
-        names = [f"{images}/*{part.suffixes.image}.*" for part in parts]
-        return DataError(
-            f"{root}: the masks in {masks} fit several kinds of images: {', '.join(names)}. Choose "
-            f"one, for example with --image-suffix={quoted(first.suffixes.image)}.",
-            file=root,
-        )
-    kinds = [
-        _relative(root, part.masks)
-        + f"/*{part.suffixes.mask}.*" * (folders.count(part.masks) > 1)
-        + f" ({held(list(part.pairs.values()))})"
-        for part in parts
-    ]
-    if alone:
-        others = [folder for folder in folders if folder != alone.masks]
-        option = f"--masks {quoted(_distinguishing(root, alone, others))}"
-        fix = f"Choose one, for example with {option}."
-    elif first.images == first.masks:
-        fix = "Leave one kind there and move the others to another folder."
-    else:
-        fix = f"Choose one, for example with --mask-suffix={quoted(first.suffixes.mask)}."
-    return DataError(
-        f"{root}: the images in {images} have several kinds of masks: {'; '.join(kinds)}. {fix}",
-        file=root,
-    )
-
-
-def _distinguishing(root: Path, part: Part, others: list[Path]) -> str:
-    """What only this folder of masks has in its path, such as the kind of masks."""
-    taken = {name for folder in (part.images, *others) for name in folder.relative_to(root).parts}
-    own = [name for name in part.masks.relative_to(root).parts if name not in taken]
-    return own[0] if own else _relative(root, part.masks)
-
-
-def _several_images(root: Path, masks: Path, images: list[Path]) -> DataError:
-    listed = ", ".join(_relative(root, folder) for folder in images)
-    return DataError(
-        f"{root}: the folder {_relative(root, masks)} fits several folders of images: {listed}. "
-        f"Choose one, for example with --images {quoted(_relative(root, images[0]))}.",
-        file=root,
-    )
-
-
-def _relative(root: Path, folder: Path) -> str:
-    return folder.relative_to(root).as_posix()
+    Returns:
+        The parts with each folder of images, and the parts of those that only have other masks.
+    """
+    best = {}
+    for images, parts in possible.items():
+        named = [f"{relative(root, part.masks)}/{part.suffixes.mask}" for part in parts]
+        classes = [
+            part for part, name in zip(parts, named, strict=True) if not NOT_CLASSES.search(name)
+        ]
+        here = [p for p in classes or parts if not are_elsewhere(*p.places(root))]
+        best[images] = here or classes or parts
+    lacking = [i for i, parts in best.items() if not any(has_class_masks(root, p) for p in parts)]
+    if len(lacking) == len(best):
+        return best, []
+    others = [part for images in lacking for part in best.pop(images)]
+    return best, others

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.discovery.class_names import VOID_NAMES, matching, tables
+from pipelines.discovery.class_lines import Unclear
+from pipelines.discovery.class_names import BACKGROUND, VOID_NAMES, matching, tables
 from pipelines.discovery.folders import Layout, existing_folder
 from pipelines.discovery.mask_values import Contents, Key, listed, read_contents
 from pipelines.discovery.yaml_text import MaskValue, is_utf8, yaml_text
@@ -61,6 +62,8 @@ def destination(root: str | Path, out: str | Path | None = None) -> Path:
         )
     if not os.path.isdir(out.parent):
         raise DataError(f"--out {out}: the folder {out.parent} does not exist. Create it first.")
+    if not is_utf8(out.name):
+        raise DataError(f"--out {out}: this name is not UTF-8. Choose another name.")
     if len(os.fsencode(out.name)) > MAX_NAME:
         raise DataError(
             f"{out}: this name is too long for a file. Choose a shorter one with --out."
@@ -68,13 +71,19 @@ def destination(root: str | Path, out: str | Path | None = None) -> Path:
     return out
 
 
-def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = None) -> YamlFile:
+def describe(
+    layout: Layout,
+    out: Path,
+    progress: Callable[[], object] | None = None,
+    threshold: int | None = None,
+) -> YamlFile:
     """Reads all masks and composes the YAML file's text; writes nothing.
 
     Args:
         layout: The result of `pipelines.discovery.folders.find`.
         out: Path of the file, since the paths in it are relative to it.
         progress: Called without arguments after each mask, or None.
+        threshold: `mask_threshold` of the YAML file, for black-and-white masks in JPEG files.
 
     Returns:
         A `YamlFile`.
@@ -82,7 +91,7 @@ def describe(layout: Layout, out: Path, progress: Callable[[], object] | None = 
     Raises:
         DataError: No mask can be read, or the masks do not hold classes.
     """
-    held = read_contents(layout, progress)
+    held = read_contents(layout, progress, threshold)
     keys = sorted(held.pixels)
     void = _void(keys)
     notes = list(layout.notes)
@@ -139,7 +148,13 @@ def _names(
     best: tuple[dict[Key, str], Path] | tuple[None, None] = None, None
     folders = {mask.parent for mask in layout.masks}
     for file, entries in tables(layout.texts, folders):
-        names = matching(entries, keys, held.palette)
+        try:
+            if isinstance(entries, Unclear):
+                raise entries
+            names = matching(entries, keys, held.palette)
+        except Unclear as error:
+            notes.append(f"{file} {error}; its names are not used")
+            continue
         if names is None:
             notes.append(
                 f"{file} names {len(entries)} classes, which do not match the {len(keys)} in the "
@@ -147,6 +162,8 @@ def _names(
             )
         elif best[0] is None:
             best = names, file
+            if BACKGROUND in set(names.values()) - {entry.name for entry in entries}:
+                notes.append(f"{file} does not name {next(iter(names))}, so it is {BACKGROUND}")
             present = {name for key, name in names.items() if held.masks[key]}
             if absent := [entry.name for entry in entries if entry.name not in present]:
                 notes.append(f"in no mask: {', '.join(absent)}, which {file} names")

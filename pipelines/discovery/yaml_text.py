@@ -11,8 +11,8 @@ import yaml
 
 from pipelines.datasets.yaml_folders import val_images
 from pipelines.discovery.folders import Layout
-from pipelines.discovery.mask_values import Colour, Contents, Key
-from pipelines.discovery.pairing import Part
+from pipelines.discovery.mask_values import BLACK_WHITE, Colour, Contents, Key
+from pipelines.discovery.parts import Part
 from pipelines.errors import DataError
 from pipelines.split import IGNORE
 
@@ -80,6 +80,11 @@ def yaml_text(
         share, chosen = _val_share(layout, base)
         lines.append(
             f"val_share: {share:.3g}  # {chosen} images of train, by a checksum of their names"
+        )
+    if held.threshold is not None:
+        lines.append(
+            f"mask_threshold: {held.threshold}  # values up to it are {BLACK_WHITE[0]}, others "
+            f"{BLACK_WHITE[1]}"
         )
     offset = _offset([entry.key for entry in classes])
     if offset:

@@ -1,14 +1,20 @@
 """`fcn-keras data init`: what it prints, refuses and writes for unusual names."""
 
 import os
+import re
+import resource
 import shlex
+import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from drawn_folders import fill
+from PIL import Image
 
 import pipelines
+from pipelines.examples import read_example
 
 NOTOP = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -111,3 +117,70 @@ def test_file_names_that_are_not_utf8_are_used(here, fcn_keras_cli):
     fill(here / "data", names=[os.fsdecode(b"caf\xe9 %d" % i) for i in range(5)])
     assert fcn_keras_cli("data", "init", "data")[0] == 0
     assert fcn_keras_cli("data", "check", "data.yaml", "--json", "all.json")[0] == 0
+
+
+def jpeg_masks(root):
+    """Black-and-white masks of 6 images: 480 of 2,240 pixels are white, apart from compression."""
+    for name in range(6):
+        fill(root, names=[name])
+        (root / f"masks/{name}.png").unlink()
+        pixels = np.zeros((40, 56), "uint8")
+        pixels[8:28, 16:40] = 255
+        Image.fromarray(pixels).save(root / f"masks/{name}.jpg", quality=60)
+
+
+def test_jpeg_masks_have_a_way_through(here, fcn_keras_cli):
+    jpeg_masks(here / "data")
+    status, _, err = fcn_keras_cli("data", "init", "data")
+    assert status == 2 and err.count("\n") == 1 and not (here / "data.yaml").exists()
+    assert "all 6 masks are JPEG" in err and "`mask_nearest: true`" in err
+    option = re.search(r"add (--mask-threshold \d+) for black and white", err)[1]
+    assert fcn_keras_cli("data", "init", "data", *option.split())[0] == 0
+    assert fcn_keras_cli("data", "check", "data.yaml")[0] == 0
+    split = pipelines.read("data.yaml", "train")
+    assert split.class_names == ("background", "class_1")
+    assert np.bincount(read_example(split, 0)[1].ravel()).tolist() == [2240 - 480, 480]
+
+
+@pytest.mark.parametrize("value", ["-1", "255", "half"])
+def test_a_threshold_must_leave_two_classes(here, fcn_keras_cli, value):
+    jpeg_masks(here / "data")
+    assert fcn_keras_cli("data", "init", "data", "--mask-threshold", value)[0] == 2
+    assert not (here / "data.yaml").exists()
+
+
+def test_a_full_disk_leaves_no_file(here, fcn_keras_cli):
+    fill(here / "data")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        status, _, err = fcn_keras_cli("data", "init", "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert status == 2 and err.startswith("error: data.yaml: File too large. Free some space")
+    assert [path.name for path in here.iterdir()] == ["data"]
+    assert fcn_keras_cli("data", "init", "data")[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_output_that_fails_leaves_no_file(here):
+    fill(here / "data")
+    code = "from fcn_keras.cli import main as cli; cli.main()"
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", code, "data", "init", "data"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert result.returncode != 0 and b"Traceback" not in result.stderr
+    assert not (here / "data.yaml").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_an_output_whose_name_is_not_utf8_is_refused(here, fcn_keras_cli):
+    fill(here / "data")
+    status, _, err = fcn_keras_cli("data", "init", "data", "--out", os.fsdecode(b"x\xff.yaml"))
+    assert status == 2 and "this name is not UTF-8. Choose another name" in err
+    assert [path.name for path in here.iterdir()] == ["data"]

@@ -228,7 +228,7 @@ def test_masks_beside_the_images_may_be_known_by_content_alone(root):
 
 def test_a_chosen_folder_holds_masks_whatever_it_is_called(root):
     fill(root, "label_photos/{}.jpg", "img/{}.png")
-    with pytest.raises(DataError, match="label_photos/0.jpg: the mask is a JPEG"):
+    with pytest.raises(DataError, match="all 8 masks are JPEG or lossy WebP"):
         made(root)
     data, _ = made(root, masks="img")
     expected = {(f"label_photos/{n}.jpg", f"img/{n}.png") for n in range(8)}

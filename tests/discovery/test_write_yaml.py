@@ -263,7 +263,10 @@ def smooth_in_colours(path):
         (smooth, "pixels), and 251 more. So many mean that the mask was smoothed"),
         (lambda path: mask(path, (7,)), "the masks hold only 7 (17,920 pixels): at least two"),
         (lambda path: mask(path, np.array([0, 300], "uint16")), "values up to 300"),
-        (lambda path: Image.new("L", (56, 40)).save(path, "JPEG"), "none of the 8 masks can be"),
+        (
+            lambda path: Image.new("L", (56, 40)).save(path, "JPEG"),
+            "all 8 masks are JPEG",
+        ),
         (lambda path: Image.new("L", (56, 40)).save(path, "TIFF"), "TIFF files are unsupported"),
         (lambda path: path.unlink(), "found no images with masks. Folders with image files:"),
     ],

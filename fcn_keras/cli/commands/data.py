@@ -68,6 +68,15 @@ def init(
             help="If several suffixes fit: what mask names add to the common name.",
         ),
     ] = None,
+    mask_threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=254,
+            help="For black-and-white masks in JPEG files: the highest value that is black, such "
+            "as 127.",
+        ),
+    ] = None,
 ) -> None:
     """Finds the images and masks in a folder and writes the YAML file for training.
 
@@ -81,11 +90,16 @@ def init(
         folder, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix
     )
     with progress_bar(f"reading the masks of {folder}", len(found.masks)) as advance:
-        made = write_yaml.describe(found, out, advance)
-    content = made.text.encode("utf-8")  # Before there is a file.
-    with out.open("xb") as file:
-        file.write(content)
-    _show_description(found, made, out)
+        made = write_yaml.describe(found, out, advance, mask_threshold)
+    _show_description(found, made)  # First: if this fails, no file bars the next try.
+    try:
+        with outputs.replacing(out) as temporary:
+            temporary.write_bytes(made.text.encode("utf-8"))
+            write_yaml.destination(folder, out)  # Another process may have written it.
+    except OSError as error:
+        error.filename = str(out)  # Not the temporary file.
+        raise
+    _show_next(made, out)
 
 
 @app.command()
@@ -229,10 +243,8 @@ def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
     return f"{len(found)}, {min(heights)} x {min(widths)} to {max(heights)} x {max(widths)}"
 
 
-def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
-    """Prints what `data init` found, and the next commands."""
-    from pipelines.errors import quoted
-
+def _show_description(layout: "Layout", made: "YamlFile") -> None:
+    """Prints what `data init` found."""
     for split, parts in layout.parts.items():
         for part in parts:
             listed = f", listed in {part.listing}" if part.listing else ""
@@ -254,6 +266,12 @@ def _show_description(layout: "Layout", made: "YamlFile", out: Path) -> None:
         console.print(f"note: {note}", soft_wrap=True)
     for fault in made.faults:
         print(f"warning: {fault}", file=sys.stderr)
+
+
+def _show_next(made: "YamlFile", out: Path) -> None:
+    """Prints the name of the new YAML file, and the next commands."""
+    from pipelines.errors import quoted
+
     console.print(f"YAML file: {out}. Check its classes, then run:", soft_wrap=True)
     console.print(f"  fcn-keras data check {quoted(out)}", soft_wrap=True)
     epochs = camvid_epochs(made.train_images)
