@@ -118,8 +118,8 @@ class _Candidates:
             for part in (one for images in self.images for one in self._parts(images, masks)):
                 if contradict(*part.places(self.root)) and not self.is_chosen:
                     refused.append(part)
-                elif closeness := self._closeness(part):
-                    found.append((closeness, part))
+                else:
+                    found.append((self._closeness(part), part))
             if found:
                 least = min(closeness for closeness, _ in found)
                 result[masks] = [part for closeness, part in found if closeness == least]
@@ -132,10 +132,15 @@ class _Candidates:
         given = self.choice.image_suffix, self.choice.mask_suffix
         for suffixes in common_suffixes(self.names[images], self.names[masks], *given):
             part = _part(images, masks, suffixes, self.folders)
-            needed = len(self.names[masks].without(suffixes.mask))
+            all_masks = len(self.names[masks].without(suffixes.mask))
+            all_images = len(self.names[images].without(suffixes.image))
             if images != masks:  # One may hold more: the partners of several folders.
-                needed = min(needed, len(self.names[images].without(suffixes.image)))
-            if 2 * len(part.pairs) >= needed:
+                fits = 2 * len(part.pairs) >= min(all_masks, all_images)
+            else:
+                named = self.choice.mask_suffix or _are_named_alike(part)
+                has_masks = named or _has_masks(part, self.folders)
+                fits = bool(has_masks) and 2 * len(part.pairs) >= all_masks
+            if fits:
                 yield part
 
     def _fit(self, images: Path, masks: Path) -> bool:
@@ -151,16 +156,12 @@ class _Candidates:
         """Scores how much a folder looks like a folder of masks, from -3 to 3."""
         return 2 * by_name(folder.relative_to(self.root)) + self.content(folder)
 
-    def _closeness(self, part: Part) -> tuple[float, ...] | None:
-        """Orders the parts of a folder of masks: the least fits best; None if it does not fit."""
+    def _closeness(self, part: Part) -> tuple[float, ...]:
+        """Orders the parts of a folder of masks: the least fits best."""
         if part.images != part.masks:
             looks = 1 + (self._rank(part.images) > 0)
-        elif _has_masks(part, self.folders):
-            looks = 0
-        elif self.choice.mask_suffix or _are_named_alike(part):
-            looks = 3  # The images may be masks of another kind.
-        else:
-            return None
+        else:  # Without a look of images, they may be masks of another kind.
+            looks = 0 if _has_masks(part, self.folders) else 3
         return looks, *distance(*part.places(self.root))
 
 

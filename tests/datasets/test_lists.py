@@ -65,8 +65,8 @@ def test_files_without_a_partner_are_faults(root):
     good, faults = paired(images, masks, root)
     assert [one.id for one in good] == ["a"]
     assert [(fault.kind, fault.file) for fault in faults] == [
-        ("not a pair", root / "b.jpg"),
-        ("not a pair", root / "b.png"),
+        ("unpaired", root / "b.jpg"),
+        ("unpaired", root / "b.png"),
         ("outside the folder", root / "link.png"),
     ]
     assert str(faults[0]) == f"{root}/b.jpg: has no mask. Add it, or remove this file."
