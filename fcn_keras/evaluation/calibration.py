@@ -27,7 +27,7 @@ from fcn_keras.evaluation.batches import (
 )
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
-from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.models.saving import Loaded, segmentation_model
 from fcn_keras.prediction.predict_image import traced
 from pipelines.split import Split
 
@@ -74,7 +74,7 @@ def calibrate(
         ModelError: The model has several images or heads, no score layer, or a bias that does not
             shift the logits by a constant.
     """
-    model = keras_model(model)
+    model = segmentation_model(model)
     check_data(dataset)
     if part_names(model):
         raise ModelError(

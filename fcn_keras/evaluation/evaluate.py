@@ -20,7 +20,7 @@ from fcn_keras.evaluation.batches import (
 )
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import count_pixels
-from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.models.saving import Loaded, segmentation_model
 from fcn_keras.prediction.predict_image import traced
 from fcn_keras.prediction.signature import class_ids
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
@@ -63,7 +63,7 @@ def evaluate(
         ConfigError: `model` is not a functional segmentation model, `data` is a name instead of a
             split, or images, masks or splits do not fit the model's images, heads or classes.
     """
-    net = keras_model(model)
+    net = segmentation_model(model)
     check_data(data)
     for what, tensors in (("images", net.input), ("outputs", net.output)):
         if isinstance(tensors, list | tuple):

@@ -40,14 +40,14 @@ class Loaded:
 
 
 def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model:
-    """Returns the Keras model of a `Loaded`; returns a Keras model unchanged.
+    """Returns the functional Keras model of a `Loaded`; returns a Keras model unchanged.
 
     Args:
         model: The model.
         name: The argument's name, for the message.
 
     Raises:
-        ConfigError: The argument is neither, or the model does not map images to logits.
+        ConfigError: The argument is neither, or its inputs are unknown.
     """
     model = model.model if isinstance(model, Loaded) else model
     if not isinstance(model, keras.Model):
@@ -59,13 +59,23 @@ def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model
         model(model.inputs[0])  # Until its first call, it has only the lists `inputs`, `outputs`.
     if getattr(model, "inputs", None) is None or getattr(model, "outputs", None) is None:
         raise ConfigError(
-            f"model: must be a functional Keras model, found {type(model).__name__} of unknown "
+            f"{name}: must be a functional Keras model, found {type(model).__name__} of unknown "
             "inputs. Pass keras.Model(image, logits), or start a Sequential model with keras.Input."
         )
+    return model
+
+
+def segmentation_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model:
+    """Returns the Keras model of a model that maps images to logits; arguments as `keras_model`.
+
+    Raises:
+        ConfigError: The argument is not such a model.
+    """
+    model = keras_model(model, name)
     for tensor in (*model.inputs, *model.outputs):
         if len(tensor.shape) != 4 or tensor.shape[-1] is None:
             raise ConfigError(
-                f"model: {model.name} must map images [b, h, w, channels] to logits [b, h, w, "
+                f"{name}: {model.name} must map images [b, h, w, channels] to logits [b, h, w, "
                 f"classes], found the shape {tuple(tensor.shape)}. Pass a segmentation model."
             )
     return model

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.layers.alignment import SameSize
-from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.models.saving import Loaded, segmentation_model
 from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
@@ -56,7 +56,7 @@ def predict(
             are not the model's, or the tiles are too small for the model.
         ModelError: The model cannot be tiled because its geometry is unknown.
     """
-    model = keras_model(model)
+    model = segmentation_model(model)
     expected = model.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")

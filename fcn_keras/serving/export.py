@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.models.saving import Loaded, keras_model
+from fcn_keras.models.saving import Loaded, segmentation_model
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
 from fcn_keras.serving.formats import check_export
@@ -70,7 +70,7 @@ def export(
     if isinstance(model, Loaded):
         class_names = model.classes if class_names is None else class_names
         palette = model.palette if palette is None else palette
-    net = keras_model(model)
+    net = segmentation_model(model)
     if format != "savedmodel":
         return write_engine(
             net,

@@ -19,7 +19,7 @@ from fcn_keras.arguments import flag
 from fcn_keras.errors import ConfigError
 from fcn_keras.layers.alignment import CropLike
 from fcn_keras.layers.upsampling import Bilinear
-from fcn_keras.models.saving import Loaded, keras_model, load
+from fcn_keras.models.saving import Loaded, load, segmentation_model
 
 
 class Start(NamedTuple):
@@ -61,11 +61,11 @@ def start_from(
             backbone, head width, classes, skip scales or geometry.
         ModelError: The source cannot be loaded.
     """
-    model = keras_model(model)
+    model = segmentation_model(model)
     origin, net = "source", source
     if isinstance(source, str | Path):
         origin, net = str(source), load(source)
-    coarse = keras_model(net, "source")
+    coarse = segmentation_model(net, "source")
     if flag(reset_scores) is None:
         raise ConfigError(f"reset_scores={reset_scores!r}: must be True or False.")
     theirs, ours = _with_weights(coarse), _with_weights(model)

@@ -248,8 +248,7 @@ def test_the_model_card_has_no_metrics_of_another_model(fcn_keras_cli, two_folde
     assert row not in card and "which has other weights" in card and "| train | " in card
 
     def card_of(name):
-        net = precision.in_precision(fcn_keras.load(run / name).model, "bfloat16")
-        model_card.write(run / "card.md", net, "m", {}, {}, None, run)
+        model_card.write(run / "card.md", fcn_keras.load(run / name).model, "m", {}, {}, None, run)
         return (run / "card.md").read_text("utf-8")
 
     content = json.loads((run / "metrics.json").read_text())

@@ -85,6 +85,7 @@ def write_savedmodel(
     check_functional(model)
     if precision is None and precision_of(model) == "bfloat16":
         precision = "bfloat16"  # Rounds the weights once, and not at each call.
+    trained = model
     if precision is not None:
         model = in_precision(model, precision)
     labels = _labels(model, class_names, palette)
@@ -108,7 +109,7 @@ def write_savedmodel(
             _write_warm_up(requests, out.name, max_pixels)
         facts = _facts(model, freeze, max_pixels, *compared)
         card = saved / "model_card.md"
-        model_card.write(card, model, out.name, facts, served, class_names, run)
+        model_card.write(card, trained, out.name, facts, served, class_names, run)
         _write_hashes(saved)
         return Exported(_publish(saved, out), *compared)
 
