@@ -322,6 +322,23 @@ def test_a_measurement_survives_that_one_of_its_outputs_cannot_be_written(
     assert status != 0 and "pixel accuracy" in out
 
 
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [(("data", "check"), "splits"), (("experiment", "iu-bounds", "--data"), "mean_iou")],
+)
+def test_a_json_file_is_written_even_if_the_output_cannot_be(
+    fcn_keras_cli, two_folders, monkeypatch, command, key
+):
+    figures = two_folders / "figures.json"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fcn_keras.cli.terminal.console.print", full)
+    assert fcn_keras_cli(*command, two_folders / "data.yaml", "--json", figures)[0] != 0
+    assert key in json.loads(figures.read_text())
+
+
 def test_failed_start_leaves_no_files(fcn_keras_cli, two_folders):
     run = two_folders / "run"
     status, _, _ = fcn_keras_cli("train", "--data", two_folders / "none.yaml", "--out", run, *TINY)

@@ -135,9 +135,9 @@ def check(
         splits=split,
         watch=progress_bar,
     )
-    _show_diagnosis(found)
-    if json is not None:
+    if json is not None:  # Before the terminal, which may be closed.
         outputs.write_json(json, diagnosis.to_json(found))
+    _show_diagnosis(found)
     if report is not None:
         from pipelines.checking.report import render
 

@@ -52,6 +52,9 @@ def iu_bounds(
                 advance()
 
         bounds = bounds_of(masks(), examples.num_classes, resample=resample)
+    if json is not None:  # Before the terminal, which may be closed.
+        how = {"data": examples.name, "resample": resample, "how": RESAMPLINGS[resample]}
+        outputs.write_json(json, {**how, "mean_iou": bounds})
     table = Table(title=f"{examples.name}, {len(examples)} masks", title_justify="left")
     for column in ("downsampled by", "mean IU", "paper, on PASCAL VOC"):
         table.add_column(column, justify="right")
@@ -59,6 +62,3 @@ def iu_bounds(
         table.add_row(str(factor), f"{bound:.3f}", f"{PUBLISHED_BOUNDS[factor]:.3f}")
     console.print(table)
     console.print(f"{resample}: {RESAMPLINGS[resample]}")
-    if json is not None:
-        how = {"data": examples.name, "resample": resample, "how": RESAMPLINGS[resample]}
-        outputs.write_json(json, {**how, "mean_iou": bounds})
