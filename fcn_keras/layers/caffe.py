@@ -83,11 +83,16 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             **kwargs: Arguments of `keras.layers.MaxPooling2D`.
 
         Raises:
-            ModelError: `incomplete` is unknown.
+            ModelError: `incomplete` is unknown, or another padding or order of axes is given.
         """
         super().__init__(pool_size, strides, **kwargs)
         if incomplete not in ("first", "last"):
             raise ModelError(f"incomplete={incomplete!r}: must be 'first' or 'last'.")
+        if (self.padding, self.data_format) != ("valid", "channels_last"):
+            raise ModelError(
+                f"padding={self.padding!r}, data_format={self.data_format!r}: must be 'valid' and "
+                "'channels_last'. The layer itself pads for the incomplete window."
+            )
         self.incomplete = incomplete
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

@@ -52,6 +52,7 @@ class BilinearUpsampling(keras.layers.Layer):
                 without `fade`, the factor is odd or the kernel size not twice the factor.
         """
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.input_spec = keras.InputSpec(ndim=4)
         stride = whole(factor)
         if stride is None or stride < 1:
             raise ModelError(f"factor={factor!r}: must be an integer of at least 1.")

@@ -21,6 +21,7 @@ from fcn_keras.text import first_line
 
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]  # Images -> outputs by name.
 Opener = Callable[[Path, str | None], Runner]  # Opens a file in a precision.
+PRECISIONS = ("f32", "bf16", "f16")  # Of OpenVINO.
 
 
 def open_engine(
@@ -41,7 +42,8 @@ def open_engine(
         other images.
 
     Raises:
-        ConfigError: The file does not exist, or the engine is not installed.
+        ConfigError: The file does not exist, the precision is unknown or has no meaning for it, or
+            the engine is not installed.
         ModelError: The file cannot be opened.
     """
     path = Path(path)
@@ -54,13 +56,25 @@ def open_engine(
             f"precision={precision!r}: only OpenVINO files (.xml) support it, found {path}. Leave "
             "it out."
         )
+    if precision not in (None, *PRECISIONS):
+        raise ConfigError(f"precision={precision!r}: must be one of {', '.join(PRECISIONS)}.")
     engine = ENGINES[format]
     check_installed(format, engine.modules)
     try:
         run = engine.open(path, precision)
     except Exception as error:  # Each engine has its own kinds of errors.
-        raise ModelError(f"{path}: cannot be opened ({first_line(error)}).") from error
+        raise ModelError(
+            f"{path}: cannot be opened ({_cause(error)}). Export the model again."
+        ) from error
     return lambda images: run(_checked(images))["mask"]
+
+
+def _cause(error: Exception) -> str:
+    """Returns the line of an engine's error that says what is wrong; OpenVINO's come last."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    places = ("Exception from ", "Check ", "FrontEnd API failed")
+    told = [line for line in lines if not line.startswith(places)]
+    return told[-1].strip() if told and len(told) < len(lines) else first_line(error)
 
 
 def _checked(images: np.ndarray) -> np.ndarray:

@@ -206,6 +206,10 @@ def _write(image: np.ndarray, mask: np.ndarray, look: Look, paths: Results) -> N
     with replacing(paths.mask) as temporary:
         picture = palette_png(mask, look.palette, look.values)
         picture.save(temporary, "PNG", pnginfo=mark, **FAST_PNG)
+    for kind in ("png", "jpg"):  # An earlier overlay would show another mask.
+        earlier = _results(paths.mask.with_suffix(""), kind).overlay
+        if earlier not in (None, paths.overlay) and _was_written_by_predict(earlier):
+            earlier.unlink()
     if paths.overlay is None:
         return
     overlaid = overlay(image, mask, look.palette, background=look.background)

@@ -63,6 +63,11 @@ def check_export(
         raise ConfigError(
             f"precision={precision!r} (--precision): a SavedModel must be float32 or bfloat16.{fix}"
         )
+    if Path(out, "saved_model.pb").exists():
+        raise ConfigError(
+            f"{out}: is a version of an exported model, and stays as it is. Give the folder of all "
+            f"versions, {Path(out).absolute().parent}."
+        )
     suffix = Path(out).suffix
     if other := next((name for name in ENGINES if ENGINES[name].ending == suffix), None):
         raise ConfigError(

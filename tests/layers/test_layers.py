@@ -174,6 +174,14 @@ def test_integers_are_computed_in_floats(rng):
         (lambda: CaffePreprocessing((1, 2)), "must be three numbers"),
         (lambda: CaffePreprocessing((1, 2, np.nan)), "must be three numbers"),
         (lambda: CeilMaxPooling2D(2, incomplete="left"), "incomplete='left': must be 'first' or"),
+        (
+            lambda: CeilMaxPooling2D(3, 2, padding="same"),
+            "padding='same', data_format='channels_last': must be 'valid' and",
+        ),
+        (
+            lambda: CeilMaxPooling2D(2, data_format="channels_first"),
+            "data_format='channels_first': must be",
+        ),
         (lambda: DilatedPooling2D(0), "pool_size=0: must be an integer of at least 1"),
         (lambda: DilatedPooling2D(2, dilation_rate=(1, 2, 3)), "dilation_rate=(1, 2, 3): must be"),
         (lambda: PadToMultiple(0), "multiple=0: must be an integer of at least 1"),

@@ -74,6 +74,20 @@ def test_overlays_leave_the_background_as_it_is(rng):
     np.testing.assert_allclose(plain, 0.45 * image + 0.55 * PALETTE[mask], atol=0.51)
 
 
+def test_an_overlay_of_another_format_does_not_stay_beside_a_new_mask(tmp_path):
+    image, mask = np.zeros((4, 4, 3), "uint8"), np.zeros((4, 4), "uint8")
+    Image.fromarray(image).save(tmp_path / "a.png")
+    mine = tmp_path / "out" / "a_overlay.png"
+    for kind, left in (("jpg", {"a.png", "a_overlay.jpg"}), ("none", {"a.png"})):
+        (job,) = plan([tmp_path / "a.png"], tmp_path / "out", overlay=kind)
+        write(image, mask, Look(PALETTE), job.results)
+        assert {path.name for path in mine.parent.iterdir()} == left
+    Image.fromarray(image).save(mine)  # The user's own stays.
+    (job,) = plan([tmp_path / "a.png"], tmp_path / "out", overlay="jpg")
+    write(image, mask, Look(PALETTE), job.results)
+    assert mine.exists()
+
+
 def test_a_name_too_long_for_its_overlay_is_told_before_any_prediction(tmp_path):
     longest = 255 - len("_overlay.png")
     for length in (longest, longest + 1):

@@ -293,6 +293,13 @@ def test_wrong_options_are_named_and_leave_no_files(model, tmp_path, options, me
     assert not list(tmp_path.rglob("*.pb"))
 
 
+def test_a_version_is_not_the_folder_of_versions(model, tmp_path):
+    version = fcn_keras.export(model, tmp_path / "m").path
+    with pytest.raises(ConfigError, match=r"/m/1: is a version .* Give .*/m\.$"):
+        fcn_keras.export(model, version)
+    assert not (version / "1").exists()
+
+
 def test_weights_too_large_for_a_graph_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["fcn_keras.serving.writers.savedmodel"], "LARGEST_GRAPH", 1000)
     with pytest.raises(ModelError, match="Leave out --freeze"):

@@ -411,3 +411,12 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "bad.onnx").write_text("no model")
     with pytest.raises(ModelError, match="bad.onnx: cannot be opened"):
         open_engine(tmp_path / "bad.onnx")
+
+
+@pytest.mark.extra("openvino")
+def test_what_openvino_says_is_told(tmp_path):
+    (tmp_path / "m.xml").write_text("<net")
+    with pytest.raises(ModelError, match=r"m.xml: cannot be opened \(Unable to read the model"):
+        open_engine(tmp_path / "m.xml")
+    with pytest.raises(ConfigError, match="precision='f64': must be one of f32, bf16, f16"):
+        open_engine(tmp_path / "m.xml", precision="f64")

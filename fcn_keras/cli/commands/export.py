@@ -11,7 +11,7 @@ from fcn_keras.cli.checked import examples_for
 from fcn_keras.cli.options import DataDir, RunOrModel
 from fcn_keras.cli.terminal import console, import_tensorflow, progress_bar
 from fcn_keras.errors import ConfigError
-from fcn_keras.serving.formats import check_export
+from fcn_keras.serving.formats import FORMATS, check_export
 
 if TYPE_CHECKING:
     from fcn_keras.prediction.segmenter import Segmenter
@@ -71,7 +71,8 @@ def export(
     Runs the result and compares it with the Keras model before giving it its final name.
     """
     chosen = None if precision == "auto" else precision
-    if precision == "int8" and format != "savedmodel" and data is None:
+    takes_int8 = format in FORMATS and "int8" in FORMATS[format].precisions
+    if precision == "int8" and takes_int8 and data is None:
         raise ConfigError("--precision int8: needs training images. Give --data too.")
     check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
     import_tensorflow()
