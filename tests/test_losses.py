@@ -73,6 +73,11 @@ def test_loss_is_serialisable():
     assert again.get_config() == loss.get_config()
 
 
+def test_loss_of_version_0_1_can_be_read():
+    # There the sample rate was called `keep`.
+    assert MaskedCrossentropy.from_config({"keep": 0.25, "seed": 4}).sample_rate == 0.25
+
+
 def test_balancing_exponent_goes_from_no_to_full_balancing():
     pixels = np.array([900, 90, 10, 0])
     np.testing.assert_allclose(balancing_weights(pixels, 0)[:3], 1)

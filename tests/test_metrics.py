@@ -144,6 +144,22 @@ def test_pixels_beyond_the_classes_are_not_counted_elsewhere(truth, prediction, 
         count_pixels(np.array(truth), np.array(prediction), 3)
 
 
+def test_every_pixel_counts_without_an_ignored_class():
+    mask = np.array([[255, 1]])
+    assert count_pixels(mask, mask, 256, ignore_class=None)[255, 255] == 1
+    with pytest.raises(ConfigError, match="masks: class ids must be 0 to 2, found 255. Map"):
+        count_pixels(mask, mask, 3, ignore_class=None)
+
+
+def test_classes_of_a_single_pixel_and_single_classes_count():
+    assert segmentation_metrics([[5]])["mean_iou"] == 1
+    # By hand: accuracies 1 / 1 and 2 / 4; IUs 1 / 2, 2 / 4 and, of one wrong pixel alone, 0 / 1.
+    found = segmentation_metrics([[1, 0, 0], [1, 2, 1], [0, 0, 0]])
+    assert found["mean_accuracy"] == pytest.approx((1 + 2 / 4) / 2)
+    assert found["iou"] == pytest.approx([1 / 2, 2 / 4, 0])
+    assert found["mean_iou"] == pytest.approx(1 / 3)
+
+
 def test_metrics_without_labelled_pixels_are_nan():
     metric = ConfusionMatrix(3)
     metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
@@ -174,7 +190,9 @@ def test_count_pixels_returns_confusion_matrix():
     prediction = np.array([[0, 2, 1], [2, 0, 0]], "uint8")
     counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is ignored.
     assert count_pixels(truth, prediction, 3).tolist() == counted
-    assert count_pixels(np.full((2, 2), 255), np.zeros((2, 2), int), 2).tolist() == [[0, 0], [0, 0]]
+    void, zeros = np.full((2, 2), 255), np.zeros((2, 2), int)
+    assert count_pixels(void, zeros, 1).tolist() == [[0]]
+    assert count_pixels(zeros, zeros, 3).tolist() == [[4, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_label_255_cannot_be_a_class_and_void():

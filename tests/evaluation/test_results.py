@@ -71,6 +71,30 @@ def test_evaluation_prints_as_a_table():
     assert lines[-2].split() == ["road", "0.500", "0.750", "4"]
 
 
+def test_evaluation_prints_each_metric_and_class():
+    # By hand: 10 of 12 pixels are right; accuracies 6 / 8 and 4 / 4.
+    assert str(Evaluation(MOON * 1000, ("sky", "full moon", "sea"))).splitlines() == [
+        "pixel accuracy         0.833",
+        "mean accuracy          0.875",
+        "mean IU                0.583",
+        "frequency-weighted IU  0.833",
+        "",
+        "mean IU 0.583 counts the classes that the masks lack as 0 where they are predicted; "
+        "without them it is 0.875.",
+        "",
+        "class         IU  accuracy      pixels",
+        "sky        0.750     0.750       8,000",
+        "full moon  0.000       n/a           0",
+        "sea        1.000     1.000       4,000",
+    ]
+
+
+def test_json_of_version_0_2_counts_absent_classes():
+    content = Evaluation(MOON, ("sky", "moon", "sea"), skip_absent=True).to_dict()
+    del content["skip_absent"]
+    assert Evaluation.from_dict(content).mean_iou == pytest.approx(1.75 / 3)
+
+
 def test_evaluation_survives_json():
     found = Evaluation(CONFUSION, NAMES)
     again = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
@@ -99,3 +123,7 @@ def test_undefined_metrics_are_nan_and_none_in_json():
 def test_suspicious_results_give_warnings(confusion, warning):
     (found,) = Evaluation(np.array(confusion), ("a", "b")).warnings()
     assert found.startswith(warning)
+
+
+def test_a_single_class_gives_no_warning():
+    assert Evaluation(np.array([[5]]), ("a",)).warnings() == []
