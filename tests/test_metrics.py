@@ -106,6 +106,7 @@ def test_number_of_classes_is_checked(count):
     with pytest.raises(ConfigError, match="num_classes=.*: must be a whole number of at least 1"):
         ConfusionMatrix(count)
     assert ConfusionMatrix(np.int64(3)).confusion().shape == (3, 3)
+    assert ConfusionMatrix(1).confusion().shape == (1, 1)
 
 
 def test_nothing_is_ignored_without_an_ignored_class():
