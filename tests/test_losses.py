@@ -47,6 +47,17 @@ def test_sample_weights_multiply_pixel_losses(rng):
     assert float(actual) == pytest.approx(formula(labels, logits, sample=sample), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 2), (2, 3, 1), (1, 3, 2), (1, 1, 1)])
+def test_sample_weights_may_have_sizes_of_one(rng, shape):
+    labels = rng.integers(0, 3, (2, 3, 2)).astype("uint8")
+    logits = rng.normal(size=(2, 3, 2, 3)).astype("float32")
+    sample = rng.uniform(0.1, 2, shape).astype("float32")
+    expected = formula(labels, logits, sample=np.broadcast_to(sample, labels.shape))
+    for given in (sample, sample[..., None]):
+        found = MaskedCrossentropy()(labels, logits, sample_weight=given)
+        assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
 def test_void_batch_has_zero_loss_and_gradient():
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1)])
     model.compile(keras.optimizers.SGD(1.0), loss=MaskedCrossentropy())
