@@ -53,8 +53,8 @@ def test_sample_weights_may_have_sizes_of_one(rng, shape):
     logits = rng.normal(size=(2, 3, 2, 3)).astype("float32")
     sample = rng.uniform(0.1, 2, shape).astype("float32")
     expected = formula(labels, logits, sample=np.broadcast_to(sample, labels.shape))
-    for given in (sample, sample[..., None]):
-        found = MaskedCrossentropy()(labels, logits, sample_weight=given)
+    for weights in (sample, sample[..., None]):
+        found = MaskedCrossentropy()(labels, logits, sample_weight=weights)
         assert float(found) == pytest.approx(expected, rel=1e-5)
 
 

@@ -92,6 +92,9 @@ def test_classes_that_the_truth_lacks_count_as_zero_or_not_at_all():
         assert float(metric.result()["mean_accuracy"]) == pytest.approx((6 / 8 + 1) / 2)
         again = ConfusionMatrix.from_config(metric.get_config())
         assert again.skip_absent is skip_absent
+    metric = ConfusionMatrix(3)
+    metric.restore(confusion)
+    assert float(metric.result()["mean_iou"]) == pytest.approx((0.75 + 0 + 1) / 3)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5, 5), (2, 4, 5, 1), (2, 4, 5)])

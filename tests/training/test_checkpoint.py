@@ -380,3 +380,7 @@ def test_steps_are_counted_from_one_and_epochs_name_the_last():
     assert step_in_words((1, 2)) == "step 3 of epoch 2"
     assert step_in_words((1, 0), batch_ids) == "step 1 of epoch 2 (images image-1-0, 7)"
     assert step_in_words((1, -1), batch_ids) == "epoch 1"
+
+
+def test_a_training_that_has_not_begun_was_interrupted_at_its_start(tmp_path):
+    assert fcn_keras.ResumableCheckpoint(tmp_path).interrupted(5) == (0, 0)
