@@ -47,6 +47,17 @@ def test_sample_weights_multiply_pixel_losses(rng):
     assert float(actual) == pytest.approx(formula(labels, logits, sample=sample), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 2), (2, 3, 1), (1, 3, 2), (1, 1, 1)])
+def test_sample_weights_may_have_sizes_of_one(rng, shape):
+    labels = rng.integers(0, 3, (2, 3, 2)).astype("uint8")
+    logits = rng.normal(size=(2, 3, 2, 3)).astype("float32")
+    sample = rng.uniform(0.1, 2, shape).astype("float32")
+    expected = formula(labels, logits, sample=np.broadcast_to(sample, labels.shape))
+    for weights in (sample, sample[..., None]):
+        found = MaskedCrossentropy()(labels, logits, sample_weight=weights)
+        assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
 def test_void_batch_has_zero_loss_and_gradient():
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1)])
     model.compile(keras.optimizers.SGD(1.0), loss=MaskedCrossentropy())
@@ -71,6 +82,11 @@ def test_loss_is_serialisable():
     loss = MaskedCrossentropy(7, [1, 2.5], reduction="sum", sample_rate=0.5, seed=4)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
+
+
+def test_loss_of_version_0_1_can_be_read():
+    # There the sample rate was called `keep`.
+    assert MaskedCrossentropy.from_config({"keep": 0.25, "seed": 4}).sample_rate == 0.25
 
 
 def test_balancing_exponent_goes_from_no_to_full_balancing():

@@ -92,6 +92,9 @@ def test_classes_that_the_truth_lacks_count_as_zero_or_not_at_all():
         assert float(metric.result()["mean_accuracy"]) == pytest.approx((6 / 8 + 1) / 2)
         again = ConfusionMatrix.from_config(metric.get_config())
         assert again.skip_absent is skip_absent
+    metric = ConfusionMatrix(3)
+    metric.restore(confusion)
+    assert float(metric.result()["mean_iou"]) == pytest.approx((0.75 + 0 + 1) / 3)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5, 5), (2, 4, 5, 1), (2, 4, 5)])
@@ -106,6 +109,7 @@ def test_number_of_classes_is_checked(count):
     with pytest.raises(ConfigError, match="num_classes=.*: must be a whole number of at least 1"):
         ConfusionMatrix(count)
     assert ConfusionMatrix(np.int64(3)).confusion().shape == (3, 3)
+    assert ConfusionMatrix(1).confusion().shape == (1, 1)
 
 
 def test_nothing_is_ignored_without_an_ignored_class():
@@ -144,6 +148,22 @@ def test_pixels_beyond_the_classes_are_not_counted_elsewhere(truth, prediction, 
         count_pixels(np.array(truth), np.array(prediction), 3)
 
 
+def test_every_pixel_counts_without_an_ignored_class():
+    mask = np.array([[255, 1]])
+    assert count_pixels(mask, mask, 256, ignore_class=None)[255, 255] == 1
+    with pytest.raises(ConfigError, match="masks: class ids must be 0 to 2, found 255. Map"):
+        count_pixels(mask, mask, 3, ignore_class=None)
+
+
+def test_classes_of_a_single_pixel_and_single_classes_count():
+    assert segmentation_metrics([[5]])["mean_iou"] == 1
+    # By hand: accuracies 1 / 1 and 2 / 4; IUs 1 / 2, 2 / 4 and, of one wrong pixel alone, 0 / 1.
+    found = segmentation_metrics([[1, 0, 0], [1, 2, 1], [0, 0, 0]])
+    assert found["mean_accuracy"] == pytest.approx((1 + 2 / 4) / 2)
+    assert found["iou"] == pytest.approx([1 / 2, 2 / 4, 0])
+    assert found["mean_iou"] == pytest.approx(1 / 3)
+
+
 def test_metrics_without_labelled_pixels_are_nan():
     metric = ConfusionMatrix(3)
     metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), "float32"))
@@ -174,7 +194,9 @@ def test_count_pixels_returns_confusion_matrix():
     prediction = np.array([[0, 2, 1], [2, 0, 0]], "uint8")
     counted = [[1, 0, 1], [1, 1, 0], [0, 0, 1]]  # By hand; the void pixel is ignored.
     assert count_pixels(truth, prediction, 3).tolist() == counted
-    assert count_pixels(np.full((2, 2), 255), np.zeros((2, 2), int), 2).tolist() == [[0, 0], [0, 0]]
+    void, zeros = np.full((2, 2), 255), np.zeros((2, 2), int)
+    assert count_pixels(void, zeros, 1).tolist() == [[0]]
+    assert count_pixels(zeros, zeros, 3).tolist() == [[4, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_label_255_cannot_be_a_class_and_void():

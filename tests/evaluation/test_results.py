@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, jaccard_score
 
 from fcn_keras import Evaluation
+from fcn_keras.evaluation.results import names_of
 
 CONFUSION = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 6]])
 NAMES = ("sky", "road", "car")
@@ -59,6 +60,8 @@ def test_both_rules_for_absent_classes_are_named_where_they_differ(skip_absent, 
     assert re.search(text, str(found))
     content = json.loads(json.dumps(found.to_dict()))
     assert content["mean_iou"] == pytest.approx(mean)
+    moon = {"name": "moon", "iou": 0, "accuracy": None, "pixels": 0}
+    assert content["per_class"][1] == moon
     assert content["mean_iou_absent_counted"] == pytest.approx(1.75 / 3)
     assert content["mean_iou_absent_skipped"] == pytest.approx(1.75 / 2)
     assert Evaluation.from_dict(content).mean_iou == found.mean_iou
@@ -68,7 +71,41 @@ def test_both_rules_for_absent_classes_are_named_where_they_differ(skip_absent, 
 def test_evaluation_prints_as_a_table():
     lines = str(Evaluation(CONFUSION, NAMES)).splitlines()
     assert lines[2] == "mean IU                0.742"  # (8/11 + 3/6 + 6/6) / 3
-    assert lines[-2].split() == ["road", "0.500", "0.750", "4"]
+    assert lines[-4:] == [
+        "class     IU  accuracy      pixels",
+        "sky    0.727     0.800          10",
+        "road   0.500     0.750           4",
+        "car    1.000     1.000           6",
+    ]
+
+
+def test_evaluation_prints_each_metric_and_class():
+    # By hand: 10 of 12 pixels are right; accuracies 6 / 8 and 4 / 4.
+    assert str(Evaluation(MOON * 1000, ("sky", "full moon", "sea"))).splitlines() == [
+        "pixel accuracy         0.833",
+        "mean accuracy          0.875",
+        "mean IU                0.583",
+        "frequency-weighted IU  0.833",
+        "",
+        "mean IU 0.583 counts the classes that the masks lack as 0 where they are predicted; "
+        "without them it is 0.875.",
+        "",
+        "class         IU  accuracy      pixels",
+        "sky        0.750     0.750       8,000",
+        "full moon  0.000       n/a           0",
+        "sea        1.000     1.000       4,000",
+    ]
+
+
+def test_classes_without_names_are_numbered():
+    assert names_of(3) == ("0", "1", "2")
+    assert names_of(2, ["sky", "sea"]) == ("sky", "sea")
+
+
+def test_json_of_version_0_2_counts_absent_classes():
+    content = Evaluation(MOON, ("sky", "moon", "sea"), skip_absent=True).to_dict()
+    del content["skip_absent"]
+    assert Evaluation.from_dict(content).mean_iou == pytest.approx(1.75 / 3)
 
 
 def test_evaluation_survives_json():
@@ -99,3 +136,7 @@ def test_undefined_metrics_are_nan_and_none_in_json():
 def test_suspicious_results_give_warnings(confusion, warning):
     (found,) = Evaluation(np.array(confusion), ("a", "b")).warnings()
     assert found.startswith(warning)
+
+
+def test_a_single_class_gives_no_warning():
+    assert Evaluation(np.array([[5]]), ("a",)).warnings() == []

@@ -10,9 +10,11 @@ import fcn_keras
 from fcn_keras import receptive_field
 from fcn_keras.errors import ModelError
 from fcn_keras.geometry import rules
+from fcn_keras.geometry.receptive_field import output_field, total_stride
 from fcn_keras.layers.alignment import CropLike, PadToMultiple
 from fcn_keras.layers.dilated_pooling import DilatedPooling2D
 from fcn_keras.layers.upsampling import BilinearUpsampling
+from fcn_keras.layers.zoom import Zoom
 from fcn_keras.models.classifiers.alexnet import AlexNet
 from fcn_keras.models.classifiers.googlenet import GoogLeNet
 
@@ -107,6 +109,68 @@ def test_unknown_size_is_assumed_to_be_multiple_of_strides():
     ]
     model = keras.Sequential([keras.Input((None, None, 2)), *stack])
     assert assert_field_is_measured(model, 60, 72) > 3
+
+
+@pytest.mark.parametrize(("size", "offset"), [(36, 0), (35, -1)])
+def test_padding_of_strided_layers_depends_on_the_size(size, offset):
+    # TensorFlow pads a window of 3 at stride 2 by one cell: at the end, or of odd maps by two.
+    model = keras.Sequential(
+        [keras.Input((size, size, 2)), layers.Conv2D(2, 3, strides=2, padding="same")]
+    )
+    assert receptive_field(model) == (3, 2, offset)
+    assert assert_field_is_measured(model, size, size) > 0
+
+
+def test_total_stride_shifts_every_map_by_whole_cells():
+    # Rows have strides 1, 2 and 3, columns 1 and 3.
+    stack = [layers.AveragePooling2D((2, 3)), layers.UpSampling2D((2, 3))]
+    model = keras.Sequential(
+        [keras.Input((36, 36, 2)), *stack, layers.AveragePooling2D((3, 1)), layers.ReLU()]
+    )
+    assert total_stride(model) == (6, 3)
+    assert output_field(model).stride == (3, 1)
+    finer = keras.Sequential([keras.Input((36, 36, 2)), layers.UpSampling2D(2)])
+    assert total_stride(finer) == (1, 1)
+    for compute in (total_stride, output_field):
+        with pytest.raises(ModelError, match="Zoom"):
+            compute(keras.Sequential([keras.Input((8, 8, 2)), Zoom(2.0)]))
+
+
+def after_window(change):
+    """Builds a 3 x 3 convolution, then an operation."""
+    image = keras.Input((9, 9, 3))
+    return keras.Model(image, change(layers.Conv2D(3, 3)(image)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[..., ::-1],
+        lambda x: x[..., 0:1],
+        lambda x: keras.ops.relu(x) * np.ones((1, 1, 3), "float32"),
+        lambda x: x + np.ones(3, "float32"),
+    ],
+)
+def test_operations_on_channels_keep_the_field(change):
+    assert receptive_field(after_window(change)) == (3, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, 1:], r"\(GetItem\): its receptive field is unknown"),
+        (lambda x: x + np.ones((7, 1, 1), "float32"), r"\(Add\): its receptive field is unknown"),
+        (lambda x: x + np.ones((1, 7, 1), "float32"), r"\(Add\): its receptive field is unknown"),
+        (lambda x: keras.ops.flip(x, 1), r"\(Flip\): its receptive field is unknown"),
+        (
+            layers.MaxPooling2D(1, data_format="channels_first"),
+            "data_format='channels_first' is not supported",
+        ),
+    ],
+)
+def test_operations_that_move_or_weigh_cells_are_rejected(change, message):
+    with pytest.raises(ModelError, match=message):
+        receptive_field(after_window(change))
 
 
 def branches():

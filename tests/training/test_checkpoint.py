@@ -13,6 +13,7 @@ import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.training import checkpoint, checkpoint_file
 from fcn_keras.training.intervals import parse_every
+from fcn_keras.training.state import step_in_words
 
 ARRAYS = {
     "kernel": np.arange(6, dtype="float32").reshape(2, 3),
@@ -370,3 +371,16 @@ def test_infinite_or_nan_weights_are_not_saved(tmp_path):
     with pytest.raises(ConfigError, match="infinite or NaN values after step 3 of epoch 1"):
         user_script(tmp_path, Corrupt())
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 2)
+
+
+def test_steps_are_counted_from_one_and_epochs_name_the_last():
+    def batch_ids(*, epoch, step):
+        return [f"image-{epoch}-{step}", 7]
+
+    assert step_in_words((1, 2)) == "step 3 of epoch 2"
+    assert step_in_words((1, 0), batch_ids) == "step 1 of epoch 2 (images image-1-0, 7)"
+    assert step_in_words((1, -1), batch_ids) == "epoch 1"
+
+
+def test_a_training_that_has_not_begun_was_interrupted_at_its_start(tmp_path):
+    assert fcn_keras.ResumableCheckpoint(tmp_path).interrupted(5) == (0, 0)
