@@ -6,7 +6,7 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -23,7 +23,8 @@ class _Accumulating(keras.optimizers.Optimizer):
 
     Keras' own accumulation checks whether an update is due before it sums the gradients over the
     replicas, and TensorFlow rejects such a sum inside a condition. This class checks per variable
-    and after the sum, so every replica accumulates the same gradients.
+    and after the sum, so every replica accumulates the same gradients. As in Keras and Caffe, the
+    mean gradient is clipped, not the gradients of the single steps.
     """
 
     accumulate = 1
@@ -64,24 +65,57 @@ class _Accumulating(keras.optimizers.Optimizer):
             )
         self.accumulate = steps or 1
 
-    def _accumulate_or_update(
+    def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Clips gradients that are not accumulated; of the others `_update_if_due` clips the mean."""
+        return grads if self.accumulate > 1 else super()._clip_gradients(grads)
+
+    def _distributed_tf_update_step(
         self,
-        gradient: tf.Tensor,
-        variable: keras.Variable,
-        update: Callable[[tf.Tensor], None],
+        distribution: tf.distribute.Strategy,
+        grads_and_vars: list[tuple[tf.Tensor, tf.Variable]],
+        learning_rate: tf.Tensor,
     ) -> None:
-        """Adds up the gradient; in the last accumulation step, updates with the mean gradient."""
+        """Adds up the gradients; in the last accumulation step, updates with the mean gradients."""
         if self.accumulate == 1:
-            update(gradient)
+            super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
             return
+        update = distribution.extended.update
+        for gradient, variable in grads_and_vars:
+            update(variable, self._add_up, args=(gradient,), group=False)
+        due = (self._iterations + 1) % self.accumulate == 0
+        norm = self._mean_norm(due)  # Of all sums, so before the first one is reset.
+        for _, variable in grads_and_vars:
+            update(variable, self._update_if_due, args=(due, norm, learning_rate), group=False)
+
+    def _add_up(self, variable: tf.Variable, gradient: tf.Tensor) -> None:
+        self.assign_add(self._sums[self._get_variable_index(variable)], gradient)
+
+    def _mean_norm(self, due: tf.Tensor) -> tf.Tensor:
+        """Returns the norm of all mean gradients if an update is due and clips by it, else 0."""
+        if not self.global_clipnorm:
+            return ops.zeros(())
+
+        def norm() -> tf.Tensor:
+            return tf.linalg.global_norm([ops.cast(one, "float32") for one in self._sums])
+
+        return ops.cond(due, norm, lambda: ops.zeros(())) / self.accumulate
+
+    def _update_if_due(
+        self, variable: tf.Variable, due: tf.Tensor, norm: tf.Tensor, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates a variable with its clipped mean gradient and resets the sum."""
         total = self._sums[self._get_variable_index(variable)]
-        self.assign_add(total, gradient)
 
         def update_and_reset() -> None:
-            update(ops.divide(total, self.accumulate))
+            mean = ops.divide(total, self.accumulate)
+            if self.global_clipnorm:
+                clipped, _ = tf.clip_by_global_norm([mean], self.global_clipnorm, use_norm=norm)
+            else:
+                clipped = super(_Accumulating, self)._clip_gradients([mean])
+            self.update_step(clipped[0], variable, learning_rate)
             self.assign(total, ops.zeros_like(variable))
 
-        ops.cond((self._iterations + 1) % self.accumulate == 0, update_and_reset, lambda: None)
+        ops.cond(due, update_and_reset, lambda: None)
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
@@ -164,16 +198,12 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable, or accumulates its gradient."""
+        """Updates one variable."""
         index = self._get_variable_index(variable)
-
-        def update(gradient: tf.Tensor) -> None:
-            gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
-            if self._decays[index]:
-                gradient = gradient + self._decays[index] * variable
-            super(CaffeSGD, self).update_step(gradient, variable, learning_rate)
-
-        self._accumulate_or_update(gradient, variable, update)
+        gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
+        if self._decays[index]:
+            gradient = gradient + self._decays[index] * variable
+        super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments."""
@@ -227,30 +257,26 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable, or accumulates its gradient."""
+        """Updates one variable."""
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
         count = ops.cast(self.iterations + 1, variable.dtype)
-
-        def update(gradient: tf.Tensor) -> None:
-            if self.weight_decay and self._use_weight_decay(variable):
-                factor = 1 - self.weight_decay * rate
-                # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
-                tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self._momentums[index].value.handle,
-                v=self._velocities[index].value.handle,
-                beta1_power=self.beta_1**count,
-                beta2_power=self.beta_2**count,
-                lr=rate,
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=ops.cast(gradient, variable.dtype),
-            )
-
-        self._accumulate_or_update(gradient, variable, update)
+        if self.weight_decay and self._use_weight_decay(variable):
+            factor = 1 - self.weight_decay * rate
+            # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
+            tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**count,
+            beta2_power=self.beta_2**count,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=ops.cast(gradient, variable.dtype),
+        )
 
 
 def _check_at_least_0(**values: Any) -> None:

@@ -160,6 +160,35 @@ def test_adamw_matches_keras(batches, steps):
     assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_mean_gradient_is_clipped_like_in_keras(clip, scaled):
+    options = {clip: 1.0, "gradient_accumulation_steps": 2}
+    adam = {"epsilon": 1.0, "weight_decay": 0.0}
+    pairs = [
+        (keras.optimizers.SGD(1.0, **options), CaffeSGD(1.0, 0.0, **options)),
+        (keras.optimizers.AdamW(1.0, **adam, **options), FusedAdamW(1.0, **adam, **options)),
+    ]
+    batches = [([10, 0], [3, 4]), ([0, 0.5], [0, 0]), ([0.1, 0], [0.2, 0]), ([0, 0.3], [0, 0])]
+    for pair in pairs:
+        found = []
+        for kind, rule in zip(
+            (keras.optimizers.LossScaleOptimizer, LossScaling), pair, strict=True
+        ):
+            weights = [keras.Variable(np.zeros(2, "float32")) for _ in range(2)]
+            used = kind(rule, initial_scale=1.0) if scaled else rule
+            for gradients in batches:
+                used.apply([np.array(one, "float32") for one in gradients], weights)
+            found.append([np.array(one) for one in weights])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    rule, weight = CaffeSGD(1.0, 0.0, **options), keras.Variable(np.zeros(2, "float32"))
+    for gradient in ([10, 0], [0, 0.5]):
+        rule.apply([np.array(gradient, "float32")], [weight])
+    norm = np.hypot(5, 0.25)  # Of the mean [5, 0.25].
+    by_hand = [-1, -0.25] if clip == "clipvalue" else [-5 / norm, -0.25 / norm]
+    np.testing.assert_allclose(weight, by_hand, rtol=1e-5)
+
+
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_adamw_excludes_variables_from_the_decay_like_keras(batches, by_name, scaled):
