@@ -94,8 +94,8 @@ class ConfusionMatrix(keras.metrics.Metric):
             )
         truth, valid, fits = ground_truth.class_ids(y_true, scores, self.ignore_class)
         if sample_weight is not None:
-            weights = ground_truth.pixel_weights(sample_weight, truth)
-            valid = tf.logical_and(valid, tf.cast(weights, tf.bool))
+            weights, known = ground_truth.pixel_weights(sample_weight, truth, valid)
+            valid, fits = weights > 0, tf.logical_and(fits, known)
         cells = truth * self.num_classes + tf.math.argmax(scores, axis=-1)
         size = self.num_classes**2
         # Ignored pixels go to an extra bin. XLA rejects `tf.math.bincount`, whose output shape
