@@ -142,8 +142,7 @@ def _on_axes(weights: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     fits = tf.logical_and(fits, tf.rank(weights) <= axes + 1)
     told = tf.debugging.Assert(fits, [rule, found, fix])
     with tf.control_dependencies([told]):  # Before another operation fails.
-        weights = tf.reshape(weights, sizes[:axes])
-    return tf.broadcast_to(weights, tf.shape(labels))
+        return tf.broadcast_to(tf.reshape(weights, sizes[:axes]), tf.shape(labels))
 
 
 def _of_size(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

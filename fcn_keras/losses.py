@@ -175,7 +175,7 @@ def _checked_weights(
         if index is None or index < 0:
             raise ConfigError(f"class_weights: {number!r} must be a class id: 0, 1, ...")
         value = arguments.number(weight)
-        if value is None or not 0 <= value <= np.finfo("float32").max:
+        if value is None or not 0 <= value <= float(np.finfo("float32").max):
             raise ConfigError(
                 f"class_weights: the weight of class {number} must be a float32 of at least 0, "
                 f"found {weight!r}."
