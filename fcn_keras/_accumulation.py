@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from fcn_keras.arguments import whole
 from fcn_keras.errors import ConfigError
 
 
@@ -52,11 +53,12 @@ class Accumulating(keras.optimizers.Optimizer):
         return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
 
     def _set_accumulate(self, steps: int | None) -> None:
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
+        count = 1 if steps is None else whole(steps)
+        if count is None or count < 1:
             raise ConfigError(
                 f"gradient_accumulation_steps={steps!r}: must be an integer of at least 1, or None."
             )
-        self.accumulate = steps or 1
+        self.accumulate = count
 
     def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
         """Clips gradients that are not accumulated; the mean is clipped later."""

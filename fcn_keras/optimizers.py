@@ -5,17 +5,16 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from fcn_keras import replicas
 from fcn_keras._accumulation import Accumulating
+from fcn_keras.arguments import number
 from fcn_keras.errors import ConfigError
 
 
@@ -54,7 +53,8 @@ class CaffeSGD(Accumulating, keras.optimizers.SGD):
             l2: Caffe's `weight_decay`: `l2` times the kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
             bias_layers: Starts of the names of the layers whose biases have `bias_rate` and no
-                decay; empty for all layers.
+                decay; empty for all layers. The first step raises a `ConfigError` if one is no
+                start of the name of a trained layer.
             gradient_accumulation_steps: Number of steps per update; None for 1.
             **kwargs: Other arguments of `keras.optimizers.SGD`, except `weight_decay`.
 
@@ -68,10 +68,12 @@ class CaffeSGD(Accumulating, keras.optimizers.SGD):
             )
         if isinstance(bias_layers, str) or not all(isinstance(one, str) for one in bias_layers):
             raise ConfigError(f"bias_layers={bias_layers!r}: must be a list of layer names.")
-        _check_at_least_0(l2=l2, bias_rate=bias_rate)
-        super().__init__(learning_rate, momentum=float(momentum), **kwargs)
+        if (share := number(momentum)) is None or not 0 <= share <= 1:
+            raise ConfigError(f"momentum={momentum!r}: must be 0 to 1.")
+        decay, bias_rate = _at_least_0("l2", l2), _at_least_0("bias_rate", bias_rate)
+        super().__init__(_rate(learning_rate), momentum=share, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
-        self.l2 = l2
+        self.l2 = decay
         self.bias_rate = bias_rate
         self.bias_layers = tuple(bias_layers)
 
@@ -80,18 +82,25 @@ class CaffeSGD(Accumulating, keras.optimizers.SGD):
         if self.built:
             return
         super().build(variables)
-        kinds = [self._kind(variable) for variable in variables]
-        self._decays = tuple(
-            self.l2 if kind == "kernel" and self._use_weight_decay(variable) else 0.0
-            for kind, variable in zip(kinds, variables, strict=True)
-        )
-        self._rates = tuple(self.bias_rate if kind == "bias" else 1.0 for kind in kinds)
+        self._kinds = tuple(self._kind(variable) for variable in variables)
+        self._layer_names = tuple(_layer(variable) for variable in variables)
+
+    def _backend_apply_gradients(
+        self, grads: list[tf.Tensor], trainable_variables: list[keras.Variable]
+    ) -> None:
+        """Checks `bias_layers`: here, and not in `build`, so that any saved optimizer loads."""
+        for start in self.bias_layers:
+            if not any(layer.startswith(start) for layer in self._layer_names):
+                raise ConfigError(
+                    f"bias_layers: no trained layer has a name that starts with {start!r}. The "
+                    f"layers are {', '.join(dict.fromkeys(self._layer_names))}."
+                )
+        super()._backend_apply_gradients(grads, trainable_variables)
 
     def _kind(self, variable: keras.Variable) -> str:
         """Returns "kernel", "bias" or "other"; "kernel" for a bias that is updated like one."""
         name = variable.name.split(":")[0]  # TensorFlow appends ":0".
-        layer = variable.path.split("/")[-2] if "/" in variable.path else ""
-        is_exempt = not self.bias_layers or layer.startswith(self.bias_layers)
+        is_exempt = not self.bias_layers or _layer(variable).startswith(self.bias_layers)
         if name.endswith("bias") and is_exempt:
             return "bias"
         return "kernel" if name.endswith(("kernel", "bias")) else "other"
@@ -101,9 +110,11 @@ class CaffeSGD(Accumulating, keras.optimizers.SGD):
     ) -> None:
         """Updates one variable."""
         index = self._get_variable_index(variable)
-        gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
-        if self._decays[index]:
-            gradient = gradient + self._decays[index] * variable
+        kind = self._kinds[index]
+        gradient = ops.cast(gradient, variable.dtype) * (self.bias_rate if kind == "bias" else 1.0)
+        named = self._trainable_variables[index]  # TensorFlow's variable has another name.
+        if self.l2 and kind == "kernel" and self._use_weight_decay(named):
+            gradient = gradient + self.l2 * variable
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
@@ -148,8 +159,8 @@ class FusedAdamW(Accumulating, keras.optimizers.Adam):
         """
         if kwargs.pop("amsgrad", False):
             raise ConfigError("amsgrad: not supported. Use keras.optimizers.AdamW.")
-        _check_at_least_0(weight_decay=weight_decay)
-        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
+        decay = _at_least_0("weight_decay", weight_decay)
+        super().__init__(_rate(learning_rate), weight_decay=decay, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
 
     def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
@@ -180,10 +191,24 @@ class FusedAdamW(Accumulating, keras.optimizers.Adam):
         )
 
 
-def _check_at_least_0(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
-            raise ConfigError(f"{name}={value!r}: must be at least 0.")
+def _layer(variable: keras.Variable) -> str:
+    """Returns the name of a variable's layer, "" for none."""
+    return variable.path.split("/")[-2] if "/" in variable.path else ""
+
+
+def _at_least_0(name: str, value: Any) -> float:
+    found = number(value)
+    if found is None or found < 0:
+        raise ConfigError(f"{name}={value!r}: must be at least 0.")
+    return found
+
+
+def _rate(
+    value: float | keras.optimizers.schedules.LearningRateSchedule,
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a learning rate as a float; schedules and functions as they are."""
+    is_schedule = isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+    return value if is_schedule or callable(value) else _at_least_0("learning_rate", value)
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")
