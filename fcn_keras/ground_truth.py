@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from fcn_keras.arguments import whole
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
@@ -25,9 +25,10 @@ def checked_void(name: str, ignore_class: Any) -> int | None:
     """
     if ignore_class is None:
         return None
-    if not isinstance(ignore_class, int | np.integer):
+    number = whole(ignore_class)
+    if number is None:
         raise ConfigError(f"{name}: ignore_class={ignore_class!r}: must be an integer, or None.")
-    return int(ignore_class)
+    return number
 
 
 def check_void(name: str, ignore_class: int | None, num_classes: int | None) -> None:
@@ -71,74 +72,103 @@ def class_ids(
     fits = _in_range(labels, count, f"masks: class ids must be 0 to {count - 1}{also}")
     if given.dtype.is_floating:
         # NaN converts to an integer too, but to none that equals it.
-        whole = tf.reduce_all(tf.cast(tf.cast(given, tf.int64), given.dtype) == given)
+        is_whole = tf.reduce_all(tf.cast(tf.cast(given, tf.int64), given.dtype) == given)
         text = "masks: class ids must be whole numbers, found fractions. Do not scale masks."
         if not tf.executing_eagerly():
-            tf.debugging.Assert(whole, [text])
-        elif not whole:
+            tf.debugging.Assert(is_whole, [text])
+        elif not is_whole:
             raise ConfigError(text)
-        fits = tf.logical_and(fits, whole)
+        fits = tf.logical_and(fits, is_whole)
     return tf.where(fits, labels, 0), valid, fits  # Other kernels must not see wrong ids.
 
 
-def pixel_weights(weights: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Brings sample weights to the axes of the masks.
+def pixel_weights(
+    weights: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Checks sample weights and brings them to the axes of the masks.
 
     Args:
-        weights: A number; `[b]`, one per image; or `[b, h, w]` or `[b, h, w, 1]`, where each size
-            may be 1.
+        weights: A number; `[b]` or `[b, 1]`, one per image; or `[b, h, w]` or `[b, h, w, 1]`, where
+            each size may be 1.
         labels: Class ids `[b, h, w]`.
+        valid: Which pixels count, bool `[b, h, w]`. The weights of the others may be anything.
 
     Returns:
-        A tensor that can be multiplied with `[b, h, w]`.
+        Weights, float32 `[b, h, w]`, 0 where not valid; and whether all are finite numbers of at
+        least 0, a bool for XLA.
 
     Raises:
-        ConfigError: The weights have another shape.
+        ConfigError: The weights have another shape, or one is below 0 or not finite.
     """
     weights = tf.convert_to_tensor(weights)
-    wanted, found = labels.shape.as_list(), weights.shape.as_list()
-    axes = len(wanted)
-    if len(found) == axes + 1 and found[-1] == 1:
-        weights, found = tf.squeeze(weights, -1), found[:-1]
-    elif len(found) == 1:
-        weights = tf.reshape(weights, [-1, *[1] * (axes - 1)])
-        found = found + [1] * (axes - 1)
-    fits = len(found) in (0, axes) and all(
-        one in (1, None) or other in (one, None) for one, other in zip(found, wanted, strict=False)
+    kind = weights.dtype
+    if not (kind.is_floating or kind.is_integer or kind.is_bool):
+        raise ConfigError(f"sample_weight: must be numbers, found {kind.name}.")
+    weights = tf.where(valid, _on_axes(tf.cast(weights, tf.float32), labels), 0.0)
+    fits = tf.reduce_all(tf.logical_and(weights >= 0, weights < float("inf")))
+    text = "sample_weight: weights must be finite and at least 0, found others."
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(fits, [text])
+    elif not fits:
+        raise ConfigError(text)
+    return weights, fits
+
+
+def _on_axes(weights: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns weights with the axes of the labels, where each size may be 1."""
+    wanted = labels.shape.as_list()
+    axes, rank = len(wanted), weights.shape.rank
+    rule = (
+        f"sample_weight: must be [b], one weight per image, or {_shown(wanted)}, one per pixel, "
+        "found"
     )
-    if not fits:
-        raise ConfigError(
-            f"sample_weight: must be [b], one weight per image, or {_shown(wanted)}, one per "
-            f"pixel, found {_shown(weights.shape.as_list())}. For a weight per class, pass "
-            "class_weights to the loss."
-        )
-    return weights
+    fix = "For a weight per class, pass class_weights to the loss."
+    if rank is not None:
+        found = weights.shape.as_list()
+        sizes = [*found, *[1] * (axes + 1 - rank)]
+        # With fewer axes than the masks, weights are one per image.
+        limits = [*wanted, 1] if rank >= axes else [*wanted[:1], *[1] * axes]
+        if len(sizes) != axes + 1 or not all(
+            one in (1, None) or most in (one, None) for one, most in zip(sizes, limits, strict=True)
+        ):
+            raise ConfigError(f"{rule} {_shown(found)}. {fix}")
+        if None not in (*found, *wanted):
+            return tf.reshape(weights, sizes[:axes])
+    found = tf.shape(weights)
+    sizes = tf.concat([found, tf.ones([axes + 1], tf.int32)], 0)[: axes + 1]
+    most = tf.concat([tf.shape(labels), [1]], 0)
+    most = tf.where(tf.logical_or(tf.rank(weights) >= axes, tf.range(axes + 1) < 1), most, 1)
+    fits = tf.reduce_all(tf.logical_or(sizes == 1, sizes == most))
+    fits = tf.logical_and(fits, tf.rank(weights) <= axes + 1)
+    told = tf.debugging.Assert(fits, [rule, found, fix])
+    with tf.control_dependencies([told]):  # Before another operation fails.
+        return tf.broadcast_to(tf.reshape(weights, sizes[:axes]), tf.shape(labels))
 
 
 def _of_size(masks: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Returns masks of the size of the logits, without a last axis of 1."""
-    wanted = logits.shape.as_list()[:-1]
-    if masks.shape.rank is None:
-        return tf.ensure_shape(masks, wanted)
-    found = masks.shape.as_list()
-    if len(found) == len(wanted) + 1 and found[-1] in (1, None):
-        masks = tf.squeeze(tf.ensure_shape(masks, [*found[:-1], 1]), -1)
-    known = masks.shape.as_list()
-    fits = len(known) == len(wanted) and all(
-        None in pair or len(set(pair)) == 1 for pair in zip(known, wanted, strict=True)
-    )
+    shape, wanted = logits.shape.as_list(), logits.shape.as_list()[:-1]
+    axes, known = len(wanted), wanted
     rule = (
-        f"masks: must be {_shown(wanted)} or {_shown([*wanted, 1])}, as the logits "
-        f"{_shown(logits.shape.as_list())}"
+        f"masks: must be {_shown(wanted)} or {_shown([*wanted, 1])}, as the logits {_shown(shape)}"
     )
-    if not fits:
-        raise ConfigError(f"{rule}, found {_shown(found)}. {_hint(found, logits.shape.as_list())}")
-    if None in (*known, *wanted):
-        same = tf.reduce_all(tf.shape(masks) == tf.shape(logits)[:-1])
-        told = tf.debugging.Assert(same, [f"{rule}, found", tf.shape(masks)])
-        with tf.control_dependencies([told]):  # Before another operation fails.
-            masks = tf.identity(masks)
-    return masks
+    if masks.shape.rank is not None:
+        found = masks.shape.as_list()
+        known = found[:-1] if len(found) == axes + 1 and found[-1] in (1, None) else found
+        if len(known) != axes or not all(
+            None in pair or len(set(pair)) == 1 for pair in zip(known, wanted, strict=True)
+        ):
+            raise ConfigError(f"{rule}, found {_shown(found)}. {_hint(found, shape)}")
+        if None not in (*found, *wanted):
+            return tf.reshape(masks, wanted)
+    size, given = tf.shape(logits)[:-1], tf.shape(masks)
+    padded = tf.concat([given, tf.ones([axes + 1], tf.int32)], 0)[: axes + 1]
+    same = tf.reduce_all(padded == tf.concat([size, [1]], 0))
+    same = same & (tf.rank(masks) >= axes) & (tf.rank(masks) <= axes + 1)
+    told = tf.debugging.Assert(same, [f"{rule}, found", given])
+    with tf.control_dependencies([told]):  # Before another operation fails.
+        masks = tf.reshape(masks, size)
+    return tf.ensure_shape(masks, [a or b for a, b in zip(known, wanted, strict=True)])
 
 
 def _hint(found: Sequence[int | None], logits: Sequence[int | None]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from fcn_keras import ground_truth, replicas
+from fcn_keras import arguments, ground_truth, replicas
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 
@@ -68,14 +67,17 @@ class MaskedCrossentropy(keras.losses.Loss):
         """
         if reduction not in REDUCTIONS:
             raise ConfigError(f"reduction={reduction!r}: must be {' or '.join(REDUCTIONS)}.")
-        if not isinstance(sample_rate, int | float | np.number) or not 0 < sample_rate <= 1:
+        share = arguments.number(sample_rate)
+        if share is None or not 0 < share <= 1:
             raise ConfigError(f"sample_rate={sample_rate!r}: must be above 0 and at most 1.")
+        if seed is not None and arguments.whole(seed) is None:
+            raise ConfigError(f"seed={seed!r}: must be an integer, or None.")
         super().__init__(name=name, reduction=reduction)
         self.ignore_class = ground_truth.checked_void(name, ignore_class)
         self.class_weights = _checked_weights(class_weights)
-        self.sample_rate = sample_rate
-        self.seed = seed
-        self._random = keras.random.SeedGenerator(seed) if sample_rate < 1 else None
+        self.sample_rate = share
+        self.seed = arguments.whole(seed)
+        self._random = keras.random.SeedGenerator(self.seed) if share < 1 else None
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedCrossentropy:
@@ -98,16 +100,16 @@ class MaskedCrossentropy(keras.losses.Loss):
         Args:
             y_true: Class ids `[b, h, w]` or `[b, h, w, 1]`.
             y_pred: Logits `[b, h, w, classes]`.
-            sample_weight: `[b]`, a weight per image, or `[b, h, w]` or `[b, h, w, 1]`, a weight per
-                pixel; multiplies the class weights.
+            sample_weight: `[b]` or `[b, 1]`, a weight per image, or `[b, h, w]` or `[b, h, w, 1]`,
+                a weight per pixel, at least 0; multiplies the class weights.
 
         Returns:
             A float32 scalar; with several replicas, this replica's share of the global loss.
 
         Raises:
-            ConfigError: The masks or weights have another shape, or a mask has a label that is
-                neither a class nor ignored. If a graph finds it only as it runs, it raises a
-                `tf.errors.InvalidArgumentError`.
+            ConfigError: The masks or weights have another shape, a weight of a valid pixel is below
+                0 or not finite, or a mask has a label that is neither a class nor ignored. If a
+                graph finds it only as it runs, it raises a `tf.errors.InvalidArgumentError`.
         """
         logits = ops.cast(y_pred, "float32")
         ground_truth.check_void(self.name, self.ignore_class, logits.shape[-1])
@@ -118,10 +120,11 @@ class MaskedCrossentropy(keras.losses.Loss):
                 _weight_table(self.class_weights, logits.shape[-1]), labels
             )
         if sample_weight is not None:
-            sample_weight = ground_truth.pixel_weights(sample_weight, labels)
-            weights = weights * ops.cast(sample_weight, "float32")
+            sample_weight, known = ground_truth.pixel_weights(sample_weight, labels, valid)
+            weights, fits = weights * sample_weight, ops.logical_and(fits, known)
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        # Only XLA goes on if a label is beyond the classes.
+        each = ops.where(ops.equal(weights, 0), 0.0, each)  # Logits there may be NaN.
+        # Only XLA goes on if a label is beyond the classes or a weight is below 0.
         loss = sampled_loss = ops.where(fits, self._reduced(each, weights), np.nan)
         if self._random is not None:
             seed = replicas.per_replica_seed(self._random.next())
@@ -168,14 +171,16 @@ def _checked_weights(
         )
     pairs = dict(weights if isinstance(weights, Mapping) else enumerate(listed))
     for number, weight in pairs.items():
-        if not isinstance(number, int | np.integer) or number < 0:
+        index = arguments.whole(number)
+        if index is None or index < 0:
             raise ConfigError(f"class_weights: {number!r} must be a class id: 0, 1, ...")
-        if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
+        value = arguments.number(weight)
+        if value is None or not 0 <= value <= float(np.finfo("float32").max):
             raise ConfigError(
-                f"class_weights: the weight of class {number} must be a number of at least 0, "
+                f"class_weights: the weight of class {number} must be a float32 of at least 0, "
                 f"found {weight!r}."
             )
-    if pairs and not any(pairs.values()):
+    if pairs and not any(np.float32(weight) for weight in pairs.values()):
         raise ConfigError("class_weights: all are 0. Give a class a weight above 0.")
     floats = {int(number): float(weight) for number, weight in pairs.items()}
     return floats if isinstance(weights, Mapping) else list(floats.values())

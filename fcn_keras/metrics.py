@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from fcn_keras import ground_truth, replicas
+from fcn_keras.arguments import whole
 from fcn_keras.errors import ConfigError
 from fcn_keras.labels import VOID
 from fcn_keras.text import METRIC_NAMES
@@ -94,8 +95,8 @@ class ConfusionMatrix(keras.metrics.Metric):
             )
         truth, valid, fits = ground_truth.class_ids(y_true, scores, self.ignore_class)
         if sample_weight is not None:
-            weights = ground_truth.pixel_weights(sample_weight, truth)
-            valid = tf.logical_and(valid, tf.cast(weights, tf.bool))
+            weights, known = ground_truth.pixel_weights(sample_weight, truth, valid)
+            valid, fits = weights > 0, tf.logical_and(fits, known)
         cells = truth * self.num_classes + tf.math.argmax(scores, axis=-1)
         size = self.num_classes**2
         # Ignored pixels go to an extra bin. XLA rejects `tf.math.bincount`, whose output shape
@@ -143,7 +144,23 @@ class ConfusionMatrix(keras.metrics.Metric):
 
         This is exact under a strategy too. Assigning to `matrix` would give each replica an equal
         part, rounded down.
+
+        Raises:
+            ConfigError: `confusion` has another shape, or holds others than whole numbers of at
+                least 0.
         """
+        found, wanted = np.asarray(confusion), list(self.matrix.shape)
+        if list(found.shape) != wanted or found.dtype.kind not in "iuf":
+            raise ConfigError(
+                f"{self.name}: confusion must be pixel counts {wanted}, found {found.dtype} "
+                f"{list(found.shape)}."
+            )
+        # The limit also finds NaN, infinity and what int64 cannot hold.
+        if not ((found >= 0) & (found < 2**63)).all() or (found % 1 != 0).any():
+            raise ConfigError(
+                f"{self.name}: confusion must hold whole numbers of at least 0, found others."
+            )
+        confusion = found.astype("int64")
         replicas.assign_total(self.matrix, confusion)
 
     def get_config(self) -> dict[str, Any]:
@@ -209,8 +226,12 @@ def count_pixels(
         int64 `[num_classes, num_classes]`; rows are the ground truth, columns the prediction.
 
     Raises:
-        ConfigError: The shapes differ, or a label is neither a class nor ignored.
+        ConfigError: The shapes differ, or a label is no whole number, or neither a class nor
+            ignored.
     """
+    num_classes = _checked_count(num_classes)
+    ignore_class = ground_truth.checked_void("count_pixels", ignore_class)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape:
         raise ConfigError(
             f"masks: must have the shape of the prediction, {prediction.shape}, found "
@@ -219,6 +240,7 @@ def count_pixels(
     if ignore_class is not None:
         labelled = truth != ignore_class
         truth, prediction = truth[labelled], prediction[labelled]
+    truth, prediction = _checked_ids("masks", truth), _checked_ids("prediction", prediction)
     for name, ids in (("masks", truth), ("prediction", prediction)):
         low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
         if low < 0 or high >= num_classes:
@@ -233,9 +255,21 @@ def count_pixels(
 
 
 def _checked_count(num_classes: Any) -> int:
-    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+    count = whole(num_classes)
+    if count is None or count < 1:
         raise ConfigError(f"num_classes={num_classes!r}: must be a whole number of at least 1.")
-    return int(num_classes)
+    return count
+
+
+def _checked_ids(name: str, mask: Any) -> np.ndarray:
+    """Returns a mask as an array of whole numbers."""
+    ids = np.asarray(mask)
+    is_float = ids.dtype.kind == "f"
+    is_whole = not is_float or (np.isfinite(ids) & (ids == np.floor(ids))).all()
+    if ids.dtype.kind not in "buif" or not is_whole:
+        found = "fractions" if is_float else str(ids.dtype)
+        raise ConfigError(f"{name}: class ids must be whole numbers, found {found}.")
+    return ids
 
 
 def _checked_confusion(confusion: Any) -> np.ndarray:

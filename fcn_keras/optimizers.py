@@ -5,87 +5,21 @@ Both support gradient accumulation. Wrap them in `LossScaling` for float16.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from fcn_keras import replicas
+from fcn_keras._accumulation import Accumulating
+from fcn_keras.arguments import number
 from fcn_keras.errors import ConfigError
 
 
-class _Accumulating(keras.optimizers.Optimizer):
-    """Updates the weights every `gradient_accumulation_steps` steps with the mean gradient.
-
-    Keras' own accumulation checks whether an update is due before it sums the gradients over the
-    replicas, and TensorFlow rejects such a sum inside a condition. This class checks per variable
-    and after the sum, so every replica accumulates the same gradients.
-    """
-
-    accumulate = 1
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> Self:
-        """Creates the optimizer from a config, including one of version 0.1."""
-        config = dict(config)
-        if "accumulate" in config:
-            config["gradient_accumulation_steps"] = config.pop("accumulate")
-        return super().from_config(config, custom_objects)
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        """Creates the gradient sums if gradients are accumulated."""
-        if self.built:
-            return
-        super().build(variables)
-        if self.accumulate > 1:
-            self._sums = self.add_optimizer_variables(variables, "gradient_sum")
-
-    @property
-    def iterations(self) -> keras.Variable | tf.Tensor:
-        """Number of weight updates so far."""
-        if self.accumulate == 1:
-            return self._iterations
-        return ops.floor_divide(self._iterations, self.accumulate)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {**super().get_config(), "gradient_accumulation_steps": self.accumulate}
-
-    def _set_accumulate(self, steps: int | None) -> None:
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ConfigError(
-                f"gradient_accumulation_steps={steps!r}: must be an integer of at least 1, or None."
-            )
-        self.accumulate = steps or 1
-
-    def _accumulate_or_update(
-        self,
-        gradient: tf.Tensor,
-        variable: keras.Variable,
-        update: Callable[[tf.Tensor], None],
-    ) -> None:
-        """Adds up the gradient; in the last accumulation step, updates with the mean gradient."""
-        if self.accumulate == 1:
-            update(gradient)
-            return
-        total = self._sums[self._get_variable_index(variable)]
-        self.assign_add(total, gradient)
-
-        def update_and_reset() -> None:
-            update(ops.divide(total, self.accumulate))
-            self.assign(total, ops.zeros_like(variable))
-
-        ops.cond((self._iterations + 1) % self.accumulate == 0, update_and_reset, lambda: None)
-
-
 @keras.saving.register_keras_serializable(package="fcn_keras")
-class CaffeSGD(_Accumulating, keras.optimizers.SGD):
+class CaffeSGD(Accumulating, keras.optimizers.SGD):
     """SGD with momentum, L2 decay inside the momentum and a separate learning rate for biases.
 
     A kernel w with gradient g is updated by `v = momentum * v - rate * (g + l2 * w); w = w + v`, a
@@ -119,7 +53,8 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             l2: Caffe's `weight_decay`: `l2` times the kernel is added to the kernel's gradient.
             bias_rate: Caffe's `lr_mult` of the biases, 2 in the paper.
             bias_layers: Starts of the names of the layers whose biases have `bias_rate` and no
-                decay; empty for all layers.
+                decay; empty for all layers. The first step raises a `ConfigError` if one is no
+                start of the name of a trained layer.
             gradient_accumulation_steps: Number of steps per update; None for 1.
             **kwargs: Other arguments of `keras.optimizers.SGD`, except `weight_decay`.
 
@@ -133,10 +68,12 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
             )
         if isinstance(bias_layers, str) or not all(isinstance(one, str) for one in bias_layers):
             raise ConfigError(f"bias_layers={bias_layers!r}: must be a list of layer names.")
-        _check_at_least_0(l2=l2, bias_rate=bias_rate)
-        super().__init__(learning_rate, momentum=float(momentum), **kwargs)
+        if (share := number(momentum)) is None or not 0 <= share <= 1:
+            raise ConfigError(f"momentum={momentum!r}: must be 0 to 1.")
+        decay, bias_rate = _at_least_0("l2", l2), _at_least_0("bias_rate", bias_rate)
+        super().__init__(_rate(learning_rate), momentum=share, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
-        self.l2 = l2
+        self.l2 = decay
         self.bias_rate = bias_rate
         self.bias_layers = tuple(bias_layers)
 
@@ -145,18 +82,25 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
         if self.built:
             return
         super().build(variables)
-        kinds = [self._kind(variable) for variable in variables]
-        self._decays = tuple(
-            self.l2 if kind == "kernel" and self._use_weight_decay(variable) else 0.0
-            for kind, variable in zip(kinds, variables, strict=True)
-        )
-        self._rates = tuple(self.bias_rate if kind == "bias" else 1.0 for kind in kinds)
+        self._kinds = tuple(self._kind(variable) for variable in variables)
+        self._layer_names = tuple(_layer(variable) for variable in variables)
+
+    def _backend_apply_gradients(
+        self, grads: list[tf.Tensor], trainable_variables: list[keras.Variable]
+    ) -> None:
+        """Checks `bias_layers`: here, and not in `build`, so that any saved optimizer loads."""
+        for start in self.bias_layers:
+            if not any(layer.startswith(start) for layer in self._layer_names):
+                raise ConfigError(
+                    f"bias_layers: no trained layer has a name that starts with {start!r}. The "
+                    f"layers are {', '.join(dict.fromkeys(self._layer_names))}."
+                )
+        super()._backend_apply_gradients(grads, trainable_variables)
 
     def _kind(self, variable: keras.Variable) -> str:
         """Returns "kernel", "bias" or "other"; "kernel" for a bias that is updated like one."""
         name = variable.name.split(":")[0]  # TensorFlow appends ":0".
-        layer = variable.path.split("/")[-2] if "/" in variable.path else ""
-        is_exempt = not self.bias_layers or layer.startswith(self.bias_layers)
+        is_exempt = not self.bias_layers or _layer(variable).startswith(self.bias_layers)
         if name.endswith("bias") and is_exempt:
             return "bias"
         return "kernel" if name.endswith(("kernel", "bias")) else "other"
@@ -164,16 +108,14 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable, or accumulates its gradient."""
+        """Updates one variable."""
         index = self._get_variable_index(variable)
-
-        def update(gradient: tf.Tensor) -> None:
-            gradient = ops.cast(gradient, variable.dtype) * self._rates[index]
-            if self._decays[index]:
-                gradient = gradient + self._decays[index] * variable
-            super(CaffeSGD, self).update_step(gradient, variable, learning_rate)
-
-        self._accumulate_or_update(gradient, variable, update)
+        kind = self._kinds[index]
+        gradient = ops.cast(gradient, variable.dtype) * (self.bias_rate if kind == "bias" else 1.0)
+        named = self._trainable_variables[index]  # TensorFlow's variable has another name.
+        if self.l2 and kind == "kernel" and self._use_weight_decay(named):
+            gradient = gradient + self.l2 * variable
+        super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments."""
@@ -186,7 +128,7 @@ class CaffeSGD(_Accumulating, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras", name="AdamW")  # As in 0.1.
-class FusedAdamW(_Accumulating, keras.optimizers.Adam):
+class FusedAdamW(Accumulating, keras.optimizers.Adam):
     """A faster `keras.optimizers.AdamW` that accumulates gradients on several devices too.
 
     It updates a variable in one pass, with one TensorFlow kernel. Keras uses a dozen operations,
@@ -217,8 +159,8 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
         """
         if kwargs.pop("amsgrad", False):
             raise ConfigError("amsgrad: not supported. Use keras.optimizers.AdamW.")
-        _check_at_least_0(weight_decay=weight_decay)
-        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
+        decay = _at_least_0("weight_decay", weight_decay)
+        super().__init__(_rate(learning_rate), weight_decay=decay, **kwargs)
         self._set_accumulate(gradient_accumulation_steps)
 
     def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
@@ -227,36 +169,46 @@ class FusedAdamW(_Accumulating, keras.optimizers.Adam):
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable, or accumulates its gradient."""
+        """Updates one variable."""
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
         count = ops.cast(self.iterations + 1, variable.dtype)
-
-        def update(gradient: tf.Tensor) -> None:
-            if self.weight_decay and self._use_weight_decay(variable):
-                factor = 1 - self.weight_decay * rate
-                # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
-                tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self._momentums[index].value.handle,
-                v=self._velocities[index].value.handle,
-                beta1_power=self.beta_1**count,
-                beta2_power=self.beta_2**count,
-                lr=rate,
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=ops.cast(gradient, variable.dtype),
-            )
-
-        self._accumulate_or_update(gradient, variable, update)
+        if self.weight_decay and self._use_weight_decay(variable):
+            factor = 1 - self.weight_decay * rate
+            # If the factor rounds to 1, do not copy a 400 MB kernel for nothing.
+            tf.cond(factor < 1, lambda: variable.assign(variable * factor), lambda: variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**count,
+            beta2_power=self.beta_2**count,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=ops.cast(gradient, variable.dtype),
+        )
 
 
-def _check_at_least_0(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
-            raise ConfigError(f"{name}={value!r}: must be at least 0.")
+def _layer(variable: keras.Variable) -> str:
+    """Returns the name of a variable's layer, "" for none."""
+    return variable.path.split("/")[-2] if "/" in variable.path else ""
+
+
+def _at_least_0(name: str, value: Any) -> float:
+    found = number(value)
+    if found is None or found < 0:
+        raise ConfigError(f"{name}={value!r}: must be at least 0.")
+    return found
+
+
+def _rate(
+    value: float | keras.optimizers.schedules.LearningRateSchedule,
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a learning rate as a float; schedules and functions as they are."""
+    is_schedule = isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+    return value if is_schedule or callable(value) else _at_least_0("learning_rate", value)
 
 
 @keras.saving.register_keras_serializable(package="fcn_keras")

@@ -126,5 +126,85 @@ def test_a_last_axis_of_unknown_size_may_be_one():
     masks = tf.TensorSpec((None, None, None, None), tf.uint8)
     graph = tf.function(loss, input_signature=[masks, tf.TensorSpec((None, None, None, 3))])
     assert float(graph(MASKS[..., None], LOGITS)) == pytest.approx(float(loss(MASKS, LOGITS)))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="masks: must be .*found"):
         graph(MASKS[..., None].repeat(3, axis=-1), LOGITS)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5), (2, 1, 1), (2, 1, 5), (2, 5, 4), (40,), (2, 4, 5, 3)])
+def test_masks_of_unknown_rank_are_compared_too(count, shape):
+    logits = tf.TensorSpec((None, None, None, 3))
+    graph = tf.function(count, input_signature=[tf.TensorSpec(None, tf.uint8), logits])
+    graph(MASKS, LOGITS)
+    graph(MASKS[..., None], LOGITS)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="masks: must be .*found"):
+        graph(np.zeros(shape, "uint8"), LOGITS)
+
+
+def test_masks_of_unknown_rank_give_the_same_loss():
+    logits = tf.TensorSpec((None, None, None, 3))
+    graph = tf.function(loss, input_signature=[tf.TensorSpec(None, tf.uint8), logits])
+    for masks in (MASKS, MASKS[..., None]):
+        assert float(graph(masks, LOGITS)) == pytest.approx(float(loss(MASKS, LOGITS)))
+
+
+@pytest.fixture(params=["loss", "metric"])
+def weigh(request):
+    """What gets masks, logits and weights: the loss, or the metric."""
+    return MaskedCrossentropy() if request.param == "loss" else ConfusionMatrix(3).update_state
+
+
+@pytest.mark.parametrize("wrong", [-1, np.nan, np.inf, 1e39])
+def test_weights_below_0_or_not_finite_are_an_error(weigh, wrong):
+    weights = np.ones(MASKS.shape)
+    weights[1, 2, 3] = wrong
+    with pytest.raises(ConfigError, match="sample_weight: .* finite and at least 0"):
+        weigh(MASKS, LOGITS, weights)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite and at least 0"):
+        tf.function(weigh, autograph=False)(MASKS, LOGITS, weights)
+    with pytest.raises(ConfigError, match="sample_weight: must be numbers, found string"):
+        weigh(MASKS, LOGITS, np.array(["a", "b"]))
+
+
+def test_weights_below_0_are_nan_where_xla_cannot_raise():
+    assert np.isnan(tf.function(MaskedCrossentropy(), jit_compile=True)(MASKS, LOGITS, [-1.0, 1]))
+    matrix = ConfusionMatrix(3)
+    tf.function(matrix.update_state, jit_compile=True)(MASKS, LOGITS, [-1.0, 1])
+    assert all(np.isnan(value) for value in matrix.result().values())
+
+
+@pytest.mark.parametrize("rank_is_known", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        *[(shape, True) for shape in [(), (1,), (2,), (2, 1), (2, 4, 5), (2, 4, 5, 1), (1, 4, 1)]],
+        *[(shape, False) for shape in [(3,), (4,), (5, 1, 1), (2, 4), (2, 5, 4), (2, 4, 5, 3)]],
+        *[(shape, False) for shape in [(3, 1), (1, 5), (2, 4, 5, 1, 1)]],
+    ],
+)
+def test_sizes_of_weights_that_a_graph_learns_as_it_runs_are_compared(shape, fits, rank_is_known):
+    spec = tf.TensorSpec(len(shape) * [None] if rank_is_known else None)
+    masks, logits = tf.TensorSpec(3 * [None], tf.uint8), tf.TensorSpec([None, None, None, 3])
+    weights = np.random.default_rng(2).uniform(1, 2, shape).astype("float32")
+
+    def graph():
+        return tf.function(MaskedCrossentropy(), [masks, logits, spec], autograph=False)(
+            MASKS, LOGITS, weights
+        )
+
+    if not fits:
+        with pytest.raises((ConfigError, tf.errors.InvalidArgumentError), match="must be .b., one"):
+            graph()
+        return
+    full = np.broadcast_to(weights.reshape([*shape, 1, 1, 1, 1][:3]), MASKS.shape)
+    each = -np.log(np.take_along_axis(softmax(LOGITS), MASKS[..., None].astype(int), -1)[..., 0])
+    assert float(graph()) == pytest.approx((full * each).sum() / full.sum(), rel=1e-5)
+
+
+def softmax(logits):
+    powers = np.exp(logits.astype("float64"))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def test_a_wrong_shape_of_weights_is_told_as_given():
+    with pytest.raises(ConfigError, match=r"one per pixel, found \[5\]\. For"):
+        MaskedCrossentropy()(MASKS, LOGITS, np.ones(5))

@@ -186,6 +186,14 @@ NAN = float("nan")
         ({"class_weights": [1, -5, 2]}, "the weight of class 1 must be .* at least 0, found -5"),
         ({"class_weights": [1, NAN]}, "the weight of class 1 must be .* at least 0, found nan"),
         ({"class_weights": {2: float("inf")}}, "the weight of class 2 must be .* found inf"),
+        ({"class_weights": {1: 1e39}}, "class 1 must be a float32 .* found 1e.39"),
+        ({"class_weights": [1e-50, 0]}, "class_weights: all are 0"),
+        ({"class_weights": [True, 1]}, "class 0 must be .* found True"),
+        ({"class_weights": {True: 1}}, "True must be a class id"),
+        ({"ignore_class": True}, "ignore_class=True: must be an integer"),
+        ({"sample_rate": True}, "sample_rate=True: must be above 0"),
+        ({"seed": "three"}, "seed='three': must be an integer, or None"),
+        ({"seed": 1.5}, "seed=1.5: must be an integer, or None"),
         ({"class_weights": {"road": 2}}, "'road' must be a class id"),
         ({"class_weights": {-1: 2}}, "-1 must be a class id"),
         ({"class_weights": [0, 0]}, "class_weights: all are 0"),
@@ -280,3 +288,26 @@ def test_label_255_cannot_be_a_class_and_void():
     assert float(MaskedCrossentropy()(labels % 255, logits[..., :255])) == pytest.approx(
         np.log(255)
     )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("sample_rate", [1, 0.5])
+def test_what_void_pixels_hold_has_no_effect(rng, value, sample_rate):
+    labels = rng.integers(0, 3, (2, 3, 4)).astype("uint8")
+    logits = rng.normal(size=(2, 3, 4, 3)).astype("float32")
+    labels[0, 1] = 255
+    sample = rng.uniform(0.5, 2, labels.shape).astype("float32")
+    sample[1, 0] = 0
+    expected = formula(labels, logits, sample=sample)
+    logits[0, 1] = logits[1, 0] = value
+    sample[0, 1] = value
+    found = MaskedCrossentropy(sample_rate=sample_rate)(labels, logits, sample_weight=sample)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    logits[1, 1] = value  # Not void.
+    assert np.isnan(MaskedCrossentropy()(labels, logits))
+
+
+def test_numbers_of_numpy_count_as_numbers():
+    loss = MaskedCrossentropy(np.int64(7), None, "mean", np.float32(0.5), np.int64(3))
+    config = json.loads(json.dumps(loss.get_config()))
+    assert (config["ignore_class"], config["sample_rate"], config["seed"]) == (7, 0.5, 3)

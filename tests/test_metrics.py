@@ -62,6 +62,28 @@ def test_matrix_can_be_restored():
     np.testing.assert_array_equal(metric.confusion(), [[2**40, 0], [3, 1]])
 
 
+@pytest.mark.parametrize(
+    ("confusion", "message"),
+    [
+        ([[1, 2]], r"must be pixel counts \[2, 2\], found int64 \[1, 2\]"),
+        (5, r"found int64 \[\]"),
+        ([["1", "2"], ["3", "4"]], "found <U1"),
+        ([[1.5, 0], [0, 1]], "whole numbers of at least 0"),
+        ([[-1, 0], [0, 1]], "whole numbers of at least 0"),
+        ([[np.nan, 0], [0, 1]], "whole numbers of at least 0"),
+        ([[np.inf, 0], [0, 1]], "whole numbers of at least 0"),
+        (np.array([[2**63, 0], [0, 1]], "uint64"), "whole numbers of at least 0"),
+    ],
+)
+def test_only_counts_are_restored(confusion, message):
+    metric = ConfusionMatrix(2)
+    with pytest.raises(ConfigError, match=message):
+        metric.restore(confusion)
+    assert not metric.confusion().any()
+    metric.restore(np.array([[2.0, 0], [0, 1]]))
+    assert metric.confusion().tolist() == [[2, 0], [0, 1]]
+
+
 def test_update_state_compiles_with_xla():
     # On a GPU, Keras compiles a model's steps with XLA by default.
     metric = ConfusionMatrix(2)
@@ -104,10 +126,12 @@ def test_logits_of_another_number_of_classes_are_an_error(shape):
         ConfusionMatrix(3).update_state(truth, np.zeros(shape, "float32"))
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.0, "3", None, {"a": 2}])
+@pytest.mark.parametrize("count", [0, -1, 2.0, "3", None, {"a": 2}, True])
 def test_number_of_classes_is_checked(count):
     with pytest.raises(ConfigError, match="num_classes=.*: must be a whole number of at least 1"):
         ConfusionMatrix(count)
+    with pytest.raises(ConfigError, match="num_classes=.*: must be a whole number of at least 1"):
+        count_pixels(np.zeros(2, int), np.zeros(2, int), count)
     assert ConfusionMatrix(np.int64(3)).confusion().shape == (3, 3)
     assert ConfusionMatrix(1).confusion().shape == (1, 1)
 
@@ -140,12 +164,23 @@ def test_what_is_no_confusion_matrix_is_an_error(confusion, message):
         ([[0, 3]], [[0, 0]], r"masks: class ids must be 0 to 2, or 255 \(ignored\), found 3"),
         ([[0, -1]], [[0, 0]], "masks: class ids .* found -1"),
         ([[0, 1]], [[0, 3]], "prediction: class ids .* found 3"),
+        ([[0.5, 1.2]], [[0, 1]], "masks: class ids must be whole numbers, found fractions"),
+        ([[0, 1]], [[0, np.nan]], "prediction: class ids must be whole numbers, found fractions"),
+        ([[0, np.inf]], [[0, 1]], "masks: class ids must be whole numbers, found fractions"),
+        ([["a", "b"]], [[0, 1]], "masks: class ids must be whole numbers, found <U1"),
         ([[0], [1]], [[0, 1]], r"must have the shape of the prediction, \(1, 2\), found \(2, 1\)"),
     ],
 )
 def test_pixels_beyond_the_classes_are_not_counted_elsewhere(truth, prediction, message):
     with pytest.raises(ConfigError, match=message):
         count_pixels(np.array(truth), np.array(prediction), 3)
+    with pytest.raises(ConfigError, match=message):
+        count_pixels(truth, prediction, 3)
+
+
+def test_masks_to_count_may_be_lists_or_whole_floats():
+    for truth in ([0, 1, 255], np.array([0.0, 1, 255]), np.array([0, 1, 255], "uint64")):
+        assert count_pixels(truth, [0, 1, 0], np.uint8(2)).tolist() == [[1, 0], [0, 1]]
 
 
 def test_every_pixel_counts_without_an_ignored_class():

@@ -1,5 +1,7 @@
 """Compares CaffeSGD step by step with Caffe's rule in NumPy float64, and AdamW with Keras'."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -160,6 +162,35 @@ def test_adamw_matches_keras(batches, steps):
     assert all(np.abs(b - a).mean() > 0.01 for a, b in zip(start, ours.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_mean_gradient_is_clipped_like_in_keras(clip, scaled):
+    options = {clip: 1.0, "gradient_accumulation_steps": 2}
+    adam = {"epsilon": 1.0, "weight_decay": 0.0}
+    pairs = [
+        (keras.optimizers.SGD(1.0, **options), CaffeSGD(1.0, 0.0, **options)),
+        (keras.optimizers.AdamW(1.0, **adam, **options), FusedAdamW(1.0, **adam, **options)),
+    ]
+    batches = [([10, 0], [3, 4]), ([0, 0.5], [0, 0]), ([0.1, 0], [0.2, 0]), ([0, 0.3], [0, 0])]
+    for pair in pairs:
+        found = []
+        for kind, rule in zip(
+            (keras.optimizers.LossScaleOptimizer, LossScaling), pair, strict=True
+        ):
+            weights = [keras.Variable(np.zeros(2, "float32")) for _ in range(2)]
+            used = kind(rule, initial_scale=1.0) if scaled else rule
+            for gradients in batches:
+                used.apply([np.array(one, "float32") for one in gradients], weights)
+            found.append([np.array(one) for one in weights])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    rule, weight = CaffeSGD(1.0, 0.0, **options), keras.Variable(np.zeros(2, "float32"))
+    for gradient in ([10, 0], [0, 0.5]):
+        rule.apply([np.array(gradient, "float32")], [weight])
+    norm = np.hypot(5, 0.25)  # Of the mean [5, 0.25].
+    by_hand = [-1, -0.25] if clip == "clipvalue" else [-5 / norm, -0.25 / norm]
+    np.testing.assert_allclose(weight, by_hand, rtol=1e-5)
+
+
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_adamw_excludes_variables_from_the_decay_like_keras(batches, by_name, scaled):
@@ -183,9 +214,12 @@ def test_adamw_excludes_variables_from_the_decay_like_keras(batches, by_name, sc
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
 
 
-def test_caffe_sgd_excludes_variables_from_the_decay():
+@pytest.mark.parametrize("after_build", [False, True])
+def test_caffe_sgd_excludes_variables_from_the_decay(after_build):
     kernels = [keras.Variable(np.ones(2), name=f"{name}kernel") for name in ("", "score_")]
     rule = CaffeSGD(0.5, 0.0, l2=0.1)
+    if after_build:
+        rule.build(kernels)
     rule.exclude_from_weight_decay(var_names=["score"])
     rule.apply(2 * [np.zeros(2, "float32")], kernels)
     np.testing.assert_allclose(kernels[0], 0.95, rtol=1e-6)  # 1 - 0.5 * 0.1 * 1
@@ -251,6 +285,13 @@ def test_bfloat16_layers_have_float32_weights_and_updates(batches):
         ({"l2": -1.0}, "l2=-1.0: must be at least 0"),
         ({"bias_rate": -2.0}, "bias_rate=-2.0: must be at least 0"),
         ({"bias_layers": "score"}, "bias_layers='score': must be a list of layer names"),
+        ({"l2": True}, "l2=True: must be at least 0"),
+        ({"learning_rate": "fast"}, "learning_rate='fast': must be at least 0"),
+        ({"learning_rate": -0.1}, "learning_rate=-0.1: must be at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan: must be at least 0"),
+        ({"momentum": 1.5}, "momentum=1.5: must be 0 to 1"),
+        ({"momentum": "much"}, "momentum='much': must be 0 to 1"),
+        ({"gradient_accumulation_steps": True}, "gradient_accumulation_steps=True: must be an"),
         ({"l2": float("nan")}, "l2=nan: must be at least 0"),
         (
             {"gradient_accumulation_steps": 0},
@@ -265,3 +306,22 @@ def test_bfloat16_layers_have_float32_weights_and_updates(batches):
 def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         CaffeSGD(**options)
+
+
+@pytest.mark.parametrize("kind", [CaffeSGD, FusedAdamW])
+@pytest.mark.parametrize("rate", [1, np.float32(1), np.int64(1)])
+def test_numbers_of_numpy_count_as_numbers(kind, rate):
+    rule = kind(rate, gradient_accumulation_steps=np.int64(2))
+    assert float(rule.learning_rate) == 1
+    assert rule.get_config()["gradient_accumulation_steps"] == 2
+    json.dumps(keras.optimizers.serialize(rule))
+
+
+def test_bias_layers_that_match_no_layer_are_an_error(batches, tmp_path):
+    model = small_model()
+    model.compile(CaffeSGD(RATE, bias_layers=["score", "scroe"]), MaskedCrossentropy())
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")  # Still loads.
+    with pytest.raises(ConfigError, match="no trained layer .* 'scroe'. The layers are .*, score"):
+        step(model, batches[:1])

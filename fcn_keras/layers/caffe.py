@@ -13,6 +13,7 @@ from keras import ops
 
 from fcn_keras.arguments import number, numbers_of, whole
 from fcn_keras.errors import ModelError
+from fcn_keras.layers.dilated_pooling import size_pair
 
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -83,9 +84,12 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             **kwargs: Arguments of `keras.layers.MaxPooling2D`.
 
         Raises:
-            ModelError: `incomplete` is unknown, or another padding or order of axes is given.
+            ModelError: A size is not an integer of at least 1, or a pair of them, `incomplete` is
+                unknown, or another padding or order of axes is given.
         """
-        super().__init__(pool_size, strides, **kwargs)
+        window = size_pair("pool_size", pool_size)
+        steps = window if strides is None else size_pair("strides", strides)
+        super().__init__(window, steps, **kwargs)
         if incomplete not in ("first", "last"):
             raise ModelError(f"incomplete={incomplete!r}: must be 'first' or 'last'.")
         if (self.padding, self.data_format) != ("valid", "channels_last"):

@@ -46,9 +46,9 @@ class DilatedPooling2D(keras.layers.Layer):
             ModelError: A size is not an integer of at least 1, or a pair of them.
         """
         super().__init__(**kwargs)
-        self.pool_size = _pair("pool_size", pool_size)
-        self.strides = _pair("strides", strides)
-        self.dilation_rate = _pair("dilation_rate", dilation_rate)
+        self.pool_size = size_pair("pool_size", pool_size)
+        self.strides = size_pair("strides", strides)
+        self.dilation_rate = size_pair("dilation_rate", dilation_rate)
         self.padding = tuple(tuple(pads) for pads in padding)
         self.average = average
 
@@ -110,8 +110,12 @@ class DilatedPooling2D(keras.layers.Layer):
         return x
 
 
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    """Returns one number or (rows, columns) as a pair."""
+def size_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Returns one number or (rows, columns) as a pair.
+
+    Raises:
+        ModelError: It is neither, or a number is below 1.
+    """
     pair = value if isinstance(value, list | tuple) else (value, value)
     sizes = [size for size in map(whole, pair) if size is not None and size >= 1]
     if len(pair) != 2 or len(sizes) != 2:

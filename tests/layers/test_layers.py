@@ -182,6 +182,8 @@ def test_integers_are_computed_in_floats(rng):
             lambda: CeilMaxPooling2D(2, data_format="channels_first"),
             "data_format='channels_first': must be",
         ),
+        (lambda: CeilMaxPooling2D(0), "pool_size=0: must be an integer of at least 1"),
+        (lambda: CeilMaxPooling2D(2, "two"), "strides='two': must be an integer of at least 1"),
         (lambda: DilatedPooling2D(0), "pool_size=0: must be an integer of at least 1"),
         (lambda: DilatedPooling2D(2, dilation_rate=(1, 2, 3)), "dilation_rate=(1, 2, 3): must be"),
         (lambda: PadToMultiple(0), "multiple=0: must be an integer of at least 1"),
@@ -271,3 +273,10 @@ def test_patch_convolution_is_as_exact_in_bfloat16(rng):
         assert 0 < by_patches < 1.2 * max(by_convolution, 2 * rounded)
     for first, second in zip(patches, again, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_sizes_of_numpy_count_as_sizes():
+    layer = CeilMaxPooling2D(np.int64(3), np.int64(2))
+    assert (layer.pool_size, layer.strides) == ((3, 3), (2, 2))
+    assert CeilMaxPooling2D((np.int32(3), 2)).strides == (3, 2)
+    json.dumps(keras.layers.serialize(layer))
