@@ -21,7 +21,7 @@ import numpy as np
 from fcn_keras import replicas
 from fcn_keras.distribution import workers
 from fcn_keras.errors import ConfigError
-from fcn_keras.outputs import remove_unfinished
+from fcn_keras.outputs import check_folder, path_argument, remove_unfinished
 from fcn_keras.training import checkpoint_file
 from fcn_keras.training.interruption import Stopped, StopSignals
 from fcn_keras.training.intervals import parse_every
@@ -84,11 +84,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             at_end: Save at the end of training, so that the same script does not train again.
 
         Raises:
-            ConfigError: `every` is neither a number of steps nor a time.
+            ConfigError: `folder` is a file or not writable, or `every` is not as above.
             ModelError: All checkpoints are damaged.
         """
         super().__init__()
-        self.folder = Path(folder)
+        self.folder = path_argument("folder", folder)
+        check_folder(self.folder)
         self.every_steps, self.every_seconds = parse_every(every)
         self.also, self.batch_ids, self.advice = also, batch_ids, advice
         self.at_end = at_end
@@ -144,7 +145,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
         Raises:
             ConfigError: The checkpoint belongs to another model or to epochs of another length, or
-                an epoch's length is unknown or no multiple of `steps_per_execution`.
+                an epoch's length is unknown, or it or the position no multiple of
+                `steps_per_execution`.
         """
         self.restore(self.model)
         self._check_steps()
@@ -269,9 +271,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Checks that a position in an epoch has a meaning."""
         steps, before = self.params["steps"], self.state.get("steps")
         if steps is None:
-            raise ConfigError(
-                "steps_per_epoch: not given, and the data does not tell. Pass it to fit."
-            )
+            raise ConfigError("steps_per_epoch: not given, nor told by the data. Pass it to fit.")
         execution = getattr(self.model, "steps_per_execution", 1)
         if steps % execution:  # The last execution would take steps of the next epoch.
             raise ConfigError(
@@ -283,6 +283,11 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 f"{self.folder}: the checkpoint was saved after step {self.position.step} of an "
                 f"epoch of {before} steps, and an epoch has {steps} now. Resume with "
                 f"steps_per_epoch={before}, or choose another folder."
+            )
+        if self.position.step % execution:  # `fit` would never stop at the end of the epoch.
+            raise ConfigError(
+                f"steps_per_execution={execution}: {self.folder} was saved after step "
+                f"{self.position.step} of an epoch, no multiple of it. Resume with the former one."
             )
 
     def _restore_metrics(self, variables: Mapping[str, keras.Variable]) -> None:

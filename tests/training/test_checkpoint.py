@@ -184,6 +184,36 @@ def test_executions_of_several_steps_resume_exactly(tmp_path):
     assert later == logs[-len(later) :]
 
 
+@pytest.mark.parametrize("stop, execution", [(5, 3), (5, 2), (4, 6), (1, 6)])
+def test_a_position_within_an_execution_is_an_error(tmp_path, stop, execution):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(stop), steps=6)
+    message = rf"^steps_per_execution={execution}: .* saved after step {stop} of an epoch, no mult"
+    with pytest.raises(ConfigError, match=message):
+        user_script(tmp_path, steps=6, execution=execution)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, stop)
+
+
+def test_more_steps_per_execution_finish_the_epoch_once(tmp_path):
+    with pytest.raises(RuntimeError, match="crash"):
+        user_script(tmp_path, Crash(3), steps=6)
+    model, _ = user_script(tmp_path, steps=6, execution=3)
+    assert int(model.optimizer.iterations) == 6 * EPOCHS
+
+
+@pytest.mark.parametrize("place", ["script.py", "script.py/checkpoints"])
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path, place):
+    (tmp_path / "script.py").write_text("")
+    with pytest.raises(ConfigError, match=r"script\.py is a file, not a folder"):
+        fcn_keras.ResumableCheckpoint(tmp_path / place)
+
+
+@pytest.mark.parametrize("folder", [None, "", 3])
+def test_a_checkpoint_folder_is_a_path(folder):
+    with pytest.raises(ConfigError, match=f"^folder={folder!r}: must be a path"):
+        fcn_keras.ResumableCheckpoint(folder)
+
+
 def test_an_epoch_stopped_in_its_validation_is_not_trained_again(tmp_path, signal_stack):
     validation = {"validation_data": user_data((9, 0)), "validation_steps": 2}
     whole, _ = user_script(tmp_path / "whole", **validation)
@@ -214,7 +244,7 @@ def test_shorter_epochs_keep_the_newest_checkpoints(tmp_path, steps):
     "options, message",
     [
         ({"steps": 3}, "saved after step 3 of an epoch of 5 steps, and an epoch has 3 now"),
-        ({"steps": None}, "steps_per_epoch: not given, and the data does not tell"),
+        ({"steps": None}, "steps_per_epoch: not given, nor told by the data"),
         ({"execution": 2}, "steps_per_epoch=5: must be a multiple of steps_per_execution=2"),
     ],
 )
