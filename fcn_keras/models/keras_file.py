@@ -7,13 +7,17 @@ proportion to the file.
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import tensorflow as tf
 
 from fcn_keras.errors import ModelError
 from fcn_keras.text import first_line
@@ -21,6 +25,7 @@ from fcn_keras.text import first_line
 LARGEST_CONFIG = 10_000_000  # Bytes; the largest network of keras.applications has 1.5 MB.
 MOST_PARTS = 1000
 MOST_EXPANSION = 100  # Of a compressed part. Keras itself does not compress.
+MOST_UNUSED = 2  # Times the stored weights: float16 ones may be created as float32.
 CHUNK = 1 << 20
 LOCAL_HEADER = 30  # Bytes, before the part's name; the lengths of name and extra field end it.
 ENCRYPTED = 0x1 | 0x40
@@ -43,12 +48,44 @@ def check(file: Path) -> None:
             _check_directory(parts, os.path.getsize(file))
             for part in parts:
                 _check_part(content, part)
+            _check_config(archive)
     except _Refused as error:
         raise ModelError(f"{file}: {error} Use a model saved by fcn-keras.") from None
     except Exception as error:  # zipfile lets through what struct, zlib and the codecs raise.
         raise ModelError(
             f"{file}: corrupt ({first_line(error)}). Copy it again, or train again."
         ) from None
+
+
+@contextmanager
+def limited(file: Path) -> Iterator[None]:
+    """Limits the weights that are created to the size of those in a checked file, and some more.
+
+    Keras creates all weights that the configuration asks for before it reads any.
+
+    Raises:
+        ModelError: The configuration asks for more.
+    """
+    with zipfile.ZipFile(file) as archive:
+        stored = sum(one.file_size for one in archive.infolist() if one.filename.endswith(".h5"))
+    left = MOST_UNUSED * stored + LARGEST_CONFIG
+
+    def create(next_creator: Callable[..., tf.Variable], **options: Any) -> tf.Variable:
+        nonlocal left
+        value = options["initial_value"]
+        with tf.Graph().as_default():  # Gives the shape without the values.
+            tensor = tf.convert_to_tensor(value() if callable(value) else value)
+        left -= (tensor.shape.num_elements() or 0) * tensor.dtype.size
+        if left < 0:
+            raise ModelError(
+                f"{file}: its configuration asks for more weights than the {stored:,} bytes that "
+                f"it holds; {options.get('name')} has the shape {tuple(tensor.shape)}. Use a model "
+                "saved by fcn-keras."
+            )
+        return next_creator(**options)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 class _Refused(Exception):
@@ -78,6 +115,16 @@ def _check_directory(parts: list[zipfile.ZipInfo], size: int) -> None:
             )
     if sum(part.compress_size for part in parts) > size:
         raise zipfile.BadZipFile("its parts overlap or are cut")
+
+
+def _check_config(archive: zipfile.ZipFile) -> None:
+    """Checks that the configuration is a JSON object."""
+    config = json.loads(archive.read("config.json"))
+    if not isinstance(config, dict):
+        raise _Refused(
+            f"its config.json must hold an object that describes a model, found "
+            f"{json.dumps(config)[:20]}."
+        )
 
 
 def _check_part(content: BinaryIO, part: zipfile.ZipInfo) -> None:

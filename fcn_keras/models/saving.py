@@ -1,6 +1,7 @@
 """Loads trained models from a run's folder or a .keras file, and saves .keras files."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def load(path: str | Path) -> Loaded:
         A `Loaded`: model, classes and palette.
 
     Raises:
-        ModelError: The model is missing, corrupt, unsafe to load or not a segmentation model.
+        ModelError: The model is missing, corrupt, unsafe to load or not a segmentation model, or
+            has infinite or NaN weights.
     """
     path = path_argument("path", path)
     file = path / "model.keras" if path.is_dir() else path
@@ -107,9 +109,12 @@ def load(path: str | Path) -> Loaded:
         raise ModelError(f"{file}: no permission to read it. Change the permissions.")
     keras_file.check(file)
     try:
-        model = keras.models.load_model(file, compile=False)
+        with keras_file.limited(file):
+            model = keras.models.load_model(file, compile=False)
+    except ModelError:
+        raise
     except Exception as error:  # Keras lets through whatever a strange configuration causes.
-        line = first_line(error)
+        line = _cause(error)
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             raise ModelError(f"{file}: does not fit into memory ({line}).") from None
         raise ModelError(
@@ -127,9 +132,29 @@ def load(path: str | Path) -> Loaded:
                 f"{file}: must contain a segmentation model with logits [b, h, w, classes], found "
                 f"the output {shape}. Choose another file."
             )
+    check_finite(model, str(file))
     if len(shapes) > 1:
         return Loaded(model, None, None)
     return Loaded(model, *_classes(file.with_name("config.yaml"), shapes[0][-1]))
+
+
+def check_finite(model: keras.Model, name: str = "") -> None:
+    """Checks that all weights are finite: a model with others predicts one class everywhere.
+
+    Args:
+        model: The model.
+        name: What the message names; the model's own name if empty.
+
+    Raises:
+        ModelError: Some weights are infinite or NaN.
+    """
+    for variable in model.variables:
+        is_float = keras.backend.is_float_dtype(variable.dtype)
+        if is_float and not keras.ops.all(keras.ops.isfinite(variable)):
+            raise ModelError(
+                f"{name or model.name}: {variable.path} has infinite or NaN values. Train again "
+                "with a lower learning rate, or choose an earlier model."
+            )
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
@@ -139,6 +164,12 @@ def save_model(model: keras.Model, path: str | Path) -> None:
     """
     with replacing(path, by_suffix=True) as temporary, as_on_one_device(model):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
+
+
+def _cause(error: Exception) -> str:
+    """Returns the first line of an error; for weights that do not fit, the layer and its error."""
+    found = re.search(r"Example error message for object (.+):\s+(.+)", str(error))
+    return f"{found[1]}: {found[2]}"[:300] if found else first_line(error)
 
 
 def _classes(path: Path, count: int) -> tuple[Any, Any, Any]:

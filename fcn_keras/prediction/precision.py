@@ -73,21 +73,6 @@ def check_functional(model: object) -> None:
         )
 
 
-def check_finite(model: keras.Model) -> None:
-    """Checks that all weights are finite: a model with others predicts one class everywhere.
-
-    Raises:
-        ModelError: Some weights are infinite or NaN.
-    """
-    for variable in model.variables:
-        is_float = keras.backend.is_float_dtype(variable.dtype)
-        if is_float and not keras.ops.all(keras.ops.isfinite(variable)):
-            raise ModelError(
-                f"{model.name}: {variable.path} has infinite or NaN values. Train again with a "
-                "lower learning rate, or choose an earlier model."
-            )
-
-
 def fastest(
     model: keras.Model,
     image: np.ndarray | dict[str, np.ndarray],

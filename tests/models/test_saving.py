@@ -1,5 +1,6 @@
 import json
 import re
+import resource
 import struct
 import tracemalloc
 import zipfile
@@ -178,6 +179,53 @@ def test_a_config_larger_than_it_declares_takes_no_memory(tmp_path, parts):
         fcn_keras.load(path)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def changed_layers(parts, **values):
+    """The parts with other settings of every Conv2D."""
+    config = json.loads(parts["config.json"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "Conv2D":
+            layer["config"].update(values)
+            layer.pop("build_config", None)
+    return {**parts, "config.json": json.dumps(config)}
+
+
+@pytest.mark.parametrize("values", [{"filters": 10**7}, {"kernel_size": [3000, 3000]}])
+def test_a_config_with_larger_weights_than_the_file_takes_no_memory(tmp_path, parts, values):
+    packed(tmp_path / "trap.keras", changed_layers(parts, **values))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=r"trap\.keras: its configuration asks for more weights"):
+        fcn_keras.load(tmp_path / "trap.keras")
+    # The first kernel alone has 3 * 3 * 3 * 1e7 or 3000 * 3000 * 3 * 8 numbers: 1 GB or 0.9 GB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_weights_that_do_not_fit_name_the_layer_and_the_shapes(tmp_path, parts):
+    packed(tmp_path / "other.keras", changed_layers(parts, kernel_size=[5, 5]))
+    with pytest.raises(ModelError, match=r"<Conv2D name=\w+.*>: .*[Ss]hape"):
+        fcn_keras.load(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", '"x"'])
+def test_a_config_that_is_no_object_is_told(tmp_path, parts, text):
+    packed(tmp_path / "model.keras", {**parts, "config.json": text})
+    message = rf"config\.json must hold an object that describes a model, found {re.escape(text)}\."
+    with pytest.raises(ModelError, match=message):
+        fcn_keras.load(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_model_with_infinite_or_nan_weights_is_refused(tmp_path, value):
+    net = fcn_keras.FCN32s(3, backbone="tiny", weights=None, head_width=8)
+    weight = net.trainable_variables[-1]
+    weight.assign(np.full(weight.shape, value))
+    net.save(tmp_path / "model.keras")
+    with pytest.raises(
+        ModelError, match=rf"model\.keras: {weight.path} has infinite or NaN values"
+    ):
+        fcn_keras.load(tmp_path / "model.keras")
 
 
 def test_a_compressed_model_file_loads(tmp_path, parts):

@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
+from fcn_keras.models.saving import check_finite
 from fcn_keras.outputs import temporary_folder
 from fcn_keras.prediction.engines import ENGINES, Opener, quiet
-from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
+from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.exported import Exported

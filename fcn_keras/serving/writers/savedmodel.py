@@ -19,8 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.models.saving import check_finite
 from fcn_keras.outputs import make_folder, remove_unfinished, temporary_folder
-from fcn_keras.prediction.precision import check_finite, check_functional, in_precision
+from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
