@@ -177,10 +177,11 @@ def test_confusion_matrix_is_restored_and_reset_exactly():
     assert not metric.confusion().any()
 
 
+@pytest.mark.parametrize("limit", [{}, {"global_clipnorm": 0.1}])
 @pytest.mark.parametrize("build", [FusedAdamW, CaffeSGD])
-def test_gradient_accumulation_matches_one_device(build):
+def test_gradient_accumulation_matches_one_device(build, limit):
     options = {FusedAdamW: {"weight_decay": 0.1}, CaffeSGD: {"l2": 0.1, "bias_rate": 2.0}}[build]
-    optimizer = functools.partial(build, 0.02, gradient_accumulation_steps=3, **options)
+    optimizer = functools.partial(build, 0.02, gradient_accumulation_steps=3, **options, **limit)
     one, many = (trained(devices, optimizer=optimizer) for devices in (1, COUNT))
     assert_same_training(one, many, tolerance=5e-6)
     assert int(many[0].optimizer.iterations) == STEPS // 3
