@@ -1,4 +1,4 @@
-"""Freezes a model into a graph of constants, which is exported and is fastest on a CPU.
+"""Freezes a model into a graph of constants, which a CPU computes fastest, but loads slowly.
 
 oneDNN repacks a convolution's weights on each call unless they are constants.
 """

@@ -1,8 +1,8 @@
 """Copies of models that compute in another precision, and the choice of the fastest.
 
 Measured with FCN-8s on VGG16 and images of 480 x 360, on two cores with AVX512_BF16: bfloat16 takes
-half the time of float32, and the copy the time of two to three images. Graphs of constants would be
-another 5 to 10 % faster, but take the time of 50 to 100 images to build.
+half the time of float32, and the copy the time of one to four images. Graphs of constants would be
+another 4 to 11 % faster, but take the time of 25 to 120 images to build.
 """
 
 from __future__ import annotations
