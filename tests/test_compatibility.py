@@ -11,8 +11,8 @@ from PIL import Image
 import fcn_keras
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction.pictures import colour_mask
+from fcn_keras.prediction.readers import savedmodel
 from fcn_keras.runs import run_folder
-from fcn_keras.serving import saved_model
 
 GAP = 4  # White pixels between the parts of a picture.
 
@@ -103,7 +103,7 @@ def test_finished_run_is_not_trained_again(run, tmp_path, fcn_keras_cli):
 
 def test_saved_model_serves(run):
     palette = fcn_keras.load(run).palette
-    with saved_model.open_signature(run / "saved_model" / "1", "serving_default") as serve:
+    with savedmodel.open_signature(run / "saved_model" / "1", "serving_default") as serve:
         for image, prediction in shown(run):
             (mask,) = serve(image=image[None])["mask"]
             assert agreement(colour_mask(mask, palette), prediction) > 0.999

@@ -11,7 +11,7 @@ from PIL import Image
 
 import fcn_keras
 from fcn_keras.prediction import engines
-from fcn_keras.serving import saved_model
+from fcn_keras.prediction.readers import savedmodel
 from fcn_keras.serving.writers.engine_file import write_engine
 from pipelines import read_image
 
@@ -42,11 +42,11 @@ def masks(model, images):
 @pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_saved_model_gives_the_same_masks(model, images, masks, tmp_path, freeze):
     version = fcn_keras.export(model, tmp_path / "m", freeze=freeze).path
-    with saved_model.open_signature(version, "serving_default") as run:
+    with savedmodel.open_signature(version, "serving_default") as run:
         for image, mask in zip(images, masks, strict=True):
             np.testing.assert_array_equal(run(image=image[None])["mask"][0], mask)
     files = [tf.io.encode_png(image).numpy() for image in images]
-    with saved_model.open_signature(version, "encoded") as run:
+    with savedmodel.open_signature(version, "encoded") as run:
         found = run(image_bytes=files)["mask_bytes"]
     for png, mask in zip(found, masks, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), mask)

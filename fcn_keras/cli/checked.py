@@ -55,6 +55,9 @@ def examples_for(
     opened: "Loaded", model: Path, data: str, split: str, data_dir: Path | None
 ) -> "Split":
     """Reads and checks a split, which must have as many classes as the model."""
+    from fcn_keras.evaluation.batches import check_classes_known
+
+    check_classes_known(opened.model)
     if not isinstance(opened.num_classes, int):
         raise ConfigError(
             f"--data {data}: {model} has several heads ({', '.join(opened.num_classes)}), which "

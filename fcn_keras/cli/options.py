@@ -11,6 +11,14 @@ STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "add_completion": False
 RunOrModel = Annotated[
     Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder, or a .keras file.")
 ]
+AnyModel = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN_OR_MODEL",
+        help="A run's folder, a .keras file, or what `fcn-keras export` wrote: a SavedModel's "
+        "folder, or a .onnx, .xml or .tflite file.",
+    ),
+]
 DATA_HELP = (
     "camvid, voc2011, voc2012, nyudv2, nyudv2-hha, siftflow, siftflow-geometric, pascal_context, "
     "cityscapes, ade20k, synthetic, "

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
+from fcn_keras.prediction.net import Net
 from fcn_keras.prediction.predict_image import as_pixels, range_fault
 from pipelines.batches.joint import joint_dataset
 from pipelines.batches.tf_datasets import eval_dataset
@@ -19,7 +20,7 @@ from pipelines.split import Split
 
 
 def batches_of(
-    net: keras.Model, data: Split | Mapping[str, Split], batch_size: int = 1
+    net: Net, data: Split | Mapping[str, Split], batch_size: int = 1
 ) -> tuple[tf.data.Dataset, tuple[str, ...] | dict[str, tuple[str, ...]]]:
     """Makes batches from a split, or from several splits by the names of images and heads.
 
@@ -27,7 +28,7 @@ def batches_of(
     first split; a model with one head takes the masks from the first split.
 
     Args:
-        net: A Keras model.
+        net: A model.
         data: A split, or splits of the same examples by name.
         batch_size: Images per batch; only images of equal size share a batch. Must be 1 if the
             model has several images or heads.
@@ -58,7 +59,7 @@ def batches_of(
     return batches, {head: data[head].class_names for head in heads} if heads else first.class_names
 
 
-def skips_absent(net: keras.Model, data: Any) -> bool | dict[str, bool]:
+def skips_absent(net: Net, data: Any) -> bool | dict[str, bool]:
     """Returns `Split.skip_absent` of the data; a dict for several heads. False for batches."""
     if isinstance(data, Split):
         return data.skip_absent
@@ -93,7 +94,7 @@ def check_data(data: Any) -> None:
         )
 
 
-def check_images(net: keras.Model) -> None:
+def check_images(net: Net) -> None:
     """Checks that a model takes images of any size.
 
     Raises:
@@ -107,13 +108,26 @@ def check_images(net: keras.Model) -> None:
             )
 
 
+def check_classes_known(net: Net) -> None:
+    """Checks that the number of classes is known; a file may have lost it.
+
+    Raises:
+        ConfigError: It is unknown.
+    """
+    if any(logits.shape[-1] is None for logits in keras.tree.flatten(net.output)):
+        raise ConfigError(
+            f"model: {net.name} does not say how many classes it has. Keep the .labels.json that "
+            "export wrote beside it, or export the model again."
+        )
+
+
 def checked_batches(
-    net: keras.Model, data: Iterable[Any]
+    net: Net, data: Iterable[Any]
 ) -> Iterator[tuple[tf.Tensor | dict[str, tf.Tensor], np.ndarray | dict[str, np.ndarray]]]:
     """Yields the batches of images and masks, checked; warns once if pixels are not 0 to 255.
 
     Args:
-        net: A Keras model.
+        net: A model.
         data: Batches of images `[b, h, w, c]` and masks `[b, h, w]` or `[b, h, w, 1]`, each a dict
             if the model has several.
 
@@ -141,18 +155,18 @@ def checked_batches(
 
 
 def kinds_of(images: tf.Tensor | dict[str, tf.Tensor]) -> tuple[str, ...]:
-    """Returns the dtypes of a batch from `checked_batches`, for `predict_image.traced`."""
+    """Returns the dtypes of a batch from `checked_batches`, for `signature.traced`."""
     return tuple(image.dtype.name for image in keras.tree.flatten(images))
 
 
-def part_names(net: keras.Model) -> list[str]:
+def part_names(net: Net) -> list[str]:
     """Returns the names of a model's images and heads; a single image or head has no name."""
     # A Sequential model has neither attribute before its first call.
     parts = (getattr(net, "input", None), getattr(net, "output", None))
     return list(dict.fromkeys(name for part in parts for name in _names(part)))
 
 
-def check_splits(net: keras.Model, data: Split | Mapping[str, Split]) -> None:
+def check_splits(net: Net, data: Split | Mapping[str, Split]) -> None:
     """Checks that a split, or splits by name, fit the model.
 
     Raises:
@@ -235,14 +249,14 @@ def _names(tensors: keras.KerasTensor | dict[str, keras.KerasTensor] | None) -> 
     return list(tensors) if isinstance(tensors, dict) else []
 
 
-def _parts(net: keras.Model) -> str:
+def _parts(net: Net) -> str:
     """Describes a model's images and heads for messages."""
     kinds = {"images": _names(net.input), "heads": _names(net.output)}
     parts = [f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names]
     return f"{net.name} has the {' and the '.join(parts)}"
 
 
-def _check_classes(net: keras.Model, split: Split, count: int, head: str | None = None) -> None:
+def _check_classes(net: Net, split: Split, count: int, head: str | None = None) -> None:
     if split.num_classes != count:
         what = net.name if head is None else f"the head {head!r} of {net.name}"
         raise ConfigError(

@@ -28,7 +28,7 @@ from fcn_keras.evaluation.batches import (
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.models.saving import Loaded, segmentation_model
-from fcn_keras.prediction.predict_image import traced
+from fcn_keras.prediction.signature import traced
 from pipelines.split import Split
 
 PIXELS = 1_000_000  # Sample size; a pixel takes 44 bytes with 11 classes.

@@ -1,4 +1,4 @@
-"""Evaluates a model, or a file run by another engine, on a data set."""
+"""Evaluates a model on a data set."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError
 from fcn_keras.evaluation.batches import (
     batches_of,
+    check_classes_known,
     check_data,
     check_images,
     checked_batches,
-    kinds_of,
     skips_absent,
 )
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import count_pixels
-from fcn_keras.models.saving import Loaded, segmentation_model
-from fcn_keras.prediction.predict_image import traced
-from fcn_keras.prediction.signature import class_ids
-from fcn_keras.prediction.test_time_augmentation import mean_probabilities
+from fcn_keras.models.saving import Loaded
+from fcn_keras.prediction.exported_model import ExportedModel
+from fcn_keras.prediction.net import Net, net_of
+from fcn_keras.prediction.predict_image import masks_of
 from pipelines.split import Split
 
 
 def evaluate(
-    model: keras.Model | Loaded,
+    model: keras.Model | Loaded | ExportedModel,
     data: Split | Mapping[str, Split] | tf.data.Dataset,
     *,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
@@ -43,7 +43,8 @@ def evaluate(
 
     Args:
         model: A model, images `[b, h, w, 3]` -> logits `[b, h, w, classes]`, or the result of
-            `load`. With several images or heads, it takes and returns dicts by name.
+            `load`, also of an exported file. With several images or heads, it takes and returns
+            dicts by name.
         data: A split from `pipelines.read`, or batches of images, 0..255, uint8 or float, and masks
             of class ids `[b, h, w]`; 255 is ignored. For several images or heads, a dict of splits
             of the same examples by their names, or the result of `pipelines.joint_dataset`.
@@ -61,9 +62,10 @@ def evaluate(
 
     Raises:
         ConfigError: `model` is not a functional segmentation model, `data` is a name instead of a
-            split, or images, masks or splits do not fit the model's images, heads or classes.
+            split, images, masks or splits do not fit the model's images, heads or classes, or `tta`
+            needs logits that an exported file does not return.
     """
-    net = segmentation_model(model)
+    net = net_of(model)
     check_data(data)
     for what, tensors in (("images", net.input), ("outputs", net.output)):
         if isinstance(tensors, list | tuple):
@@ -72,6 +74,7 @@ def evaluate(
                 "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
             )
     check_images(net)
+    check_classes_known(net)
     if skip_absent is None:
         skip_absent = skips_absent(net, data)
     if isinstance(data, Split | Mapping):
@@ -94,7 +97,7 @@ def evaluate(
 
 
 def _confusion(
-    net: keras.Model,
+    net: Net,
     data: Iterable[Any],
     tta: bool,
     progress: Callable[[], object] | None,
@@ -106,16 +109,9 @@ def _confusion(
     """
     counts = keras.tree.map_structure(lambda x: np.zeros(2 * x.shape[-1:], "int64"), net.output)
     for images, masks in checked_batches(net, data):
-        if tta:
-            found = mean_probabilities(traced(net, kinds_of(images), tf.identity), images)
-            found = keras.tree.map_structure(class_ids, found)
-        else:
-            found = traced(net, kinds_of(images), class_ids)(images)
+        found = masks_of(net, images, tta)
         counts = keras.tree.map_structure(
-            lambda n, truth, mask: n + count_pixels(truth, mask.numpy(), len(n)),
-            counts,
-            masks,
-            found,
+            lambda n, truth, mask: n + count_pixels(truth, mask, len(n)), counts, masks, found
         )
         if progress:
             progress()
@@ -131,28 +127,3 @@ def _result(
             f"{len(class_names)}."
         )
     return Evaluation(confusion, names_of(len(confusion), class_names), skip_absent)
-
-
-def evaluate_engine(
-    run: Callable[[np.ndarray], np.ndarray],
-    data: tf.data.Dataset,
-    class_names: Sequence[str],
-    progress: Callable[[], object] | None = None,
-    skip_absent: bool = False,
-) -> Evaluation:
-    """Measures a model file that another engine runs, like `evaluate`.
-
-    Args:
-        run: A function from `open_engine`: images -> masks.
-        data: Batches of images uint8 `[b, h, w, 3]` and masks `[b, h, w]`; 255 is ignored.
-        class_names: A name for each class.
-        progress: Called without arguments after each batch.
-        skip_absent: As for `evaluate`.
-    """
-    count = len(class_names)
-    confusion = np.zeros((count, count), "int64")
-    for images, masks in data:
-        confusion += count_pixels(np.asarray(masks), run(np.asarray(images)), count)
-        if progress:
-            progress()
-    return Evaluation(confusion, tuple(class_names), skip_absent)

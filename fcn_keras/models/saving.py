@@ -22,7 +22,7 @@ class Loaded:
     """A trained model with its class names and colours.
 
     Attributes:
-        model: The Keras model.
+        model: The Keras model; of an exported file, its `prediction.exported_model.ExportedModel`.
         classes: A name per class, or None if unknown.
         palette: RGB colour per class, uint8 `[classes, 3]`, or None if unknown.
         values: The value of each class in the masks that the model was trained on, uint8
@@ -50,7 +50,13 @@ def keras_model(model: keras.Model | Loaded, name: str = "model") -> keras.Model
     Raises:
         ConfigError: The argument is neither, or its inputs are unknown.
     """
-    model = model.model if isinstance(model, Loaded) else model
+    if isinstance(model, Loaded):
+        model = model.model
+        if not isinstance(model, keras.Model):
+            raise ConfigError(
+                f"{name}: {model.name} is an exported model, which only predict and evaluate "
+                "accept. Give the run or the .keras file."
+            )
     if not isinstance(model, keras.Model):
         raise ConfigError(
             f"{name}: must be a Keras model or the result of fcn_keras.load, found "
@@ -101,7 +107,7 @@ def load(path: str | Path) -> Loaded:
     if not file.is_file():
         why = "the folder has no model.keras" if path.is_dir() else "no such file or folder"
         if (path / "saved_model.pb").is_file():
-            why = "a SavedModel, which no command reads"
+            why = "a SavedModel, which only predict and evaluate accept"
         raise ModelError(
             f"{path}: {why}. Choose the folder of a `fcn-keras train` run, or a .keras file."
         )

@@ -17,11 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.prediction.readers import litert, onnx, openvino
+from fcn_keras.prediction.readers.opened import Opened, Tensor
 from fcn_keras.text import first_line
 
-Runner = Callable[[np.ndarray], dict[str, np.ndarray]]  # Images -> outputs by name.
-Opener = Callable[[Path, str | None], Runner]  # Opens a file in a precision.
+Reader = Callable[[Path, str | None], Opened]  # Opens a file in a precision.
 PRECISIONS = ("f32", "bf16", "f16")  # Of OpenVINO.
+INPUTS = {"image": Tensor("uint8", (None, None, None, 3))}
 
 
 def open_engine(
@@ -44,9 +46,14 @@ def open_engine(
     Raises:
         ConfigError: The file does not exist, the precision is unknown or has no meaning for it, or
             the engine is not installed.
-        ModelError: The file cannot be opened.
+        ModelError: The file cannot be opened, or was not written by `serving.writers`.
     """
-    path = Path(path)
+    run = open_file(Path(path), precision).run
+    return lambda images: run(_checked(images))["mask"]
+
+
+def open_file(path: Path, precision: str | None = None) -> Opened:
+    """Opens a file like `open_engine`, and returns what it stores too."""
     format = next((name for name in ENGINES if path.suffix == ENGINES[name].ending), None)
     if format is None or not path.is_file():
         endings = ", ".join(engine.ending for engine in ENGINES.values())
@@ -59,14 +66,29 @@ def open_engine(
     if precision not in (None, *PRECISIONS):
         raise ConfigError(f"precision={precision!r}: must be one of {', '.join(PRECISIONS)}.")
     engine = ENGINES[format]
-    check_installed(format, engine.modules)
+    check_installed(str(path), format, engine.modules)
     try:
-        run = engine.open(path, precision)
+        opened = engine.read(path, precision)
     except Exception as error:  # Each engine has its own kinds of errors.
         raise ModelError(
             f"{path}: cannot be opened ({_cause(error)}). Export the model again."
         ) from error
-    return lambda images: run(_checked(images))["mask"]
+    if opened.inputs != INPUTS or "mask" not in opened.outputs:
+        raise ModelError(
+            f"{path}: must take `image` {INPUTS['image']} and return `mask`, found "
+            f"{_listed(opened.inputs)} and {_listed(opened.outputs)}. Export the model with "
+            "fcn-keras."
+        )
+    return opened
+
+
+def is_engine_file(path: Path) -> bool:
+    """Whether a path is a file whose ending names an engine."""
+    return path.is_file() and path.suffix in {engine.ending for engine in ENGINES.values()}
+
+
+def _listed(tensors: dict[str, Tensor]) -> str:
+    return ", ".join(f"`{name}` {tensor}" for name, tensor in tensors.items()) or "none"
 
 
 def _cause(error: Exception) -> str:
@@ -89,68 +111,29 @@ def _checked(images: np.ndarray) -> np.ndarray:
     return np.asarray(images)
 
 
-def _open_onnx(path: Path, precision: str | None) -> Runner:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
-
-
-def _open_openvino(path: Path, precision: str | None) -> Runner:
-    import openvino
-
-    options = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
-    compiled = openvino.Core().compile_model(path, "CPU", options)
-    names = [output.get_any_name() for output in compiled.outputs]
-    return _one_at_a_time(lambda images: dict(zip(names, compiled([images]).values(), strict=True)))
-
-
-def _open_litert(path: Path, precision: str | None) -> Runner:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()  # It logs a line to stderr; here and not at the first image.
-    run = interpreter.get_signature_runner("serving_default")
-    return _one_at_a_time(lambda images: run(image=images))
-
-
-def _one_at_a_time(run: Runner) -> Runner:
-    """Makes calls from several threads wait for each other: an engine's buffers serve one call."""
-    lock = threading.Lock()
-
-    def locked(images: np.ndarray) -> dict[str, np.ndarray]:
-        with lock:
-            return run(images)
-
-    return locked
-
-
 class Engine(NamedTuple):
     """The engine for the files of one format."""
 
     ending: str  # The file name's ending.
     modules: tuple[str, ...]  # Needed for reading; the extra of the format's name installs them.
-    open: Opener
+    read: Reader
 
 
 _changing_output = threading.RLock()
 
 ENGINES = {
-    "onnx": Engine(".onnx", ("onnxruntime",), _open_onnx),
-    "openvino": Engine(".xml", ("openvino",), _open_openvino),
-    "litert": Engine(".tflite", ("ai_edge_litert",), _open_litert),
+    "onnx": Engine(".onnx", ("onnxruntime",), onnx.read),
+    "openvino": Engine(".xml", ("openvino",), openvino.read),
+    "litert": Engine(".tflite", ("ai_edge_litert",), litert.read),
 }
 
 
-def check_installed(format: str, modules: tuple[str, ...]) -> None:
-    """Raises a `ConfigError` if modules that a format needs are not installed."""
+def check_installed(what: str, format: str, modules: tuple[str, ...]) -> None:
+    """Raises a `ConfigError`, which begins with `what`, if a format's modules are missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"format={format!r}: needs {', '.join(missing)}, which is not installed. "
+            f"{what}: needs {', '.join(missing)}, which is not installed. "
             f"Run pip install 'fcn_keras[{format}]'"
         )
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from fcn_keras.distribution import processor
 from fcn_keras.errors import ModelError
+from fcn_keras.prediction.exported_model import ExportedModel
 from fcn_keras.prediction.predict_image import predict
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -74,26 +75,30 @@ def check_functional(model: object) -> None:
 
 
 def fastest(
-    model: keras.Model,
+    model: keras.Model | ExportedModel,
     image: np.ndarray | dict[str, np.ndarray],
     count: int,
     precision: Precision = "auto",
-) -> tuple[keras.Model, str]:
+) -> tuple[keras.Model | ExportedModel, str]:
     """Returns the model to predict with, in the precision that is fastest here.
 
     Args:
-        model: A Keras model.
+        model: A Keras model or an exported one.
         image: The first image, uint8 `[h, w, 3]`, or a dict of them.
         count: Number of images, or of frames.
         precision: "auto": on a CPU, bfloat16 where it has instructions for it, and else float32;
-            on a GPU, and for few pixels, the model's own. The others are used as they are.
+            on a GPU, and for few pixels, the model's own. The others are used as they are. For an
+            exported model its engine chooses, or as in `ExportedModel.in_precision`.
 
     Returns:
         The model or a copy, and a line for the user; "" if masks are computed as in training.
 
     Raises:
         ModelError: The precision is unknown, or the model cannot be copied.
+        ConfigError: The engine of an exported model cannot choose the precision.
     """
+    if isinstance(model, ExportedModel):
+        return (model if precision == "auto" else model.in_precision(precision)), ""
     if precision != "auto":
         return in_precision(model, precision), ""
     pixels = count * max(part.shape[0] * part.shape[1] for part in keras.tree.flatten(image))

@@ -16,6 +16,7 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import image_files, tiles
+from fcn_keras.prediction.exported_model import ExportedModel
 from fcn_keras.prediction.pictures import Look
 from fcn_keras.prediction.precision import Precision, fastest
 from fcn_keras.prediction.predict_image import predict
@@ -28,7 +29,7 @@ BIG_FILE = 32_000_000  # Bytes; only one of such files is in memory at a time.
 
 
 def predict_files(
-    model: keras.Model,
+    model: keras.Model | ExportedModel,
     jobs: Sequence[image_files.Job],
     look: Look | Mapping[str, Look],
     *,
@@ -44,7 +45,7 @@ def predict_files(
     Files that are being written are finished, even after an error or Ctrl-C.
 
     Args:
-        model: A Keras model.
+        model: A Keras model or an exported one.
         jobs: The result of `image_files.plan`.
         look: As in `image_files.write`.
         tile: As in `predict`; "auto" tiles images above 8 megapixels.
@@ -53,13 +54,15 @@ def predict_files(
         precision: As in `fastest`.
         notes: A list to which warnings about images that could still be read are appended, in
             order.
-        tell: Receives a line about the precision, if it is not the model's own.
+        tell: Receives a line about the precision, if it is not the model's own, and one if images
+            are predicted whole although they are large.
 
     Yields:
         For each job, in order, None or the error because of which it has no mask.
     """
     notes = [] if notes is None else notes
-    net: keras.Model | None = None
+    net: keras.Model | ExportedModel | None = None
+    has_told = False
     writing: deque[Future] = deque()
     with ThreadPoolExecutor(AHEAD) as writer:
         for job, future in _read_ahead(jobs):
@@ -76,6 +79,9 @@ def predict_files(
             shown = next(iter(image.values())) if isinstance(image, dict) else image
             edge = tiles.edge_for(net, shown.shape[:2], tile)
             shared = None if edge is None else overlap
+            if tile == "auto" and edge is None and tiles.is_large(shown.shape[:2]) and not has_told:
+                has_told = True
+                tell(f"{job.first}: predicted whole, because {net.name} cannot be tiled")
             try:
                 mask = predict(net, image, tile=edge, overlap=shared, tta=tta)
             except ConfigError as error:  # The tiles are too small for this image.

@@ -6,7 +6,6 @@ Images are RGB, uint8 `[h, w, 3]`; masks are `[h, w]`, uint8, or uint16 above 25
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, cast
 
 import keras
@@ -14,15 +13,16 @@ import numpy as np
 import tensorflow as tf
 
 from fcn_keras.errors import ConfigError
-from fcn_keras.layers.alignment import SameSize
-from fcn_keras.models.saving import Loaded, segmentation_model
+from fcn_keras.models.saving import Loaded
 from fcn_keras.prediction import tiles
-from fcn_keras.prediction.signature import class_ids, input_signature
+from fcn_keras.prediction.exported_model import ExportedModel
+from fcn_keras.prediction.net import Images, Net, net_of
+from fcn_keras.prediction.signature import class_ids
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 
 
 def predict(
-    model: keras.Model | Loaded,
+    model: keras.Model | Loaded | ExportedModel,
     image: np.ndarray | dict[str, np.ndarray],
     *,
     tile: int | tuple[int, int] | None = None,
@@ -34,9 +34,10 @@ def predict(
     Warns if pixels are not 0 to 255, for example because an image was divided by 255.
 
     Args:
-        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`.
-        image: An RGB image `[h, w, 3]`, 0..255, uint8 or float; a `np.memmap` works too. For a
-            model of several images, a dict of them.
+        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`, or the
+            result of `load`, also of an exported file.
+        image: An RGB image `[h, w, 3]`, 0..255, uint8 or float (exported files take uint8 only); a
+            `np.memmap` works too. For a model of several images, a dict of them.
         tile: The largest edge of a tile in pixels, or (rows, columns). The model sees one tile at a
             time, which bounds the memory for any image size. None predicts the whole image at once.
         overlap: The least number of pixels that neighbouring tiles share. None derives it from the
@@ -53,34 +54,56 @@ def predict(
 
     Raises:
         ConfigError: The model is not functional, the image is not an array of that shape, the names
-            are not the model's, or the tiles are too small for the model.
+            are not the model's, the tiles are too small for the model, or `tta` needs logits that
+            an exported file does not return.
         ModelError: The model cannot be tiled because its geometry is unknown.
     """
-    model = segmentation_model(model)
-    expected = model.input
+    net = net_of(model)
+    expected = net.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")
     if tile is not None and isinstance(expected, dict):
         raise ConfigError(
-            f"tile: {model.name} has several images; only one can be tiled. Leave tile out."
+            f"tile: {net.name} has several images; only one can be tiled. Leave tile out."
         )
     whole: np.ndarray | dict[str, np.ndarray]
     if isinstance(expected, dict):
         if not isinstance(image, dict) or image.keys() != expected.keys():
             raise ConfigError(
-                f"image: must be a dict with the images {', '.join(expected)} for {model.name}."
+                f"image: must be a dict with the images {', '.join(expected)} for {net.name}."
             )
         whole = {name: _checked(image[name], expected[name], name) for name in expected}
-        if any(isinstance(layer, SameSize) for layer in model.layers):
+        if net.needs_one_size:
             _check_sizes(whole)
     else:
         whole = _checked(image, expected, "image")
     for fault in filter(None, map(range_fault, keras.tree.flatten(whole))):
         warnings.warn(fault, stacklevel=2)
     if tile is None or isinstance(whole, dict):
-        return _predict(model, whole, tta)
-    cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
-    return tiles.stitch(lambda part: cast(np.ndarray, _predict(model, part, tta)), whole, cuts)
+        return _predict(net, whole, tta)
+    cuts = tiles.cut(net, whole.shape[:2], tile, overlap)  # Refuses several heads.
+    return tiles.stitch(lambda part: cast(np.ndarray, _predict(net, part, tta)), whole, cuts)
+
+
+def masks_of(net: Net, images: Images, tta: bool = False) -> np.ndarray | dict[str, np.ndarray]:
+    """Computes the class ids of a batch of images.
+
+    Args:
+        net: A model.
+        images: A tensor `[b, h, w, c]`, uint8 or float32; a dict of them if the model has several.
+        tta: As in `predict`.
+
+    Returns:
+        Class ids `[b, h, w]`; a dict of them by head if the model has several heads.
+
+    Raises:
+        ConfigError: `tta` needs logits, which the model does not return.
+    """
+    if not tta:
+        return net.masks(images)
+    net.check_logits()
+    scores = mean_probabilities(net.logits, images)
+    return keras.tree.map_structure(lambda score: class_ids(score).numpy(), scores)
 
 
 def range_fault(image: np.ndarray) -> str | None:
@@ -107,42 +130,11 @@ def as_pixels(image: np.ndarray) -> np.ndarray:
     return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
 
 
-def traced(
-    model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
-) -> tf.types.experimental.PolymorphicFunction:
-    """Returns a traced function that applies `finish` to the logits of an image batch of any size.
-
-    It is faster than `model.predict`, and is traced once for all sizes. The model holds it, hidden
-    from Keras's tracking of attributes, so that both are freed together.
-
-    Args:
-        model: A functional Keras model.
-        kinds: The dtype of each image, uint8 or float32.
-        finish: A function of one map of logits `[b, h, w, classes]`.
-    """
-    functions: dict[Any, Any] = vars(model).setdefault("_fcn_keras_traced", {})
-    if (kinds, finish) not in functions:
-
-        @tf.function(input_signature=[input_signature(model, kinds)])
-        def traced(images: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
-            return keras.tree.map_structure(finish, model(images, training=False))
-
-        functions[kinds, finish] = traced
-    return functions[kinds, finish]
-
-
 def _predict(
-    model: keras.Model, image: np.ndarray | dict[str, np.ndarray], tta: bool
+    net: Net, image: np.ndarray | dict[str, np.ndarray], tta: bool
 ) -> np.ndarray | dict[str, np.ndarray]:
-    image = keras.tree.map_structure(as_pixels, image)
-    kinds = tuple(pixels.dtype.name for pixels in keras.tree.flatten(image))
-    images = keras.tree.map_structure(lambda pixels: tf.constant(pixels[None]), image)
-    if tta:
-        scores = mean_probabilities(traced(model, kinds, tf.identity), images)
-        masks = keras.tree.map_structure(class_ids, scores)
-    else:
-        masks = traced(model, kinds, class_ids)(images)
-    return keras.tree.map_structure(lambda mask: mask[0].numpy(), masks)
+    batch = keras.tree.map_structure(lambda pixels: tf.constant(as_pixels(pixels)[None]), image)
+    return keras.tree.map_structure(lambda mask: mask[0], masks_of(net, batch, tta))
 
 
 def _checked(image: Any, expected: keras.KerasTensor, name: str) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Inputs and outputs of a model's `tf.function`: images of any size, class ids."""
+"""A model's `tf.function` with its inputs and outputs: images of any size, class ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,6 +27,30 @@ def input_signature(
         return tf.TensorSpec((None, None, None, channels), kind, name=image.name)
 
     return keras.tree.map_structure(spec, model.input)
+
+
+def traced(
+    model: keras.Model, kinds: tuple[str, ...], finish: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.types.experimental.PolymorphicFunction:
+    """Returns a traced function that applies `finish` to the logits of an image batch of any size.
+
+    It is faster than `model.predict`, and is traced once for all sizes. The model holds it, hidden
+    from Keras's tracking of attributes, so that both are freed together.
+
+    Args:
+        model: A functional Keras model.
+        kinds: The dtype of each image, uint8 or float32.
+        finish: A function of one map of logits `[b, h, w, classes]`.
+    """
+    functions: dict[Any, Any] = vars(model).setdefault("_fcn_keras_traced", {})
+    if (kinds, finish) not in functions:
+
+        @tf.function(input_signature=[input_signature(model, kinds)])
+        def traced(images: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor | dict[str, tf.Tensor]:
+            return keras.tree.map_structure(finish, model(images, training=False))
+
+        functions[kinds, finish] = traced
+    return functions[kinds, finish]
 
 
 def as_input(

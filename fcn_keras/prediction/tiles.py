@@ -11,7 +11,6 @@ The logits are equal up to rounding, which differs slightly between convolutions
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -19,9 +18,8 @@ import keras
 import numpy as np
 
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.geometry.receptive_field import output_field, total_stride
-from fcn_keras.geometry.windows import pair
-from fcn_keras.layers.alignment import PadToMultiple
+from fcn_keras.geometry.tiling import Tiling
+from fcn_keras.prediction.net import Net, net_of
 
 AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 pixels of each: 2.25 times the work, in 1.3 GB.
 AUTO_PIXELS = 8_000_000  # The command line tiles larger images.
@@ -42,7 +40,7 @@ class Tile(NamedTuple):
 
 
 def cut(
-    model: keras.Model,
+    model: keras.Model | Net,
     size: Sequence[int],
     tile: int | tuple[int, int],
     overlap: int | tuple[int, int] | None = None,
@@ -50,7 +48,7 @@ def cut(
     """Cuts an image into tiles of the same size.
 
     Args:
-        model: A `keras.Model` of one image and one map of logits of the image's size.
+        model: A `keras.Model`, or a `Net`, of one image and one map of logits of the image's size.
         size: (height, width) of the image.
         tile: The largest edge of a tile in pixels, or a pair (rows, columns).
         overlap: The least number of pixels that neighbours share, or a pair; the seam lies in the
@@ -65,10 +63,12 @@ def cut(
     """
     tiles = _as_pair("tile", tile, 1)
     shared = (None, None) if overlap is None else _as_pair("overlap", overlap, 0)
-    strides, fields = _geometry(model)
+    geometry = net_of(model).tiling()
+    fields = zip(geometry.before, geometry.after, strict=True)
+    slack = _slack(geometry, size)
     axes = [
         _spans(*axis)
-        for axis in zip(size, tiles, shared, strides, fields, _slack(model, size), strict=True)
+        for axis in zip(size, tiles, shared, geometry.stride, fields, slack, strict=True)
     ]
     return [Tile(*zip(rows, columns, strict=True)) for rows in axes[0] for columns in axes[1]]
 
@@ -95,30 +95,34 @@ def stitch(
     return whole
 
 
-def is_possible(model: keras.Model) -> bool:
+def is_possible(model: keras.Model | Net) -> bool:
     """Whether `cut` knows the model's geometry."""
     try:
-        _geometry(model)
+        net_of(model).tiling()
     except (ConfigError, ModelError):
         return False
     return True
 
 
 def edge_for(
-    model: keras.Model, size: tuple[int, int], tile: int | Literal["auto"] | None
+    model: keras.Model | Net, size: tuple[int, int], tile: int | Literal["auto"] | None
 ) -> int | None:
     """Returns the edge of an image's tiles in pixels, or None to predict the image whole.
 
     Args:
-        model: A Keras model of one image.
+        model: A `keras.Model`, or a `Net`, of one image.
         size: (height, width) of the image.
         tile: The edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS` if the model's
             geometry is known.
     """
     if tile != "auto":
         return tile
-    is_large = size[0] * size[1] > AUTO_PIXELS
-    return AUTO_TILE if is_large and is_possible(model) else None
+    return AUTO_TILE if is_large(size) and is_possible(model) else None
+
+
+def is_large(size: tuple[int, int]) -> bool:
+    """Whether an image of (height, width) is better predicted in tiles."""
+    return size[0] * size[1] > AUTO_PIXELS
 
 
 def _spans(
@@ -155,43 +159,16 @@ def _spans(
     ]
 
 
-def _geometry(model: keras.Model) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Returns, per axis, the total stride and the pixels seen (before, after) an output pixel."""
-    if isinstance(model.input, dict | list) or isinstance(model.output, dict | list):
-        raise ConfigError(
-            f"tile: {model.name} has several images or heads; only one of each can be tiled. "
-            "Leave tile out, or use one of its heads: keras.Model(model.input, "
-            "model.output[NAME])."
-        )
-    try:
-        field, strides = output_field(model), total_stride(model)
-    except ModelError as error:
-        raise ModelError(
-            f"tile: {error} Leave tile out to predict the whole image at once."
-        ) from None
-    sizes, steps, offsets = (pair(value) for value in field)
-    if steps != (1, 1):
-        raise ModelError(
-            f"tile: the output of {model.name} must have the image's size, found stride "
-            f"{field.stride}. Leave tile out."
-        )
-    return strides, [  # Whole pixels; after upsampling a field may end within a pixel.
-        (math.ceil(-low), math.ceil(low + size - 1))
-        for size, low in zip(sizes, offsets, strict=True)
-    ]
-
-
-def _slack(model: keras.Model, size: Sequence[int]) -> Sequence[int]:
+def _slack(geometry: Tiling, size: Sequence[int]) -> Sequence[int]:
     """Returns, per axis, by how much the offset of a receptive field may be off.
 
     TensorFlow's padding "same" shifts the cells of a strided layer if its input is not a multiple
     of the stride.
     """
-    if any(isinstance(layer, PadToMultiple) for layer in model.layers):
+    if geometry.pads:
         return 0, 0
     return [
-        stride if edge % stride else 0
-        for edge, stride in zip(size, total_stride(model), strict=True)
+        stride if edge % stride else 0 for edge, stride in zip(size, geometry.stride, strict=True)
     ]
 
 

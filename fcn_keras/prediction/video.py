@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import cv2
     import keras
 
+    from fcn_keras.prediction.exported_model import ExportedModel
+
 ENDINGS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}  # Every build of OpenCV can write these.
 CAMERA = re.compile(r"camera:(\d+)")
@@ -39,7 +41,7 @@ def is_video(source: str | Path) -> bool:
 
 
 def predict_video(
-    model: keras.Model,
+    model: keras.Model | ExportedModel,
     source: str | Path,
     out: str | Path,
     look: Look,
@@ -57,7 +59,8 @@ def predict_video(
     interrupted video leaves no output file.
 
     Args:
-        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`.
+        model: A Keras model from images `[b, h, w, 3]` to logits `[b, h, w, classes]`, or an
+            exported one.
         source: A video file, or `camera:0`, `camera:1` ...
         out: The .mp4 or .avi file to write. Codecs support only even sizes: if a size is odd, the
             last row or column is left out.

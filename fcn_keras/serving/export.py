@@ -11,6 +11,7 @@ import numpy as np
 
 from fcn_keras.errors import ConfigError
 from fcn_keras.models.saving import Loaded, segmentation_model
+from fcn_keras.prediction.facts import facts_of
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
 from fcn_keras.serving.formats import check_export
@@ -29,6 +30,7 @@ def export(
     max_pixels: int | None = None,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
+    values: np.ndarray | None = None,
     run: str | Path | None = None,
 ) -> Exported:
     """Exports a trained model for TensorFlow Serving or another engine.
@@ -41,7 +43,7 @@ def export(
             `load`. For a SavedModel it may have several images and heads.
         out: For a SavedModel, the folder of all versions, such as `saved_models/street`; else a
             file ending in .onnx, .xml (OpenVINO; writes a .bin too) or .tflite (LiteRT; writes a
-            .labels.json too if the classes have names).
+            .labels.json too).
         format: The format to write.
         precision: For a SavedModel "float32", "bfloat16", or None for the precision that the model
             computes in; for OpenVINO "float32", "float16" or "int8"; for LiteRT "float32" or
@@ -53,6 +55,8 @@ def export(
             images of a request to the other signatures; by default 2 ** 24.
         class_names: A name for each class; by default those of the loaded model.
         palette: Colours, uint8 `[classes, 3]`; by default those of the loaded model.
+        values: The value of each class in masks, uint8 `[classes]`, for `fcn-keras predict
+            --values`; by default those of the loaded model.
         run: For a SavedModel, the folder of the run that trained the model, for the model card.
 
     Returns:
@@ -70,7 +74,9 @@ def export(
     if isinstance(model, Loaded):
         class_names = model.classes if class_names is None else class_names
         palette = model.palette if palette is None else palette
+        values = model.values if values is None else values
     net = segmentation_model(model)
+    facts = facts_of(net, class_names, palette, values)
     if format != "savedmodel":
         return write_engine(
             net,
@@ -78,8 +84,7 @@ def export(
             format,
             precision=precision or "float32",
             calibration=calibration,
-            class_names=class_names,
-            palette=palette,
+            facts=facts,
         )
     return write_savedmodel(
         net,
@@ -87,7 +92,6 @@ def export(
         precision=precision,
         freeze=freeze,
         max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
-        class_names=class_names,
-        palette=palette,
+        facts=facts,
         run=run,
     )

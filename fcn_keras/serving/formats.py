@@ -55,7 +55,7 @@ def check_export(
             raise ConfigError(f"{what}: only SavedModels support it, not {format}. Leave it out.")
         _check_precision(format, precision)
         check_engine_file(Path(out), format)
-        check_installed(format, FORMATS[format].modules)
+        check_installed(f"format={format!r}", format, FORMATS[format].modules)
         return
     if precision not in (None, *SAVEDMODEL_PRECISIONS):
         able = [name for name, other in FORMATS.items() if precision in other.precisions]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from fcn_keras.serving.saved_model import SignatureSpecs
+    from fcn_keras.prediction.readers.savedmodel import SignatureSpecs
 
 UNKNOWN = "n/a"
 ORDER = ("serving_default", "encoded", "logits", "confidence")
@@ -43,7 +43,7 @@ def write(
         model: A `keras.Model`.
         name: The title of the page.
         facts: Facts about the export, a value by label.
-        signatures: The signatures, as returned by `saved_model.describe`.
+        signatures: The signatures, as returned by `readers.savedmodel.describe`.
         class_names: A name for each class, or None.
         run: The folder of the run that trained the model, or None. Its metrics are left out if they
             belong to another model.

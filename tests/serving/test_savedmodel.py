@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.prediction import frozen, precision
-from fcn_keras.serving import accuracy, encoded, model_card
+from fcn_keras.serving import encoded, model_card
 from fcn_keras.training.watching import Silence
 
 
@@ -152,12 +152,11 @@ def test_empty_and_too_large_images_are_refused(model, tmp_path):
             served[name](image=tf.zeros((2, 3, 17, 3), tf.uint8))
 
 
-def test_an_image_above_the_limit_ends_the_evaluation_of_an_export(model, tmp_path):
-    version = fcn_keras.export(model, tmp_path / "m", max_pixels=100).path
-    with accuracy._opened(version) as run:
-        assert run(np.zeros((1, 10, 10, 3), "uint8")).shape == (1, 10, 10)
-        with pytest.raises(ModelError, match=r"1: refuses an image: .*--max-pixels\.$") as error:
-            run(np.zeros((1, 10, 11, 3), "uint8"))
+def test_an_image_above_the_limit_is_refused_in_a_line(model, tmp_path):
+    opened = fcn_keras.load(fcn_keras.export(model, tmp_path / "m", max_pixels=100).path)
+    assert opened.predict(np.zeros((10, 10, 3), "uint8")).shape == (10, 10)
+    with pytest.raises(ConfigError, match=r"1: refuses an image: .*--max-pixels\.$") as error:
+        opened.predict(np.zeros((10, 11, 3), "uint8"))
     assert "\n" not in str(error.value)
 
 

@@ -14,16 +14,17 @@ from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
-from fcn_keras.evaluation.evaluate import evaluate, evaluate_engine
 from fcn_keras.layers import alignment, upsampling
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.engines import ENGINES, open_engine
+from fcn_keras.prediction.facts import facts_of
 from fcn_keras.serving import publishing
 from fcn_keras.serving.writers import engine_file
 from fcn_keras.serving.writers.engine_file import write_engine
 
 NAMES = ("road", "wall", "sky", "a car")
 PALETTE = np.arange(12, dtype="uint8").reshape(4, 3)
+VALUES = np.array([7, 0, 200, 3], "uint8")
 FORMATS = [pytest.param(name, marks=pytest.mark.extra(name)) for name in ENGINES]
 INT8 = FORMATS[1:]  # All but ONNX.
 SIZES = [(1, 1), (31, 31), (337, 501), (3, 2000)]
@@ -59,8 +60,7 @@ def written(model, images, tmp_path_factory):
                 format,
                 precision=precision,
                 calibration=images,
-                class_names=NAMES,
-                palette=PALETTE,
+                facts=facts_of(model, NAMES, PALETTE, VALUES),
             )
         return done[format, precision]
 
@@ -175,7 +175,7 @@ def test_engines_without_this_package_return_the_same_masks(format, model, writt
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_class_names_and_colours_are_stored(format, written):
+def test_the_facts_of_the_model_are_stored(format, written):
     path = written(format).path
     if format == "onnx":
         import onnx
@@ -186,10 +186,18 @@ def test_class_names_and_colours_are_stored(format, written):
         import openvino
 
         info = openvino.Core().read_model(path).get_rt_info()["fcn_keras"]
-        found = {key: json.loads(info[key].astype(str)) for key in ("class_names", "palette")}
+        found = {key: json.loads(text.astype(str)) for key, text in info.items()}
     else:
         found = json.loads(path.with_suffix(".labels.json").read_text("utf-8"))
-    assert found == {"class_names": list(NAMES), "palette": PALETTE.tolist()}
+    # A pixel of the tiny FCN-8s sees 245 pixels, as counted by hand in docs/explanation/geometry.md.
+    tiling = {"stride": [32, 32], "before": [122, 122], "after": [122, 122], "pads": True}
+    assert found == {
+        "num_classes": 4,
+        "class_names": list(NAMES),
+        "palette": PALETTE.tolist(),
+        "values": VALUES.tolist(),
+        "tiling": tiling,
+    }
 
 
 @pytest.mark.parametrize("format", INT8)
@@ -238,19 +246,6 @@ def test_the_reference_geometry_is_kept(format, tmp_path):
     small = keras.Model(image, alignment.CropLike(7)(x, image), name="padded")
     done = write_engine(small, tmp_path / f"m{ENGINES[format].ending}", format)
     assert done.error < 1e-5
-
-
-@pytest.mark.extra("onnx")
-def test_an_engine_is_evaluated_like_the_model(model, written, images, rng):
-    batches = [
-        (image[None], rng.choice([0, 1, 2, 3, 255], (1, *image.shape[:2])).astype("uint8"))
-        for image in images[:3]
-    ]
-    run = open_engine(written("onnx").path)
-    found = evaluate_engine(run, batches, "abcd").confusion
-    expected = evaluate(model, batches).confusion
-    assert found.sum() == expected.sum()
-    assert abs(found - expected).sum() <= 1e-3 * expected.sum()
 
 
 @pytest.mark.extra("onnx")
@@ -340,7 +335,7 @@ def test_an_engine_that_is_not_installed_is_named(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", FORMATS)
 def test_any_name_can_be_exported(format, model, tmp_path):
     ending = ENGINES[format].ending
-    done = write_engine(model, tmp_path / f"checked{ending}", format, class_names="abcd")
+    done = write_engine(model, tmp_path / f"checked{ending}", format)
     assert done.path == tmp_path / f"checked{ending}" and open_engine(done.path) is not None
     assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"checked"}
 
@@ -389,7 +384,7 @@ def test_the_next_export_replaces_a_killed_one(format, model, tmp_path):
     path = tmp_path / f"m{ENGINES[format].ending}"
     write_engine(model, path, format)
     open_engine(path)
-    names = {"openvino": {"m.xml", "m.bin"}}
+    names = {"openvino": {"m.xml", "m.bin"}, "litert": {"m.tflite", "m.labels.json"}}
     assert {one.name for one in tmp_path.iterdir()} == names.get(format, {path.name})
 
 

@@ -28,11 +28,13 @@ def calibrate(
     outputs.check_new_model(out)
     import_tensorflow()
     import pipelines
+    from fcn_keras.cli.opening import quietly
     from fcn_keras.evaluation import calibration
-    from fcn_keras.models.saving import save_model
+    from fcn_keras.models.saving import keras_model, save_model
     from fcn_keras.prediction.segmenter import load_single
 
-    opened = load_single(model)
+    opened = quietly(load_single, model)
+    keras_model(opened)  # Refuses exported models.
     examples = examples_for(opened, model, data, split, data_dir)
     batches = pipelines.eval_dataset(examples)
     with progress_bar(f"predicting {examples.name}", len(examples)) as advance:

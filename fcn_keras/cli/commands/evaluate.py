@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from fcn_keras import outputs
-from fcn_keras.cli.options import DATA_HELP, DataDir, RunOrModel, Tta
+from fcn_keras.cli.options import DATA_HELP, AnyModel, DataDir, Tta
 from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import import_tensorflow, progress_bar
 
 
 def evaluate(
-    model: RunOrModel,
+    model: AnyModel,
     data: Annotated[
         list[str],
         typer.Option(
@@ -45,16 +45,17 @@ def measure(
     batch_size: int = 1,
     tta: bool = False,
 ) -> None:
-    """Prints the metrics of a run or model file on a split; writes them to `json` if given."""
+    """Prints the metrics of a run or model on a split; writes them to `json` if given."""
     import_tensorflow()
     from fcn_keras.cli.checked import splits_for
+    from fcn_keras.cli.opening import quietly
     from fcn_keras.evaluation.batches import batches_of, skips_absent
     from fcn_keras.evaluation.evaluate import evaluate as evaluate_model
     from fcn_keras.prediction.segmenter import load
 
     if json is not None:
         outputs.check_file("--json", json, ".json")
-    opened = load(model)
+    opened = quietly(load, model)
     splits = splits_for(opened, model, data, split, data_dir)
     batches, names = batches_of(opened.model, splits, batch_size)
     named = splits if isinstance(splits, dict) else {"": splits}

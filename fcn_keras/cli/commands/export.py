@@ -77,10 +77,13 @@ def export(
     check_export(format, out, chosen, freeze=freeze, max_pixels=max_pixels)
     import_tensorflow()
     import pipelines
+    from fcn_keras.cli.opening import quietly
+    from fcn_keras.models.saving import keras_model
     from fcn_keras.prediction.segmenter import load
     from fcn_keras.serving import accuracy
 
-    opened, examples, images = load(model), None, None
+    opened, examples, images = quietly(load, model), None, None
+    keras_model(opened)  # Refuses exported models.
     if data is not None:
         examples = examples_for(opened, model, data, split, data_dir)
     if precision == "int8" and data is not None:

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fcn_keras.cli.options import RunOrModel, Tta
+from fcn_keras.cli.options import AnyModel, Tta
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar, say
 from fcn_keras.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
+    from fcn_keras.prediction.exported_model import ExportedModel
     from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.precision import Precision
 
 
 def predict(
-    model: RunOrModel,
+    model: AnyModel,
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -59,7 +60,7 @@ def predict(
         Literal["auto", "float32", "bfloat16"],
         typer.Option(
             help="Precision to compute in. auto: on a CPU, bfloat16 if it has instructions for it; "
-            "on a GPU, the model's own."
+            "on a GPU, the model's own. Of exported files, only .xml (OpenVINO) can choose."
         ),
     ] = "auto",
     values: Annotated[
@@ -89,7 +90,9 @@ def predict(
     if edge is None and overlap is not None:
         raise ConfigError(f"--overlap {overlap}: needs tiles. Leave out --tile none, or --overlap.")
     import_tensorflow()
+    from fcn_keras.cli.opening import quietly
     from fcn_keras.prediction import image_files
+    from fcn_keras.prediction.net import net_of
     from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.predict_files import predict_files
     from fcn_keras.prediction.segmenter import load, load_single
@@ -102,12 +105,17 @@ def predict(
             f"{videos[0]}: a video or camera cannot be combined with other files, --tta, --values "
             "or --overlap. Leave those out."
         )
-    opened = load_single(model) if videos else load(model)
+    opened = quietly(load_single if videos else load, model)
+    net = net_of(opened)
+    if tta:
+        net.check_logits()
+    if isinstance(edge, int):
+        net.tiling()  # Refuses models that cannot be tiled.
     if values and opened.values is None:
         raise ConfigError(
             f"--values: {model} does not say which mask value each class has: there is no "
-            "config.yaml beside the model, an older version trained it, or classes there do not "
-            "have one value each, 0..255. Leave out --values: masks then hold class ids."
+            "config.yaml beside the model, an older version trained or exported it, or classes do "
+            "not have one value each, 0..255. Leave out --values: masks then hold class ids."
         )
     look = opened.looks(values=values)
     if videos and isinstance(look, Look):
@@ -141,7 +149,7 @@ def predict(
 
 
 def _predict_video(
-    model: "keras.Model",
+    model: "keras.Model | ExportedModel",
     source: Path,
     out: Path,
     look: "Look",

@@ -7,7 +7,7 @@ above 255 classes), for any n, h and w. Preprocessing and argmax are part of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -17,7 +17,8 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError, FcnKerasError, ModelError
 from fcn_keras.models.saving import check_finite
 from fcn_keras.outputs import temporary_folder
-from fcn_keras.prediction.engines import ENGINES, Opener, quiet
+from fcn_keras.prediction.engines import ENGINES, Reader, quiet
+from fcn_keras.prediction.facts import Facts, facts_of
 from fcn_keras.prediction.precision import check_functional, in_precision
 from fcn_keras.prediction.signature import class_ids, input_signature
 from fcn_keras.serving.agreement import compare
@@ -44,8 +45,7 @@ def write_engine(
     *,
     precision: str = "float32",
     calibration: Iterable[np.ndarray] | None = None,
-    class_names: Sequence[str] | None = None,
-    palette: np.ndarray | None = None,
+    facts: Facts | None = None,
 ) -> Exported:
     """Writes one file for another engine, after comparing it there with the Keras model.
 
@@ -55,13 +55,12 @@ def write_engine(
     Args:
         model: A model from one RGB image `[b, h, w, 3]` to logits `[b, h, w, classes]`.
         out: A file ending in .onnx, .xml (OpenVINO; writes a .bin too) or .tflite (LiteRT; writes a
-            .labels.json too if there are class names).
+            .labels.json too).
         format: A key of `formats.FORMATS`.
         precision: One of `FORMATS[format].precisions`. "float16" stores float16 weights and lets
             the engine choose the arithmetic; "int8" is post-training quantisation.
         calibration: For int8, an iterable of about 100 training images, uint8 `[h, w, 3]`.
-        class_names: Class names to store in the file.
-        palette: Colours to store in the file, uint8 `[classes, 3]`.
+        facts: Class names and the like to store in the file; by default those of the model.
 
     Returns:
         An `Exported`.
@@ -76,7 +75,8 @@ def write_engine(
     _check_model(model)
     images = _checked_calibration(calibration) if precision == "int8" else []
     reference = in_precision(model, "float32")
-    labels = _labels(class_names, palette)
+    facts = facts or facts_of(model)
+    labels = {key: json.dumps(value) for key, value in facts.to_json().items()}
     try:
         with temporary_folder(out) as folder:
             file, checked = folder / out.name, folder / "checked" / out.name
@@ -90,7 +90,7 @@ def write_engine(
             except Exception as error:  # Converters raise many kinds of errors.
                 why = f"{format}: {model.name} cannot be converted ({first_line(error)})."
                 raise ModelError(why) from error
-            written = _compare(reference, ENGINES[format].open, file, checked, precision, images)
+            written = _compare(reference, ENGINES[format].read, file, checked, precision, images)
             companions = (file.with_suffix(ending) for ending in chosen.companions)
             publish([*(path for path in companions if path.exists()), file], out.parent)
     except OSError as error:
@@ -131,19 +131,9 @@ def _checked_calibration(calibration: Iterable[np.ndarray] | None) -> list[np.nd
     return images
 
 
-def _labels(class_names: Sequence[str] | None, palette: np.ndarray | None) -> dict[str, str]:
-    """Returns the class names and the palette as JSON texts by key."""
-    found = {}
-    if class_names is not None:
-        found["class_names"] = json.dumps([str(name) for name in class_names])
-    if palette is not None:
-        found["palette"] = json.dumps(np.asarray(palette).tolist())
-    return found
-
-
 def _compare(
     reference: keras.Model,
-    open_file: Opener,
+    read: Reader,
     file: Path,
     checked: Path,
     precision: str,
@@ -155,14 +145,14 @@ def _compare(
     )
     hint = "f32" if file.suffix == ".xml" else None
     with quiet():
-        run = open_file(file, hint)
+        run = read(file, hint).run
     if precision == "int8":
         same = []
         for image in images[:: max(1, len(images) // COMPARED_IMAGES)]:
             same.append(np.ravel(run(image[None])["mask"] == class_ids(logits_of(image[None]))))
         return None, float(np.concatenate(same).mean())
     with quiet():
-        run_checked = open_file(checked, hint)
+        run_checked = read(checked, hint).run
     rng, expected, found = np.random.default_rng(0), [], []
     for size in CHECKED_SIZES:
         batch = rng.integers(0, 256, (*size, 3), "uint8")

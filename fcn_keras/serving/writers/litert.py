@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fcn_keras.prediction.readers.litert import LABELS
 from fcn_keras.serving.writers.endpoint import make_endpoint
 
 
@@ -25,9 +26,8 @@ def write(
     _convert(make_endpoint(model, with_logits=False)[0], file, precision, images)
     if precision != "int8":  # int8 logits are not checked.
         _convert(make_endpoint(model, with_logits=True)[0], checked, precision, images)
-    if labels:
-        content = {key: json.loads(value) for key, value in labels.items()}
-        file.with_suffix(".labels.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    content = {key: json.loads(value) for key, value in labels.items()}
+    file.with_suffix(LABELS).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def _convert(

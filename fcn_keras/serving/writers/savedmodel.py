@@ -1,7 +1,7 @@
 """Writes a trained model as a SavedModel that TensorFlow Serving can serve directly.
 
 VERSION/saved_model.pb, variables/                   the model: see `fcn_keras.serving.signatures`
-VERSION/assets/labels.json                           class names and colours
+VERSION/assets/labels.json                           class names, colours, geometry for tiles
 VERSION/assets.extra/tf_serving_warmup_requests      requests that a server runs when it loads it
 VERSION/model_card.md                                data, recipe, metrics and export of the model
 VERSION/SHA256SUMS                                   checksums of all these files
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -21,7 +21,9 @@ import tensorflow as tf
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.models.saving import check_finite
 from fcn_keras.outputs import make_folder, remove_unfinished, temporary_folder
+from fcn_keras.prediction.facts import Facts, facts_of
 from fcn_keras.prediction.precision import check_functional, in_precision
+from fcn_keras.prediction.readers.savedmodel import LABELS, describe, quiet
 from fcn_keras.serving import model_card, saved_model
 from fcn_keras.serving.encoded import MAX_PIXELS
 from fcn_keras.serving.exported import Exported
@@ -43,8 +45,7 @@ def write_savedmodel(
     precision: str | None = None,
     freeze: bool = False,
     max_pixels: int = MAX_PIXELS,
-    class_names: Sequence[str] | None = None,
-    palette: np.ndarray | None = None,
+    facts: Facts | None = None,
     run: str | Path | None = None,
 ) -> Exported:
     """Writes a SavedModel into the next free version folder under `out`.
@@ -66,8 +67,8 @@ def write_savedmodel(
         freeze: Whether to store the weights as constants, or as variables.
         max_pixels: Upper limit on the pixels of an encoded image, and of all images of a request
             to the other signatures.
-        class_names: Class names for `assets/labels.json` and the model card.
-        palette: Colours for `assets/labels.json`, uint8 `[classes, 3]`.
+        facts: Class names and the like for `assets/labels.json` and the model card; by default
+            those of the model.
         run: The folder of the run that trained the model, for the model card.
 
     Returns:
@@ -89,28 +90,28 @@ def write_savedmodel(
     trained = model
     if precision is not None:
         model = in_precision(model, precision)
-    labels = _labels(model, class_names, palette)
+    facts = facts or facts_of(model)
     out = Path(out)
     with _created(out), temporary_folder(out / "version") as temporary:
         saved = temporary / "saved_model"
-        with saved_model.quiet():
+        with quiet():
             if freeze:
                 _check_size(model)
                 saved_model.write_constants(model, saved, max_pixels)
             else:
                 saved_model.write_variables(model, saved, max_pixels)
-            served = saved_model.describe(saved)
+            served = describe(saved)
             bound = BOUNDS[precision_of(model)]
             compared = compare_signatures(model, saved, served, max_pixels, bound)
-        if labels:
-            (saved / "assets").mkdir(exist_ok=True)
-            (saved / "assets" / "labels.json").write_text(labels, encoding="utf-8")
+        if labels := _labels(facts):
+            (saved / LABELS).parent.mkdir(exist_ok=True)
+            (saved / LABELS).write_text(labels, encoding="utf-8")
         if ENCODED in served:
             requests = saved / "assets.extra" / "tf_serving_warmup_requests"
             _write_warm_up(requests, out.name, max_pixels)
-        facts = _facts(model, freeze, max_pixels, *compared)
+        rows = _rows(model, freeze, max_pixels, *compared)
         card = saved / "model_card.md"
-        model_card.write(card, trained, out.name, facts, served, class_names, run)
+        model_card.write(card, trained, out.name, rows, served, facts.class_names, run)
         _write_hashes(saved)
         return Exported(_publish(saved, out), *compared)
 
@@ -134,7 +135,7 @@ def precision_of(model: keras.Model) -> str:
     return next((kind for kind in ("bfloat16", "float16") if kind in kinds), "float32")
 
 
-def _facts(
+def _rows(
     model: keras.Model, freeze: bool, max_pixels: int, error: float, agreement: float
 ) -> dict[str, str]:
     """Returns the model card's facts about the export."""
@@ -157,25 +158,20 @@ def _check_size(model: keras.Model) -> None:
         )
 
 
-def _labels(
-    model: keras.Model, class_names: Sequence[str] | None, palette: np.ndarray | None
-) -> str | None:
-    """Returns class names and colours as JSON, null where unknown; None for several heads."""
-    if isinstance(model.output, dict):
-        return None
-    count = model.output.shape[-1]
-    names = [None] * count if class_names is None else [str(name) for name in class_names]
-    colours = [None] * count if palette is None else np.asarray(palette).tolist()
-    for what, entries in (("class_names", names), ("palette", colours)):
-        if len(entries) != count:
-            raise ConfigError(
-                f"{what}: must have one entry per class ({count}), found {len(entries)}."
-            )
-    lines = [
-        json.dumps({"id": number, "name": name, "colour": colour}, ensure_ascii=False)
-        for number, (name, colour) in enumerate(zip(names, colours, strict=True))
+def _labels(facts: Facts) -> str:
+    """Returns the facts as JSON, with a line for each class; "" if there are none."""
+    stored = facts.to_json()
+    columns = (("name", "class_names"), ("colour", "palette"), ("value", "values"))
+    classes = [
+        {"id": number, "name": None, "colour": None}
+        | {name: stored[key][number] for name, key in columns if key in stored}
+        for number in range(facts.num_classes or 0)
     ]
-    return '{"classes": [\n' + ",\n".join(lines) + "\n]}\n"
+    parts = [f'"{key}": {json.dumps(stored[key])}' for key in ("tiling", "images") if key in stored]
+    if classes:
+        lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in classes)
+        parts.insert(0, f'"classes": [\n{lines}\n]')
+    return "{" + ",\n".join(parts) + "}\n" if parts else ""
 
 
 def _write_warm_up(path: Path, name: str, max_pixels: int) -> None:

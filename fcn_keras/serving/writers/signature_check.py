@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from fcn_keras.prediction.readers import savedmodel
 from fcn_keras.prediction.signature import as_input, input_signature
-from fcn_keras.serving import saved_model
 from fcn_keras.serving.agreement import compare
 from fcn_keras.serving.messages import ENCODED, IMAGE_BYTES, MASK_BYTES
 from fcn_keras.serving.signatures import endings
@@ -31,7 +31,7 @@ PHOTO_SIZE = (20, 33, 3)  # Of the JPEGs that are compared.
 def compare_signatures(
     model: keras.Model,
     path: Path,
-    served: Mapping[str, saved_model.SignatureSpecs],
+    served: Mapping[str, savedmodel.SignatureSpecs],
     max_pixels: int,
     bound: float,
 ) -> tuple[float, float]:
@@ -40,7 +40,7 @@ def compare_signatures(
     Args:
         model: The Keras model.
         path: The SavedModel.
-        served: Its signatures, from `saved_model.describe`.
+        served: Its signatures, from `savedmodel.describe`.
         max_pixels: Upper limit on the pixels of a request; larger images are not compared.
         bound: As in `agreement.compare`.
 
@@ -113,7 +113,7 @@ def _run(
     names: Sequence[str],
 ) -> list[np.ndarray]:
     """Runs a signature on each batch and returns the named outputs in one flat list."""
-    with saved_model.open_signature(path, signature) as run:
+    with savedmodel.open_signature(path, signature) as run:
         found = [
             outputs[name] for outputs in (run(**inputs) for inputs in batches) for name in names
         ]

@@ -1,0 +1,1 @@
+"""Readers of exported models, one module for each engine; `serving.writers` writes the files."""
