@@ -104,9 +104,9 @@ def _check_is_model(path: Path) -> None:
     """Refuses folders without a model, and the file that belongs to an OpenVINO model."""
     if path.is_dir() and not Path(path, "model.keras").exists():
         raise ModelError(
-            f"{path}: the folder has no model.keras, and no SavedModel (saved_model.pb) in it or in "
-            "a version folder such as 1. Choose the folder of a `fcn-keras train` run, a .keras "
-            "file or what `fcn-keras export` wrote."
+            f"{path}: the folder has no model.keras, and no saved_model.pb in it or in a version "
+            "folder such as 1. Choose the folder of a `fcn-keras train` run, a .keras file or what "
+            "`fcn-keras export` wrote."
         )
     graph = path.with_suffix(".xml")
     if path.suffix == ".bin" and path.is_file() and graph.is_file():
