@@ -24,6 +24,7 @@ from fcn_keras.text import first_line
 Reader = Callable[[Path, str | None], Opened]  # Opens a file in a precision.
 PRECISIONS = ("f32", "bf16", "f16")  # Of OpenVINO.
 INPUTS = {"image": Tensor("uint8", (None, None, None, 3))}
+MASKS = [Tensor(dtype, (None, None, None)) for dtype in ("uint8", "uint16")]
 
 
 def open_engine(
@@ -73,9 +74,9 @@ def open_file(path: Path, precision: str | None = None) -> Opened:
         raise ModelError(
             f"{path}: cannot be opened ({_cause(error)}). Export the model again."
         ) from error
-    if opened.inputs != INPUTS or "mask" not in opened.outputs:
+    if opened.inputs != INPUTS or opened.outputs.get("mask") not in MASKS:
         raise ModelError(
-            f"{path}: must take `image` {INPUTS['image']} and return `mask`, found "
+            f"{path}: must take `image` {INPUTS['image']} and return `mask` {MASKS[0]}, found "
             f"{_listed(opened.inputs)} and {_listed(opened.outputs)}. Export the model with "
             "fcn-keras."
         )

@@ -101,13 +101,15 @@ def load(path: str | Path) -> Segmenter:
 
 
 def _check_is_model(path: Path) -> None:
-    """Refuses folders without a model, and the file that belongs to an OpenVINO model."""
+    """Refuses folders without a model, and files that are only a part of an exported one."""
     if path.is_dir() and not Path(path, "model.keras").exists():
         raise ModelError(
             f"{path}: the folder has no model.keras, and no saved_model.pb in it or in a version "
             "folder such as 1. Choose the folder of a `fcn-keras train` run, a .keras file or what "
             "`fcn-keras export` wrote."
         )
+    if path.name == "saved_model.pb":
+        raise ModelError(f"{path}: is a part of a SavedModel. Give the folder {path.parent}.")
     graph = path.with_suffix(".xml")
     if path.suffix == ".bin" and path.is_file() and graph.is_file():
         raise ModelError(f"{path}: holds only the weights of an OpenVINO model. Give {graph}.")

@@ -233,7 +233,7 @@ def test_a_video_is_predicted(exported, net, tmp_path, fcn_keras_cli):
 
 @pytest.fixture
 def old(exported, tmp_path):
-    """Files as version 0.2 wrote them: without geometry, and without names if there were none."""
+    """A SavedModel as earlier versions wrote it: without geometry, here without classes too."""
     shutil.copytree(exported("savedmodel"), tmp_path / "old")
     (tmp_path / "old" / "assets" / "labels.json").unlink()
     return tmp_path / "old"
@@ -305,9 +305,11 @@ def test_files_that_are_no_export_are_named(tmp_path):
 
 
 @pytest.mark.extra("openvino")
-def test_the_weights_of_an_openvino_model_are_not_the_model(exported):
+def test_a_part_of_an_export_is_not_the_model(exported):
     path = exported("openvino").with_suffix(".bin")
     assert f"Give {path.with_suffix('.xml')}." in refused(path)
+    version = exported("savedmodel")
+    assert f"Give the folder {version}." in refused(version / "saved_model.pb")
 
 
 def test_an_engine_that_is_missing_is_named(tmp_path, monkeypatch):

@@ -54,8 +54,13 @@ def describe(path: str | Path) -> dict[str, SignatureSpecs]:
 
     Returns:
         By signature name, a pair of dicts of `tf.TensorSpec` by name: inputs and outputs.
+
+    Raises:
+        ValueError: The file has no graph.
     """
     content = saved_model_pb2.SavedModel.FromString(Path(path, "saved_model.pb").read_bytes())
+    if not content.meta_graphs:
+        raise ValueError("saved_model.pb has no graph")
     return {
         name: (_specs(signature.inputs), _specs(signature.outputs))
         for name, signature in content.meta_graphs[0].signature_def.items()
