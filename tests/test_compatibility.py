@@ -107,6 +107,10 @@ def test_saved_model_serves(run):
         for image, prediction in shown(run):
             (mask,) = serve(image=image[None])["mask"]
             assert agreement(colour_mask(mask, palette), prediction) > 0.999
+    opened = fcn_keras.load(run / "saved_model")
+    assert opened.classes == fcn_keras.load(run).classes
+    for image, prediction in shown(run):
+        assert agreement(colour_mask(opened.predict(image), opened.palette), prediction) > 0.999
 
 
 def test_model_can_be_exported_again(run, tmp_path, fcn_keras_cli):

@@ -16,6 +16,8 @@ from fcn_keras.models import keras_file
 from fcn_keras.outputs import path_argument, replacing
 from fcn_keras.text import first_line
 
+EXPORTED = (".onnx", ".xml", ".tflite")  # Endings of files for other engines.
+
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
@@ -110,6 +112,11 @@ def load(path: str | Path) -> Loaded:
             why = "a SavedModel, which only predict and evaluate accept"
         raise ModelError(
             f"{path}: {why}. Choose the folder of a `fcn-keras train` run, or a .keras file."
+        )
+    if path.suffix in EXPORTED:
+        raise ModelError(
+            f"{path}: an exported model, which only predict and evaluate accept. Choose the folder "
+            "of a `fcn-keras train` run, or a .keras file."
         )
     if not os.access(file, os.R_OK):
         raise ModelError(f"{file}: no permission to read it. Change the permissions.")

@@ -7,7 +7,7 @@ one RGB image and returns masks alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,16 +185,8 @@ def _open_savedmodel(path: Path) -> ExportedModel:
             f"{path}: cannot be opened ({first_line(error)}). Copy it again, or export the model "
             "again."
         ) from None
-    images, logits = opened.signatures.get(LOGITS, ({}, {}))
-    takes, masks = opened.signatures.get(MASKS, ({}, {}))
-    heads = [name.removeprefix("logits").removeprefix("_") for name in logits]
-    are_ours = all(_is_map(spec) for spec in (*images.values(), *logits.values()))
-    if not images or not are_ours or takes != images or set(masks) != set(_outputs("mask", heads)):
-        raise ModelError(
-            f"{path}: must have the signatures {MASKS} and {LOGITS} that `fcn-keras export` "
-            f"writes, found {', '.join(sorted(opened.signatures)) or 'none'}. Export the model "
-            "with fcn-keras."
-        )
+    heads = _heads(path, opened.signatures)
+    images, logits = opened.signatures[LOGITS]
     is_single = heads == [""]
     count = logits["logits"].shape[-1] if is_single else None
     facts = Facts.from_json({**savedmodel.stored(path), "num_classes": count})
@@ -224,8 +216,20 @@ def _open_savedmodel(path: Path) -> ExportedModel:
     )
 
 
-def _outputs(kind: str, heads: list[str]) -> list[str]:
-    return [f"{kind}_{head}" if head else kind for head in heads]
+def _heads(path: Path, signatures: Mapping[str, savedmodel.SignatureSpecs]) -> list[str]:
+    """Returns the names of a SavedModel's heads, "" for a single one; refuses foreign models."""
+    images, logits = signatures.get(LOGITS, ({}, {}))
+    takes, masks = signatures.get(MASKS, ({}, {}))
+    heads = [name.removeprefix("logits").removeprefix("_") for name in logits]
+    named = {f"mask_{head}" if head else "mask" for head in heads}
+    are_maps = all(_is_map(spec) for spec in (*images.values(), *logits.values()))
+    if not images or not are_maps or takes != images or set(masks) != named:
+        raise ModelError(
+            f"{path}: must have the signatures {MASKS} and {LOGITS} that `fcn-keras export` "
+            f"writes, found {', '.join(sorted(signatures)) or 'none'}. Export the model with "
+            "fcn-keras."
+        )
+    return heads
 
 
 def _is_map(spec: tf.TensorSpec) -> bool:

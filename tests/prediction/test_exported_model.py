@@ -329,6 +329,24 @@ def test_only_predict_and_evaluate_take_an_export(exported, tmp_path, two_folder
         assert len(err.splitlines()) == 1
 
 
+def test_an_image_above_the_limit_is_skipped_or_tiled(saved, photos, tmp_path, fcn_keras_cli):
+    version = fcn_keras.export(fcn_keras.load(saved), tmp_path / "small", max_pixels=100_000).path
+    given, out = tmp_path / "photos", tmp_path / "out"  # b has 330 x 347 = 114,510 pixels.
+    status, shown, err = fcn_keras_cli("predict", version, given, "--out", out, "--tile", "none")
+    assert status == 2 and "1 of 2 images predicted" in shown
+    assert f"b.png: {version}: refuses an image: image: shape [1 330 347 3]" in err
+    assert len(err.splitlines()) == 1 and err.rstrip().endswith("--max-pixels.")
+    status, _, err = fcn_keras_cli("predict", version, given, "--out", out, "--tile", 310)
+    assert (status, err) == (0, "") and (out / "b.png").exists()
+
+
+@pytest.mark.extra("onnx")
+def test_a_training_does_not_start_from_an_export(exported, net):
+    for path in (exported("onnx"), exported("savedmodel")):
+        with pytest.raises(ModelError, match="which only predict and evaluate accept. Choose"):
+            fcn_keras.start_from(net, path)
+
+
 def test_images_that_are_not_bytes_are_refused(exported):
     opened = fcn_keras.load(exported("savedmodel"))
     with pytest.raises(ConfigError, match="takes pixels of uint8, found float32"):
