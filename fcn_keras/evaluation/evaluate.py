@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -21,7 +21,8 @@ from fcn_keras.evaluation.batches import (
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import count_pixels
 from fcn_keras.models.saving import Loaded, segmentation_model
-from fcn_keras.prediction.predict_image import traced
+from fcn_keras.prediction import tiles
+from fcn_keras.prediction.predict_image import predict_checked, traced
 from fcn_keras.prediction.signature import class_ids
 from fcn_keras.prediction.test_time_augmentation import mean_probabilities
 from pipelines.split import Split
@@ -33,6 +34,7 @@ def evaluate(
     *,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 1,
+    tile: int | tuple[int, int] | Literal["auto"] | None = "auto",
     tta: bool = False,
     skip_absent: bool | Mapping[str, bool] | None = None,
     progress: Callable[[], object] | None = None,
@@ -50,6 +52,9 @@ def evaluate(
         class_names: A name for each class; a dict for several heads. By default the names of the
             split or the loaded model.
         batch_size: Images per batch, if `data` is a split; only images of equal size share a batch.
+        tile: The largest edge of a tile in pixels, or (rows, columns); None measures whole images.
+            "auto": images above 8 megapixels in tiles of 1536 if the model's geometry is known.
+            Tiles bound the memory, and the confusion matrix is the whole image's.
         tta: Test-time augmentation, as in `predict`.
         skip_absent: Leave classes that the masks lack out of the mean IU, even if the model
             predicts them; a dict for several heads. By default as the split says: SIFT Flow's
@@ -61,7 +66,9 @@ def evaluate(
 
     Raises:
         ConfigError: `model` is not a functional segmentation model, `data` is a name instead of a
-            split, or images, masks or splits do not fit the model's images, heads or classes.
+            split, or images, masks or splits do not fit the model's images, heads or classes; or
+            the tiles are too small for the model.
+        ModelError: `tile` is a size, and the model's geometry is unknown.
     """
     net = segmentation_model(model)
     check_data(data)
@@ -72,6 +79,7 @@ def evaluate(
                 "keras.Model({'left': ..., 'right': ...}, {'semantic': ..., 'geometric': ...})."
             )
     check_images(net)
+    tiles.check(net, tile)
     if skip_absent is None:
         skip_absent = skips_absent(net, data)
     if isinstance(data, Split | Mapping):
@@ -79,7 +87,7 @@ def evaluate(
         class_names = class_names or names
     if isinstance(model, Loaded):
         class_names = class_names or model.classes
-    matrices = _confusion(net, data, tta, progress)
+    matrices = _confusion(net, data, tile, tta, progress)
     if isinstance(matrices, dict):
         by_head = class_names if isinstance(class_names, Mapping) else {}
         rules = skip_absent if isinstance(skip_absent, Mapping) else {}
@@ -96,6 +104,7 @@ def evaluate(
 def _confusion(
     net: keras.Model,
     data: Iterable[Any],
+    tile: int | tuple[int, int] | Literal["auto"] | None,
     tta: bool,
     progress: Callable[[], object] | None,
 ) -> np.ndarray | dict[str, np.ndarray]:
@@ -106,20 +115,32 @@ def _confusion(
     """
     counts = keras.tree.map_structure(lambda x: np.zeros(2 * x.shape[-1:], "int64"), net.output)
     for images, masks in checked_batches(net, data):
-        if tta:
-            found = mean_probabilities(traced(net, kinds_of(images), tf.identity), images)
-            found = keras.tree.map_structure(class_ids, found)
-        else:
-            found = traced(net, kinds_of(images), class_ids)(images)
         counts = keras.tree.map_structure(
-            lambda n, truth, mask: n + count_pixels(truth, mask.numpy(), len(n)),
+            lambda n, truth, mask: n + count_pixels(truth, mask, len(n)),
             counts,
             masks,
-            found,
+            _predicted(net, images, tile, tta),
         )
         if progress:
             progress()
     return counts
+
+
+def _predicted(
+    net: keras.Model,
+    images: tf.Tensor | dict[str, tf.Tensor],
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+    tta: bool,
+) -> np.ndarray | dict[str, np.ndarray]:
+    """Returns the class ids `[b, h, w]` of a batch; a dict of them for several heads."""
+    if not isinstance(images, dict) and tiles.edge_for(net, images.shape[1:3], tile) is not None:
+        return np.stack([predict_checked(net, one.numpy(), tile, None, tta) for one in images])
+    if tta:
+        found = mean_probabilities(traced(net, kinds_of(images), tf.identity), images)
+        found = keras.tree.map_structure(class_ids, found)
+    else:
+        found = traced(net, kinds_of(images), class_ids)(images)
+    return keras.tree.map_structure(lambda mask: mask.numpy(), found)
 
 
 def _result(

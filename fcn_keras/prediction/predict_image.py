@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def predict(
     model: keras.Model | Loaded,
     image: np.ndarray | dict[str, np.ndarray],
     *,
-    tile: int | tuple[int, int] | None = None,
+    tile: int | tuple[int, int] | Literal["auto"] | None = None,
     overlap: int | tuple[int, int] | None = None,
     tta: bool = False,
 ) -> np.ndarray | Any:  # A dict only of models with several heads.
@@ -38,7 +38,8 @@ def predict(
         image: An RGB image `[h, w, 3]`, 0..255, uint8 or float; a `np.memmap` works too. For a
             model of several images, a dict of them.
         tile: The largest edge of a tile in pixels, or (rows, columns). The model sees one tile at a
-            time, which bounds the memory for any image size. None predicts the whole image at once.
+            time, which bounds the memory for any image size. None predicts the whole image at once,
+            "auto" images above 8 megapixels in tiles of 1536 if the model's geometry is known.
         overlap: The least number of pixels that neighbouring tiles share. None derives it from the
             receptive field: the logits then equal the whole image's, except for rounding. A smaller
             overlap is faster, but only approximate near the seams.
@@ -60,7 +61,7 @@ def predict(
     expected = model.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")
-    if tile is not None and isinstance(expected, dict):
+    if tile not in (None, "auto") and isinstance(expected, dict):
         raise ConfigError(
             f"tile: {model.name} has several images; only one can be tiled. Leave tile out."
         )
@@ -77,10 +78,24 @@ def predict(
         whole = _checked(image, expected, "image")
     for fault in filter(None, map(range_fault, keras.tree.flatten(whole))):
         warnings.warn(fault, stacklevel=2)
-    if tile is None or isinstance(whole, dict):
+    if isinstance(whole, dict):
         return _predict(model, whole, tta)
-    cuts = tiles.cut(model, whole.shape[:2], tile, overlap)  # Refuses several heads.
-    return tiles.stitch(lambda part: cast(np.ndarray, _predict(model, part, tta)), whole, cuts)
+    return predict_checked(model, whole, tile, overlap, tta)
+
+
+def predict_checked(
+    model: keras.Model,
+    image: np.ndarray,
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+    overlap: int | tuple[int, int] | None,
+    tta: bool,
+) -> np.ndarray | Any:
+    """Predicts one image like `predict`, without its checks and warnings."""
+    edge = tiles.edge_for(model, image.shape[:2], tile)
+    if edge is None:
+        return _predict(model, image, tta)
+    cuts = tiles.cut(model, image.shape[:2], edge, overlap)  # Refuses several heads.
+    return tiles.stitch(lambda part: cast(np.ndarray, _predict(model, part, tta)), image, cuts)
 
 
 def range_fault(image: np.ndarray) -> str | None:

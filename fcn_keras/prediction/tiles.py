@@ -24,7 +24,7 @@ from fcn_keras.geometry.windows import pair
 from fcn_keras.layers.alignment import PadToMultiple
 
 AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 pixels of each: 2.25 times the work, in 1.3 GB.
-AUTO_PIXELS = 8_000_000  # The command line tiles larger images.
+AUTO_PIXELS = 8_000_000  # "auto" tiles larger images.
 
 
 class Tile(NamedTuple):
@@ -95,6 +95,20 @@ def stitch(
     return whole
 
 
+def check(model: keras.Model, tile: Any) -> None:
+    """Checks the argument `tile` of `edge_for` before the first image.
+
+    Raises:
+        ConfigError: It is neither "auto" nor None nor a size, or the model has several images or
+            heads.
+        ModelError: It is a size, and the model's geometry is unknown.
+    """
+    if isinstance(tile, str) and tile != "auto":
+        raise ConfigError(f"tile={tile!r}: must be 'auto', None or a whole number of pixels.")
+    if tile is not None and tile != "auto":
+        cut(model, (1, 1), tile)
+
+
 def is_possible(model: keras.Model) -> bool:
     """Whether `cut` knows the model's geometry."""
     try:
@@ -105,20 +119,49 @@ def is_possible(model: keras.Model) -> bool:
 
 
 def edge_for(
-    model: keras.Model, size: tuple[int, int], tile: int | Literal["auto"] | None
-) -> int | None:
+    model: keras.Model,
+    size: tuple[int, int],
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+) -> int | tuple[int, int] | None:
     """Returns the edge of an image's tiles in pixels, or None to predict the image whole.
 
     Args:
-        model: A Keras model of one image.
+        model: A Keras model.
         size: (height, width) of the image.
         tile: The edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS` if the model's
-            geometry is known.
+            geometry is known; more if a pixel sees more.
     """
     if tile != "auto":
         return tile
-    is_large = size[0] * size[1] > AUTO_PIXELS
-    return AUTO_TILE if is_large and is_possible(model) else None
+    if size[0] * size[1] <= AUTO_PIXELS or not is_possible(model):
+        return None
+    try:
+        cut(model, size, AUTO_TILE)
+    except ConfigError:  # A pixel sees nearly as much.
+        _, fields = _geometry(model)
+        return AUTO_TILE + max(map(sum, fields))
+    return AUTO_TILE
+
+
+def cut_if_large(
+    model: keras.Model,
+    size: tuple[int, int],
+    tile: int | tuple[int, int] | Literal["auto"] | None = "auto",
+    overlap: int | tuple[int, int] | None = None,
+) -> list[Tile]:
+    """Cuts an image as `edge_for` says; an image to predict whole is a single tile.
+
+    Args:
+        model: A Keras model.
+        size: (height, width) of the image.
+        tile: As in `edge_for`.
+        overlap: As in `cut`.
+    """
+    edge = edge_for(model, size, tile)
+    if edge is None:
+        whole = slice(0, size[0]), slice(0, size[1])
+        return [Tile(whole, whole, whole)]
+    return cut(model, size, edge, overlap)
 
 
 def _spans(
