@@ -181,7 +181,7 @@ def _spans(
         least = before + after + stride
         least = min(size, least + (size - least) % stride)
         cause = "its pixels see" if shared is None else "the overlap is"
-        fix = ", or pass a smaller overlap, which is faster but approximate" * (shared is None)
+        fix = "; predict also takes a smaller overlap, which is approximate" * (shared is None)
         raise ConfigError(
             f"tile: must be at least {least} for {size} pixels and this model (stride {stride}, "
             f"{cause} {before + after} pixels), found {tile}. Choose a larger tile{fix}."

@@ -23,7 +23,7 @@ NAMES = {"class_names": ("a", "b", "c"), "palette": np.eye(3, dtype="uint8")}
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    """Tiles images above 100,000 pixels; returns the sizes of the parts that are cut."""
+    """Cuts images above 100,000 pixels into tiles of at most 320."""
     monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_PIXELS", 100_000)
     monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_TILE", 320)
 
