@@ -43,6 +43,9 @@ def validate_in_tiles(
         if len(batch) > 2:  # With sample weights.
             return type(model).test_step(model, batch)
         images, masks = batch
+        size = tf.shape(images)[1:3]
+        rule = "masks: must have the size of the images"
+        tf.debugging.assert_equal(tf.shape(masks)[1:3], size, rule)
 
         def added(
             found: tuple[tf.Tensor, tf.Tensor], ends: tf.Tensor
@@ -52,7 +55,7 @@ def validate_in_tiles(
             truth = _part(masks, kept)
             return found[0] + loss.sums(truth, logits), found[1] + metric.counts(truth, logits)
 
-        cuts = tf.numpy_function(table, [tf.shape(images)[1:3]], tf.int32)
+        cuts = tf.numpy_function(table, [size], tf.int32)
         none = tf.zeros(2), tf.zeros(metric.matrix.shape, tf.int64)
         sums, counts = tf.foldl(added, tf.ensure_shape(cuts, (None, 12)), none, 1)
         tracker = next(one for one in model.metrics if one.name == "loss")

@@ -135,6 +135,15 @@ def test_a_label_beyond_the_classes_is_told(small_tiles):
         compiled().evaluate(dataset([(image, mask)]), verbose=0)
 
 
+@pytest.mark.parametrize("more", [1, -1])
+@pytest.mark.parametrize("number", [0, 1])
+def test_masks_of_another_size_are_told(small_tiles, number, more):
+    image, mask = pairs()[number]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="masks: must have the size of the im"):
+        other = np.zeros((1, mask.shape[1], mask.shape[2] + more), "uint8")
+        compiled().evaluate(dataset([(image, other)]), verbose=0)
+
+
 class Record(keras.callbacks.Callback):
     """Counts the steps of each validation; can stop the run after a number of batches."""
 
@@ -162,7 +171,7 @@ def run(out, record, **options):
         return data if start is None else data.repeat().skip(2 * start[0] + start[1])
 
     settings = {"backbone": "tiny", "weights": None, "head_width": 16, "data": "none"}
-    more = {"epochs": 4, "validate_every": 2, "batch_size": 1, "crop": None, "dropout": 0}
+    more = {"epochs": 2, "validate_every": 2, "batch_size": 1, "crop": None, "dropout": 0}
     config = resolve("default", {**settings, **more, "precision": "float32"})
     fitting.fit(config, train_data, dataset(pairs()), out, callbacks=[record], **NAMES, **options)
     return list(csv.DictReader((out / "history.csv").read_text().splitlines()))
@@ -173,11 +182,11 @@ def test_a_run_is_validated_as_with_whole_images(tmp_path, request):
     request.getfixturevalue("small_tiles")
     record = Record()
     tiled = run(tmp_path / "tiled", record)
-    assert record.validations == [len(SIZES)] * 2  # One step per image, every second epoch.
+    assert record.validations == [len(SIZES)]  # One step per image, every second epoch.
     stopped = tmp_path / "stopped"
     with pytest.raises(ConfigError, match="stopped"):
-        run(stopped, Record(fail_after=7), checkpoint_every=1)
-    resumed = run(stopped, Record(), checkpoint_every=1, resume=True)
+        run(stopped, Record(fail_after=3), checkpoint_every=2)
+    resumed = run(stopped, Record(), checkpoint_every=2, resume=True)
     for other in (tiled, resumed):
         for a, b in zip(whole, other, strict=True):
             assert (a["val_loss"] == "") == (b["val_loss"] == "") == (int(a["epoch"]) % 2 == 1)
