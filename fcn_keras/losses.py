@@ -111,6 +111,55 @@ class MaskedCrossentropy(keras.losses.Loss):
                 0 or not finite, or a mask has a label that is neither a class nor ignored. If a
                 graph finds it only as it runs, it raises a `tf.errors.InvalidArgumentError`.
         """
+        each, weights, fits = self._of_pixels(y_true, y_pred, sample_weight)
+        # Only XLA goes on if a label is beyond the classes or a weight is below 0.
+        loss = sampled_loss = ops.where(fits, self._reduced(each, weights), np.nan)
+        if self._random is not None:
+            seed = replicas.per_replica_seed(self._random.next())
+            drawn = tf.random.stateless_uniform(ops.shape(each), seed)
+            sampled = weights * ops.cast(drawn < self.sample_rate, "float32")
+            sampled_loss = self._reduced(each, sampled)
+        context = replicas.in_replica_context()
+        if context is not None:
+            loss = replicas.all_reduce_sum(ops.stop_gradient(loss)) / context.num_replicas_in_sync
+        if sampled_loss is loss:
+            return loss
+        # The exact value of the whole batch, with the gradient of this replica's sampled pixels.
+        return ops.stop_gradient(loss) + (sampled_loss - ops.stop_gradient(sampled_loss))
+
+    def sums(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the two sums of a part of a batch, which add up over the parts.
+
+        Args:
+            y_true: As for the loss.
+            y_pred: As for the loss.
+
+        Returns:
+            float32 `[2]`: the weighted sum of the pixels' losses, and the sum of the weights.
+        """
+        each, weights, fits = self._of_pixels(y_true, y_pred, None)
+        return ops.where(fits, ops.stack([ops.sum(weights * each), ops.sum(weights)]), np.nan)
+
+    def of_sums(self, sums: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of a batch from the `sums` of its parts, over all replicas."""
+        total, weights = ops.unstack(replicas.all_reduce_sum(sums), 2)
+        return total if self.reduction == "sum" else ops.divide_no_nan(total, weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor arguments."""
+        return {
+            "name": self.name,
+            "ignore_class": self.ignore_class,
+            "class_weights": self.class_weights,
+            "reduction": self.reduction,
+            "sample_rate": self.sample_rate,
+            "seed": self.seed,
+        }
+
+    def _of_pixels(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the pixels' losses and weights `[b, h, w]`, and whether all labels fit."""
         logits = ops.cast(y_pred, "float32")
         ground_truth.check_void(self.name, self.ignore_class, logits.shape[-1])
         labels, valid, fits = ground_truth.class_ids(y_true, logits, self.ignore_class)
@@ -123,32 +172,7 @@ class MaskedCrossentropy(keras.losses.Loss):
             sample_weight, known = ground_truth.pixel_weights(sample_weight, labels, valid)
             weights, fits = weights * sample_weight, ops.logical_and(fits, known)
         each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        each = ops.where(ops.equal(weights, 0), 0.0, each)  # Logits there may be NaN.
-        # Only XLA goes on if a label is beyond the classes or a weight is below 0.
-        loss = sampled_loss = ops.where(fits, self._reduced(each, weights), np.nan)
-        if self._random is not None:
-            seed = replicas.per_replica_seed(self._random.next())
-            drawn = tf.random.stateless_uniform(ops.shape(labels), seed)
-            sampled = weights * ops.cast(drawn < self.sample_rate, "float32")
-            sampled_loss = self._reduced(each, sampled)
-        context = replicas.in_replica_context()
-        if context is not None:
-            loss = replicas.all_reduce_sum(ops.stop_gradient(loss)) / context.num_replicas_in_sync
-        if sampled_loss is loss:
-            return loss
-        # The exact value of the whole batch, with the gradient of this replica's sampled pixels.
-        return ops.stop_gradient(loss) + (sampled_loss - ops.stop_gradient(sampled_loss))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments."""
-        return {
-            "name": self.name,
-            "ignore_class": self.ignore_class,
-            "class_weights": self.class_weights,
-            "reduction": self.reduction,
-            "sample_rate": self.sample_rate,
-            "seed": self.seed,
-        }
+        return ops.where(ops.equal(weights, 0), 0.0, each), weights, fits  # Logits may be NaN.
 
     def _reduced(self, each: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Reduces the pixel losses to this replica's share of the global loss."""

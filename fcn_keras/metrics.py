@@ -87,6 +87,15 @@ class ConfusionMatrix(keras.metrics.Metric):
         Raises:
             ConfigError: The logits have another number of classes, or as for the loss.
         """
+        self.matrix.assign_add(self.counts(y_true, y_pred, sample_weight))
+
+    def counts(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Counts the pixels of a batch without adding them: int64 `[num_classes, num_classes]`.
+
+        The arguments and errors are those of `update_state`.
+        """
         scores = tf.convert_to_tensor(y_pred)
         if scores.shape.rank is None or scores.shape[-1] != self.num_classes:
             raise ConfigError(
@@ -107,7 +116,7 @@ class ConfusionMatrix(keras.metrics.Metric):
             weights=tf.zeros([0], "int32"),
         )[:-1]
         counts = tf.cast(tf.reshape(counts, self.matrix.shape), tf.int64)
-        self.matrix.assign_add(tf.where(fits, counts, BEYOND))
+        return tf.where(fits, counts, BEYOND)
 
     def result(self) -> dict[str, tf.Tensor]:
         """Returns the four metrics by name, as float32 scalars."""

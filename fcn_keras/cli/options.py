@@ -1,9 +1,11 @@
 """Arguments and options shared by several commands."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+from fcn_keras.errors import ConfigError
 
 # Rich's own markup would drop "[default: 4]".
 STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "add_completion": False}
@@ -29,6 +31,15 @@ DataDir = Annotated[Path | None, typer.Option(help="The folder with the data set
 NewModel = Annotated[
     Path, typer.Option("--out", metavar="FILE.keras", help="The new model file; must not exist.")
 ]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "--tile",
+        metavar="auto|none|N",
+        help="Edge of the tiles in pixels. auto: images above 8 megapixels in tiles of 1536. "
+        "Tiles bound the memory; the result is the same as for the whole image.",
+    ),
+]
 Tta = Annotated[
     bool,
     typer.Option(
@@ -37,3 +48,12 @@ Tta = Annotated[
         "ten times slower.",
     ),
 ]
+
+
+def tile_edge(text: str) -> int | Literal["auto"] | None:
+    """Parses the option --tile: "auto", None or a number."""
+    if text in ("auto", "none"):
+        return None if text == "none" else "auto"
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"--tile {text}: must be auto, none or a whole number of pixels.")
+    return int(text)

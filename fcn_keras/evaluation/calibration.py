@@ -28,6 +28,7 @@ from fcn_keras.evaluation.batches import (
 from fcn_keras.labels import VOID
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.models.saving import Loaded, segmentation_model
+from fcn_keras.prediction import tiles
 from fcn_keras.prediction.signature import traced
 from pipelines.split import Split
 
@@ -144,21 +145,35 @@ def _sample(
     logits = [np.zeros((0, model.output_shape[-1]), "float32")]
     labels = [np.zeros(0, "int64")]
     for images, given in checked_batches(model, dataset):
-        masks = cast(np.ndarray, given)  # One head.
-        scores = traced(model, kinds_of(images), _as_float32)(images).numpy()
-        if masks.shape != scores.shape[:3]:
-            raise ConfigError(
-                f"data: masks must have the size of the logits, {scores.shape[:3]}, found "
-                f"{masks.shape}."
-            )
-        masks = masks.ravel()
+        images, masks = cast(tf.Tensor, images), cast(np.ndarray, given)  # One image, one head.
         valid = np.flatnonzero(masks != ignore_class)
         chosen = rng.choice(valid, min(share, len(valid)), replace=False)
-        logits.append(scores.reshape(len(masks), -1)[chosen])
-        labels.append(masks[chosen].astype("int64"))
+        logits.append(_logits_of(model, images, masks.shape, chosen))
+        labels.append(masks.ravel()[chosen].astype("int64"))
         if progress:
             progress()
     return np.concatenate(logits), np.concatenate(labels)
+
+
+def _logits_of(
+    model: keras.Model, images: tf.Tensor, size: tuple[int, ...], chosen: np.ndarray
+) -> np.ndarray:
+    """Computes the logits `[n, classes]` of the `chosen` pixels of masks of `size`, (b, h, w)."""
+    pixels = np.stack(np.unravel_index(chosen, size), axis=1)
+    found = np.empty((len(pixels), model.output_shape[-1]), "float32")
+    function = traced(model, kinds_of(images), _as_float32)
+    cuts = tiles.cut_if_large(model, images.shape[1:3])
+    for tile in cuts:
+        logits = function(images[:, *tile.seen]).numpy()[:, *tile.inner]
+        whole = tuple(images.shape[:3]) if len(cuts) > 1 else logits.shape[:3]
+        if size != whole:
+            raise ConfigError(
+                f"data: masks must have the size of the logits, {whole}, found {size}."
+            )
+        places = pixels - [0, *(part.start for part in tile.kept)]
+        inside = ((places >= 0) & (places < logits.shape[:3])).all(axis=1)
+        found[inside] = logits[tuple(places[inside].T)]
+    return found
 
 
 def _as_float32(logits: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -21,9 +21,10 @@ from fcn_keras.evaluation.batches import (
 from fcn_keras.evaluation.results import Evaluation, names_of
 from fcn_keras.metrics import count_pixels
 from fcn_keras.models.saving import Loaded
+from fcn_keras.prediction import tiles
 from fcn_keras.prediction.exported_model import ExportedModel
-from fcn_keras.prediction.net import Net, net_of
-from fcn_keras.prediction.predict_image import masks_of
+from fcn_keras.prediction.net import Images, Net, net_of
+from fcn_keras.prediction.predict_image import masks_of, predict_checked
 from pipelines.split import Split
 
 
@@ -33,6 +34,7 @@ def evaluate(
     *,
     class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 1,
+    tile: int | tuple[int, int] | Literal["auto"] | None = "auto",
     tta: bool = False,
     skip_absent: bool | Mapping[str, bool] | None = None,
     progress: Callable[[], object] | None = None,
@@ -51,6 +53,9 @@ def evaluate(
         class_names: A name for each class; a dict for several heads. By default the names of the
             split or the loaded model.
         batch_size: Images per batch, if `data` is a split; only images of equal size share a batch.
+        tile: The largest edge of a tile in pixels, or (rows, columns); None measures whole images.
+            "auto": images above 8 megapixels in tiles of 1536 if the model's geometry is known.
+            Tiles bound the memory, and the confusion matrix is the whole image's.
         tta: Test-time augmentation, as in `predict`.
         skip_absent: Leave classes that the masks lack out of the mean IU, even if the model
             predicts them; a dict for several heads. By default as the split says: SIFT Flow's
@@ -62,8 +67,10 @@ def evaluate(
 
     Raises:
         ConfigError: `model` is not a functional segmentation model, `data` is a name instead of a
-            split, images, masks or splits do not fit the model's images, heads or classes, or `tta`
-            needs logits that an exported file does not return.
+            split, or images, masks or splits do not fit the model's images, heads or classes; the
+            tiles are too small for the model; or `tta` needs logits that an exported file does not
+            return.
+        ModelError: `tile` is a size, and the model's geometry is unknown.
     """
     net = net_of(model)
     check_data(data)
@@ -75,6 +82,7 @@ def evaluate(
             )
     check_images(net)
     check_classes_known(net)
+    tiles.check(net, tile)
     if skip_absent is None:
         skip_absent = skips_absent(net, data)
     if isinstance(data, Split | Mapping):
@@ -82,7 +90,7 @@ def evaluate(
         class_names = class_names or names
     if isinstance(model, Loaded):
         class_names = class_names or model.classes
-    matrices = _confusion(net, data, tta, progress)
+    matrices = _confusion(net, data, tile, tta, progress)
     if isinstance(matrices, dict):
         by_head = class_names if isinstance(class_names, Mapping) else {}
         rules = skip_absent if isinstance(skip_absent, Mapping) else {}
@@ -99,6 +107,7 @@ def evaluate(
 def _confusion(
     net: Net,
     data: Iterable[Any],
+    tile: int | tuple[int, int] | Literal["auto"] | None,
     tta: bool,
     progress: Callable[[], object] | None,
 ) -> np.ndarray | dict[str, np.ndarray]:
@@ -109,13 +118,27 @@ def _confusion(
     """
     counts = keras.tree.map_structure(lambda x: np.zeros(2 * x.shape[-1:], "int64"), net.output)
     for images, masks in checked_batches(net, data):
-        found = masks_of(net, images, tta)
         counts = keras.tree.map_structure(
-            lambda n, truth, mask: n + count_pixels(truth, mask, len(n)), counts, masks, found
+            lambda n, truth, mask: n + count_pixels(truth, mask, len(n)),
+            counts,
+            masks,
+            _predicted(net, images, tile, tta),
         )
         if progress:
             progress()
     return counts
+
+
+def _predicted(
+    net: Net,
+    images: Images,
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+    tta: bool,
+) -> np.ndarray | dict[str, np.ndarray]:
+    """Returns the class ids `[b, h, w]` of a batch; a dict of them for several heads."""
+    if not isinstance(images, dict) and tiles.edge_for(net, images.shape[1:3], tile) is not None:
+        return np.stack([predict_checked(net, one.numpy(), tile, None, tta) for one in images])
+    return masks_of(net, images, tta)
 
 
 def _result(

@@ -63,7 +63,7 @@ def rank(
     encoded = []
     for name, (images, masks) in zip(names, dataset, strict=True):
         image, truth = images[0].numpy(), masks[0].numpy()
-        prediction = np.asarray(predict(model, image))
+        prediction = np.asarray(predict(model, image, tile="auto"))
         confusion = count_pixels(truth, prediction, len(palette))
         own = segmentation_metrics(confusion)
         rows.append(

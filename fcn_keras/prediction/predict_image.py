@@ -6,7 +6,7 @@ Images are RGB, uint8 `[h, w, 3]`; masks are `[h, w]`, uint8, or uint16 above 25
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def predict(
     model: keras.Model | Loaded | ExportedModel,
     image: np.ndarray | dict[str, np.ndarray],
     *,
-    tile: int | tuple[int, int] | None = None,
+    tile: int | tuple[int, int] | Literal["auto"] | None = None,
     overlap: int | tuple[int, int] | None = None,
     tta: bool = False,
 ) -> np.ndarray | Any:  # A dict only of models with several heads.
@@ -39,7 +39,8 @@ def predict(
         image: An RGB image `[h, w, 3]`, 0..255, uint8 or float (exported files take uint8 only); a
             `np.memmap` works too. For a model of several images, a dict of them.
         tile: The largest edge of a tile in pixels, or (rows, columns). The model sees one tile at a
-            time, which bounds the memory for any image size. None predicts the whole image at once.
+            time, which bounds the memory for any image size. None predicts the whole image at once,
+            "auto" images above 8 megapixels in tiles of 1536 if the model's geometry is known.
         overlap: The least number of pixels that neighbouring tiles share. None derives it from the
             receptive field: the logits then equal the whole image's, except for rounding. A smaller
             overlap is faster, but only approximate near the seams.
@@ -62,7 +63,7 @@ def predict(
     expected = net.input
     if tile is None and overlap is not None:
         raise ConfigError(f"overlap={overlap!r}: is only used with tiles. Pass tile too.")
-    if tile is not None and isinstance(expected, dict):
+    if tile not in (None, "auto") and isinstance(expected, dict):
         raise ConfigError(
             f"tile: {net.name} has several images; only one can be tiled. Leave tile out."
         )
@@ -79,10 +80,24 @@ def predict(
         whole = _checked(image, expected, "image")
     for fault in filter(None, map(range_fault, keras.tree.flatten(whole))):
         warnings.warn(fault, stacklevel=2)
-    if tile is None or isinstance(whole, dict):
+    if isinstance(whole, dict):
         return _predict(net, whole, tta)
-    cuts = tiles.cut(net, whole.shape[:2], tile, overlap)  # Refuses several heads.
-    return tiles.stitch(lambda part: cast(np.ndarray, _predict(net, part, tta)), whole, cuts)
+    return predict_checked(net, whole, tile, overlap, tta)
+
+
+def predict_checked(
+    net: Net,
+    image: np.ndarray,
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+    overlap: int | tuple[int, int] | None,
+    tta: bool,
+) -> np.ndarray | Any:
+    """Predicts one image like `predict`, without its checks and warnings."""
+    edge = tiles.edge_for(net, image.shape[:2], tile)
+    if edge is None:
+        return _predict(net, image, tta)
+    cuts = tiles.cut(net, image.shape[:2], edge, overlap)  # Refuses several heads.
+    return tiles.stitch(lambda part: cast(np.ndarray, _predict(net, part, tta)), image, cuts)
 
 
 def masks_of(net: Net, images: Images, tta: bool = False) -> np.ndarray | dict[str, np.ndarray]:

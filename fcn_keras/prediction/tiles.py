@@ -22,7 +22,7 @@ from fcn_keras.geometry.tiling import Tiling
 from fcn_keras.prediction.net import Net, net_of
 
 AUTO_TILE = 1536  # VGG16's FCN-8s keeps 1024 pixels of each: 2.25 times the work, in 1.3 GB.
-AUTO_PIXELS = 8_000_000  # The command line tiles larger images.
+AUTO_PIXELS = 8_000_000  # "auto" tiles larger images.
 
 
 class Tile(NamedTuple):
@@ -95,6 +95,20 @@ def stitch(
     return whole
 
 
+def check(model: keras.Model | Net, tile: Any) -> None:
+    """Checks the argument `tile` of `edge_for` before the first image.
+
+    Raises:
+        ConfigError: It is neither "auto" nor None nor a size, or the model has several images or
+            heads.
+        ModelError: It is a size, and the model's geometry is unknown.
+    """
+    if isinstance(tile, str) and tile != "auto":
+        raise ConfigError(f"tile={tile!r}: must be 'auto', None or a whole number of pixels.")
+    if tile is not None and tile != "auto":
+        cut(model, (1, 1), tile)
+
+
 def is_possible(model: keras.Model | Net) -> bool:
     """Whether `cut` knows the model's geometry."""
     try:
@@ -105,24 +119,55 @@ def is_possible(model: keras.Model | Net) -> bool:
 
 
 def edge_for(
-    model: keras.Model | Net, size: tuple[int, int], tile: int | Literal["auto"] | None
-) -> int | None:
+    model: keras.Model | Net,
+    size: tuple[int, int],
+    tile: int | tuple[int, int] | Literal["auto"] | None,
+) -> int | tuple[int, int] | None:
     """Returns the edge of an image's tiles in pixels, or None to predict the image whole.
 
     Args:
         model: A `keras.Model`, or a `Net`, of one image.
         size: (height, width) of the image.
         tile: The edge, None, or "auto": `AUTO_TILE` for an image above `AUTO_PIXELS` if the model's
-            geometry is known.
+            geometry is known; more if a pixel sees more.
     """
     if tile != "auto":
         return tile
-    return AUTO_TILE if is_large(size) and is_possible(model) else None
+    if not is_large(size) or not is_possible(model):
+        return None
+    try:
+        cut(model, size, AUTO_TILE)
+    except ConfigError:  # A pixel sees nearly as much.
+        of_model = net_of(model).tiling()
+        seen = (sum(pair) for pair in zip(of_model.before, of_model.after, strict=True))
+        return AUTO_TILE + max(seen)
+    return AUTO_TILE
 
 
 def is_large(size: tuple[int, int]) -> bool:
     """Whether an image of (height, width) is better predicted in tiles."""
     return size[0] * size[1] > AUTO_PIXELS
+
+
+def cut_if_large(
+    model: keras.Model | Net,
+    size: tuple[int, int],
+    tile: int | tuple[int, int] | Literal["auto"] | None = "auto",
+    overlap: int | tuple[int, int] | None = None,
+) -> list[Tile]:
+    """Cuts an image as `edge_for` says; an image to predict whole is a single tile.
+
+    Args:
+        model: A `keras.Model`, or a `Net`.
+        size: (height, width) of the image.
+        tile: As in `edge_for`.
+        overlap: As in `cut`.
+    """
+    edge = edge_for(model, size, tile)
+    if edge is None:
+        whole = slice(0, size[0]), slice(0, size[1])
+        return [Tile(whole, whole, whole)]
+    return cut(model, size, edge, overlap)
 
 
 def _spans(
@@ -142,7 +187,7 @@ def _spans(
         least = before + after + stride
         least = min(size, least + (size - least) % stride)
         cause = "its pixels see" if shared is None else "the overlap is"
-        fix = ", or pass a smaller overlap, which is faster but approximate" * (shared is None)
+        fix = "; predict also takes a smaller overlap, which is approximate" * (shared is None)
         raise ConfigError(
             f"tile: must be at least {least} for {size} pixels and this model (stride {stride}, "
             f"{cause} {before + after} pixels), found {tile}. Choose a larger tile{fix}."

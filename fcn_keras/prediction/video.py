@@ -49,7 +49,7 @@ def predict_video(
     picture: Literal["overlay", "mask"] = "overlay",
     frames: int | None = None,
     precision: Precision = "auto",
-    tile_of: Callable[[np.ndarray], int | None] | None = None,
+    tile_of: Callable[[np.ndarray], int | tuple[int, int] | None] | None = None,
     advance: Callable[[], object] | None = None,
     tell: Callable[[str], object] = print,
 ) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from fcn_keras.models.modality import Modality
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.surgery.transfer import start_from
+from fcn_keras.training.tiled_validation import validate_in_tiles
 
 
 def compiled(
@@ -88,6 +89,8 @@ def compile_model(
 ) -> None:
     """Compiles the model with the configuration's optimizer, schedule, loss and metrics.
 
+    Validation sees large images in tiles.
+
     Args:
         model: The model.
         config: A `TrainConfig`.
@@ -106,14 +109,17 @@ def compile_model(
         weights = balancing_weights(class_pixels, config.class_balance)
     num_classes = model.output_shape[-1]
     optimizer = _optimizer(config, _schedule(config, steps_per_epoch))
+    loss = MaskedCrossentropy(
+        class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
+    )
+    metric = ConfusionMatrix(num_classes, skip_absent=skip_absent)
     model.compile(
         LossScaling(optimizer) if config.precision == "mixed_float16" else optimizer,
-        loss=MaskedCrossentropy(
-            class_weights=weights, reduction=config.loss_reduction, sample_rate=config.sample_rate
-        ),
-        metrics=[ConfusionMatrix(num_classes, skip_absent=skip_absent)],
+        loss=loss,
+        metrics=[metric],
         jit_compile=False,  # "auto" means XLA on a GPU, which recompiles for each image size.
     )
+    validate_in_tiles(model, loss, metric)
 
 
 def _schedule(

@@ -36,15 +36,13 @@ from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.text import METRIC_NAMES
 from fcn_keras.training.log_files import LogFiles
+from fcn_keras.training.shown_images import Shown, chosen, thinned
 from fcn_keras.training.state import check_finite, step_in_words
 from fcn_keras.training.tensorboard import trial_name, write_layers, write_options, write_picture
 from fcn_keras.training.watching import Logs
 
-SHOWN = 8  # Validation images shown as pictures,
-SPREAD = 200  # chosen from the first 200, all of which are read once before the first step.
 TIMES = 9  # Validations with pictures after the first: TensorBoard shows ten pictures per tag.
 STEP_EVERY = 20  # Steps between points of a curve: each point waits for the device.
-Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, ground truth, prediction.
 
 
 class RunLog(keras.callbacks.Callback):
@@ -84,7 +82,7 @@ class RunLog(keras.callbacks.Callback):
         self.out, self.config, self.steps = out, config, steps
         self.first, self.batch_ids = first, batch_ids
         self.class_names, self.palette = class_names, palette
-        self.shown = _spread(val_data)
+        self.shown = chosen(val_data)
         self.best_report: dict[str, Any] = {}  # Empty before the first validation.
         self.last_point = (0, 0.0)  # Of step/loss: steps of the epoch, sum of their losses.
         self.drawn = -1  # The part of the run, 0 to `TIMES`, that TensorBoard last got pictures of.
@@ -273,7 +271,10 @@ class RunLog(keras.callbacks.Callback):
 
     def _predicted(self) -> list[Shown]:
         """Returns image, ground truth and prediction of the images that are shown."""
-        return [(image, mask, predict(self.model, image)) for image, mask in self.shown]
+        return [
+            thinned(image, mask, predict(self.model, image, tile="auto"))
+            for image, mask in self.shown
+        ]
 
 
 def _is_better(current: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
@@ -285,13 +286,6 @@ def _is_better(current: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         return not best or current["mean_iou"] > best["mean_iou"]
     loss, least = current["val_loss"], best.get("val_loss")  # Version 0.1 did not store it.
     return None not in (loss, least) and loss < least
-
-
-def _spread(data: tf.data.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Picks up to `SHOWN` images and masks, spread because neighbouring images may look alike."""
-    count = min(int(data.cardinality()), SPREAD)
-    some = data.take(count).shard(max(1, count // SHOWN), 0).take(SHOWN)
-    return [(images[0].numpy(), masks[0].numpy()) for images, masks in some]
 
 
 def _flat(metrics: Iterable[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:

@@ -243,6 +243,8 @@ def _dataset(
 
 def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.ndarray:
     """Stacks arrays; smaller ones are padded on the right and at the bottom."""
+    if len({array.shape for array in arrays}) == 1:
+        return np.stack(arrays)
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     return np.stack(
         [

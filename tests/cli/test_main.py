@@ -184,6 +184,23 @@ def test_evaluate_and_predict_agree_with_tta(fcn_keras_cli, two_folders):
     assert counted[0] != counted[1]
 
 
+def test_evaluate_takes_the_tiles_of_predict(fcn_keras_cli, two_folders, untrained):
+    data, figures = ("--data", two_folders / "data.yaml"), two_folders / "figures.json"
+    found = []
+    for tile in ("auto", "none", 640):
+        options = (*data, "--json", figures, "--tile", tile)
+        status, _, err = fcn_keras_cli("evaluate", untrained, *options)
+        assert status == 0, err
+        found.append(json.loads(figures.read_text())["confusion"])
+    assert found[0] == found[1] == found[2]
+    for tile, message in (
+        ("big", "--tile big: must be auto, none or a whole number of pixels."),
+        ("20", "tile: must be at least "),  # The images have 39 x 56 pixels.
+    ):
+        status, _, err = fcn_keras_cli("evaluate", untrained, *data, "--tile", tile)
+        assert status == 2 and err.startswith(f"error: {message}") and len(err.splitlines()) == 1
+
+
 def test_calibrate_writes_a_better_model(fcn_keras_cli, two_folders):
     keras.utils.set_random_seed(0)
     net, out = two_folders / "net.keras", two_folders / "new" / "calibrated.keras"

@@ -28,7 +28,7 @@ def run_on(devices, *arguments):
     )
 
 
-QUICK = "mean-weights1 or uneven or confusion or counted or several_machines"
+QUICK = "mean-weights1 or uneven or confusion or counted or several_machines or tiles"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import importlib
 from dataclasses import replace
 
 import keras
@@ -10,6 +11,7 @@ from PIL import Image
 import fcn_keras
 import pipelines
 from fcn_keras.errors import ConfigError, ModelError
+from fcn_keras.evaluation.calibration import best_offsets
 from fcn_keras.evaluation.confusion_picture import confusion_picture
 
 
@@ -226,6 +228,127 @@ def test_a_split_declares_the_rule_for_absent_classes(bright):
         found = fcn_keras.evaluate(bright, data, **options)
         assert found.mean_iou == pytest.approx((2 / 3 + 1) / 2) and found.skip_absent
     assert fcn_keras.evaluate(bright, skipping, skip_absent=False).mean_iou < 0.6
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A net, and batches of images above and below the limit of `small_tiles`."""
+    keras.utils.set_random_seed(0)
+    options = {"backbone": "tiny", "weights": None, "head_width": 16}
+    net = randomise_scores(fcn_keras.FCN8s(4, **options))
+    rng = np.random.default_rng(0)
+    batches = []
+    for shape in ((1, 391, 450), (2, 400, 333), (1, 40, 56)):
+        masks = rng.integers(0, 4, shape, "uint8")
+        masks[rng.random(shape) < 0.2] = 255
+        batches.append((rng.integers(0, 256, (*shape, 3), "uint8"), masks))
+    return net, batches
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_PIXELS", 100_000)
+    monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_TILE", 320)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The shapes of the images that a net gets while its class ids are computed."""
+    shapes = []
+
+    def note(images):
+        shapes.extend(tuple(image.shape) for image in keras.tree.flatten(images))
+
+    for module in ("prediction.predict_image", "evaluation.evaluate", "evaluation.calibration"):
+        name = f"fcn_keras.{module}.traced"
+        function = importlib.import_module(f"fcn_keras.{module}").traced
+
+        def noted(*options, function=function):
+            run = function(*options)
+            return lambda images: (note(images), run(images))[1]
+
+        monkeypatch.setattr(name, noted)
+    return shapes
+
+
+@pytest.mark.parametrize("tile", ["auto", 320, (360, 310), None])
+def test_tiles_have_the_confusion_of_whole_images(large, small_tiles, seen, tile):
+    net, batches = large
+    counted = np.zeros((4, 4), "int64")
+    for images, masks in batches:
+        found = net(images, training=False).numpy().argmax(axis=-1)
+        np.add.at(counted, (masks[masks != 255], found[masks != 255]), 1)
+    progress = []
+    result = fcn_keras.evaluate(net, batches, tile=tile, progress=lambda: progress.append(0))
+    np.testing.assert_array_equal(result.confusion, counted)
+    assert len(progress) == len(batches)
+    rows, columns = (max(shape[axis] for shape in seen) for axis in (1, 2))
+    limit = {"auto": (320, 320), None: (400, 450)}.get(tile, (tile, tile) if tile == 320 else tile)
+    assert rows <= limit[0] and columns <= limit[1]
+    assert len(seen) == 3 if tile is None else len(seen) > 10
+
+
+def test_augmented_views_of_tiles_are_nearly_those_of_whole_images(large, small_tiles, seen):
+    net, batches = large
+    tiled = fcn_keras.evaluate(net, batches[:1], tta=True)
+    assert max(max(shape[1:3]) for shape in seen) <= 480  # 1.5 times a tile.
+    whole = fcn_keras.evaluate(net, batches[:1], tta=True, tile=None)
+    predicted = fcn_keras.predict(net, batches[0][0][0], tile=320, tta=True)
+    valid = batches[0][1][0] != 255
+    assert tiled.confusion.sum() == whole.confusion.sum() == valid.sum()
+    right = (predicted == batches[0][1][0])[valid].mean()
+    assert tiled.pixel_accuracy == pytest.approx(right)
+    assert abs(tiled.confusion - whole.confusion).sum() < 0.1 * valid.sum()
+
+
+def test_calibration_in_tiles_has_the_logits_of_whole_images(large, small_tiles, seen):
+    net, batches = large
+    weights = net.get_weights()
+    signature = (tf.TensorSpec((None, None, None, 3), "uint8"), tf.TensorSpec([None] * 3, "uint8"))
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    data = data.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    whole = fcn_keras.evaluate(net, batches, tile=None).mean_iou
+    seen.clear()
+    found = fcn_keras.calibrate(net, data)
+    net.set_weights(weights)
+    assert max(max(shape[1:3]) for shape in seen) <= 320
+    # There are fewer pixels than the sample size, so the sample contains all of them.
+    assert found.before == pytest.approx(whole, abs=1e-9)
+    logits = [net(images, training=False).numpy()[masks != 255] for images, masks in batches]
+    labels = np.concatenate([masks[masks != 255] for _, masks in batches])
+    offsets = best_offsets(np.concatenate(logits), labels)
+    np.testing.assert_allclose(found.offsets, offsets, atol=0.25)
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        ("huge", "tile='huge': must be 'auto', None or a whole number of pixels"),
+        (0, "tile=0: must be a whole number of pixels, at least 1"),
+        (99, "tile: must be at least 295 for 391 pixels .* see 244 pixels.*, found 99. Choose a l"),
+    ],
+)
+def test_wrong_tiles_are_refused(large, tile, message):
+    with pytest.raises(ConfigError, match=message):
+        fcn_keras.evaluate(large[0], large[1][:1], tile=tile)
+
+
+def test_models_that_cannot_be_tiled_are_evaluated_whole(two_tasks, small_tiles, seen):
+    options = {"backbone": "tiny", "weights": None, "head_width": 8, "zoom": 1.5}
+    zoomed = fcn_keras.FCN32s(4, **options)
+    batch = np.zeros((1, 400, 330, 3), "uint8"), np.zeros((1, 400, 330), "uint8")
+    assert fcn_keras.evaluate(zoomed, [batch]).confusion.sum() == 400 * 330
+    assert seen == [(1, 400, 330, 3)]
+    with pytest.raises(ModelError, match="tile: .*Zoom.*Leave tile out"):
+        fcn_keras.evaluate(zoomed, [batch], tile=320)
+    both = (
+        dict.fromkeys(("left", "right"), batch[0]),
+        dict.fromkeys(("semantic", "geometric"), batch[1]),
+    )
+    found = fcn_keras.evaluate(two_tasks, [both])
+    assert found["semantic"].confusion.sum() == 400 * 330
+    with pytest.raises(ConfigError, match="tile: .* has several images or heads"):
+        fcn_keras.evaluate(two_tasks, [both], tile=320)
 
 
 UNFIT = {

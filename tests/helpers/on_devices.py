@@ -14,16 +14,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from nets import randomise_scores
 
 import fcn_keras
 from fcn_keras.distribution import workers
-from fcn_keras.distribution.devices import count, strategy_for
+from fcn_keras.distribution.devices import count, strategy_for, validation
 from fcn_keras.errors import ConfigError
 from fcn_keras.losses import MaskedCrossentropy
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.optimizers import CaffeSGD, FusedAdamW, LossScaling
 from fcn_keras.runs.resolve import resolve
 from fcn_keras.training import fitting
+from fcn_keras.training.compiling import compiled
 
 COUNT = int(os.environ.get("LOGICAL_CPUS", "2"))
 STEPS, BATCH, CLASSES = 20, 8, 4
@@ -258,6 +260,26 @@ def test_run_matches_one_device(tmp_path):
     written = float(history(many)[best["epoch"] - 1]["val_loss"])
     assert written == pytest.approx(float(np.mean(losses)), rel=1e-5)
     assert len(list((many / "pictures").iterdir())) == len(shown())
+
+
+def test_validation_in_tiles_matches_one_device(monkeypatch):
+    config = resolve("quickstart", {"data": "none", "head_width": 16, "precision": "float32"})
+    made = [enlarged(batches()[i][1][-1:].repeat(9, 1).repeat(9, 2), 391, 330) for i in (0, 1)]
+    made.append(shown()[1])
+    found = []
+    for devices, limit in ((1, 10**9), (1, 10_000), (COUNT, 10_000)):
+        monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_PIXELS", limit)
+        monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_TILE", 320)
+        with strategy_for(devices).scope():
+            model = compiled(config, CLASSES, STEPS, None, True)
+        randomise_scores(model)
+        data = dataset(made, tf.uint8)
+        padded = validation(data, strategy_for(devices))
+        if devices > 1:  # As in a cluster, each device has its own image.
+            found.append(workers.evaluate(model, data))
+        found.append(model.evaluate(padded, verbose=0, return_dict=True))
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-6)
 
 
 def test_interrupted_run_resumes_exactly(tmp_path):

@@ -118,6 +118,21 @@ def test_vgg16_in_both_geometries(geometry, rng):
     assert len(assert_stitched_is_whole(model, image, (640, 600))) > 1
 
 
+def test_auto_tiles_only_large_images(rng, monkeypatch):
+    monkeypatch.setattr(tiles, "AUTO_PIXELS", 400 * 330)
+    monkeypatch.setattr(tiles, "AUTO_TILE", 320)
+    model = net("fcn8s")
+    assert tiles.edge_for(model, (400, 330), "auto") is None
+    assert tiles.edge_for(model, (401, 330), "auto") == 320
+    assert tiles.edge_for(net("fcn8s", zoom=1.5), (401, 330), "auto") is None
+    monkeypatch.setattr(tiles, "AUTO_TILE", 96)  # A pixel sees 244.
+    edge = tiles.edge_for(model, (401, 630), "auto")
+    assert 304 <= edge < 401
+    image = rng.integers(0, 256, (401, 630, 3), "uint8")
+    whole, tiled = fcn_keras.predict(model, image), fcn_keras.predict(model, image, tile="auto")
+    np.testing.assert_array_equal(tiled, whole)
+
+
 def test_wrong_tiles_are_refused():
     image = np.zeros((400, 400, 3), "uint8")
     for options, message in (

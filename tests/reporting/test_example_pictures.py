@@ -5,12 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from html_page import Page
+from nets import randomise_scores
 from PIL import Image
 
 import fcn_keras
 import pipelines
-from fcn_keras.evaluation.ranking import chosen
+from fcn_keras.evaluation.ranking import chosen, rank
+from fcn_keras.prediction import predict_image
 
 
 def test_images_are_ranked_by_their_own_mean_iu(finished, data):
@@ -49,6 +52,30 @@ def test_of_a_large_split_images_from_all_over_are_measured():
     assert chosen(3) == [0, 1, 2]
     some = chosen(2001, limit=5)
     assert some == [0, 500, 1000, 1500, 2000]
+
+
+def test_large_images_are_ranked_in_tiles(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_PIXELS", 100_000)
+    monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_TILE", 320)
+    model = fcn_keras.FCN8s(4, backbone="tiny", weights=None, head_width=16)
+    randomise_scores(model)
+    image = rng.integers(0, 256, (1, 391, 450, 3), "uint8")
+    truth = rng.integers(0, 4, (1, 391, 450), "uint8")
+    sizes = []
+    predict = predict_image._predict
+    monkeypatch.setattr(
+        predict_image,
+        "_predict",
+        lambda net, *rest: sizes.append(rest[0].shape) or predict(net, *rest),
+    )
+    data = tf.data.Dataset.from_tensors((image, truth))
+    rank(model, data, ["one"], np.zeros((4, 3), "uint8"), tmp_path)
+    assert len(sizes) > 3 and max(max(size) for size in sizes) <= 320
+    found = model(image, training=False).numpy().argmax(axis=-1)
+    (row,) = csv.DictReader((tmp_path / "validation.csv").read_text().splitlines())
+    counts = np.bincount((4 * truth.astype(int) + found).ravel(), minlength=16).reshape(4, 4)
+    hits, union = np.diag(counts), counts.sum(0) + counts.sum(1) - np.diag(counts)
+    assert float(row["mean_iou"]) == pytest.approx((hits / union).mean(), abs=1e-6)
 
 
 def test_pictures_can_be_made_later(fcn_keras_cli, run):

@@ -1,12 +1,12 @@
 """The command `fcn-keras evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from fcn_keras import outputs
-from fcn_keras.cli.options import DATA_HELP, AnyModel, DataDir, Tta
+from fcn_keras.cli.options import DATA_HELP, AnyModel, DataDir, Tile, Tta, tile_edge
 from fcn_keras.cli.tables import show_evaluation
 from fcn_keras.cli.terminal import import_tensorflow, progress_bar
 
@@ -26,6 +26,7 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images per batch; only images of equal size share one.")
     ] = 1,
+    tile: Tile = "auto",
     tta: Tta = False,
     json: Annotated[Path | None, typer.Option(help="Write the metrics to this file.")] = None,
 ) -> None:
@@ -33,7 +34,7 @@ def evaluate(
 
     --json also gets the confusion matrix.
     """
-    measure(model, data, data_dir, split, json, batch_size, tta)
+    measure(model, data, data_dir, split, json, batch_size, tile_edge(tile), tta)
 
 
 def measure(
@@ -43,6 +44,7 @@ def measure(
     split: str = "val",
     json: Path | None = None,
     batch_size: int = 1,
+    tile: int | Literal["auto"] | None = "auto",
     tta: bool = False,
 ) -> None:
     """Prints the metrics of a run or model on a split; writes them to `json` if given."""
@@ -64,7 +66,13 @@ def measure(
     with progress_bar(f"evaluating on {where}", int(batches.cardinality())) as advance:
         rules = skips_absent(opened.model, splits)
         found = evaluate_model(
-            opened, batches, class_names=names, tta=tta, skip_absent=rules, progress=advance
+            opened,
+            batches,
+            class_names=names,
+            tile=tile,
+            tta=tta,
+            skip_absent=rules,
+            progress=advance,
         )
     if isinstance(found, dict):
         shown = {f"{head}, {titles[head]}": evaluation for head, evaluation in found.items()}

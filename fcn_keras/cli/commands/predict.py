@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fcn_keras.cli.options import AnyModel, Tta
+from fcn_keras.cli.options import AnyModel, Tile, Tta, tile_edge
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar, say
 from fcn_keras.errors import ConfigError
 
@@ -39,14 +39,7 @@ def predict(
         Literal["png", "jpg", "none"],
         typer.Option(help="Format of the overlays; none: write masks alone."),
     ] = "png",
-    tile: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|none|N",
-            help="Edge of the tiles in pixels. auto: images above 8 megapixels in tiles of 1536. "
-            "Tiles bound the memory; the result is the same as for the whole image.",
-        ),
-    ] = "auto",
+    tile: Tile = "auto",
     overlap: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +79,7 @@ def predict(
 
     For a video or a camera, writes a video.
     """
-    edge = _edge(tile)
+    edge = tile_edge(tile)
     if edge is None and overlap is not None:
         raise ConfigError(f"--overlap {overlap}: needs tiles. Leave out --tile none, or --overlap.")
     import_tensorflow()
@@ -181,12 +174,3 @@ def _predict_video(
             file=sys.stderr,
         )
     console.print(f"{count} frames predicted: {out}", soft_wrap=True)
-
-
-def _edge(text: str) -> int | Literal["auto"] | None:
-    """Parses the option --tile: "auto", None or a number."""
-    if text in ("auto", "none"):
-        return None if text == "none" else "auto"
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"--tile {text}: must be auto, none or a whole number of pixels.")
-    return int(text)
