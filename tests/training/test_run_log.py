@@ -163,7 +163,7 @@ def points(out, part):
 
 
 def test_tensorboard_has_each_epoch_once_after_a_kill(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_log, "STEP_EVERY", 1)
+    monkeypatch.setattr(run_log, "EVERY", 1)
 
     def kill(self, batch, logs=None):
         if self.epoch == 2:  # The last checkpoint is of the first step of the second epoch.
