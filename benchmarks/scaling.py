@@ -42,17 +42,21 @@ USUAL = 21  # Classes for comparing the others.
 together = None  # The barrier of a worker's process.
 ALLOWED = 1.1  # Exponents above this are superlinear; noise stays below it.
 NOTED = 50  # MB below which memory says nothing: it is memory that building the model has freed.
-WHY = {
+WHY = {  # Of CPU time and of memory.
     "pixels": (
         "a convolution waits for memory once its maps, 256 bytes per pixel in the first block of "
-        "VGG16, no longer fit into the cache, {cache}"
+        "VGG16, no longer fit into the cache, {cache}",
+        "linear beyond about 100 MB that building the model has freed and that small images reuse; "
+        "so large ones seem dearer",
     ),
     "classes": (
-        "the last layer and the argmax read and write classes x pixels logits, the only maps of "
-        "full size; below that, the network's own cost hides them"
+        "the last layer and the argmax pass over classes x pixels logits, the only maps of full "
+        "size; below that, the network's own cost hides them",
+        "the logits take 4 bytes per class and pixel; below that, the first block's maps are "
+        "larger. Tiles bound both",
     ),
-    "images": "each image has maps of its own, and they share the cache, {cache}",
-    "workers": "workers share the memory's bandwidth and the last cache, {cache}",
+    "images": ("all images share the cache, {cache}", "as for pixels"),
+    "workers": ("all workers share the memory's bandwidth and the last cache, {cache}", "unknown"),
 }
 
 
@@ -131,13 +135,15 @@ def summarise(found):
     for axis, figures in found.items():
         cpu, cpu_at = growth({x: seconds for x, (seconds, _) in figures.items()})
         memory, memory_at = growth({x: mb for x, (_, mb) in figures.items() if mb >= NOTED})
+        steep = zip(("CPU time", "memory"), (cpu_at, memory_at), WHY[axis], strict=True)
         where = [
-            f"{what} between {at[0]:,} and {at[1]:,}"
-            for what, at in (("CPU time", cpu_at), ("memory", memory_at))
+            (f"{what} between {at[0]:,} and {at[1]:,}", f"{what}: {why.format(cache=last_cache())}")
+            for what, at, why in steep
             if at
         ]
-        why = WHY[axis].format(cache=last_cache()) if where else ""
-        print(f"| {axis} | {cpu:.2f} | {memory:.2f} | {'; '.join(where) or 'nowhere'} | {why} |")
+        columns = zip(*(where or [("nowhere", "")]), strict=True)
+        places, reasons = ("; ".join(column) for column in columns)
+        print(f"| {axis} | {cpu:.2f} | {memory:.2f} | {places} | {reasons} |")
     print("CPU time and memory: the power of the axis with which they grow, from end to end.")
 
 
