@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from machine import machine
 
 import fcn_keras
 
@@ -85,8 +86,9 @@ def main():
     )
     dense, scores = median(lambda: dense_pass(image), options.repeats)
     sliding, _ = median(lambda: [classify(batch) for batch in batches], options.repeats)
+    print(machine())
     print(
-        f"{options.classifier}, {os.cpu_count()} cores, medians of {options.repeats}: "
+        f"{options.classifier}, medians of {options.repeats}: "
         f"{options.grid} x {options.grid} windows of {window} px, {stride} px apart, on "
         f"{side} x {side} px; dense output {scores.shape[1]} x {scores.shape[2]}"
     )

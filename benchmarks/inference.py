@@ -35,9 +35,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from machine import machine
 
 import fcn_keras
-from fcn_keras.distribution import processor
 from fcn_keras.errors import ConfigError
 from fcn_keras.prediction import engines
 from fcn_keras.prediction.frozen import freeze
@@ -115,7 +115,7 @@ def main():
                 ms = f"    {size[0]} x {size[1]}: {measured[0]:.0f} ms"
                 print(ms, file=sys.stderr, flush=True)
     peaks = {precision: max(value, peak(precision)) for precision, value in peaks.items()}
-    print(f"{len(os.sched_getaffinity(0))} cores, {machine()}")
+    print(machine())
     for size in sizes:
         show(size, rows[size], work[size], peaks)
 
@@ -440,13 +440,6 @@ def calibration(image):
     rng = np.random.default_rng(0)
     tops = [(rng.integers(0, 40), rng.integers(0, 40)) for _ in range(CALIBRATION)]
     return [image[0, top:, left:] for top, left in tops]
-
-
-def machine():
-    """Returns the processor's name and its low-precision instruction sets."""
-    wanted = ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-    found = ", ".join(flag for flag in wanted if flag in processor.flags())
-    return f"{processor.name()} ({found})"
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from machine import cores, machine
 from PIL import Image
 
 import pipelines
 from pipelines.batches.augment import seed_and_apply, transform
 
 BATCH = 8
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 def main():
@@ -71,9 +72,7 @@ def compare(split, crop, rounds):
             if repetition:
                 seconds[name].append(time.perf_counter() - started)
     rates = {name: len(split) / statistics.median(times) for name, times in seconds.items()}
-    print(
-        f"{crop} x {crop} crops, batches of {BATCH}, {CORES} cores: images/s, medians of {rounds}"
-    )
+    print(f"{machine()}\n{crop} x {crop} crops, batches of {BATCH}: images/s, medians of {rounds}")
     for name, rate in rates.items():
         ratio = rates["pipelines.train_dataset"] / rate
         print(f"  {name:26s}{rate:7.0f}   ours / this: {ratio:.2f}")

@@ -25,12 +25,13 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from machine import cores, machine
 
 from fcn_keras.runs.resolve import resolve
 
 MODELS = {"head4096": ("default", 21), "camvid": ("camvid", 11)}  # Recipe, number of classes.
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # Width and convolutions per block.
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 WARM_UP = 2  # Steps that are not measured.
 
 
@@ -47,6 +48,7 @@ def main():
     parser.add_argument("--batch", type=int, help="crops per batch [from the recipe]")
     parser.add_argument("--repeats", type=int, default=7, help="measured steps [7]")
     arguments = parser.parse_args()
+    print(machine())
     for net in [arguments.only] if arguments.only else MODELS:
         compare(net, arguments)
 
@@ -87,7 +89,7 @@ def compare(net, arguments):
     height, width = config.crop
     print(
         f"{net}: batches of {config.batch_size} crops of {height} x {width}, {config.precision}, "
-        f"{CORES} cores, medians of {arguments.repeats}; {flop / 1e9 / config.batch_size:.0f} "
+        f"medians of {arguments.repeats}; {flop / 1e9 / config.batch_size:.0f} "
         f"GFLOP per image, matrix product at {best / 1e9:.0f} GFLOP/s"
     )
     print(f"  {'':12}images/s  of peak   CPU s / image  of peak  memory")

@@ -1,5 +1,6 @@
 """Progress output during training: one line per epoch, and a bar on a terminal."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fcn_keras.cli.terminal import console, progress_bar, say
 from fcn_keras.text import duration
 from fcn_keras.training.watching import Logs, Watch
+
+REFRESH = 1.0  # Seconds for which the bar shows a loss.
 
 
 class TerminalWatch(Watch):
@@ -62,17 +65,21 @@ class TrainingProgress(keras.callbacks.Callback):
             disable=not self.console.is_terminal,
         )
         self.started, self.done, self.counted = time.perf_counter(), 0, 0
+        self.read = -math.inf  # When the loss was last read.
         self.task = self.bar.add_task("training", total=self.steps, loss="-")
         self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Advances the bar."""
+        """Advances the bar; reads the loss, which waits for the device, once a second at most."""
         self.done = logs["done"]
         if not self.counted:
             # The first step traces the model, which says nothing about the others.
             self.started, self.counted = time.perf_counter(), self.done
             self.bar.reset(self.task, completed=self.done, loss="-")
-        self.bar.update(self.task, completed=self.done, loss=loss_text(logs["loss"]))
+        self.bar.update(self.task, completed=self.done)
+        if self.console.is_terminal and time.perf_counter() - self.read >= REFRESH:
+            self.bar.update(self.task, loss=loss_text(logs["loss"]))
+            self.read = time.perf_counter()
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Shows "validating" while the bar does not advance."""

@@ -23,6 +23,7 @@ import keras
 import tensorflow as tf
 
 from fcn_keras import replicas
+from fcn_keras.distribution.callbacks import Callbacks
 from fcn_keras.distribution.shares import share_of_batches, share_of_examples
 from fcn_keras.distribution.watchdog import time_limit
 from fcn_keras.errors import ConfigError, WorkerLost
@@ -101,7 +102,7 @@ def fit(
         WorkerLost: Another worker has ended or is unreachable.
     """
     strategy = model.distribute_strategy
-    calls = keras.callbacks.CallbackList(
+    calls = Callbacks(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch
     )
 
@@ -157,7 +158,7 @@ def evaluate(
     Raises:
         ConfigError: The cardinality of `data` is unknown.
     """
-    calls = keras.callbacks.CallbackList(list(callbacks), model=model)
+    calls = Callbacks(list(callbacks), model=model)
     return _evaluate(model, data, calls, _test_step(model))
 
 
@@ -213,7 +214,7 @@ def is_cluster(strategy: tf.distribute.Strategy) -> bool:
 
 
 def _evaluate(
-    model: keras.Model, data: tf.data.Dataset, calls: keras.callbacks.CallbackList, test_step: Step
+    model: keras.Model, data: tf.data.Dataset, calls: Callbacks, test_step: Step
 ) -> dict[str, float]:
     strategy = model.distribute_strategy
     batches, steps, spare = share_of_examples(strategy, data)

@@ -16,13 +16,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from fcn_keras import outputs
 from fcn_keras.metrics import count_pixels, segmentation_metrics
 from fcn_keras.prediction.pictures import palette_png
 from fcn_keras.prediction.predict_image import predict
+from pipelines.batches.tf_datasets import eval_dataset
+from pipelines.examples import read_example
+from pipelines.split import Split
 
 LIMIT = 500  # Images measured; 2000 would take minutes on a GPU and hours on a CPU.
 EACH = 3  # Pictures per kind.
@@ -37,9 +39,7 @@ def chosen(count: int, limit: int = LIMIT) -> list[int]:
 
 def rank(
     model: keras.Model,
-    dataset: tf.data.Dataset,
-    names: Sequence[str],
-    palette: np.ndarray,
+    split: Split,
     out: str | Path,
     progress: Callable[[], object] | None = None,
     *,
@@ -52,23 +52,20 @@ def rank(
 
     Args:
         model: A model, images `[b, h, w, 3]` -> logits `[b, h, w, classes]`.
-        dataset: Images `[1, h, w, 3]` and masks `[1, h, w]`, uint8.
-        names: A name for each image.
-        palette: uint8 `[classes, 3]`, an RGB colour for each class.
+        split: The `Split` to measure, with the model's classes.
         out: The run's folder.
         progress: Called without arguments after each image, or None.
         sha: The hash of the model's weights, which tells later whose measurements these are.
     """
     rows: list[dict[str, Any]] = []
-    encoded = []
-    for name, (images, masks) in zip(names, dataset, strict=True):
-        image, truth = images[0].numpy(), masks[0].numpy()
-        prediction = np.asarray(predict(model, image, tile="auto"))
-        confusion = count_pixels(truth, prediction, len(palette))
+    predictions = []  # Small ones: which of them are shown is known in the end.
+    for example, (images, masks) in zip(split.examples, eval_dataset(split), strict=True):
+        prediction = np.asarray(predict(model, images[0].numpy(), tile="auto"))
+        confusion = count_pixels(masks[0].numpy(), prediction, split.num_classes)
         own = segmentation_metrics(confusion)
         rows.append(
             {
-                "image": name,
+                "image": example.id,
                 "mean_iou": _text(own["mean_iou"]),
                 "pixel_accuracy": _text(own["pixel_accuracy"]),
                 "labelled_pixels": int(confusion.sum()),
@@ -76,7 +73,7 @@ def rank(
                 "model": sha,
             }
         )
-        encoded.append(_encoded(image, truth, prediction, palette))
+        predictions.append(_small(prediction, split.palette))
         if progress:
             progress()
     folder = Path(out) / "examples"
@@ -84,8 +81,12 @@ def rank(
     folder.mkdir()
     for picture, index in _choice([row["mean_iou"] for row in rows]).items():
         rows[index]["picture"] = picture
-        for ending, content in encoded[index].items():
-            (folder / f"{picture}{ending}").write_bytes(content)
+        image, truth = read_example(split, index)
+        mask = predictions[index]
+        photo = Image.fromarray(image).resize(mask.size, Image.Resampling.LANCZOS)
+        photo.save(folder / f"{picture}.jpg", "JPEG", quality=80)
+        _small(truth, split.palette).save(folder / f"{picture}-truth.png", optimize=True)
+        mask.save(folder / f"{picture}-prediction.png", optimize=True)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -111,27 +112,11 @@ def _choice(mean_ious: Sequence[str]) -> dict[str, int]:
     return choice
 
 
-def _encoded(
-    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: np.ndarray
-) -> dict[str, bytes]:
-    """Encodes an example's pictures, at most `MAX_SIDE` pixels; returns them by file ending."""
-    scale = min(1, MAX_SIDE / max(truth.shape))
-    size = tuple(max(1, round(scale * side)) for side in truth.shape[::-1])
-    photo = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    masks = {
-        f"-{name}.png": palette_png(mask, palette).resize(size, Image.Resampling.NEAREST)
-        for name, mask in (("truth", truth), ("prediction", prediction))
-    }
-    return {
-        ".jpg": _bytes(photo, "JPEG", quality=80),
-        **{ending: _bytes(mask, "PNG", optimize=True) for ending, mask in masks.items()},
-    }
-
-
-def _bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
+def _small(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """Returns a mask as a palette picture of at most `MAX_SIDE` pixels."""
+    scale = min(1, MAX_SIDE / max(mask.shape))
+    height, width = (max(1, round(scale * side)) for side in mask.shape)
+    return palette_png(mask, palette).resize((width, height), Image.Resampling.NEAREST)
 
 
 def _text(metric: float) -> str:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -27,22 +27,17 @@ from fcn_keras.training.interruption import Stopped, StopSignals
 from fcn_keras.training.intervals import parse_every
 from fcn_keras.training.matching import sources
 from fcn_keras.training.state import (
+    Position,
     build_optimizer,
     check_finite,
     kept_variables,
     metric_variables,
     step_in_words,
 )
+from fcn_keras.training.step_losses import StepLosses
 from fcn_keras.training.watching import Logs
 
 KEPT = 2  # The older checkpoint is used if the newest is damaged.
-
-
-class Position(NamedTuple):
-    """The next batch: `step` of `epoch`, both counted from 0."""
-
-    epoch: int = 0
-    step: int = 0
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
@@ -100,6 +95,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.position = Position(epoch + 1) if self.train_logs else Position(epoch, step)
         # Metrics of an interrupted epoch, until Keras creates their variables at its first step.
         self._metrics: dict[str, np.ndarray] = {}
+        self._losses = StepLosses(batch_ids)
         self.signals = StopSignals()
 
     @property
@@ -159,6 +155,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         is_resumed = epoch == self._resumed.epoch and self._resumed.step > 0
         self.position = self._resumed if is_resumed else Position(epoch, 0)
         self._first = self.position.step
+        self._losses.start(epoch)
         built = metric_variables(self.model)
         if not is_resumed:
             self._metrics = {}
@@ -168,8 +165,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Saves if a checkpoint is due or a signal was received."""
         # Keras calls this once for all steps of an execution, with the number of the last one.
-        self.position = Position(self.position.epoch, self._first + batch + 1)
+        before, done = self.position.step, self._first + batch + 1
+        self.position = Position(self.position.epoch, done)
         self._logs = logs
+        self._losses.add(range(before, done), logs)
         if self._metrics:
             self._restore_metrics(metric_variables(self.model))
         if self.position.step == self.params["steps"]:
@@ -208,6 +207,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Saves the training; on a full disk it warns and keeps the last checkpoint."""
+        also = [part.get_state() for part in self.also]  # First: `RunLog` explains a faulty loss.
         variables = kept_variables(self.model)
         if 0 < self.position.step < self.params["steps"]:
             variables |= metric_variables(self.model)
@@ -216,13 +216,14 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         check_finite(
             ((variables[name].path, array) for name, array in arrays.items()),
             lambda: step_in_words(last, self.batch_ids),
+            self._losses.fault(),
         )
         state = {
             "position": self.position,
             "steps": self.params["steps"],
             "paths": {name: variable.path for name, variable in variables.items()},
             "train_logs": self.state["train_logs"],
-            "also": [part.get_state() for part in self.also],
+            "also": also,
         }
         self._last_save = time.monotonic(), self.position
         if not workers.is_chief(self.model.distribute_strategy):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from fcn_keras import outputs
 from fcn_keras.distribution import devices, workers
+from fcn_keras.distribution.callbacks import Callbacks
 from fcn_keras.errors import ConfigError
 from fcn_keras.runs import lifecycle, run_folder
 from fcn_keras.runs.config import TrainConfig
@@ -185,18 +186,26 @@ def _fit(
         "epochs": last,
         "steps_per_epoch": steps,
         "validation_freq": [e for e in range(1, last + 1) if e % every == 0 or e == last],
-        "callbacks": [log, checkpoint, *callbacks],
     }
+    calls = [log, checkpoint, *callbacks]
     try:
         if workers.is_cluster(model.distribute_strategy):
             advice = f"start all workers again: {checkpoint.advice}"
-            workers.fit(model, train_data, start=checkpoint.position, advice=advice, **options)
+            workers.fit(
+                model,
+                train_data,
+                start=checkpoint.position,
+                advice=advice,
+                callbacks=calls,
+                **options,
+            )
         else:
             model.fit(
                 train_data(start=checkpoint.position),
                 initial_epoch=checkpoint.position.epoch,
                 shuffle=False,  # The data set is already shuffled.
                 verbose=0,
+                callbacks=Callbacks(calls, add_history=True, model=model, epochs=last, steps=steps),
                 **options,
             )
     finally:

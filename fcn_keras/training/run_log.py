@@ -13,6 +13,7 @@ step/...           loss (mean since the last point) and learning rate; the step 
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,19 +31,18 @@ from fcn_keras.evaluation.results import Evaluation
 from fcn_keras.metrics import ConfusionMatrix
 from fcn_keras.models.saving import save_model
 from fcn_keras.prediction.pictures import side_by_side
-from fcn_keras.prediction.predict_image import predict
 from fcn_keras.runs import run_folder
 from fcn_keras.runs.config import TrainConfig
 from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.text import METRIC_NAMES
 from fcn_keras.training.log_files import LogFiles
-from fcn_keras.training.shown_images import Shown, chosen, thinned
-from fcn_keras.training.state import check_finite, step_in_words
+from fcn_keras.training.shown_images import Shown, chosen, predicted
+from fcn_keras.training.state import check_finite
+from fcn_keras.training.step_losses import EVERY, StepLosses
 from fcn_keras.training.tensorboard import trial_name, write_layers, write_options, write_picture
 from fcn_keras.training.watching import Logs
 
 TIMES = 9  # Validations with pictures after the first: TensorBoard shows ten pictures per tag.
-STEP_EVERY = 20  # Steps between points of a curve: each point waits for the device.
 
 
 class RunLog(keras.callbacks.Callback):
@@ -80,9 +80,9 @@ class RunLog(keras.callbacks.Callback):
         """
         super().__init__()
         self.out, self.config, self.steps = out, config, steps
-        self.first, self.batch_ids = first, batch_ids
+        self.first, self.losses = first, StepLosses(batch_ids)
         self.class_names, self.palette = class_names, palette
-        self.shown = chosen(val_data)
+        self.val_data = val_data
         self.best_report: dict[str, Any] = {}  # Empty before the first validation.
         self.last_point = (0, 0.0)  # Of step/loss: steps of the epoch, sum of their losses.
         self.drawn = -1  # The part of the run, 0 to `TIMES`, that TensorBoard last got pictures of.
@@ -93,13 +93,19 @@ class RunLog(keras.callbacks.Callback):
         self.files.cut_history(first[0])
         self.files.cut_events(first[0], first[0] * steps + first[1])
 
+    @functools.cached_property
+    def shown(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Images and masks that are shown; read after the first validation."""
+        return chosen(self.val_data)
+
     def get_state(self) -> dict[str, Any]:
         """Returns the state for a checkpoint.
 
         Raises:
-            ConfigError: The run's folder was removed.
+            ConfigError: The run's folder was removed, or the loss became infinite or NaN.
         """
         self._check_folder()
+        self._check_loss()
         options = run_folder.deciding_options(self.config)
         return {
             "best_report": self.best_report,
@@ -135,26 +141,33 @@ class RunLog(keras.callbacks.Callback):
         """Starts the clock."""
         self.started, self.batches, self.trained = time.perf_counter(), 0, 0.0
         self.epoch = epoch
+        self.losses.start(epoch)
         self.before = self.first[1] if epoch == self.first[0] else 0  # Steps done before resuming.
         if not self.before:
             self.last_point, self.earlier = (0, 0.0), (0.0, 0.0, 0)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stops the run if the loss is infinite or NaN, or at its last iteration."""
+        """Stops the run at its last iteration, or if the loss has become infinite or NaN.
+
+        Reads the loss, which waits for the device, only every `EVERY` steps and after the last one.
+        """
         self.batches += 1
-        done = logs["done"] = self.epoch * self.steps + self.before + self.batches
+        now = self.before + self.batches  # Steps of the epoch.
+        done = logs["done"] = self.epoch * self.steps + now
+        self.losses.add(range(now - 1, now), logs)
         if done == self.config.steps(self.steps):
             self.model.stop_training = True
+        if done % EVERY == 0 or now == self.steps or self.model.stop_training:
+            self._check_loss()
         self.trained = time.perf_counter() - self.started  # Without validation.
-        if done % STEP_EVERY == 0:
+        if done % EVERY == 0:
             self._check_folder()
             self._write_step(float(logs["loss"]))
-        if not math.isfinite(logs["loss"]):
-            raise ConfigError(self._loss_fault(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Logs the epoch, and saves the model if it is the best so far."""
         self._check_folder()
+        self._check_loss()
         weights = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
         check_finite(weights, lambda: f"epoch {epoch + 1}")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
@@ -180,7 +193,7 @@ class RunLog(keras.callbacks.Callback):
             return
         part = TIMES * (epoch + 1) // self.config.passes(self.steps)
         is_drawn = part > self.drawn
-        shown = self._predicted() if is_best or is_drawn else []
+        shown = predicted(self.model, self.shown) if is_best or is_drawn else []
         with self.files.events("validation", epoch + 1):
             for entry in current["per_class"]:
                 if entry["iou"] is not None:
@@ -211,12 +224,14 @@ class RunLog(keras.callbacks.Callback):
             batches + self.batches,
         )
 
-    def _loss_fault(self, batch: int, loss: float) -> str:
-        where = step_in_words((self.epoch, batch + self.before), self.batch_ids)
+    def _check_loss(self) -> None:
+        """Checks that no loss so far was infinite or NaN."""
+        fault = self.losses.fault()
+        if not fault:
+            return
         is_summed = getattr(self.model.loss, "reduction", None) == "sum"
-        return (
-            f"the loss became {loss} at {where}. Train again (--out) with a lower learning rate "
-            "(--learning-rate"
+        raise ConfigError(
+            f"{fault}. Train again (--out) with a lower learning rate (--learning-rate"
             + ("; a summed loss needs about 1e-10)." if is_summed else ").")
             + (" The best model so far is kept for --init-from." * bool(self.best_report))
         )
@@ -268,13 +283,6 @@ class RunLog(keras.callbacks.Callback):
             confusion_picture(confusion, self.class_names),
             "Rows: true class. Columns: predicted class, in percent of the true class's pixels.",
         )
-
-    def _predicted(self) -> list[Shown]:
-        """Returns image, ground truth and prediction of the images that are shown."""
-        return [
-            thinned(image, mask, predict(self.model, image, tile="auto"))
-            for image, mask in self.shown
-        ]
 
 
 def _is_better(current: Mapping[str, Any], best: Mapping[str, Any]) -> bool:

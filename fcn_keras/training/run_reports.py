@@ -12,7 +12,6 @@ from fcn_keras.reporting import run_report
 from fcn_keras.runs import reading
 from fcn_keras.runs.lifecycle import weights_sha256
 from fcn_keras.training.watching import Watch
-from pipelines.batches.tf_datasets import eval_dataset
 from pipelines.catalogue import read
 from pipelines.checking.cache import examine_once
 from pipelines.errors import DataError, raise_all
@@ -55,11 +54,10 @@ def measure(folder: Path, split: Split, watch: Watch) -> None:
             f"{split.num_classes}. Give the data set that it was trained on."
         )
     examples = tuple(split.examples[index] for index in ranking.chosen(len(split)))
-    data = eval_dataset(replace(split, examples=examples))
-    names = [example.id for example in examples]
+    measured = replace(split, examples=examples)
     sha = weights_sha256(opened.model)
     with watch.progress(f"measuring the images of {split.name}", len(examples)) as advance:
-        ranking.rank(opened.model, data, names, split.palette, folder, advance, sha=sha)
+        ranking.rank(opened.model, measured, folder, advance, sha=sha)
 
 
 def validation_split(run: reading.Run, watch: Watch) -> Split:

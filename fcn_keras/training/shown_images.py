@@ -1,15 +1,19 @@
-"""Chooses the validation images that a run shows as pictures."""
+"""The validation images of a run that are shown as pictures."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from fcn_keras.prediction.predict_image import predict
+
 SHOWN = 8  # Validation images shown as pictures,
-SPREAD = 200  # chosen from the first 200, all of which are read once before the first step.
+SPREAD = 200  # chosen from the first 200, all of which are read once.
 KEPT = 64_000_000  # Most pixels of all images shown: they stay in memory. One is always shown.
 PICTURE = 4_000_000  # Most pixels of an image in a picture.
 Shown = tuple[np.ndarray, np.ndarray, Any]  # Image, ground truth, prediction.
@@ -26,6 +30,11 @@ def chosen(data: tf.data.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
             break
         shown.append((images[0].numpy(), masks[0].numpy()))
     return shown
+
+
+def predicted(model: keras.Model, examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Shown]:
+    """Returns image, ground truth and prediction of each example, thinned."""
+    return [thinned(image, mask, predict(model, image, tile="auto")) for image, mask in examples]
 
 
 def thinned(image: np.ndarray, mask: np.ndarray, prediction: np.ndarray) -> Shown:

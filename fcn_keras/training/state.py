@@ -5,12 +5,19 @@ all random generators, and the metrics of the current epoch.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from fcn_keras.errors import ConfigError
+
+
+class Position(NamedTuple):
+    """The next batch: `step` of `epoch`, both counted from 0."""
+
+    epoch: int = 0
+    step: int = 0
 
 
 def kept_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -42,12 +49,15 @@ def build_optimizer(model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def check_finite(arrays: Iterable[tuple[str, np.ndarray]], when: Callable[[], str]) -> None:
+def check_finite(
+    arrays: Iterable[tuple[str, np.ndarray]], when: Callable[[], str], cause: str = ""
+) -> None:
     """Checks that weights and other arrays are finite.
 
     Args:
         arrays: Pairs of a name and an array.
         when: A function that names the last step or epoch; called only for the error message.
+        cause: What led to it, if known: "the loss became nan at step 3 of epoch 1".
 
     Raises:
         ConfigError: Some values are infinite or NaN.
@@ -55,9 +65,10 @@ def check_finite(arrays: Iterable[tuple[str, np.ndarray]], when: Callable[[], st
     for name, array in arrays:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ConfigError(
-                f"{name} has infinite or NaN values after {when()}. They are not saved; the "
-                "previous checkpoint is kept. Train again (--out) with a lower learning rate "
-                "(--learning-rate)."
+                f"{name} has infinite or NaN values after {when()}"
+                + f": {cause}" * bool(cause)
+                + ". They are not saved; the previous checkpoint is kept. Train again (--out) with "
+                "a lower learning rate (--learning-rate)."
             )
 
 
@@ -66,9 +77,21 @@ def step_in_words(
 ) -> str:
     """Describes a batch for a message: `step 3 of epoch 1 (images a, b)`."""
     epoch, step = position
-    words = f"step {step + 1} of epoch {epoch + 1}" if step >= 0 else f"epoch {epoch}"
-    if step >= 0 and batch_ids:
-        words += f" (images {', '.join(map(str, batch_ids(epoch=epoch, step=step)))})"
+    return (
+        steps_in_words(epoch, range(step, step + 1), batch_ids) if step >= 0 else f"epoch {epoch}"
+    )
+
+
+def steps_in_words(
+    epoch: int, steps: range, batch_ids: Callable[..., list[str]] | None = None
+) -> str:
+    """Describes batches for a message: `steps 3 to 4 of epoch 1 (images a, b, c, d)`."""
+    first, last = steps[0] + 1, steps[-1] + 1
+    words = f"step {first}" if first == last else f"steps {first} to {last}"
+    words += f" of epoch {epoch + 1}"
+    if batch_ids:
+        names = [str(name) for step in steps for name in batch_ids(epoch=epoch, step=step)]
+        words += f" (images {', '.join(names)})"
     return words
 
 

@@ -342,6 +342,20 @@ def test_overflow_on_any_device_skips_the_step_on_all():
     assert (model.get_weights()[0] != before[0]).any()
 
 
+def test_a_fault_on_any_device_names_its_step(tmp_path):
+    pairs = [(images.copy(), masks.copy()) for images, masks in batches()]
+    images, masks = pairs[4]
+    images[-1, 0, 0], masks[-1] = np.inf, 0  # Only in the last replica's part.
+    saver = fcn_keras.ResumableCheckpoint(tmp_path, every=10)
+
+    def fit(model, callbacks):
+        return model.fit(dataset(pairs), shuffle=False, verbose=0, callbacks=[saver])
+
+    with pytest.raises(ConfigError, match="the loss became nan at step 5 of epoch 1"):
+        trained(COUNT, fit=fit)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).is_new
+
+
 def test_devices_are_counted():
     assert count("all", BATCH) == COUNT
     assert count("auto", BATCH) == 1  # "auto" counts GPUs only.

@@ -33,7 +33,7 @@ class Record(keras.callbacks.Callback):
     def note(self, name, number=None, logs=None):
         if isinstance(number, dict):
             number, logs = None, number
-        self.calls.append([name, number, logs or {}])
+        self.calls.append([name, number, dict(logs or {})])
         batches = sum(call[0] == "on_train_batch_end" for call in self.calls)
         if name == "on_train_batch_end" and batches == self.stop_after:
             self.model.stop_training = True

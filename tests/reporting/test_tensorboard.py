@@ -56,7 +56,7 @@ def test_tensorboard_shows_curves_pictures_layers_and_options(finished, class_na
 
 @pytest.mark.slow
 def test_step_losses_average_to_epoch_losses_across_a_resume(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_log, "STEP_EVERY", 2)
+    monkeypatch.setattr(run_log, "EVERY", 2)
     train, val = (pipelines.read(data, split) for split in ("train", "val"))
     config = resolve(
         "default",

@@ -8,12 +8,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import fcn_keras
 from fcn_keras.errors import ConfigError, ModelError
 from fcn_keras.training import checkpoint, checkpoint_file
 from fcn_keras.training.intervals import parse_every
-from fcn_keras.training.state import step_in_words
+from fcn_keras.training.state import step_in_words, steps_in_words
 
 ARRAYS = {
     "kernel": np.arange(6, dtype="float32").reshape(2, 3),
@@ -114,8 +115,6 @@ def user_model(keep=1.0):
 
 
 def user_data(start, steps=STEPS):
-    import tensorflow as tf
-
     def batches():
         for number in range(start[0] * (steps or STEPS) + start[1], 10**6):
             rng = np.random.default_rng(number)
@@ -403,6 +402,31 @@ def test_infinite_or_nan_weights_are_not_saved(tmp_path):
     assert fcn_keras.ResumableCheckpoint(tmp_path).position == (0, 2)
 
 
+@pytest.mark.parametrize(
+    "execution, every, after, cause",
+    [(1, 6, "epoch 1", "step 3"), (1, 4, "step 4 of epoch 1", "step 3")]
+    + [(2, 6, "epoch 1", "steps 3 to 4"), (3, 6, "epoch 1", "steps 1 to 3")],
+)
+def test_nan_weights_are_traced_to_the_first_nan_loss(
+    tmp_path, monkeypatch, execution, every, after, cause
+):
+    def broken(number, pair):
+        pixel = tf.scatter_nd([[0, 0, 0, 0]], [1 / tf.cast(number != 2, "float32")], (2, 8, 8, 3))
+        return pair[0] + pixel, pair[1]
+
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "user_data",
+        lambda *_, real=user_data: real((0, 0), 6).enumerate().map(broken),
+    )
+    message = (
+        f"NaN values after {after}: the loss became nan at {cause} of epoch 1. They are not saved"
+    )
+    with pytest.raises(ConfigError, match=message):
+        user_script(tmp_path, execution=execution, every=every, steps=6)
+    assert fcn_keras.ResumableCheckpoint(tmp_path).is_new
+
+
 def test_steps_are_counted_from_one_and_epochs_name_the_last():
     def batch_ids(*, epoch, step):
         return [f"image-{epoch}-{step}", 7]
@@ -410,6 +434,8 @@ def test_steps_are_counted_from_one_and_epochs_name_the_last():
     assert step_in_words((1, 2)) == "step 3 of epoch 2"
     assert step_in_words((1, 0), batch_ids) == "step 1 of epoch 2 (images image-1-0, 7)"
     assert step_in_words((1, -1), batch_ids) == "epoch 1"
+    names = "(images image-1-0, 7, image-1-1, 7)"
+    assert steps_in_words(1, range(0, 2), batch_ids) == f"steps 1 to 2 of epoch 2 {names}"
 
 
 def test_a_training_that_has_not_begun_was_interrupted_at_its_start(tmp_path):

@@ -1,20 +1,26 @@
 import csv
+import io
 import json
+import os
+import signal
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from rich.console import Console
 
 import fcn_keras
 from fcn_keras import outputs
+from fcn_keras.cli import progress
+from fcn_keras.distribution import workers
 from fcn_keras.errors import ConfigError, WorkerLost
 from fcn_keras.optimizers import CaffeSGD
 from fcn_keras.runs import lifecycle, run_folder
 from fcn_keras.runs.config import STAGES, TrainConfig
 from fcn_keras.runs.resolve import resolve
-from fcn_keras.training import compiling, fitting, stages
+from fcn_keras.training import checkpoint_file, compiling, fitting, stages
 
 CLASSES = {
     "class_names": ("ground", "road", "car"),
@@ -48,7 +54,7 @@ def images(sizes, seed=0):
 def stream(sizes):
     """Training data like `pipelines.train_dataset`, but in the same order in each epoch."""
 
-    def data(start=None):
+    def data(start=None, shard=(0, 1)):
         once = images(sizes)
         return once if start is None else once.repeat().skip(start[0] * len(sizes) + start[1])
 
@@ -163,6 +169,114 @@ def test_infinite_summed_loss_suggests_a_learning_rate(tmp_path):
     config = resolve("heavy", {**TINY, "learning_rate": 1e30})
     with pytest.raises(ConfigError, match="a summed loss needs about 1e-10"):
         fitting.fit(config, stream(SIZES), images(SIZES), tmp_path, **CLASSES)
+
+
+class Counted(tf.Tensor):
+    """A number on the device that notes when it is fetched."""
+
+    def __init__(self, value, note):
+        self.value, self.note = value, note
+
+    def __float__(self):
+        self.note()
+        return float(self.value)
+
+    def __array__(self, dtype=None, copy=None):
+        self.note()
+        return np.array(self.value)
+
+
+@pytest.mark.parametrize("loop", ["fit", "workers"])
+def test_no_step_waits_for_the_device(tmp_path, monkeypatch, loop):
+    if loop == "workers":
+        monkeypatch.setattr(workers, "is_cluster", lambda strategy: True)
+        monkeypatch.setattr(workers, "_sum", lambda strategy: lambda number: number)
+        owner, name = workers, "_train_step"
+    else:
+        owner, name = keras.Model, "make_train_function"
+    steps, fetched, make = [], set(), getattr(owner, name)
+
+    def counting(model, *args):
+        step = make(model, *args) or model.train_function
+
+        def counted_step(data):
+            steps.append(1)
+            logs = step(data)
+            return tf.nest.map_structure(
+                lambda value: Counted(value, lambda: fetched.add(len(steps))), logs
+            )
+
+        model.train_function = counted_step
+        return counted_step
+
+    monkeypatch.setattr(owner, name, counting)
+    clock = iter(range(10**6))  # The bar may show a loss once a second; here that is 50 steps.
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock) / 100)
+    bar = progress.TrainingProgress(Console(file=io.StringIO(), force_terminal=True), 45, 1)
+    data = (stream([(32, 32)] * 45), images([(32, 32)]), tmp_path)
+    config = TrainConfig(**TINY, epochs=1, batch_size=1)
+    fitting.fit(config, *data, **CLASSES, callbacks=[bar], checkpoint_every=30)
+    # The bar's first loss, a point of the curve every 20 steps, a checkpoint, the end of the epoch.
+    assert fetched == {1, 20, 30, 40, 45}
+
+
+class Break(keras.callbacks.Callback):
+    """Makes a weight NaN at the beginning of a step, and optionally sends a signal after it."""
+
+    def __init__(self, step, number=None):
+        super().__init__()
+        self.left, self.number = step, number
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            weight = self.model.get_layer("score_fr").bias
+            weight.assign(weight * np.nan)
+            if self.number:
+                os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    "every, number, accumulate",
+    [(1, None, 1), ("2 h", None, 1), ("2 h", signal.SIGTERM, 1), (1, None, 3), (100, None, 3)],
+)
+def test_a_nan_loss_names_its_step_and_is_never_saved(
+    tmp_path, signal_stack, every, number, accumulate
+):
+    config = TrainConfig(**TINY, epochs=3, batch_size=1, accumulate=accumulate, precision="float32")
+    match = (
+        r"^the loss became nan at step 2 of epoch 2 \(images 1-1\)\. .* best model so far is kept"
+    )
+    with pytest.raises(ConfigError, match=match):
+        fitting.fit(
+            config,
+            stream(SIZES),
+            images(SIZES[:1]),
+            tmp_path,
+            **CLASSES,
+            checkpoint_every=every,
+            callbacks=[Break(len(SIZES) + 2, number)],
+            batch_ids=lambda *, epoch, step: [f"{epoch}-{step}"],
+        )
+    for path in (tmp_path / "checkpoints").glob("*"):
+        arrays, state = checkpoint_file.read(path)
+        assert tuple(state["position"]) <= (1, 1)
+        assert all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
+    assert all(np.isfinite(w).all() for w in fcn_keras.load(tmp_path).model.get_weights())
+
+
+def test_a_skipped_step_of_float16_is_no_fault(tmp_path):
+    scales = []
+    watch = keras.callbacks.LambdaCallback(
+        # Gradients times this overflow in float16: the step is skipped and halves it.
+        on_train_begin=lambda logs: watch.model.optimizer.dynamic_scale.assign(2.0**60),
+        on_train_end=lambda logs: scales.append(float(watch.model.optimizer.dynamic_scale)),
+    )
+    config = TrainConfig(**TINY, epochs=1, batch_size=1, precision="mixed_float16")
+    data = (stream(SIZES), images(SIZES[:1]), tmp_path)
+    fitting.fit(config, *data, **CLASSES, callbacks=[watch], checkpoint_every=1)
+    assert scales[0] < 2.0**60
+    assert float(history(tmp_path)[0]["loss"]) == pytest.approx(np.log(3), rel=0.01)
 
 
 class Fail(keras.callbacks.Callback):

@@ -155,6 +155,20 @@ def test_an_interrupted_validation_keeps_its_time(tmp_path, signal_stack, monkey
     assert (float(row["seconds"]), float(row["images_per_second"])) == (10 * STEPS, 0.1)
 
 
+def test_the_time_for_pictures_is_not_the_time_of_steps(tmp_path, monkeypatch):
+    clock, drawn = ticking(monkeypatch), run_log.side_by_side
+
+    def slow(*args, **kwargs):
+        clock["now"] += 1000
+        return drawn(*args, **kwargs)
+
+    monkeypatch.setattr(run_log, "side_by_side", slow)
+    fit(tmp_path, [(1, 1), (0, 1)])  # The second is better, so it too has pictures.
+    assert clock["now"] > 2000
+    assert [float(row["seconds"]) for row in rows(tmp_path)] == [10 * STEPS] * 2
+    assert [float(row["images_per_second"]) for row in rows(tmp_path)] == [0.1] * 2
+
+
 def points(out, part):
     """Returns the steps of each tag of a part of the TensorBoard files."""
     found = EventAccumulator(str(out / "tensorboard" / part), size_guidance={"tensors": 0})
@@ -163,7 +177,7 @@ def points(out, part):
 
 
 def test_tensorboard_has_each_epoch_once_after_a_kill(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_log, "STEP_EVERY", 1)
+    monkeypatch.setattr(run_log, "EVERY", 1)
 
     def kill(self, batch, logs=None):
         if self.epoch == 2:  # The last checkpoint is of the first step of the second epoch.
