@@ -15,12 +15,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from pipelines.batches.augment import MEAN_COLOUR, Augmentation, seed_and_apply, transform
-from pipelines.batches.memory import keep_freed_memory
+from pipelines.batches.memory import aligned, keep_freed_memory
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.batches.sizes import check_batch_size, portrait, positions_by, sizes_of
 from pipelines.errors import DataError
@@ -224,7 +223,7 @@ def _dataset(
         if known != shape:
             images, masks = zip(*loaded, strict=True)
             return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
-        batch = np.empty((*known, 3), "uint8"), np.empty(known, "uint8")
+        batch = aligned((*known, 3)), aligned(known)
         for number, (image, mask) in enumerate(loaded):
             batch[0][number], batch[1][number] = image, mask
         return batch
@@ -244,20 +243,12 @@ def _dataset(
 def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.ndarray:
     """Stacks arrays; smaller ones are padded on the right and at the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
-    return np.stack(
-        [
-            cv2.copyMakeBorder(
-                array,
-                0,
-                height - array.shape[0],
-                0,
-                width - array.shape[1],
-                cv2.BORDER_CONSTANT,
-                value=outside,
-            )
-            for array in arrays
-        ]
-    )
+    batch = aligned((len(arrays), height, width, *arrays[0].shape[2:]))
+    for place, array in zip(batch, arrays, strict=True):
+        rows, columns = array.shape[:2]
+        place[:rows, :columns] = array
+        place[rows:], place[:rows, columns:] = outside, outside
+    return batch
 
 
 def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
