@@ -82,7 +82,7 @@ def _are_numbers(pair: Any, kind: Any) -> bool:
 def transform(augmentation: Augmentation) -> A.Compose:
     """Builds the albumentations pipeline, which `seed_and_apply` runs.
 
-    A pipeline has a random state, so each thread needs its own.
+    A pipeline has a random state, so only one thread may run it at a time.
     """
     low, high = augmentation.scale
     steps = []

@@ -11,10 +11,10 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +26,9 @@ from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.files.images import read_image
 from pipelines.split import IGNORE, Split
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example indices `[b]` and seeds `[b]`.
 T = TypeVar("T")
@@ -47,6 +50,9 @@ def train_dataset(
     Each iteration has a new order. Two data sets with the same seed give the same batches, whatever
     the number of threads. A training run that can be resumed gives `start`: the data set then
     begins there and continues, epoch after epoch, without end.
+
+    Batches are made in parallel, so OpenCV's own threads are turned off in this process. Your code
+    can turn them on again with `cv2.setNumThreads`.
 
     Args:
         split: A `Split`.
@@ -87,12 +93,22 @@ def train_dataset(
             "Use a smaller batch size (--batch-size)."
         )
     read = _reader(split, cache)
-    thread = threading.local()  # One pipeline per thread, because it has a random state.
+    cv2.setNumThreads(1)  # Batches run in parallel; each would wait for OpenCV's threads.
+    # A pipeline has a random state, so each call needs its own. Building one takes as long as a
+    # tenth of a batch, and `threading.local` forgets it: to Python, TensorFlow's threads are new
+    # ones at each call.
+    idle: list[A.Compose] = []
 
     def load(index: int, sample_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        if not hasattr(thread, "compose"):
-            thread.compose = transform(augmentation)
-        return seed_and_apply(thread.compose, *read(index), int(sample_seed))
+        example = read(index)
+        try:
+            compose = idle.pop()
+        except IndexError:
+            compose = transform(augmentation)
+        try:
+            return seed_and_apply(compose, *example, int(sample_seed))
+        finally:
+            idle.append(compose)
 
     order = _Order(split, batch_size, augmentation, seed)
 

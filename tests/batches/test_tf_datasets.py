@@ -1,5 +1,6 @@
 import colorsys
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -239,6 +240,27 @@ def test_batches_reach_tensorflow_without_a_copy(split, monkeypatch):
             addresses = {array.ctypes.data for array in made}
             views = [np.asarray(memoryview(tensor)) for tensor in batch]
             assert {view.ctypes.data for view in views} <= addresses
+
+
+def test_the_augmentation_is_built_once_per_thread(split, monkeypatch):
+    built = []
+
+    def counting(augmentation):
+        built.append(transform(augmentation))
+        return built[-1]
+
+    monkeypatch.setattr("pipelines.batches.tf_datasets.transform", counting)
+    ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    assert len(batches(ds.with_options(options))) == 10
+    assert 1 <= len(built) <= 2
+
+
+def test_opencv_starts_no_threads_beside_those_of_the_batches(split):
+    cv2.setNumThreads(4)
+    pipelines.train_dataset(split, batch_size=4, augmentation=STRONG)
+    assert cv2.getNumThreads() == 1
 
 
 def test_most_images_get_other_colours(split):
