@@ -80,6 +80,7 @@ setup(
         "filelock>=3.12",
         "requests>=2.32",
         "simplejpeg>=1.8",
+        "stringzilla>=4.0",  # Fast lookup tables; albucore requires it too.
         "albumentations>=2.0.8,<2.1",  # The last version under MIT; its successor is AGPL.
         "opencv-python-headless>=4.9",
         "pydantic>=2.9",

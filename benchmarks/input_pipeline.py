@@ -1,8 +1,13 @@
-"""Measures images per second of the training pipeline, of decoding alone and of PyTorch.
+"""Measures CPU time and images per second of the training pipeline, of decoding and of PyTorch.
 
-Decoding alone, with the same reader on all cores, is the upper limit. PyTorch's DataLoader uses the
-same transform and one worker process per core; once with Pillow, as in most scripts, and once with
-our reader. It is skipped if PyTorch is not installed.
+Decoding alone, with the same reader on all cores, is the lower limit of the CPU time. "Without
+tf.data" reads, checks and augments in one thread; what `train_dataset` takes above that is the
+cost of its threads and of tf.data. CPU time is that of the whole process and all its threads; it
+says more than images/s while other programs are running.
+
+PyTorch's DataLoader uses the same transform and one worker process per core; once with Pillow, as
+in most scripts, and once with our reader. Its CPU time, in other processes, is not shown. It is
+skipped if PyTorch is not installed.
 
 Run `python benchmarks/input_pipeline.py [--images 600] [--data voc2012 --data-dir DIR]`.
 Without --data it creates images of PASCAL VOC's image and file size in a temporary folder.
@@ -53,29 +58,33 @@ def main():
 
 
 def compare(split, crop, rounds):
-    """Prints the median rate of each method, and its ratio to ours."""
+    """Prints the median CPU time and rate of each method, and their ratios."""
     augmentation = pipelines.Augmentation((crop, crop), scale=(0.75, 1.5), colour=0.5)
     ds = pipelines.train_dataset(split, batch_size=BATCH, augmentation=augmentation)
     methods = {
         "decoding alone": lambda: decode(split),
+        "without tf.data": lambda: augment(split, augmentation),
         "pipelines.train_dataset": lambda: [None for _ in ds],
     }
     for name, read in (("Pillow", with_pillow), ("our reader", with_our_reader)):
         loader = torch_loader(split, augmentation, read)
         if loader is not None:
             methods[f"DataLoader, {name}"] = lambda loader=loader: [None for _ in loader]
-    seconds = {name: [] for name in methods}
+    seconds, cpu = {name: [] for name in methods}, {name: [] for name in methods}
     for repetition in range(rounds + 1):  # The first one is a warm-up.
         for name, run in methods.items():
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             run()
             if repetition:
                 seconds[name].append(time.perf_counter() - started)
-    rates = {name: len(split) / statistics.median(times) for name, times in seconds.items()}
-    print(f"{machine()}\n{crop} x {crop} crops, batches of {BATCH}: images/s, medians of {rounds}")
-    for name, rate in rates.items():
-        ratio = rates["pipelines.train_dataset"] / rate
-        print(f"  {name:26s}{rate:7.0f}   ours / this: {ratio:.2f}")
+                cpu[name].append(time.process_time() - busy)
+    print(f"{machine()}\n{crop} x {crop} crops, batches of {BATCH}, medians of {rounds}")
+    print(f"  {'':26s}CPU us / image   / decoding   images/s")
+    decoding = statistics.median(cpu["decoding alone"])
+    for name in methods:
+        rate, busy = len(split) / statistics.median(seconds[name]), statistics.median(cpu[name])
+        shares = f"{busy / len(split) * 1e6:14.0f}{busy / decoding:13.2f}"
+        print(f"  {name:26s}{'' if 'DataLoader' in name else shares:27s}{rate:11.0f}")
 
 
 def make_voc_like(folder, count):
@@ -111,6 +120,13 @@ def decode(split):
     with ThreadPoolExecutor(CORES) as pool:
         for _ in pool.map(read, split.examples):
             pass
+
+
+def augment(split, augmentation):
+    """Reads and augments every example in this thread, and discards it."""
+    compose = transform(augmentation)
+    for index in range(len(split)):
+        seed_and_apply(compose, *pipelines.read_example(split, index), index)
 
 
 class Pairs:

@@ -6,6 +6,7 @@ masks with 255 (void).
 
 import math
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,15 @@ from pipelines.split import IGNORE  # noqa: E402
 MEAN_COLOUR = (124, 117, 104)
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 RGB = np.linalg.inv(YIQ)
+# RGB to RGB: what grey keeps, the chroma, and the chroma turned by 90 degrees.
+GREY, CHROMA, TURNED = (
+    RGB @ np.array(part) @ YIQ
+    for part in (
+        [[1, 0, 0], [0, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[0, 0, 0], [0, 0, -1], [0, 1, 0]],
+    )
+)
 REAL = int | float | np.number
 
 
@@ -72,7 +82,7 @@ def _are_numbers(pair: Any, kind: Any) -> bool:
 def transform(augmentation: Augmentation) -> A.Compose:
     """Builds the albumentations pipeline, which `seed_and_apply` runs.
 
-    A pipeline has a random state, so each thread needs its own.
+    A pipeline has a random state, so only one thread may run it at a time.
     """
     low, high = augmentation.scale
     steps = []
@@ -102,7 +112,9 @@ def seed_and_apply(
     compose: A.Compose, image: np.ndarray, mask: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Applies `compose` with the random numbers of `seed`, whatever ran before."""
-    compose.set_random_seed(seed)
+    # One state for all steps: `set_random_seed` would give each step the same numbers, so that, for
+    # example, only images of small scales would be mirrored.
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
     changed = compose(image=image, mask=mask)
     return changed["image"], changed["mask"]
 
@@ -209,9 +221,10 @@ class RandomColour(A.ImageOnlyTransform):
         **params: Any,
     ) -> np.ndarray:
         """Changes the colours of the image."""
-        turn = np.array([[1, 0, 0], [0, np.cos(hue), -np.sin(hue)], [0, np.sin(hue), np.cos(hue)]])
-        chroma = np.diag([1, saturation, saturation])
-        colours = RGB @ turn @ chroma @ YIQ
-        level = (1 - contrast) * YIQ[0] @ cv2.mean(img)[:3]  # Contrast scales about the mean grey.
-        matrix = np.column_stack([contrast * colours, np.full(3, level)])
-        return cv2.transform(img, brightness * matrix)
+        along, across = saturation * math.cos(hue), saturation * math.sin(hue)
+        gain = brightness * contrast
+        matrix = np.empty((3, 4))
+        matrix[:, :3] = gain * (GREY + along * CHROMA + across * TURNED)
+        # Contrast scales about the mean grey.
+        matrix[:, 3] = (brightness - gain) * (YIQ[0] @ cv2.mean(img)[:3])
+        return cv2.transform(img, matrix)

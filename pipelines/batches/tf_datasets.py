@@ -11,22 +11,24 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from pipelines.batches.augment import MEAN_COLOUR, Augmentation, seed_and_apply, transform
-from pipelines.batches.memory import keep_freed_memory
+from pipelines.batches.memory import aligned, keep_freed_memory
 from pipelines.batches.shutdown import ended_at_exit, stopped_at_exit
 from pipelines.batches.sizes import check_batch_size, portrait, positions_by, sizes_of
 from pipelines.errors import DataError
 from pipelines.examples import read_example
 from pipelines.files.images import read_image
 from pipelines.split import IGNORE, Split
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # Example indices `[b]` and seeds `[b]`.
 T = TypeVar("T")
@@ -48,6 +50,9 @@ def train_dataset(
     Each iteration has a new order. Two data sets with the same seed give the same batches, whatever
     the number of threads. A training run that can be resumed gives `start`: the data set then
     begins there and continues, epoch after epoch, without end.
+
+    Batches are made in parallel, so OpenCV's own threads are turned off in this process. Your code
+    can turn them on again with `cv2.setNumThreads`.
 
     Args:
         split: A `Split`.
@@ -88,12 +93,22 @@ def train_dataset(
             "Use a smaller batch size (--batch-size)."
         )
     read = _reader(split, cache)
-    thread = threading.local()  # One pipeline per thread, because it has a random state.
+    cv2.setNumThreads(1)  # Batches run in parallel; each would wait for OpenCV's threads.
+    # A pipeline has a random state, so each call needs its own. Building one takes as long as a
+    # tenth of a batch, and `threading.local` forgets it: to Python, TensorFlow's threads are new
+    # ones at each call.
+    idle: list[A.Compose] = []
 
     def load(index: int, sample_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        if not hasattr(thread, "compose"):
-            thread.compose = transform(augmentation)
-        return seed_and_apply(thread.compose, *read(index), int(sample_seed))
+        example = read(index)
+        try:
+            compose = idle.pop()
+        except IndexError:
+            compose = transform(augmentation)
+        try:
+            return seed_and_apply(compose, *example, int(sample_seed))
+        finally:
+            idle.append(compose)
 
     order = _Order(split, batch_size, augmentation, seed)
 
@@ -224,7 +239,7 @@ def _dataset(
         if known != shape:
             images, masks = zip(*loaded, strict=True)
             return _padded(images, MEAN_COLOUR), _padded(masks, IGNORE)
-        batch = np.empty((*known, 3), "uint8"), np.empty(known, "uint8")
+        batch = aligned((*known, 3)), aligned(known)
         for number, (image, mask) in enumerate(loaded):
             batch[0][number], batch[1][number] = image, mask
         return batch
@@ -246,20 +261,12 @@ def _padded(arrays: Sequence[np.ndarray], outside: int | Sequence[int]) -> np.nd
     if len({array.shape for array in arrays}) == 1:
         return np.stack(arrays)
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
-    return np.stack(
-        [
-            cv2.copyMakeBorder(
-                array,
-                0,
-                height - array.shape[0],
-                0,
-                width - array.shape[1],
-                cv2.BORDER_CONSTANT,
-                value=outside,
-            )
-            for array in arrays
-        ]
-    )
+    batch = aligned((len(arrays), height, width, *arrays[0].shape[2:]))
+    for place, array in zip(batch, arrays, strict=True):
+        rows, columns = array.shape[:2]
+        place[:rows, :columns] = array
+        place[rows:], place[:rows, columns:] = outside, outside
+    return batch
 
 
 def _reader(split: Split, cache: bool) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:

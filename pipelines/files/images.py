@@ -114,7 +114,7 @@ def read_mask_and_palette(
             file=source,
         )
     if image.mode == "P":
-        palette = np.array(image.getpalette("RGB"), "uint8").reshape(-1, 3)
+        palette = np.frombuffer(bytes(image.getpalette("RGB") or ()), "uint8").reshape(-1, 3)
         return np.asarray(image), palette
     if image.mode == "1" or image.mode.startswith("I"):
         return np.asarray(image), None

@@ -5,6 +5,7 @@ A file's type is determined by its content, not by its name.
 
 import contextlib
 import io
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -70,11 +71,11 @@ def read_content(source: Source, max_bytes: int = MAX_BYTES) -> bytes:
         )
     try:
         status = path.stat()
-        if path.is_dir():
+        if stat.S_ISDIR(status.st_mode):
             raise DataError(
                 f"{path}: a folder, not a file. Give a file.", kind="not a file", file=path
             )
-        if not path.is_file():  # Reading a device or a pipe may never end.
+        if not stat.S_ISREG(status.st_mode):  # Reading a device or a pipe may never end.
             raise DataError(
                 f"{path}: not a regular file. Replace it by one.", kind="not a file", file=path
             )

@@ -1,5 +1,6 @@
 import colorsys
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ from scipy.stats import chisquare
 
 import pipelines
 from pipelines.batches.augment import RandomColour, seed_and_apply, transform
+from pipelines.batches.memory import aligned
 from pipelines.examples import read_example
 
 
@@ -206,6 +208,59 @@ def test_mirroring_flips_half_of_the_images():
     left = [seed_and_apply(compose, image, image[..., 0], seed) for seed in range(200)]
     flipped = sum(bool(one[0, -1, 0] == 200) for one, _ in left)
     assert 70 < flipped < 130  # Binomial, n = 200, p = 0.5: beyond 4 standard deviations.
+
+
+def test_each_change_is_drawn_on_its_own():
+    # Red rises by 2 per column: in the output, its slope has the mirroring's sign and 2 / scale.
+    image = np.repeat(np.arange(0, 200, 2, dtype="uint8")[None, :, None], 3, axis=-1).repeat(100, 0)
+    changes = pipelines.Augmentation((40, 40), scale=(0.5, 2.0), mirror=True, colour=1.0)
+    compose = transform(changes)
+    drawn = []
+    for seed in range(400):
+        red = seed_and_apply(compose, image, image[..., 0], seed)[1].astype(float)
+        slope = (red[20, -1] - red[20, 0]) / 39
+        colour, gamma = (step.get_applied_params() for step in compose.transforms[-2:])
+        drawn.append((2 / abs(slope), slope < 0, bool(colour), bool(gamma)))
+    correlations = np.corrcoef(np.array(drawn, float), rowvar=False)
+    # Without correlation, n = 400: 0.2 is 4 standard deviations.
+    assert np.abs(correlations[~np.eye(4, dtype=bool)]).max() < 0.2, correlations.round(2)
+
+
+def test_batches_reach_tensorflow_without_a_copy(split, monkeypatch):
+    made = []
+
+    def recording(shape):
+        made.append(aligned(shape))
+        return made[-1]
+
+    monkeypatch.setattr("pipelines.batches.tf_datasets.aligned", recording)
+    for augmentation in (STRONG, pipelines.Augmentation(None)):
+        ds = pipelines.train_dataset(split, batch_size=4, augmentation=augmentation)
+        for batch in ds.take(3):
+            addresses = {array.ctypes.data for array in made}
+            views = [np.asarray(memoryview(tensor)) for tensor in batch]
+            assert {view.ctypes.data for view in views} <= addresses
+
+
+def test_the_augmentation_is_built_once_per_thread(split, monkeypatch):
+    built = []
+
+    def counting(augmentation):
+        built.append(transform(augmentation))
+        return built[-1]
+
+    monkeypatch.setattr("pipelines.batches.tf_datasets.transform", counting)
+    ds = pipelines.train_dataset(split, batch_size=4, augmentation=STRONG)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    assert len(batches(ds.with_options(options))) == 10
+    assert 1 <= len(built) <= 2
+
+
+def test_opencv_starts_no_threads_beside_those_of_the_batches(split):
+    cv2.setNumThreads(4)
+    pipelines.train_dataset(split, batch_size=4, augmentation=STRONG)
+    assert cv2.getNumThreads() == 1
 
 
 def test_most_images_get_other_colours(split):

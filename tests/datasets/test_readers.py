@@ -461,6 +461,22 @@ def test_integers_of_any_width_never_wrap(sift_flow, value):
         class_ids(split, split.examples[0], values)
 
 
+@pytest.mark.parametrize(
+    "view", [np.asarray, np.asfortranarray, lambda a: a[:, ::-1], lambda a: a[::2, 1::2]]
+)
+def test_bytes_in_any_order_in_memory_become_class_ids(rng, view):
+    values = view(rng.choice([0, 7, 200, 255], (12, 14)).astype("uint8"))
+    values.setflags(write=False)
+    meaning = {0: 2, 7: 255, 200: 0, 255: 1}
+    split = pipelines.Split("s", (), ("a", "b", "c"), pipelines.distinct_palette(3), meaning)
+    found = class_ids(split, pipelines.Example("e", values, values), values)
+    np.testing.assert_array_equal(found, np.vectorize(meaning.get)(values))
+    wrong = values.copy()
+    wrong[3, 2] = 8
+    with pytest.raises(DataError, match=r"label value 8 \(1 pixel\), first at row 3, column 2"):
+        class_ids(split, pipelines.Example("e", wrong, wrong), wrong)
+
+
 # ---- All of them
 
 

@@ -259,7 +259,7 @@ def seen(monkeypatch):
     def note(images):
         shapes.extend(tuple(image.shape) for image in keras.tree.flatten(images))
 
-    for module in ("prediction.predict_image", "evaluation.evaluate", "evaluation.calibration"):
+    for module in ("prediction.net", "evaluation.calibration"):
         name = f"fcn_keras.{module}.traced"
         function = importlib.import_module(f"fcn_keras.{module}").traced
 
