@@ -2,10 +2,10 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from html_page import Page
 from nets import randomise_scores
 from PIL import Image
@@ -57,10 +57,17 @@ def test_of_a_large_split_images_from_all_over_are_measured():
 def test_large_images_are_ranked_in_tiles(tmp_path, rng, monkeypatch):
     monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_PIXELS", 100_000)
     monkeypatch.setattr("fcn_keras.prediction.tiles.AUTO_TILE", 320)
-    model = fcn_keras.FCN8s(4, backbone="tiny", weights=None, head_width=16)
+    split = pipelines.read("synthetic", "val")
+    classes = split.num_classes
+    model = fcn_keras.FCN8s(classes, backbone="tiny", weights=None, head_width=16)
     randomise_scores(model)
-    image = rng.integers(0, 256, (1, 391, 450, 3), "uint8")
-    truth = rng.integers(0, 4, (1, 391, 450), "uint8")
+    image = rng.integers(0, 256, (391, 450, 3), "uint8")
+    truth = rng.integers(0, classes, (391, 450), "uint8")
+    example = pipelines.Example("one", tmp_path / "image.png", tmp_path / "mask.png")
+    Image.fromarray(image).save(example.image)
+    Image.fromarray(truth).save(example.mask)
+    values = {value: value for value in range(classes)}
+    split = replace(split, examples=(example,), mask_values=values, mask_colours={})
     sizes = []
     predict = predict_image._predict
     monkeypatch.setattr(
@@ -68,12 +75,12 @@ def test_large_images_are_ranked_in_tiles(tmp_path, rng, monkeypatch):
         "_predict",
         lambda net, *rest: sizes.append(rest[0].shape) or predict(net, *rest),
     )
-    data = tf.data.Dataset.from_tensors((image, truth))
-    rank(model, data, ["one"], np.zeros((4, 3), "uint8"), tmp_path)
+    rank(model, split, tmp_path)
     assert len(sizes) > 3 and max(max(size) for size in sizes) <= 320
-    found = model(image, training=False).numpy().argmax(axis=-1)
+    found = model(image[None], training=False).numpy()[0].argmax(axis=-1)
     (row,) = csv.DictReader((tmp_path / "validation.csv").read_text().splitlines())
-    counts = np.bincount((4 * truth.astype(int) + found).ravel(), minlength=16).reshape(4, 4)
+    pairs = (classes * truth.astype(int) + found).ravel()
+    counts = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     hits, union = np.diag(counts), counts.sum(0) + counts.sum(1) - np.diag(counts)
     assert float(row["mean_iou"]) == pytest.approx((hits / union).mean(), abs=1e-6)
 
