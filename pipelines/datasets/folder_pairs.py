@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NoReturn
 
+from pipelines.datasets.listed_pairs import listed_pairs, read_pairs
 from pipelines.datasets.lists import is_inside, read_lines
 from pipelines.datasets.yaml_schema import Folders
 from pipelines.errors import DataError
@@ -42,8 +43,8 @@ def pair_of_folders(
         DataError: A folder is missing or holds no image files, or the list cannot be read.
     """
     image_folder, mask_folder = (_joined(path, given) for given in (folders.images, folders.masks))
-    if folders.list and (lines := read_pairs(_joined(path, folders.list))):
-        yield from _listed_pairs(path, folders, lines, image_folder, mask_folder, follow_links)
+    if folders.list and (lines := read_pairs(listing := _joined(path, folders.list))):
+        yield from listed_pairs(listing, lines, image_folder, mask_folder, follow_links)
         return
     images, masks = _files(path, folders, image_folder, mask_folder, follow_links)
     named: Iterable[tuple[str, DataError | None]]
@@ -68,28 +69,6 @@ def pair_of_folders(
             yield stem, fault
         if not faults:
             yield stem, Example(stem, of_image[0], of_mask[0])
-
-
-def read_pairs(listing: Path) -> list[tuple[str, str]]:
-    """Reads a list whose lines are the path of an image, a tab, and that of its mask.
-
-    Returns:
-        (image, mask) of each line; empty if it is a list of images only.
-
-    Raises:
-        DataError: The list cannot be read, or some lines have a tab and others have none.
-    """
-    lines = read_lines(listing)
-    tabs = [line.count("\t") for line in lines]
-    if not any(tabs):
-        return []
-    if wrong := [line for line, count in zip(lines, tabs, strict=True) if count != 1]:
-        raise DataError(
-            f"{listing}: the line {_SHORT.repr(wrong[0])} must be an image, one tab and its mask, "
-            "as other lines are.",
-            file=listing,
-        )
-    return [(image.strip(), mask.strip()) for image, mask in (line.split("\t") for line in lines)]
 
 
 def files_of(folder: Path, deep: bool = False, follow_links: bool = False) -> dict[str, list[Path]]:
@@ -246,64 +225,6 @@ def _listed(
         seen.add(stem)
         text = f"{listing}: lists {_SHORT.repr(line)}, {rule}"
         yield stem, DataError(text, kind=kind, file=listing, value=line) if kind else None
-
-
-def _listed_pairs(
-    path: Path,
-    folders: Folders,
-    lines: Iterable[tuple[str, str]],
-    image_folder: Path,
-    mask_folder: Path,
-    follow_links: bool,
-) -> Iterator[tuple[str, Example | DataError]]:
-    """Pairs what the lines of a list name; the name of an example is that of its mask."""
-    listing = _joined(path, str(folders.list))
-    seen = set()
-    for image, mask in lines:
-        name = str(PurePosixPath(mask).with_suffix(""))
-        if mask in seen:
-            yield (
-                name,
-                DataError(
-                    f"{listing}: lists the mask {_SHORT.repr(mask)} twice. Remove one line.",
-                    kind="listed twice",
-                    file=listing,
-                    value=mask,
-                ),
-            )
-            continue
-        seen.add(mask)
-        faults = [
-            fault
-            for line, folder in ((image, image_folder), (mask, mask_folder))
-            if (fault := _fault_of_line(listing, line, folder, follow_links))
-        ]
-        for fault in faults:
-            yield name, fault
-        if not faults:
-            yield name, Example(name, image_folder / image, mask_folder / mask)
-
-
-def _fault_of_line(listing: Path, line: str, folder: Path, follow_links: bool) -> DataError | None:
-    """Returns the fault of a path in a list of pairs."""
-    text = f"{listing}: lists {_SHORT.repr(line)}"
-    if not line or os.path.isabs(line) or ".." in PurePosixPath(line).parts:
-        text += f", but a path in {folder}, without `..` or a leading slash, must be there."
-    elif not follow_links and not is_inside(folder / line, folder):
-        text += (
-            f", but a link leads out of {folder} there. Copy the file there, or permit links with "
-            "`follow_links: true`."
-        )
-    elif not os.path.isfile(folder / line):
-        return DataError(
-            f"{text}, but {folder} has no such file.",
-            kind="missing file",
-            file=listing,
-            value=line,
-        )
-    else:
-        return None
-    return DataError(text, kind="outside the folder", file=listing, value=line)
 
 
 def _faults_of_files(

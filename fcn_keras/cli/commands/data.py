@@ -1,5 +1,6 @@
 """The commands `fcn-keras data ...`: describe a data set, check it, serve its batches."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def init(
     from pipelines.discovery import folders, write_yaml
     from pipelines.errors import DataError
 
-    has_annotations = folder.is_dir() and annotations.describe_annotations(folder)
+    has_annotations = os.path.isdir(folder) and annotations.describe_annotations(folder)
     out = write_yaml.destination(folder, out)
     try:
         found = folders.find(
