@@ -87,7 +87,7 @@ def convert(
 
     Writes FOLDER/data.yaml, FOLDER/masks and FOLDER/conversion.json. Images stay where they are.
     """
-    from pipelines.annotations.convert import convert as convert_annotations
+    from pipelines.annotations.conversion import convert as convert_annotations
 
     made = convert_annotations(
         source,
@@ -116,9 +116,12 @@ def describe_annotations(folder: Path) -> bool:
     """
     from pipelines.annotations.listing import listed
     from pipelines.annotations.recognise import evidence
-    from pipelines.errors import quoted
+    from pipelines.errors import DataError, quoted
 
-    found = evidence(listed(folder))
+    try:
+        found = evidence(listed(folder))
+    except DataError:  # `data init` reads what it can.
+        return False
     for name, why in found.items():
         say(f"annotations in the format {name}: {why}. To make masks of them, run:")
         out = f"{folder.resolve().name or 'data'}_masks"

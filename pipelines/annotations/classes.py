@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.annotations.annotated import VOID, Annotated, Colour
 from pipelines.annotations.options import Options
+from pipelines.datasets.yaml_faults import MAX_TEXT
 from pipelines.errors import DataError
 from pipelines.split import IGNORE, distinct_palette
 
@@ -63,6 +64,11 @@ def choose(annotated: Annotated, options: Options, source: object) -> Classes:
     if fault := _alike(merged, source):
         raise fault
     names = [" ".join(name.split()) for name in merged]
+    if wrong := [name for name in names if not 0 < len(name) <= MAX_TEXT]:
+        raise DataError(
+            f"{source}: the class name {wrong[0]!r:.100} has {len(wrong[0]):,} characters; give it "
+            f"1 to {MAX_TEXT:,}."
+        )
     _check_known("--keep", options.keep, names, source)
     wants_background = options.unlabelled or ("background" if annotated.has_background else "void")
     is_void = wants_background == "void" or (

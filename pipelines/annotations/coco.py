@@ -47,13 +47,14 @@ def read(listing: Listing, options: Options) -> Annotated:
     found = listing.beginnings(".json", most=None)
     looks = {name: text for name, text in found if _is_coco(text)}
     names, notes = _without_duplicates(looks)
-    splits = listing.splits(names)
     files, faults = [], []
     for name in names:
         try:
             files.append(_read_file(listing.root / name, name))
         except DataError as error:
             faults.append(error)
+    of_one_image = bool(files) and all(file.is_of_one_image for file in files)
+    splits = listing.splits(names, by_name=not of_one_image)
     classes, ids = _classes(files, notes)
     pictures: list[Picture] = []
     for file in files:
@@ -84,6 +85,7 @@ class _File:
     segments: dict[Any, dict[str, Any]] = field(default_factory=dict)  # Panoptic.
     left_out: dict[Any, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     faults: list[DataError] = field(default_factory=list)
+    is_of_one_image: bool = False  # SA-1B.
 
     @property
     def is_panoptic(self) -> bool:
@@ -120,14 +122,17 @@ def _read_file(path: Path, name: str) -> _File:
             raise _wrong(path, f"an entry of `{key}` is {entry!r:.100}, not an object")
         if key == "images":
             file.images.append(entry)
-        elif key == "image":  # SA-1B.
+        elif key == "image":
             file.images.append({**entry, "id": entry.get("image_id", entry.get("id"))})
+            file.is_of_one_image = True
         elif key == "categories":
             _add_category(file, entry)
         elif key == "annotations":
             _add_annotation(file, entry)
-    if len(file.images) == 1 and set(file.annotations) == {None}:  # SA-1B.
-        file.annotations = {file.images[0].get("id"): file.annotations[None]}
+    if file.is_of_one_image:  # Its annotations need not name it.
+        number = id_of(file.images[0]["id"])
+        file.annotations = {number: [a for of in file.annotations.values() for a in of]}
+        file.left_out = defaultdict(Counter, {number: sum(file.left_out.values(), Counter())})
     return file
 
 

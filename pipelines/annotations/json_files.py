@@ -5,6 +5,7 @@ Files are UTF-8, with or without a byte order mark, or UTF-16 or UTF-32 with one
 
 import codecs
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,9 +71,19 @@ def encoding_of(data: bytes) -> str:
     return next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
 
 
-def decoded(data: bytes) -> str:
-    """Decodes parts of a text for a look at it."""
-    return data.decode(encoding_of(data), errors="replace")
+def beginning_and_end(path: Path, length: int) -> str:
+    """Returns the first and last bytes of a text, for a look at it; "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(length)
+            mark = next((mark for mark in MARKS if data.startswith(mark)), b"")
+            rest = os.fstat(file.fileno()).st_size - length
+            file.seek(max(length, rest // 4 * 4))  # At the start of a character.
+            end = file.read(length) if rest > 0 else b""
+    except OSError:
+        return ""
+    parts = [data, mark + end] if end else [data]
+    return "\n".join(part.decode(encoding_of(part), errors="replace") for part in parts)
 
 
 class _Pieces:

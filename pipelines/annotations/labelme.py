@@ -58,7 +58,7 @@ def read(listing: Listing, options: Options) -> Annotated:
     for name, text in listing.beginnings(".json", most=None):
         if _is_labelme(text):
             names.append(name)
-    splits = listing.splits(names)
+    splits = listing.splits(names, by_name=False)
     files: list[_File] = []
     for name in names:
         try:

@@ -2,12 +2,12 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from pipelines.annotations.json_files import decoded
+from pipelines.annotations.json_files import beginning_and_end
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.datasets.lists import is_inside
 from pipelines.errors import DataError
@@ -43,12 +43,23 @@ class Listing:
             folder = name.rpartition("/")[0]
             seen[folder] += 1
             if most is None or seen[folder] <= most:
-                yield name, self._beginning(name)
+                yield name, beginning_and_end(self.root / name, PEEK)
 
-    def splits(self, names: list[str]) -> dict[str, str | None]:
-        """Returns the split of each annotation file, which its path names below all of them."""
-        above = os.path.commonpath([str(PurePosixPath(n).parent) for n in names]) if names else ""
-        return {n: split_of(str(PurePosixPath(n).relative_to(above or "."))) for n in names}
+    def splits(self, names: Sequence[str], *, by_name: bool = True) -> dict[str, str | None]:
+        """Returns the split of each annotation file, which its path below all of them names.
+
+        Args:
+            names: The files.
+            by_name: Whether the files' own names count, not only those of their folders. (They do
+                not if each file is about one image, which may be called test.)
+        """
+        folders = {name: PurePosixPath(name).parent for name in names}
+        above = os.path.commonpath([*map(str, folders.values())]) if names else ""
+        places = {
+            name: (PurePosixPath(name) if by_name else folder).relative_to(above or ".")
+            for name, folder in folders.items()
+        }
+        return {name: split_of(str(place)) for name, place in places.items()}
 
     def find_image(self, name: str, near: str, split: str | None = None) -> Path | DataError:
         """Finds the file of an image that annotations name.
@@ -69,9 +80,11 @@ class Listing:
         fits = self._by_name.get(wanted[-1], []) if wanted else []
         folder = self.images or self.root
         if not fits:
+            close = self._by_stem.get(PurePosixPath(wanted[-1]).stem.casefold()) if wanted else None
+            hint = f" (but {close!r})" if close else ""
             return DataError(
-                f"{where}, but {folder} has no such file. Add it, or give the folder of the images "
-                "with --images FOLDER.",
+                f"{where}, but {folder} has no such file{hint}. Add it, or give the folder of the "
+                "images with --images FOLDER.",
                 kind="missing image",
                 file=self.root / near,
                 value=name,
@@ -100,19 +113,6 @@ class Listing:
         names = [f"{stem}{suffix}" for end in EXTENSIONS for suffix in (end, end.upper())]
         return [PurePosixPath(name).name for name in names if name in self._known]
 
-    def _beginning(self, name: str) -> str:
-        path = self.root / name
-        try:
-            with path.open("rb") as file:
-                data = file.read(PEEK)
-                size = os.fstat(file.fileno()).st_size
-                if size > PEEK:
-                    file.seek(max(PEEK, size - PEEK))
-                    data += b"\n" + file.read(PEEK)
-        except OSError:
-            return ""
-        return decoded(data)
-
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.files)
@@ -125,6 +125,10 @@ class Listing:
             if PurePosixPath(file).suffix.lower() in EXTENSIONS:
                 found[file.rpartition("/")[2]].append(file)
         return dict(found)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, str]:
+        return {PurePosixPath(name).stem.casefold(): name for name in self._by_name}
 
 
 def listed(source: Path, images: Path | None = None) -> Listing:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.annotations.convert import convert
+from pipelines.annotations.conversion import convert
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from exports import record_of
 from PIL import Image
 
-from pipelines.annotations.convert import convert
+from pipelines.annotations.conversion import convert
 
 ROBOFLOW = "coco_roboflow/DEDfreak+AlignTogether-PlantVeinDetection"
 LABELME, DATUMARO = "labelme/wkentaro+labelme", "coco_rle/openvinotoolkit+datumaro"
