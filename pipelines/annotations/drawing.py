@@ -21,7 +21,7 @@ from pipelines.annotations.annotated import (
     Polygon,
     Shape,
 )
-from pipelines.annotations.edges import Region, bounds, fill, pixels_of
+from pipelines.annotations.edges import Region, bounds, fill, following, pixels_of
 from pipelines.annotations.rle import Runs, area, decode
 from pipelines.errors import DataError
 
@@ -245,8 +245,8 @@ def _bitmap_area(bitmap: Bitmap) -> int:
 
 
 def _ring_area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    (x, y), (to_x, to_y) = ring.T, following(ring).T
+    return abs(float(np.dot(x, to_y) - np.dot(y, to_x))) / 2
 
 
 def _crosses_itself(polygon: Polygon) -> bool:
@@ -257,7 +257,7 @@ def _crosses(ring: np.ndarray) -> bool:
     """Whether two edges of a ring cross each other (not only touch)."""
     if not 3 < len(ring) <= MAX_CHECKED:
         return False
-    start, end = ring[:, None], np.roll(ring, -1, 0)[:, None]  # [n, 1, 2]
+    start, end = ring[:, None], following(ring)[:, None]  # [n, 1, 2]
     other_start, other_end = start.swapaxes(0, 1), end.swapaxes(0, 1)
     differ = _side(start, end, other_start) * _side(start, end, other_end) < 0
     return bool((differ & differ.T).any())

@@ -46,8 +46,9 @@ def fill(parts: Sequence[Sequence[np.ndarray]], size: tuple[int, int], edge: Edg
         return None
     left, top, right, bottom = box
     inside = np.zeros((bottom - top, right - left), bool)
+    is_near = -min(size) <= every.min() and every.max() <= 2 * min(size)
     for part in parts:
-        rings = [_near(ring, size) for ring in part]
+        rings = part if is_near else [_near(ring, size) for ring in part]
         if edge == "centre":
             inside |= _centres(rings, left, top, inside.shape)
         else:
@@ -92,7 +93,7 @@ def _centres(rings: Sequence[np.ndarray], left: int, top: int, size: tuple[int, 
 def _outline(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the points (u, v) of an outline on the fine grid, in order."""
     points = (SCALE * ring + 0.5).astype("int64")
-    starts, ends = points, np.roll(points, -1, 0)
+    starts, ends = points, following(points)
     span = np.abs(ends - starts)  # [n, 2]
     is_flat = span[:, 0] >= span[:, 1]
     along = np.where(is_flat, 0, 1)  # The axis of which every step is taken.
@@ -122,6 +123,11 @@ def _drawn(rings: Sequence[np.ndarray], size: tuple[int, int], edge: Edge) -> np
     return np.array(canvas)
 
 
+def following(points: np.ndarray) -> np.ndarray:
+    """Returns the point after each point of a ring `[n, 2]`; several times as fast as np.roll."""
+    return np.concatenate([points[1:], points[:1]])
+
+
 def pixels_of(points: np.ndarray, edge: Edge) -> np.ndarray:
     """Returns the pixel of each point, int `[n, 2]`."""
     return (np.rint(points) if edge == "nearest" else np.floor(points)).astype(int)
@@ -142,7 +148,7 @@ def _near(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _cut(ring: np.ndarray, sign: int, axis: int, edge: float) -> np.ndarray:
     """Keeps the part of a ring where sign * coordinate <= edge (Sutherland and Hodgman, 1974)."""
     kept: list[np.ndarray] = []
-    for start, end in zip(ring, np.roll(ring, -1, 0), strict=True):
+    for start, end in zip(ring, following(ring), strict=True):
         a, b = sign * start[axis] - edge, sign * end[axis] - edge
         if a <= 0:
             kept.append(start)

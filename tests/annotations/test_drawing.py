@@ -85,8 +85,8 @@ def test_large_first_knows_the_area_of_all_shapes():
 )
 @pytest.mark.parametrize("edge", ["centre", "containing", "nearest"])
 def test_what_cannot_be_drawn_is_counted(geometry, reason, edge):
-    if reason == drawing.NO_AREA and edge != "centre" and isinstance(geometry, Polygon):
-        pytest.skip("the outline has pixels")
+    if reason == drawing.NO_AREA and isinstance(geometry, Polygon):
+        edge = "centre"  # By the other rules the outline has pixels.
     drawn = draw([Shape(1, geometry)], (20, 20), 0, edge=edge)
     assert drawn.left_out == {reason: 1} and not drawn.mask.any()
 
