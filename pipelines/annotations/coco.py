@@ -25,11 +25,11 @@ from pipelines.annotations.options import Options
 from pipelines.errors import DataError
 
 ARRAYS = frozenset(("images", "annotations", "categories"))
-SIGNS = re.compile(r'"annotations"\s*:\s*\[')
-OTHER_SIGNS = re.compile(
-    r'"(?:images|categories)"\s*:\s*\[|"image"\s*:\s*\{[^{}]*"(?:file_name|image_id)"'
-)
-ENTRY = re.compile(r'"(?:segmentation|segments_info|image_id|category_id|bbox)"\s*:')
+# What the beginning and end of a file show: one of the keys at the top, and an annotation. The other
+# keys may be in the middle of a large file.
+TOP = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[|"image"\s*:\s*\{')
+ENTRY = re.compile(r'"(?:segmentation|segments_info|bbox)"\s*:')
+REFERENCE = re.compile(r'"image_id"\s*:')
 OBJECT = "object"  # The class of files without categories (SA-1B).
 NO_AREA = "annotation without a segmentation or box"
 
@@ -38,7 +38,7 @@ def is_found(listing: Listing) -> str | None:
     """Returns the evidence for COCO files, or None."""
     for name, text in listing.beginnings(".json"):
         if _is_coco(text):
-            return f"{name} has `annotations` with `images` or `categories`, as COCO's files have"
+            return f"{name} has annotations with `image_id`, as COCO's files have"
     return None
 
 
@@ -101,7 +101,7 @@ class _File:
 
 
 def _is_coco(text: str) -> bool:
-    return bool(SIGNS.search(text) and OTHER_SIGNS.search(text) and ENTRY.search(text))
+    return all(sign.search(text) for sign in (TOP, ENTRY, REFERENCE))
 
 
 def _without_duplicates(looks: dict[str, str]) -> tuple[list[str], list[str]]:

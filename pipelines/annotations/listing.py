@@ -14,7 +14,7 @@ from pipelines.errors import DataError
 from pipelines.files.opening import read_content
 from pipelines.split_names import split_of
 
-PEEK = 65_536  # Bytes at the beginning and the end of a file that tell its format.
+PEEK = 500_000  # Bytes at the beginning and the end of a file that tell its format.
 PEEKED = 20  # Annotation files of one folder that are looked at.
 
 

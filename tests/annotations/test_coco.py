@@ -8,7 +8,7 @@ from exports import SQUARE, coco, mask_of, picture
 from PIL import Image
 
 from pipelines import DataError
-from pipelines.annotations import drawing
+from pipelines.annotations import drawing, listing
 
 POLYGON = {"segmentation": [SQUARE]}
 
@@ -233,3 +233,16 @@ def test_what_is_left_out_is_counted(source, converted):
     coco(source, [POLYGON, {"segmentation": [[1, 2, 3, 4]]}, {"segmentation": []}])
     made = converted()
     assert made.left_out == {drawing.TOO_FEW: 1, "annotation without a segmentation or box": 1}
+
+
+@pytest.mark.parametrize(
+    "order", ["images annotations categories", "annotations images categories"]
+)
+def test_large_files_are_recognised(source, converted, order, monkeypatch):
+    monkeypatch.setattr(listing, "PEEK", 200)  # So that the middle is not looked at.
+    coco(source, [POLYGON] * 30)
+    content = json.loads((source / "instances.json").read_text())
+    content["images"][0]["comment"] = "x" * 1000
+    content = {"info": {}, **{key: content[key] for key in order.split()}}
+    (source / "instances.json").write_text(json.dumps(content))
+    assert converted().format == "coco"

@@ -24,7 +24,7 @@ def test_the_printed_commands_can_be_pasted(here, fcn_keras_cli):
     coco(here / "my export", annotations, images=images(4))
     status, out, err = fcn_keras_cli("data", "init", "./my export")
     (line,) = [line for line in out.splitlines() if line.startswith("  fcn-keras ")]
-    assert status == 2 and not err and "`annotations`" in out
+    assert status == 2 and not err and "`image_id`" in out
     status, out, err = fcn_keras_cli(*shlex.split(line)[1:])
     assert status == 0 and "train: 4 images" in out and not err
     check, train = [shlex.split(line) for line in out.splitlines() if line.startswith("  fcn-ker")]

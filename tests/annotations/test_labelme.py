@@ -168,3 +168,10 @@ def test_what_is_left_out_is_counted(source, converted):
         "shape of the type 'cuboid'": 1,
         drawing.TOO_FEW: 1,
     }
+
+
+def test_a_mask_that_is_a_bomb_is_refused(source, converted):
+    bomb = png_text(np.zeros((9000, 9990), "uint8"))  # 90 million pixels in 90 KB.
+    labelme(source, [("a", "mask", [[1, 2], [3, 4]], {"mask": bomb})])
+    with pytest.raises(DataError, match=r"a.json: shape 0 \('a'\): its mask: too large"):
+        converted()

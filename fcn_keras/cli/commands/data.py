@@ -1,4 +1,4 @@
-"""The commands `fcn-keras data ...`: describe a data set, check it, serve its batches."""
+"""The commands `fcn-keras data ...`: convert annotations, describe, check and serve a data set."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.checking.examine import Findings
 
 app = typer.Typer(
-    help="Describes a data set in YAML, checks it, and serves its batches to training runs.",
+    help="Converts annotations, describes a data set in YAML, checks it, and serves its batches.",
     no_args_is_help=True,
     **STYLE,
 )
