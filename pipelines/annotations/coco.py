@@ -25,8 +25,8 @@ from pipelines.annotations.options import Options
 from pipelines.errors import DataError
 
 ARRAYS = frozenset(("images", "annotations", "categories"))
-# What the beginning and end of a file show: one of the keys at the top, and an annotation. The other
-# keys may be in the middle of a large file.
+# What the beginning and end of a file show: a key at the top, and an annotation. The other keys may
+# be in the middle of a large file.
 TOP = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[|"image"\s*:\s*\{')
 ENTRY = re.compile(r'"(?:segmentation|segments_info|bbox)"\s*:')
 REFERENCE = re.compile(r'"image_id"\s*:')

@@ -360,3 +360,13 @@ def test_a_file_can_be_the_source(source, out):
     labelme(source, [("a", "point", [[5, 5]])])
     assert pipelines.annotations.convert(source / "instances.json", out).format == "coco"
     assert len(pipelines.read(out / "data.yaml", "train")) == 1
+
+
+@pytest.mark.parametrize("format", ["coco", "labelme"])
+def test_the_wrong_format(source, converted, format):
+    if format == "labelme":
+        coco(source, [POLYGON])
+    else:
+        labelme(source, [("a", "point", [[5, 5]])])
+    with pytest.raises(DataError, match=f"holds no images in the format {format}"):
+        converted(format=format)
