@@ -12,6 +12,7 @@ from pipelines.errors import DataError
 from pipelines.split import IGNORE, distinct_palette
 
 BACKGROUND = "background"
+CONTROL = ("Cc", "Cs")  # Kinds of characters that YAML cannot hold: control, surrogate.
 BACKGROUND_NAMES = {"background", "_background_", "__background__"}
 
 
@@ -64,11 +65,12 @@ def choose(annotated: Annotated, options: Options, source: object) -> Classes:
     if fault := _alike(merged, source):
         raise fault
     names = [" ".join(name.split()) for name in merged]
-    if wrong := [name for name in names if not 0 < len(name) <= MAX_TEXT]:
-        raise DataError(
-            f"{source}: the class name {wrong[0]!r:.100} has {len(wrong[0]):,} characters; give it "
-            f"1 to {MAX_TEXT:,}."
-        )
+    for name in names:
+        if not 0 < len(name) <= MAX_TEXT or any(unicodedata.category(c) in CONTROL for c in name):
+            raise DataError(
+                f"{source}: the class name {name!r:.100} must have 1 to {MAX_TEXT:,} characters, "
+                "and no control characters. Rename the class with --merge."
+            )
     _check_known("--keep", options.keep, names, source)
     wants_background = options.unlabelled or ("background" if annotated.has_background else "void")
     is_void = wants_background == "void" or (

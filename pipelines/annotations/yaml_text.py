@@ -110,7 +110,8 @@ def _val(images: str, train: Sequence[Pair], notes: list[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def _one_line(text: str) -> str:

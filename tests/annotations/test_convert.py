@@ -370,3 +370,13 @@ def test_the_wrong_format(source, converted, format):
         labelme(source, [("a", "point", [[5, 5]])])
     with pytest.raises(DataError, match=f"holds no images in the format {format}"):
         converted(format=format)
+
+
+@pytest.mark.parametrize(
+    "name", ["é", "\U0001f600", "a\u200cb", "yes", "1", "a: b #c", '"', "a\u2028b"]
+)
+def test_any_class_name_survives_yaml(source, out, converted, name):
+    labelme(source, [(name, "point", [[5, 5]])])
+    converted()
+    split = pipelines.read(out / "data.yaml", "train")
+    assert split.class_names == ("background", " ".join(name.split()))
