@@ -25,6 +25,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "scikit-learn>=1.5",
+    "pycocotools>=2.0.8",  # The masks of COCO files, to compare with.
     "ruff>=0.9",
     "import-linter>=2.17",
     "mypy>=1.18",

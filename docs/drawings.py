@@ -246,7 +246,7 @@ def _subpackages() -> str:
         "Dashed: no TensorFlow.",
     )
     for number, note in enumerate((*notes, "Line: may import pipelines.")):
-        parts.append(_text(MARGIN + sides["pipelines"], 340 + 20 * number, note, "small"))
+        parts.append(_text(MARGIN + sides["pipelines"], 372 + 20 * number, note, "small"))
     return _svg("The subpackages of fcn_keras and pipelines", 28 + 16 * (height + 5) + 4, parts)
 
 

@@ -44,7 +44,8 @@ _HOMES = {
 
 # Subpackages and modules, so that `pipelines.errors` works without importing it first.
 _MODULES = frozenset(
-    "batches catalogue checking datasets discovery errors examples files hha palettes split".split()
+    "annotations batches catalogue checking datasets discovery errors examples files hha "
+    "palettes split split_names".split()
 )
 
 __all__ = [

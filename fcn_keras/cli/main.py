@@ -21,7 +21,8 @@ from fcn_keras.outputs import disk_fault
 COMMANDS = {  # In the order of use. Each text is the first line of the command's docstring.
     "quickstart": "Trains, evaluates, predicts and exports on built-in data, in one to four "
     "minutes.",
-    "data": "Describes a data set in YAML, checks it, and serves its batches to training runs.",
+    "data": "Converts annotations, describes a data set in YAML, checks it, and serves its "
+    "batches.",
     "train": "Trains a model; --out gets the best one, metrics, history, pictures and a "
     "TensorBoard log.",
     "evaluate": "Measures a model: the paper's four metrics and the IU per class.",

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NoReturn
 
+from pipelines.datasets.listed_pairs import listed_pairs, read_pairs
 from pipelines.datasets.lists import is_inside, read_lines
 from pipelines.datasets.yaml_schema import Folders
 from pipelines.errors import DataError
@@ -42,6 +43,9 @@ def pair_of_folders(
         DataError: A folder is missing or holds no image files, or the list cannot be read.
     """
     image_folder, mask_folder = (_joined(path, given) for given in (folders.images, folders.masks))
+    if folders.list and (lines := read_pairs(listing := _joined(path, folders.list))):
+        yield from listed_pairs(listing, lines, image_folder, mask_folder, follow_links)
+        return
     images, masks = _files(path, folders, image_folder, mask_folder, follow_links)
     named: Iterable[tuple[str, DataError | None]]
     if folders.list:

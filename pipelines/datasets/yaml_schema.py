@@ -9,11 +9,11 @@
     ignore: [255]                  # ignored values and colours
 
 A split may also be a list of such pairs of folders. A pair may have `list`, a text file that lists
-its images, and `image_suffix` and `mask_suffix`, which the names of images and masks add to the
-name that they share. `follow_links` permits links out of the folders. `offset` is the mask value of
-class 0; `num_classes` is only compared with the number of classes. `tfds` names a data set of
-TensorFlow Datasets instead of folders. `exif: ignore` keeps images as they are stored.
-`mask_threshold` and `mask_nearest` read JPEG masks.
+its images (and after a tab their masks, if the names differ), and `image_suffix` and `mask_suffix`,
+which the names of images and masks add to the name that they share. `follow_links` permits links
+out of the folders. `offset` is the mask value of class 0; `num_classes` is only compared with the
+number of classes. `tfds` names a data set of TensorFlow Datasets instead of folders. `exif: ignore`
+keeps images as they are stored. `mask_threshold` and `mask_nearest` read JPEG masks.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipelines.discovery.looks import NOT_CLASSES, held
 from pipelines.discovery.parts import Part, relative, shown
 from pipelines.discovery.places import only_in_each
-from pipelines.discovery.split_names import NNU_NET, SPLIT
 from pipelines.errors import DataError, quoted
+from pipelines.split_names import NNU_NET, SPLIT
 
 
 def several_masks(root: Path, parts: list[Part]) -> DataError:

@@ -16,9 +16,9 @@ from pipelines.datasets.folder_pairs import EXTENSIONS, files_of
 from pipelines.datasets.lists import is_inside, read_lines
 from pipelines.discovery.pairing import Choice, Found, find_pairs
 from pipelines.discovery.parts import Folders, Part, relative, shown
-from pipelines.discovery.split_names import split_of
 from pipelines.errors import DataError
 from pipelines.split import SPLITS
+from pipelines.split_names import split_of
 
 DEPTH = 4  # Levels of subfolders to search.
 

@@ -21,8 +21,8 @@ from pipelines.discovery.looks import NOT_CLASSES, Files, by_content, by_name
 from pipelines.discovery.names import OF_MASKS, Names, Suffixes, common_suffixes
 from pipelines.discovery.parts import Folders, Part, relative
 from pipelines.discovery.places import are_elsewhere, contradict, distance
-from pipelines.discovery.split_names import may_belong
 from pipelines.errors import DataError
+from pipelines.split_names import may_belong
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import pytest
 from drawn_folders import image, made, mask
 
 import pipelines
+from pipelines import DataError
 from pipelines.datasets.folder_pairs import masks_among
 
 CLASSES = "classes: [a, b, c]\n"
@@ -54,3 +55,50 @@ def test_data_init_pairs_images_whose_names_end_like_masks(tmp_path):
 )
 def test_masks_are_told_from_images(stems, image_suffix, masks):
     assert set(masks_among(stems, image_suffix, "_1")) == masks
+
+
+@pytest.fixture
+def pairs_of_lines(two_folders):
+    """Reads the split that a list of images and masks describes: (lines) -> `Split`."""
+    text = (two_folders / "data.yaml").read_text()
+    train = "images: train/images, masks: train/masks"
+    (two_folders / "data.yaml").write_text(text.replace(train, f"{train}, list: pairs.txt"))
+
+    def reader(*lines):
+        (two_folders / "pairs.txt").write_text("".join(f"{line}\n" for line in lines))
+        return pipelines.read(two_folders / "data.yaml", "train", keep_faults=True)
+
+    return reader
+
+
+def test_a_list_can_name_the_mask_of_each_image(pairs_of_lines):
+    split = pairs_of_lines("1.jpg\t3.png", "0.jpg\t2.png")
+    assert not split.faults
+    assert [(e.id, e.image.name, e.mask.name) for e in split.examples] == [
+        ("3", "1.jpg", "3.png"),
+        ("2", "0.jpg", "2.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("9.jpg\t0.png", "has no such file"),
+        ("0.jpg\t9.png", "has no such file"),
+        ("../images/0.jpg\t0.png", "without `..` or a leading slash"),
+        ("0.jpg\t/etc/hostname", "without `..` or a leading slash"),
+        ("0.jpg\t1.png", "lists the mask '1.png' twice"),
+        ("link.jpg\t0.png", "a link leads out"),
+    ],
+)
+def test_pairs_that_cannot_be_used(pairs_of_lines, two_folders, line, message):
+    (two_folders / "train/images/link.jpg").symlink_to(two_folders / "val/images/0.jpg")
+    split = pairs_of_lines("1.jpg\t1.png", line)
+    (fault,) = split.faults
+    assert message in str(fault) and "pairs.txt" in str(fault) and len(split) == 1
+
+
+@pytest.mark.parametrize("lines", [("0.jpg\t0.png", "1"), ("0.jpg\t0.png\t0.png",)])
+def test_every_line_has_a_mask_or_none(pairs_of_lines, lines):
+    with pytest.raises(DataError, match="must be an image, one tab and its mask"):
+        pairs_of_lines(*lines)

@@ -10,7 +10,7 @@ from PIL import Image
 import pipelines
 from pipelines import DataError
 from pipelines.discovery import folders
-from pipelines.discovery.split_names import may_belong
+from pipelines.split_names import may_belong
 
 
 def pairs(data, split):

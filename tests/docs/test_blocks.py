@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import exports
 import keras
 import numpy as np
 import pytest
@@ -99,4 +100,26 @@ def model(rng):
     fcn_keras.FCN8s(3, backbone="tiny", weights=None, head_width=16).save("model.keras")
 
 
-WORLD = {"photos": photos, "data": data, "run": run, "model": model}
+def coco(rng):
+    """`DATA`, COCO annotations of six images."""
+    images = [{"id": n, "file_name": f"{n}.png", "height": 64, "width": 64} for n in range(6)]
+    polygon = {"segmentation": [[8, 8, 50, 8, 50, 40, 8, 40]]}
+    exports.coco(Path("DATA"), [{**polygon, "image_id": n} for n in range(6)], images=images)
+
+
+def labelme(rng):
+    """`DATA`, LabelMe annotations of six images."""
+    for n in range(6):
+        shapes = [("cat", "rectangle", [[8, 8], [50, 40]])]
+        names = {"name": f"{n}.json", "image": f"{n}.png"}
+        exports.labelme(Path("DATA"), shapes, size=(64, 64), **names)
+
+
+WORLD = {
+    "photos": photos,
+    "data": data,
+    "run": run,
+    "model": model,
+    "coco": coco,
+    "labelme": labelme,
+}

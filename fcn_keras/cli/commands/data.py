@@ -1,4 +1,4 @@
-"""The commands `fcn-keras data ...`: describe a data set, check it, serve its batches."""
+"""The commands `fcn-keras data ...`: convert annotations, describe, check and serve a data set."""
 
 import os
 import sys
@@ -10,23 +10,20 @@ import typer
 from rich.table import Table
 
 from fcn_keras import outputs
+from fcn_keras.cli import annotations, description
 from fcn_keras.cli.options import STYLE, DataDir
 from fcn_keras.cli.terminal import console, import_tensorflow, print_warnings, progress_bar
-from fcn_keras.runs.recipes import camvid_epochs
 
 if TYPE_CHECKING:
     from pipelines.checking.diagnosis import Diagnosis
     from pipelines.checking.examine import Findings
-    from pipelines.discovery.folders import Layout
-    from pipelines.discovery.write_yaml import YamlFile
 
 app = typer.Typer(
-    help="Describes a data set in YAML, checks it, and serves its batches to training runs.",
+    help="Converts annotations, describes a data set in YAML, checks it, and serves its batches.",
     no_args_is_help=True,
     **STYLE,
 )
 SHOWN = 20  # Faults printed per kind.
-VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # Keras' name of the file.
 
 
 @app.command()
@@ -81,17 +78,25 @@ def init(
     """Finds the images and masks in a folder and writes the YAML file for training.
 
     Reads all masks to find the classes. Does not write into the folder. If several folders or
-    suffixes fit, lists them and stops; choose with the options.
+    suffixes fit, lists them and stops; choose with the options. Names the command for annotations
+    such as polygons.
     """
     from pipelines.discovery import folders, write_yaml
+    from pipelines.errors import DataError
 
+    has_annotations = os.path.isdir(folder) and annotations.describe_annotations(folder)
     out = write_yaml.destination(folder, out)
-    found = folders.find(
-        folder, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix
-    )
+    try:
+        found = folders.find(
+            folder, images=images, masks=masks, image_suffix=image_suffix, mask_suffix=mask_suffix
+        )
+    except DataError:
+        if has_annotations:  # The command for them is printed.
+            raise typer.Exit(2) from None
+        raise
     with progress_bar(f"reading the masks of {folder}", len(found.masks)) as advance:
         made = write_yaml.describe(found, out, advance, mask_threshold)
-    _show_description(found, made)  # First: if this fails, no file bars the next try.
+    description.show(found, made)  # First: if this fails, no file bars the next try.
     try:
         with outputs.replacing(out) as temporary:
             temporary.write_bytes(made.text.encode("utf-8"))
@@ -99,7 +104,10 @@ def init(
     except OSError as error:
         error.filename = str(out)  # Not the temporary file.
         raise
-    _show_next(made, out)
+    description.show_next(made, out)
+
+
+app.command()(annotations.convert)
 
 
 @app.command()
@@ -241,54 +249,3 @@ def _sizes(sizes: "Iterable[tuple[int, int] | None]") -> str:
     if len(found) == 1:
         return f"{heights[0]} x {widths[0]}"
     return f"{len(found)}, {min(heights)} x {min(widths)} to {max(heights)} x {max(widths)}"
-
-
-def _show_description(layout: "Layout", made: "YamlFile") -> None:
-    """Prints what `data init` found."""
-    for split, parts in layout.parts.items():
-        for part in parts:
-            listed = f", listed in {part.listing}" if part.listing else ""
-            names = f" (NAME{part.suffixes.mask})" if part.suffixes.mask else ""
-            console.print(
-                f"{split}: {len(part.pairs)} images in {part.images}, masks in {part.masks}"
-                f"{names}{listed}",
-                soft_wrap=True,
-            )
-    total = sum(entry.pixels for entry in (*made.classes, *made.ignored))
-    table = Table("class", "mask value", "pixels", "masks")
-    for entry in (*made.classes, *made.ignored):
-        name = entry.name if entry in made.classes else "(ignored)"
-        table.add_row(name, str(entry.key), f"{entry.pixels / total:.2%}", str(entry.masks))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console.print(table)
-    for note in made.notes:
-        console.print(f"note: {note}", soft_wrap=True)
-    for fault in made.faults:
-        print(f"warning: {fault}", file=sys.stderr)
-
-
-def _show_next(made: "YamlFile", out: Path) -> None:
-    """Prints the name of the new YAML file, and the next commands."""
-    from pipelines.errors import quoted
-
-    console.print(f"YAML file: {out}. Check its classes, then run:", soft_wrap=True)
-    console.print(f"  fcn-keras data check {quoted(out)}", soft_wrap=True)
-    epochs = camvid_epochs(made.train_images)
-    console.print(
-        f"  fcn-keras train --data {quoted(out)} --recipe camvid --epochs {epochs} "
-        f"--out {quoted(Path('runs') / out.stem)}",
-        soft_wrap=True,
-    )
-    if not _has_vgg16():
-        console.print(
-            "  It downloads the ImageNet weights of VGG16 (59 MB). Without a network add "
-            "--weights FILE, or --weights none to train from scratch.",
-            soft_wrap=True,
-        )
-
-
-def _has_vgg16() -> bool:
-    """Returns whether the weights that the recipe starts from are in Keras' cache."""
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home, "models", VGG16).exists()

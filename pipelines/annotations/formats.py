@@ -1,0 +1,11 @@
+"""The formats by name."""
+
+from types import ModuleType
+
+from pipelines.annotations import coco, labelme
+
+# Each has `is_found(listing)` and `read(listing, options)`; see the package's docstring.
+FORMATS: dict[str, ModuleType] = {
+    "coco": coco,
+    "labelme": labelme,
+}

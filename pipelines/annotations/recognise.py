@@ -1,0 +1,52 @@
+"""Tells the format of a source by its content."""
+
+from pathlib import Path
+
+from pipelines.annotations.formats import FORMATS
+from pipelines.annotations.listing import Listing
+from pipelines.errors import DataError
+
+
+def evidence(listing: Listing) -> dict[str, str]:
+    """Returns the formats that a folder holds, each with the evidence in words."""
+    found = {name: module.is_found(listing) for name, module in FORMATS.items()}
+    return {name: why for name, why in found.items() if why}
+
+
+def recognise(listing: Listing, source: Path) -> tuple[str, str]:
+    """Returns the format of a source and the evidence.
+
+    Args:
+        listing: Its files.
+        source: The source as the user gives it, for messages.
+
+    Raises:
+        DataError: There is no known format, or several.
+    """
+    found = evidence(listing)
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if not found:
+        for name, text in listing.beginnings(".json", ".xml", ".txt"):
+            if text.startswith("version https://git-lfs"):
+                raise DataError(
+                    f"{listing.root / name}: a Git LFS pointer, not the file itself. Fetch the "
+                    "files: git lfs pull",
+                    kind="unknown format",
+                    file=listing.root / name,
+                )
+        raise DataError(
+            f"{source}: holds no annotations in a known format ({', '.join(FORMATS)}). Give the "
+            "folder that the labelling tool exported. For a folder of images and masks, run "
+            "`fcn-keras data init`.",
+            kind="unknown format",
+            file=source,
+        )
+    reasons = "; ".join(f"{name}: {why}" for name, why in found.items())
+    raise DataError(
+        f"{source}: holds annotations in several formats. {reasons}. Choose one with --format "
+        f"{next(iter(found))}, or give the folder of one.",
+        kind="several formats",
+        file=source,
+        value=sorted(found),
+    )
