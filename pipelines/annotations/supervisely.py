@@ -168,7 +168,9 @@ def _size(path: Path, given: Any) -> tuple[int, int]:
 
 def _tagged(path: Path, tags: Any) -> str | None:
     """Returns the split that the tags of an image name."""
-    names = [tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+    names = (
+        [tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+    )
     found = {SPLITS[n.casefold()] for n in names if isinstance(n, str) and n.casefold() in SPLITS}
     if len(found) > 1:
         raise _wrong(path, f"has the tags of several splits: {', '.join(sorted(found))}")

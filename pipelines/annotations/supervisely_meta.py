@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from PIL import ImageColor
-
 from pipelines.annotations.annotated import Colour
+from pipelines.annotations.colours import colour_of
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.errors import DataError
@@ -63,12 +62,3 @@ def _add(meta: Meta, entry: Any) -> None:
         meta.by_id[entry["id"]] = title
     if colour := colour_of(entry.get("color")):
         meta.colours.setdefault(title, colour)
-
-
-def colour_of(value: Any) -> Colour | None:
-    """Returns a colour that is written as in CSS: #FF0000, or red."""
-    try:
-        red, green, blue = ImageColor.getrgb(value)[:3]
-    except (AttributeError, TypeError, ValueError):
-        return None
-    return red, green, blue
