@@ -1,9 +1,9 @@
 """Label Studio's run lengths of brush strokes.
 
-A stream of bits: the number of values (32 bits), the bits of a value - 1 (5), and four bit counts - 1
-(4 each). Then blocks: whether one value is repeated (1), which bit count holds the length (2), the
-length - 1, and one value or as many as the length. The values are red, green, blue and alpha of each
-pixel, row by row; the mask is alpha. (From the package `rle-pack` of thi.ng/umbrella.)
+A stream of bits: the number of values (32 bits), the bits of a value - 1 (5), and four bit counts
+- 1 (4 each). Then blocks: whether one value is repeated (1), which bit count holds the length (2),
+the length - 1, and one value or as many as the length. The values are red, green, blue and alpha of
+each pixel, row by row; the mask is alpha. (From the package `rle-pack` of thi.ng/umbrella.)
 """
 
 from collections.abc import Sequence

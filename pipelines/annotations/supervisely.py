@@ -18,6 +18,7 @@ from pipelines.annotations.supervisely_shapes import geometry_of, type_of
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 
+MASKS = "masks_"  # Folders that Supervisely adds: masks_machine, masks_human.
 SIZE = re.compile(r'"size"\s*:\s*\{')
 OBJECTS = re.compile(r'"objects"\s*:\s*\[')
 SPLITS = {
@@ -146,13 +147,16 @@ def _image(listing: Listing, name: str, split: str | None) -> tuple[str, Path | 
 def _of_data_set(
     listing: Listing, image: Path | DataError, folder: PurePosixPath, name: str
 ) -> Path | DataError:
-    """Refuses an image of another data set, which may have the same name."""
+    """Refuses an image of another data set, or a mask, which may have the same name."""
     own = listing.root / folder
-    if listing.images or isinstance(image, DataError) or image.parent == own or not own.is_dir():
+    if isinstance(image, DataError):
+        return image
+    is_fitting = listing.images or image.parent == own
+    if is_fitting and not image.parent.name.startswith(MASKS):
         return image
     return DataError(
-        f"{listing.root / name}: its image is not in {own}; {image} belongs to another data set. "
-        "Add the image, or remove the file.",
+        f"{listing.root / name}: its image is not in {own} ({image} is another one). Add it, or "
+        "give the folder of the images with --images FOLDER.",
         kind="missing image",
         file=listing.root / name,
     )
