@@ -46,7 +46,7 @@ def find_image(
 
 def _addresses(task: Task, results: list[Any], config: Config) -> Iterator[str]:
     """Yields what may name the image, the most likely first."""
-    controls = [r.get("to_name") for r in results if isinstance(r, dict)]
+    controls = [str(r.get("to_name")) for r in results if isinstance(r, dict)]
     keys = [config.images[name] for name in controls if name in config.images]
     keys += [*config.images.values(), "image", "img", "image_url", "url"]
     values = [task.data.get(key) for key in keys]

@@ -43,7 +43,7 @@ def regions_of(results: Sequence[Any], where: str, left_out: Counter[str]) -> li
         DataError: A result is no object.
     """
     regions = []
-    labelled = {r.get("id") for r in results if isinstance(r, dict) and _labels(r)}
+    labelled = {str(r.get("id")) for r in results if isinstance(r, dict) and _labels(r)}
     for number, result in enumerate(results):
         if not isinstance(result, dict) or not isinstance(result.get("value", {}), dict):
             raise DataError(
@@ -56,7 +56,7 @@ def regions_of(results: Sequence[Any], where: str, left_out: Counter[str]) -> li
         has_geometry = any(key in value for key in ("points", "rle", "x", "imageDataURL"))
         if not labels:
             # A region without its own labels has them in another result.
-            if has_geometry and (result.get("id") is None or result.get("id") not in labelled):
+            if has_geometry and (result.get("id") is None or str(result["id"]) not in labelled):
                 left_out["region without a label"] += 1
             elif not has_geometry and result.get("type") != "relation":
                 left_out[f"result of the type {kind!r}"] += 1
@@ -106,14 +106,15 @@ def _region(result: dict[str, Any], number: int, labels: list[str]) -> Region:
 
 
 def _size(result: dict[str, Any]) -> tuple[int, int]:
-    height, width = (result.get(f"original_{side}") for side in ("height", "width"))
+    height: Any = result.get("original_height")
+    width: Any = result.get("original_width")
     for side in (height, width):
         if not is_number(side) or not 1 <= side <= MAX_SIDE or side != int(side):
             raise ValueError(
                 f"original_height {height!r:.50} and original_width {width!r:.50} must be whole "
                 "numbers from 1 on"
             )
-    return int(height), int(width)  # type: ignore[arg-type]
+    return int(height), int(width)
 
 
 def _geometry(value: dict[str, Any], size: tuple[int, int]) -> tuple[Geometry, bool]:

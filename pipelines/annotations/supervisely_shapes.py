@@ -76,7 +76,7 @@ def _rectangle(entry: dict[str, Any], size: Size) -> Geometry:
 
 def _oriented(entry: dict[str, Any], size: Size) -> Geometry:
     """A box that is turned about its centre."""
-    angle = entry.get("angle")
+    angle: Any = entry.get("angle")
     if not is_number(angle):
         raise ValueError(f"its angle must be a number, found {angle!r:.100}")
     (x, y), (to_x, to_y) = _exactly(points_of(entry.get("points")), 2)

@@ -1,10 +1,9 @@
 """Cityscapes' polygons."""
 
-import json
-
 import numpy as np
 import pytest
-from exports import mask_of, picture, record_of
+from cityscapes_exports import SQUARE, city
+from exports import mask_of, record_of
 from PIL import Image
 
 from pipelines import DataError
@@ -12,24 +11,8 @@ from pipelines.annotations.cityscapes_json import LABELS
 from pipelines.annotations.conversion import convert
 from pipelines.datasets.cityscapes import CLASSES
 
-SIZE = (20, 30)
-SQUARE = [[4, 2], [13, 2], [13, 11], [4, 11]]
 WHOLE = [[0, 0], [30, 0], [30, 20], [0, 20]]
 SAMPLE = "cityscapes_json/derived_official_labels"
-
-
-def city(root, objects, *, name="a_000000_000001", split="train", kind="gtFine", image=".png"):
-    if image:
-        picture(root / f"leftImg8bit/{split}/a/{name}_leftImg8bit{image}", SIZE)
-    path = root / f"{kind}/{split}/a/{name}_{kind}_polygons.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    entries = [
-        {"label": label, "polygon": polygon, **more}
-        for label, polygon, more in ((*one, {})[:3] for one in objects)
-    ]
-    content = {"imgHeight": SIZE[0], "imgWidth": SIZE[1], "objects": entries}
-    path.write_text(json.dumps(content))
-    return path
 
 
 def mask(out, name="a_000000_000001", split="train"):

@@ -2,56 +2,20 @@
 
 import base64
 import io
-import json
 import zlib
 
 import cv2
 import numpy as np
 import pytest
-from exports import mask_of, picture, png_text, record_of
+from exports import mask_of, png_text, record_of
 from PIL import Image
 from reference_masks import differences, with_blank_images
+from supervisely_exports import SIZE, SQUARE, bitmap, of, project, ring
 
 import pipelines
 from pipelines import DataError
 from pipelines.annotations import drawing, png_bitmaps
 from pipelines.annotations.conversion import convert
-
-SIZE = (20, 30)
-SQUARE = [[4, 2], [13, 2], [13, 11], [4, 11]]
-
-
-def ring(points, *holes):
-    return {"points": {"exterior": points, "interior": list(holes)}}
-
-
-def bitmap(pixels, origin, png=None):
-    data = base64.b64decode(png or png_text(pixels))
-    return {"bitmap": {"data": base64.b64encode(zlib.compress(data)).decode(), "origin": origin}}
-
-
-def of(kind, title="cat", **entry):
-    return {"classTitle": title, "geometryType": kind, "bitmap": None, "tags": [], **entry}
-
-
-def project(root, objects, *, name="ds/ann/a.png.json", image="ds/img/a.png", size=SIZE, tags=()):
-    """A project with one annotation file and the classes cat and dog."""
-    if image:
-        picture(root / image, size)
-    classes = [
-        {"title": "cat", "shape": "any", "color": "#FF0000", "id": 1},
-        {"title": "dog", "shape": "any", "color": "#FF0000", "id": 2},
-    ]
-    (root / "meta.json").write_text(json.dumps({"classes": classes, "tags": []}))
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "description": "",
-        "tags": [{"name": tag, "value": None} for tag in tags],
-        "size": {"height": size[0], "width": size[1]},
-        "objects": objects,
-    }
-    (root / name).write_text(json.dumps(content))
-    return root
 
 
 def drawn_by_opencv(*rings):
