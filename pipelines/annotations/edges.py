@@ -4,7 +4,7 @@
   the rule of pycocotools, pixel by pixel.
 - "containing" (LabelMe): those inside or on the outline, which runs through the pixels that contain
   the points. This is how Pillow draws.
-- "nearest" (VIA): those inside or on the outline through the pixels whose index is nearest to the
+- "nearest" (VIA, Supervisely, Label Studio): those inside or on the outline through the pixels whose index is nearest to the
   points. This is how OpenCV's `fillPoly` draws rounded points.
 
 The three differ by at most one pixel at the edge.
@@ -113,7 +113,7 @@ def _outline(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _drawn(rings: Sequence[np.ndarray], size: tuple[int, int], edge: Edge) -> np.ndarray:
-    """Fills rings with their outlines; the outlines of holes belong to the shape."""
+    """Fills rings with their outlines; those of holes belong to the hole if `edge` is "nearest"."""
     if edge == "nearest":
         pixels = np.zeros(size, "uint8")
         for number, ring in enumerate(rings):

@@ -46,7 +46,7 @@ def geometry_of(kind: str | None, entry: dict[str, Any], size: Size) -> Geometry
         return None
     try:
         return read(entry, size)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         return Broken(str(error))
 
 

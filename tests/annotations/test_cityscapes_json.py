@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cityscapes_exports import SQUARE, city
+from cityscapes_exports import SQUARE, WHOLE, city
 from exports import mask_of, record_of
 from PIL import Image
 
@@ -11,7 +11,6 @@ from pipelines.annotations.cityscapes_json import LABELS
 from pipelines.annotations.conversion import convert
 from pipelines.datasets.cityscapes import CLASSES
 
-WHOLE = [[0, 0], [30, 0], [30, 20], [0, 20]]
 SAMPLE = "cityscapes_json/derived_official_labels"
 
 

@@ -5,6 +5,7 @@ import json
 from exports import picture
 
 SIZE = (20, 30)
+WHOLE = [[0, 0], [30, 0], [30, 20], [0, 20]]
 SQUARE = [[4, 2], [13, 2], [13, 11], [4, 11]]
 
 
