@@ -2,10 +2,10 @@
 
 - "centre" (COCO): those whose centre is inside, with points rounded to a fifth of a pixel. This is
   the rule of pycocotools, pixel by pixel.
-- "containing" (LabelMe): those inside or on the outline, which runs through the pixels that contain
-  the points. This is how Pillow draws.
-- "nearest" (VIA, Supervisely, Label Studio): those inside or on the outline through the pixels whose index is nearest to the
-  points. This is how OpenCV's `fillPoly` draws rounded points.
+- "containing" (LabelMe, Cityscapes): those inside or on the outline, which runs through the pixels
+  that contain the points. This is how Pillow draws.
+- "nearest" (VIA, Supervisely, Label Studio): those inside or on the outline through the pixels
+  whose index is nearest to the points. This is how OpenCV's `fillPoly` draws rounded points.
 
 The three differ by at most one pixel at the edge.
 """
