@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.files.opening import damaged, open_image
 
-MAX_BYTES = 64_000_000  # Of a PNG; the masks of the largest images need a few.
+MAX_BYTES = 16_000_000  # Of a PNG, which holds one bit for each pixel, compressed.
 PNG = b"\x89PNG"
 
 
