@@ -2,10 +2,10 @@
 
 - "centre" (COCO): those whose centre is inside, with points rounded to a fifth of a pixel. This is
   the rule of pycocotools, pixel by pixel.
-- "containing" (LabelMe): those inside or on the outline, which runs through the pixels that contain
-  the points. This is how Pillow draws.
-- "nearest": the same, but through the pixels whose index is nearest to the point, as OpenCV users
-  draw rounded points.
+- "containing" (LabelMe, Cityscapes): those inside or on the outline, which runs through the pixels
+  that contain the points. This is how Pillow draws.
+- "nearest" (VIA, Supervisely, Label Studio): those inside or on the outline through the pixels
+  whose index is nearest to the points. This is how OpenCV's `fillPoly` draws rounded points.
 
 The three differ by at most one pixel at the edge.
 """
@@ -13,6 +13,7 @@ The three differ by at most one pixel at the edge.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -112,7 +113,12 @@ def _outline(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _drawn(rings: Sequence[np.ndarray], size: tuple[int, int], edge: Edge) -> np.ndarray:
-    """Fills rings with their outlines; the outlines of holes belong to the shape."""
+    """Fills rings with their outlines; those of holes belong to the hole if `edge` is "nearest"."""
+    if edge == "nearest":
+        pixels = np.zeros(size, "uint8")
+        for number, ring in enumerate(rings):
+            cv2.fillPoly(pixels, [pixels_of(ring, edge).astype("int32")], int(number == 0))
+        return pixels > 0
     canvas = Image.new("1", size[::-1])
     draw = ImageDraw.Draw(canvas)
     for number, ring in enumerate(rings):

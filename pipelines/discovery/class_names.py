@@ -15,7 +15,8 @@ from pipelines.files.opening import read_content
 FILES = re.compile(
     r"_?(class|classes|labels?|codes|names|palette|colou?rs?|categories)"
     r"([-_ ]?(class|names?|colou?rs?|ids?|map|dict|list|palette|info|seg)){0,3}\.(txt|csv|json)"
-    r"|meta\.json|obj_class_to_machine_color\.json",  # Supervisely's.
+    r"|meta\.json|obj_class_to_machine_color\.json"  # Supervisely's.
+    r"|config_v[\d.]+\.json",  # Mapillary's.
     re.IGNORECASE,
 )
 LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line,

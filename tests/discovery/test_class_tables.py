@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from drawn_folders import fill, made
+from exports import picture
+from PIL import Image
 
 import pipelines
 
@@ -106,6 +109,22 @@ def test_supervisely_names_its_colours_in_meta(tmp_path):
     split = pipelines.read(made(root)[0], "train")
     found = {name: split.class_names.index(name) for name in colours}
     assert {colours[name]: i for name, i in found.items()} == split.mask_colours
+
+
+def test_mapillary_names_the_colours_of_palettes_in_its_config(tmp_path):
+    labels = [{"name": f"a--{i}", "readable": f"A {i}", "color": [i, 9, 0]} for i in range(4)]
+    for number in range(4):
+        picture(tmp_path / f"data/images/{number}.jpg")
+        mask = Image.fromarray(np.random.default_rng(number).integers(0, 4, (20, 30), "uint8"))
+        mask = mask.convert("P")
+        mask.putpalette([channel for label in labels for channel in label["color"]])
+        path = tmp_path / f"data/v2.0/labels/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask.save(path)
+    (tmp_path / "data/config_v2.0.json").write_text(json.dumps({"labels": labels}))
+    split = pipelines.read(made(tmp_path / "data")[0], "train")
+    assert split.class_names == ("a--0", "a--1", "a--2", "a--3")
+    assert split.mask_values | {255: 255} == {0: 0, 1: 1, 2: 2, 3: 3, 255: 255}
 
 
 def test_a_table_that_leaves_out_only_background_fits(read):

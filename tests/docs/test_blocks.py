@@ -4,10 +4,14 @@ import os
 import re
 from pathlib import Path
 
+import cityscapes_exports
 import exports
 import keras
+import label_studio_exports
+import mapillary_exports
 import numpy as np
 import pytest
+import supervisely_exports
 from doc_blocks import DATA, RUN, blocks_of, needs_of, run_page
 from PIL import Image
 
@@ -115,6 +119,44 @@ def labelme(rng):
         exports.labelme(Path("DATA"), shapes, size=(64, 64), **names)
 
 
+def supervisely(rng):
+    """`DATA`, a Supervisely project of six images."""
+    square = supervisely_exports.ring([[8, 8], [50, 8], [50, 40], [8, 40]])
+    for n in range(6):
+        names = {"name": f"ds/ann/{n}.png.json", "image": f"ds/img/{n}.png"}
+        objects = [supervisely_exports.of("polygon", **square)]
+        supervisely_exports.project(Path("DATA"), objects, size=(64, 64), **names)
+
+
+def label_studio(rng):
+    """`DATA`, an export of Label Studio with six images."""
+    tasks = []
+    for n in range(6):
+        exports.picture(Path(f"DATA/{n}.png"), label_studio_exports.SIZE)
+        points = {"points": label_studio_exports.TRIANGLE}
+        region = label_studio_exports.result("polygonlabels", points)
+        one = label_studio_exports.annotation(region)
+        tasks.append(label_studio_exports.task(one, image=f"/data/upload/{n}.png", id=n))
+    label_studio_exports.export(Path("DATA"), *tasks, image=None)
+
+
+def cityscapes(rng):
+    """`DATA`, six images with Cityscapes' polygons."""
+    for n in range(6):
+        split = "val" if n > 3 else "train"
+        objects = [("road", cityscapes_exports.WHOLE), ("car", cityscapes_exports.SQUARE)]
+        cityscapes_exports.city(Path("DATA"), objects, name=f"a_{n}", split=split)
+
+
+def mapillary(rng):
+    """`DATA`, six images with polygons as in Mapillary Vistas."""
+    for n in range(6):
+        split = "validation" if n > 3 else "training"
+        objects = [("construction--flat--road", cityscapes_exports.WHOLE)]
+        objects.append(("animal--bird", mapillary_exports.SQUARE))
+        mapillary_exports.vistas(Path("DATA"), objects, name=f"{n}", split=split)
+
+
 WORLD = {
     "photos": photos,
     "data": data,
@@ -122,4 +164,8 @@ WORLD = {
     "model": model,
     "coco": coco,
     "labelme": labelme,
+    "supervisely": supervisely,
+    "label_studio": label_studio,
+    "cityscapes": cityscapes,
+    "mapillary": mapillary,
 }
