@@ -2,14 +2,27 @@
 
 from types import ModuleType
 
-from pipelines.annotations import binary_masks, coco, labelmap, labelme, numpy_masks, yolo
+from pipelines.annotations import (
+    binary_masks,
+    coco,
+    geojson,
+    instance_masks,
+    labelmap,
+    labelme,
+    numpy_masks,
+    yolo,
+)
 
 # Each has `is_found(listing)` and `read(listing, options)`; see the package's docstring.
 FORMATS: dict[str, ModuleType] = {
     "coco": coco,
     "labelme": labelme,
     "yolo": yolo,
+    "geojson": geojson,
     "labelmap": labelmap,
     "numpy": numpy_masks,
     "binary-masks": binary_masks,
+    "instance-masks": instance_masks,
 }
+# These count only where no other is found: tools write pictures beside their annotations.
+PICTURES = ("labelmap", "numpy", "binary-masks", "instance-masks")

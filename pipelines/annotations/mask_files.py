@@ -20,7 +20,9 @@ from pipelines.files.opening import Encoded, read_content
 
 TIFF = (b"II*\0", b"MM\0*")
 TIFFS = (".tif", ".tiff")
-MASKS = re.compile(r"mask|label|annot|segm|ground.?truth|(?<![a-z])(gt|seg)(?![a-z])", re.IGNORECASE)
+MASKS = re.compile(
+    r"mask|label|annot|segm|ground.?truth|(?<![a-z])(gt|seg)(?![a-z])", re.IGNORECASE
+)
 MAX_PIXELS = 200_000_000
 NAME_LISTS = ("class_names.txt", "classes.txt", "labels.txt")
 

@@ -105,9 +105,7 @@ class _File:
 
 def _is_label(name: str) -> bool:
     path = PurePosixPath(name)
-    return (
-        path.suffix.lower() == ".txt" and "labels" in path.parts[:-1] or "obj_train_data" in name
-    )
+    return path.suffix.lower() == ".txt" and "labels" in path.parts[:-1] or "obj_train_data" in name
 
 
 def _read_file(label: Label, data: Dataset) -> _File:
@@ -127,9 +125,7 @@ def _read_file(label: Label, data: Dataset) -> _File:
     return file
 
 
-def _parsed(
-    number: int, line: str, has_keypoints: bool, left_out: Counter[str]
-) -> Iterator[_Line]:
+def _parsed(number: int, line: str, has_keypoints: bool, left_out: Counter[str]) -> Iterator[_Line]:
     """Yields the object of a line."""
     try:
         values = np.array(line.split(), "float64")
