@@ -93,7 +93,7 @@ def read(listing: Listing, options: Options) -> Annotated:
             image=image,
             shapes=partial(_shapes, listing.root, image, of_image, kinds),
             where=str(listing.root / of_image[0].name),
-            split=split_of(PurePosixPath(name).parent),
+            split=split_of(str(PurePosixPath(name).parent)),
         )
         pictures.append(picture)
     every = {mask.image for mask in masks} | {mask.name for mask in _masks(listing)}

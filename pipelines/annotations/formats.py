@@ -24,5 +24,6 @@ FORMATS: dict[str, ModuleType] = {
     "binary-masks": binary_masks,
     "instance-masks": instance_masks,
 }
-# These count only where no other is found: tools write pictures beside their annotations.
+# These count only where no other is found, and the first of them: tools write pictures beside their
+# annotations.
 PICTURES = ("labelmap", "numpy", "binary-masks", "instance-masks")

@@ -112,7 +112,12 @@ class _File:
         for feature in self.features:
             found = _properties(feature).get("classification")
             colour = found.get("color") if isinstance(found, dict) else None
-            if isinstance(colour, list) and len(colour) == 3 and set(map(type, colour)) == {int}:
+            if (
+                isinstance(found, dict)
+                and isinstance(colour, list)
+                and len(colour) == 3
+                and set(map(type, colour)) == {int}
+            ):
                 r, g, b = (min(max(value, 0), 255) for value in colour)
                 yield str(found.get("name")), (r, g, b)
 
@@ -172,7 +177,7 @@ class _Drawn:
             image=self.image,
             shapes=self.shapes,
             where=str(self.path),
-            split=split_of(PurePosixPath(name).parent),
+            split=split_of(str(PurePosixPath(name).parent)),
             left_out=self.left_out,
         )
 

@@ -5,7 +5,8 @@
 - 16-bit files whose values are numbers of objects (Cellpose, StarDist); 0 is the background.
 """
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from PIL import Image
 
 from pipelines.annotations.annotated import Annotated, Bitmap, ClassName, Picture, Shape
 from pipelines.annotations.binary_masks import foreground
-from pipelines.annotations.listing import Listing
+from pipelines.annotations.listing import PEEKED, Listing
 from pipelines.annotations.mask_files import (
     TIFFS,
     Images,
@@ -42,7 +43,7 @@ def is_found(listing: Listing) -> str | None:
     several = next((masks for masks in folders.values() if len(masks) > 1), None)
     if several:
         return f"{several[0].rpartition('/')[0]} holds several masks of one image"
-    for mask in list(_numbered(listing))[:LOOKED_AT]:
+    for mask in list(_numbered(listing, PEEKED))[:LOOKED_AT]:
         try:
             if _are_objects(read_values(listing.root / mask)[0]):
                 return f"{mask} has 16 bits, and its values are numbers of objects"
@@ -61,8 +62,10 @@ def read(listing: Listing, options: Options) -> Annotated:
             _picture(listing, image_name, image, masks[0], partial(_of_files, listing, masks))
         )
     if not pictures:
-        for mask, stem in sorted(_numbered(listing).items()):
-            name, image = Images(listing, lambda name: _is_deep(listing, name)).found(stem, mask)
+        numbered = _numbered(listing)
+        images = Images(listing, numbered.__contains__)
+        for mask, stem in sorted(numbered.items()):
+            name, image = images.found(stem, mask)
             pictures.append(
                 _picture(listing, name, image, mask, partial(_of_numbers, listing.root / mask))
             )
@@ -85,7 +88,7 @@ def _picture(
         image=image,
         shapes=partial(shapes, image),
         where=str(listing.root / mask),
-        split=split_of(PurePosixPath(mask).parent),
+        split=split_of(str(PurePosixPath(mask).parent)),
     )
 
 
@@ -119,14 +122,27 @@ def _folders(listing: Listing) -> dict[str, list[str]]:
     return found
 
 
-def _numbered(listing: Listing) -> dict[str, str]:
-    """Returns the files of more than 8 bits that belong to an image, with that one's stem."""
-    deep = [name for name in listing.ending(*TIFFS, ".png") if _is_deep(listing, name)]
-    images = Images(listing, lambda name: _is_deep(listing, name))
+def _numbered(listing: Listing, most: int | None = None) -> dict[str, str]:
+    """Returns the files of more than 8 bits that belong to an image, with that one's stem.
+
+    Args:
+        listing: The files.
+        most: How many files of each folder to look at.
+    """
+    seen: Counter[str] = Counter()
+    deep = set()
+    for name in listing.ending(*TIFFS, ".png"):
+        folder = name.rpartition("/")[0]
+        seen[folder] += 1
+        if (most is None or seen[folder] <= most) and _is_deep(listing, name):
+            deep.add(name)
+    images = Images(listing, deep.__contains__)
+    without_word = {re.sub("ima?ge?", "", stem): stem for stem in images.by_stem}
     found = {}
-    for name in deep:
+    for name in sorted(deep):
         stem = PurePosixPath(name).stem
         stems = [stem, *(stem.removesuffix(end) for end in SUFFIXES if stem.endswith(end))]
+        stems.append(without_word.get(re.sub("masks?|labels?", "", stem), ""))  # mask1 and img1.
         fitting = [one for one in stems if images.of(one, name)]
         if fitting:
             found[name] = fitting[0]

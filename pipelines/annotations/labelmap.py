@@ -75,7 +75,7 @@ def read(listing: Listing, options: Options) -> Annotated:
             image=image,
             shapes=partial(_shapes, path, image, by_colour),
             where=str(path),
-            split=splits.get(mask, split_of(PurePosixPath(mask).parent)),
+            split=splits.get(mask, split_of(str(PurePosixPath(mask).parent))),
         )
         pictures.append(picture)
     if without := len(images.names) - len({picture.name for picture in pictures}):
@@ -138,7 +138,7 @@ def _splits(listing: Listing, masks: list[str]) -> tuple[dict[str, str], list[Da
     faults = []
     for name in listing.ending(".txt"):
         parts = PurePosixPath(name).parts
-        if LISTS not in parts or (split := split_of(PurePosixPath(name).stem)) is None:
+        if LISTS not in parts or (listed := split_of(PurePosixPath(name).stem)) is None:
             continue
         root = str(PurePosixPath(*parts[: parts.index(LISTS)]))
         try:
@@ -146,9 +146,9 @@ def _splits(listing: Listing, masks: list[str]) -> tuple[dict[str, str], list[Da
         except DataError:  # An empty list: no image of the split.
             continue
         for line in lines:
-            mask = by_place.get((root, line.strip('"'))) or by_place.get((root, line.split()[0]))
-            if mask:
-                splits.setdefault(mask, split)
+            fitting = by_place.get((root, line.strip('"'))) or by_place.get((root, line.split()[0]))
+            if fitting:
+                splits.setdefault(fitting, listed)
             else:
                 faults.append(
                     DataError(

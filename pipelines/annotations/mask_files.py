@@ -54,6 +54,7 @@ class Tiff:
         return data.getvalue()
 
     def __str__(self) -> str:
+        """Names the file."""
         return str(self.path)
 
 

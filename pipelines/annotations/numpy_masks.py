@@ -85,7 +85,7 @@ def read(listing: Listing, options: Options) -> Annotated:
             image=image,
             shapes=partial(_shapes, path, image, len(names)),
             where=str(path),
-            split=split_of(PurePosixPath(name).parent),
+            split=split_of(str(PurePosixPath(name).parent)),
         )
         pictures.append(picture)
     return Annotated(

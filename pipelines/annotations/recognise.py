@@ -11,7 +11,8 @@ def evidence(listing: Listing) -> dict[str, str]:
     """Returns the formats that a folder holds, each with the evidence in words."""
     found = {name: module.is_found(listing) for name, module in FORMATS.items()}
     found = {name: why for name, why in found.items() if why}
-    return {name: why for name, why in found.items() if name not in PICTURES} or found
+    others = {name: why for name, why in found.items() if name not in PICTURES}
+    return others or dict(list(found.items())[:1])
 
 
 def recognise(listing: Listing, source: Path) -> tuple[str, str]:

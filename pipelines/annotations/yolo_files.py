@@ -255,5 +255,5 @@ def _without_yaml(listing: Listing, is_label: Callable[[str], bool]) -> Dataset:
         )
     names = dict(enumerate(read_lines(listing.root / lists[0])))
     files = [name for name in listing.ending(".txt") if is_label(name) and name not in lists]
-    labels = [unpaired(listing, name, split_of(PurePosixPath(name).parent)) for name in files]
+    labels = [unpaired(listing, name, split_of(str(PurePosixPath(name).parent))) for name in files]
     return Dataset(names, tuple(labels), (f"the class names are those of {lists[0]}",))
