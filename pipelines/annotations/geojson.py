@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -282,7 +283,7 @@ def _server_stem(path: Path) -> str:
     metadata = content.get("metadata") if isinstance(content, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     text = found[1] if found else str(name or "")
-    return PurePosixPath(text.replace("\\", "/").split("?")[0]).stem
+    return PurePosixPath(unquote(text).replace("\\", "/").split("?")[0]).stem
 
 
 def _touches(listing: Listing, name: str, points: np.ndarray) -> bool:
