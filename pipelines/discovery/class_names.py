@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.datasets.yaml_loading import parse
 from pipelines.discovery.class_lines import ClassName, Unclear
 from pipelines.discovery.class_tables import of_json, of_text, of_yolo
+from pipelines.discovery.cvat_labels import of_cvat_xml
 from pipelines.discovery.mask_values import Colour, Key
 from pipelines.errors import DataError
 from pipelines.files.opening import read_content
@@ -19,7 +20,8 @@ FILES = re.compile(
     r"|meta\.json|obj_class_to_machine_color\.json"  # Supervisely's.
     r"|(label|class|name)_?(to|2)_?(id|index|idx)\.json"
     r"|config(_v[\d.]+)?\.json"  # Mapillary Vistas's.
-    r"|(data|dataset)\.ya?ml",  # YOLO's.
+    r"|(data|dataset)\.ya?ml"  # YOLO's.
+    r"|annotations\.xml",  # CVAT's.
     re.IGNORECASE,
 )
 LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line,
@@ -97,6 +99,8 @@ def matching(
 
 def _entries(text: Path) -> list[ClassName]:
     """Reads one table."""
+    if text.suffix.lower() == ".xml":
+        return of_cvat_xml(text)
     try:
         content = read_content(text, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:

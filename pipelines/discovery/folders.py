@@ -20,7 +20,7 @@ from pipelines.errors import DataError
 from pipelines.split import SPLITS
 from pipelines.split_names import split_of
 
-TEXTS = (".csv", ".json", ".txt", ".yaml", ".yml")  # May name classes.
+TEXTS = (".csv", ".json", ".txt", ".xml", ".yaml", ".yml")  # May name classes.
 DEPTH = 4  # Levels of subfolders to search.
 
 

@@ -118,6 +118,28 @@ def test_files_of_other_programs_name_no_classes(read, file, content):
     assert set(read(file, content)[0]).isdisjoint(BY_VALUE)
 
 
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><job><labels>
+  <label><name>cow</name><color>#000009</color><type>any</type><attributes></attributes></label>
+  <label><name>dog</name><color>#000900</color><attributes></attributes></label>
+</labels></job></meta><image id="0" name="a.jpg" width="9" height="9"></image>"""
+
+
+def test_cvat_names_its_colours_in_xml(tmp_path):
+    root = tmp_path / "data"
+    fill(root, names=range(4), values=((0, 0, 0), (0, 0, 9), (0, 9, 0)))
+    (root / "annotations.xml").write_text(XML)  # What follows the labels is not read.
+    split = pipelines.read(made(root)[0], "train")
+    assert split.class_names == ("background", "cow", "dog")
+
+
+@pytest.mark.parametrize("text", ["<a", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_broken_and_hostile_xml_names_no_classes(read, text):
+    found, notes = read("annotations.xml", text)
+    assert set(found).isdisjoint(BY_VALUE)
+    assert any("annotations.xml" in note and "not plain XML" in note for note in notes)
+
+
 def test_supervisely_names_its_colours_in_meta(tmp_path):
     colours = {"cow": (0, 0, 9), "dog": (0, 9, 0), "cat": (9, 0, 0), "bg": (0, 0, 0)}
     root = tmp_path / "data"
