@@ -16,16 +16,12 @@ import numpy as np
 from pipelines.annotations.annotated import (
     VOID,
     Annotated,
-    Broken,
     ClassName,
     Colour,
-    Geometry,
-    Line,
     Picture,
-    Point,
-    Polygon,
     Shape,
 )
+from pipelines.annotations.geojson_shapes import all_points, are_degrees, geometries, to_pixels
 from pipelines.annotations.geotiff import Place, read_place
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
@@ -41,8 +37,7 @@ EPSG = re.compile(r"EPSG:(?:[\d.]*:)?(\d+)$", re.IGNORECASE)
 WGS84 = 4326
 ATTRIBUTES = ("class", "label", "category", "class_name", "classname", "type", "name")
 OBJECT = "object"
-NO_CLASS = "shape without a class"
-SERVER = "server.json"
+NO_CLASS, SERVER = "shape without a class", "server.json"
 
 
 def is_found(listing: Listing) -> str | None:
@@ -168,7 +163,7 @@ class _Drawn:
                 continue
             class_id = VOID if label.endswith("*") else ids[label]
             where = f"feature {number} ({label!r:.100})"
-            for geometry in _geometries(feature.get("geometry"), place, self.left_out):
+            for geometry in geometries(feature.get("geometry"), place, self.left_out):
                 self.shapes.append(Shape(class_id, geometry, label=where))
 
     def picture(self, name: str) -> Picture:
@@ -186,8 +181,8 @@ class _Drawn:
         """Checks that file and image are on the same map."""
         root = listing.images or listing.root
         stated = file.epsg()
-        points = _all_points(file.features)
-        if stated is None and points.size and not _are_degrees(points):
+        points = all_points(file.features)
+        if stated is None and points.size and not are_degrees(points):
             self.notes.append(
                 f"{file.name} states no coordinate system, and its coordinates are no degrees: "
                 f"they are taken as those of {image}"
@@ -239,7 +234,7 @@ def _attribute(files: list[_File], options: Options, listing: Listing) -> str | 
         return options.attribute
     if "classification" in keys:
         return None
-    given = [key for key in keys if any(_label(feature, key) for feature in features)]
+    given = [key for key in keys if any(_label(one, key) for one in features)]
     known = [key for key in given if key.casefold() in ATTRIBUTES]
     if len(known) == 1 or len(given) == 1:
         return (known or given)[0]
@@ -269,8 +264,8 @@ def _images(
     maps = [name for name in images.names if name.lower().endswith(TIFFS)]
     if not maps and len(images.names) == 1:
         maps = images.names
-    points = [_all_points(file.features)]
-    touched = [name for name in maps if len(maps) == 1 or _touches(listing, name, points[0])]
+    points = all_points(file.features)
+    touched = [name for name in maps if len(maps) == 1 or _touches(listing, name, points)]
     if not touched:
         return [images.found(stem, file.name)]
     return [images.found(PurePosixPath(name).stem, name) for name in touched]
@@ -287,11 +282,11 @@ def _server_stem(path: Path) -> str:
 
 
 def _touches(listing: Listing, name: str, points: np.ndarray) -> bool:
-    """Whether an image has points of a file, or is on another map (which is told later)."""
+    """Whether the points of a file reach into an image."""
     place = _place(listing, name)
     if place is None or place.to_pixels is None or not points.size:
         return False
-    pixels = _to_pixels(points, place)
+    pixels = to_pixels(points, place)
     low, high = pixels.min(0), pixels.max(0)
     return bool((high >= 0).all() and (low <= place.size[::-1]).all())
 
@@ -299,74 +294,6 @@ def _touches(listing: Listing, name: str, points: np.ndarray) -> bool:
 def _place(listing: Listing, image: str) -> Place | None:
     is_tiff = image.lower().endswith(TIFFS)
     return read_place((listing.images or listing.root) / image) if is_tiff else None
-
-
-def _all_points(features: list[dict[str, Any]]) -> np.ndarray:
-    """Returns all coordinates, `[n, 2]`."""
-    found: list[np.ndarray] = []
-    for feature in features:
-        for geometry in _geometries(feature.get("geometry"), None, Counter()):
-            if isinstance(geometry, Polygon):
-                found += [ring for part in geometry.parts for ring in part]
-    return np.concatenate(found) if found else np.zeros((0, 2))
-
-
-def _are_degrees(points: np.ndarray) -> bool:
-    return bool((np.abs(points) <= (360, 90)).all())
-
-
-def _to_pixels(points: np.ndarray, place: Place | None) -> np.ndarray:
-    if place is None or place.to_pixels is None:
-        return points
-    return points @ place.to_pixels[:, :2].T + place.to_pixels[:, 2]
-
-
-def _geometries(geometry: Any, place: Place | None, left_out: Counter[str]) -> Iterator[Geometry]:
-    """Yields the shapes of a geometry in pixels."""
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    given = geometry.get("coordinates") if isinstance(geometry, dict) else None
-    try:
-        if kind == "Polygon":
-            yield Polygon((_rings(given, place),))
-        elif kind == "MultiPolygon":
-            yield Polygon(tuple(_rings(part, place) for part in _list(given)))
-        elif kind == "GeometryCollection":
-            for part in _list(geometry.get("geometries")):
-                yield from _geometries(part, place, left_out)
-        elif kind == "LineString":
-            yield Line(_points(given, place))
-        elif kind == "MultiLineString":
-            yield from (Line(_points(part, place)) for part in _list(given))
-        elif kind in ("Point", "MultiPoint"):
-            points = _points([given] if kind == "Point" else given, place)
-            yield from (Point(x, y) for x, y in points.tolist())
-        else:
-            left_out[f"geometry of the type {str(kind)[:50]!r}"] += 1
-    except (ValueError, TypeError) as error:
-        yield Broken(str(error))
-
-
-def _list(given: Any) -> list[Any]:
-    if not isinstance(given, list):
-        raise ValueError(f"its coordinates must be a list, found {given!r:.100}")
-    return given
-
-
-def _rings(given: Any, place: Place | None) -> tuple[np.ndarray, ...]:
-    rings = tuple(_points(ring, place) for ring in _list(given))
-    if not rings:
-        raise ValueError("a polygon has no ring")
-    return rings
-
-
-def _points(given: Any, place: Place | None) -> np.ndarray:
-    """Returns points in pixels, float64 `[n, 2]`; heights are left out."""
-    try:
-        points = np.array([point[:2] for point in _list(given)], "float64").reshape(-1, 2)
-    except (ValueError, TypeError, OverflowError):
-        raise ValueError(f"its points must be [x, y], found {given!r:.100}") from None
-    points = _to_pixels(points, place)
-    return points[:-1] if len(points) > 1 and (points[0] == points[-1]).all() else points
 
 
 def _wrong(path: Path, reason: str) -> DataError:
