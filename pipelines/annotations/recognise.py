@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.annotations.formats import FORMATS
+from pipelines.annotations.formats import FORMATS, PICTURES
 from pipelines.annotations.listing import Listing
 from pipelines.errors import DataError
 
@@ -10,7 +10,9 @@ from pipelines.errors import DataError
 def evidence(listing: Listing) -> dict[str, str]:
     """Returns the formats that a folder holds, each with the evidence in words."""
     found = {name: module.is_found(listing) for name, module in FORMATS.items()}
-    return {name: why for name, why in found.items() if why}
+    found = {name: why for name, why in found.items() if why}
+    others = {name: why for name, why in found.items() if name not in PICTURES}
+    return others or dict(list(found.items())[:1])
 
 
 def recognise(listing: Listing, source: Path) -> tuple[str, str]:

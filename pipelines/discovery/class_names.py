@@ -6,8 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pipelines.datasets.yaml_loading import parse
 from pipelines.discovery.class_lines import ClassName, Unclear
-from pipelines.discovery.class_tables import of_json, of_text
+from pipelines.discovery.class_tables import of_json, of_text, of_yolo
+from pipelines.discovery.cvat_labels import of_cvat_xml
 from pipelines.discovery.mask_values import Colour, Key
 from pipelines.errors import DataError
 from pipelines.files.opening import read_content
@@ -16,7 +18,10 @@ FILES = re.compile(
     r"_?(class|classes|labels?|codes|names|palette|colou?rs?|categories)"
     r"([-_ ]?(class|names?|colou?rs?|ids?|map|dict|list|palette|info|seg)){0,3}\.(txt|csv|json)"
     r"|meta\.json|obj_class_to_machine_color\.json"  # Supervisely's.
-    r"|config_v[\d.]+\.json",  # Mapillary's.
+    r"|(label|class|name)_?(to|2)_?(id|index|idx)\.json"
+    r"|config(_v[\d.]+)?\.json"  # Mapillary Vistas's.
+    r"|(data|dataset)\.ya?ml"  # YOLO's.
+    r"|annotations\.xml",  # CVAT's.
     re.IGNORECASE,
 )
 LABELMES_IGNORE = "__ignore__"  # Takes no index: labelme counts from the next line,
@@ -94,15 +99,22 @@ def matching(
 
 def _entries(text: Path) -> list[ClassName]:
     """Reads one table."""
+    if text.suffix.lower() == ".xml":
+        return of_cvat_xml(text)
     try:
         content = read_content(text, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unclear("is not UTF-8. Save it as UTF-8") from None
-    is_json = text.suffix.lower() == ".json"
+    suffix = text.suffix.lower()
     if text.name == "meta.json" and '"classes"' not in content:
         raise ValueError("of another program")
+    if text.name.startswith("config") and '"labels"' not in content:
+        raise ValueError("of another program")
     try:
-        entries = of_json(content) if is_json else of_text(content)
+        if suffix in (".yaml", ".yml"):
+            entries = of_yolo(parse(text))
+        else:
+            entries = of_json(content) if suffix == ".json" else of_text(content)
     except json.JSONDecodeError as error:
         raise Unclear(f"is not JSON (line {error.lineno}). Correct it") from None
     if all(entry.value is None for entry in entries):

@@ -67,7 +67,9 @@ def of_json(text: str) -> list[ClassName]:
         ValueError: The file is not about classes.
     """
     content = json.loads(text)
-    for key in ("classes", "labels", "categories", "names"):
+    if isinstance(content, dict) and isinstance(content.get("labels"), list):
+        content["labels"] = _with_positions(content["labels"])
+    for key in ("classes", "labels", "categories", "names", "label_to_id"):
         if isinstance(content, dict) and isinstance(content.get(key), list | dict):
             content = content[key]
     if isinstance(content, dict):
@@ -77,6 +79,33 @@ def of_json(text: str) -> list[ClassName]:
     if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
         raise ValueError("not classes")
     return _of_records([{_plain(key): value for key, value in item.items()} for item in content])
+
+
+def of_yolo(content: Any) -> list[ClassName]:
+    """Reads the content of YOLO's YAML file; its ids count from 0, which masks need not do.
+
+    Raises:
+        ValueError: The file is not about classes.
+    """
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and all(type(key) is int for key in names):
+        names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("not classes")
+    return [entry_of(name) for name in names]
+
+
+def _with_positions(labels: list[Any]) -> list[Any]:
+    """Adds the values of Mapillary Vistas's labels, which are their positions."""
+    if not all(
+        isinstance(label, dict) and "readable" in label and "id" not in label for label in labels
+    ):
+        return labels
+    kept = ("name", "color")
+    return [
+        {"value": position, **{key: label[key] for key in kept if key in label}}
+        for position, label in enumerate(labels)
+    ]
 
 
 def _below(header: str, body: Sequence[str]) -> list[dict[str, Any]]:

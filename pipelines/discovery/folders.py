@@ -20,6 +20,7 @@ from pipelines.errors import DataError
 from pipelines.split import SPLITS
 from pipelines.split_names import split_of
 
+TEXTS = (".csv", ".json", ".txt", ".xml", ".yaml", ".yml")  # May name classes.
 DEPTH = 4  # Levels of subfolders to search.
 
 
@@ -124,7 +125,7 @@ def _walk(root: Path) -> tuple[Folders, list[Path], list[str]]:
                 "levels deep); run `data init` on that folder"
             )
             below.clear()
-        texts += [place / n for n in sorted(names) if Path(n).suffix in (".txt", ".csv", ".json")]
+        texts += [place / n for n in sorted(names) if Path(n).suffix in TEXTS]
         if files := files_of(place):
             folders[place] = files
     return folders, texts, notes

@@ -93,3 +93,36 @@ def test_an_image_inside_the_annotations_is_written(samples, out, tmp_path):
     convert(tmp_path / "source", out)
     with Image.open(out / "images/train/alone.jpg") as image:
         assert image.size == (1210, 907)
+
+
+# Sample -> options, and the least IoU: edges of polygons may differ.
+PIXELS = {
+    "yolo_seg/rmatien+YOLO-Segmentation": ({}, 0.95),  # Number plates of 200 to 300 pixels.
+    "voc_labelmap/Hungcui+SegmentImg": ({"on_bad_file": "skip"}, 1),
+    "voc_labelmap/guimoll+processamento_imagems": ({}, 1),
+    "binary_masks_suffix/mipple1986+data": (
+        {"annotator": "1stHO", "merge": "object=vessel"},
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("sample", PIXELS)
+def test_masks_of_other_formats(samples, out, sample):
+    options, least = PIXELS[sample]
+    made = convert(samples / sample, out, **options)
+    record = record_of(out)
+    for image, values, want in expected_of(samples / sample, ""):
+        with Image.open(out / found_in(record, image)["mask"]) as mask:
+            got = np.array(mask)
+        for label, value in values.items():
+            a, b = got == id_of(made, label), want == value
+            if b.any():
+                assert np.count_nonzero(a & b) >= least * np.count_nonzero(a | b), label
+
+
+def test_numbers_of_cells_are_not_classes(samples, out):
+    made = convert(samples / "tiff/stardist+stardist", out)
+    assert made.class_names == ("background", "object")
+    with Image.open(samples / "tiff/stardist+stardist/tests/data/mask2d.tif") as mask:
+        assert made.pixels["object"] == np.count_nonzero(np.array(mask))

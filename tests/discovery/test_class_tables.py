@@ -85,11 +85,62 @@ SUPERVISELY = [{"title": n, "shape": "any", "color": "#800000", "hotkey": ""} fo
         ("labels.json", [*ITEMS, {"name": "licence plate", "id": -1}]),
         ("labels.json", [{**one, "color": [1, 2, 3], "readable": "A"} for one in ITEMS]),
         ("labels.json", [{**one, "id": float(one["id"])} for one in ITEMS]),
+        ("label_to_id.json", {"label_to_id": BY_VALUE}),
+        ("classes.json", {"label_to_id": BY_VALUE, "version": 1}),
         ("labels.json", [{"label": one["id"], "class": one["name"]} for one in ITEMS]),
     ],
 )
 def test_values_of_known_formats_are_read(read, file, content):
     assert read(file, content)[0] == BY_VALUE
+
+
+VISTAS = [
+    {"name": name, "readable": name.title(), "color": [128, 64, value], "evaluate": True}
+    for name, value in reversed(BY_VALUE.items())
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("data.yaml", "names: [bg, cat, dog, cow]\nnc: 4\ntrain: images\n"),
+        ("dataset.yml", "names: {0: bg, 1: cat, 3: cow, 2: dog}\ntrain: images\n"),
+        ("config_v1.2.json", {"labels": VISTAS, "version": "1.1"}),
+        ("config.json", {"labels": VISTAS, "folder_structure": "{split}"}),
+    ],
+)
+def test_names_in_the_order_of_values(read, file, content):
+    assert read(file, content)[0] == BY_VALUE
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("data.yaml", "classes: [a, b]\n"), ("data.yaml", "- ["), ("config.json", {"a": 1})],
+)
+def test_files_of_other_programs_name_no_classes(read, file, content):
+    assert set(read(file, content)[0]).isdisjoint(BY_VALUE)
+
+
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><job><labels>
+  <label><name>cow</name><color>#000009</color><type>any</type><attributes></attributes></label>
+  <label><name>dog</name><color>#000900</color><attributes></attributes></label>
+</labels></job></meta><image id="0" name="a.jpg" width="9" height="9"></image>"""
+
+
+def test_cvat_names_its_colours_in_xml(tmp_path):
+    root = tmp_path / "data"
+    fill(root, names=range(4), values=((0, 0, 0), (0, 0, 9), (0, 9, 0)))
+    (root / "annotations.xml").write_text(XML)  # What follows the labels is not read.
+    split = pipelines.read(made(root)[0], "train")
+    assert split.class_names == ("background", "cow", "dog")
+
+
+@pytest.mark.parametrize("text", ["<a", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_broken_and_hostile_xml_names_no_classes(read, text):
+    found, notes = read("annotations.xml", text)
+    assert set(found).isdisjoint(BY_VALUE)
+    assert any("annotations.xml" in note and "not plain XML" in note for note in notes)
 
 
 def test_supervisely_names_its_colours_in_meta(tmp_path):

@@ -1,5 +1,6 @@
 """Every block of code in the README and the documentation runs, or says why it does not."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -157,6 +158,39 @@ def mapillary(rng):
         mapillary_exports.vistas(Path("DATA"), objects, name=f"{n}", split=split)
 
 
+def yolo(rng):
+    """`DATA`, YOLO's labels of six images."""
+    for n in range(6):
+        exports.picture(Path(f"DATA/train/images/{n}.png"), (64, 64))
+        Path("DATA/train/labels").mkdir(exist_ok=True)
+        Path(f"DATA/train/labels/{n}.txt").write_text("0 0.1 0.1 0.8 0.1 0.8 0.6 0.1 0.6\n")
+    Path("DATA/data.yaml").write_text("names: [cat]\ntrain: train/images\nval: valid/images\n")
+    exports.picture(Path("DATA/valid/images/6.png"), (64, 64))
+
+
+def class_masks(rng):
+    """`DATA`, two black-and-white masks of each of six images."""
+    for n in range(6):
+        exports.picture(Path(f"DATA/{n}.jpg"), (64, 64))
+        for top, kind in ((0, "cat"), (30, "dog")):
+            mask = np.zeros((64, 64), "uint8")
+            mask[top : top + 20, 8:40] = 255
+            Image.fromarray(mask).save(f"DATA/{n}_{kind}.png")
+
+
+def geojson(rng):
+    """`DATA`, QuPath's annotations of six images."""
+    ring = [[8, 8], [50, 8], [50, 40], [8, 40], [8, 8]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "Tumor"}},
+    }
+    for n in range(6):
+        exports.picture(Path(f"DATA/{n}.png"), (64, 64))
+        Path(f"DATA/{n}.geojson").write_text(json.dumps([feature]))
+
+
 WORLD = {
     "photos": photos,
     "data": data,
@@ -168,4 +202,7 @@ WORLD = {
     "label_studio": label_studio,
     "cityscapes": cityscapes,
     "mapillary": mapillary,
+    "yolo": yolo,
+    "class_masks": class_masks,
+    "geojson": geojson,
 }
