@@ -76,6 +76,7 @@ setup(
         "numpy>=2.0",
         "h5py>=3.11",
         "pillow>=11.1",
+        "defusedxml>=0.7.1",  # XML of labelling tools.
         "scipy>=1.13",
         "jinja2>=3.1",
         "filelock>=3.12",

@@ -2,10 +2,11 @@
 
 from types import ModuleType
 
-from pipelines.annotations import coco, labelme
+from pipelines.annotations import coco, cvat, labelme
 
 # Each has `is_found(listing)` and `read(listing, options)`; see the package's docstring.
 FORMATS: dict[str, ModuleType] = {
     "coco": coco,
+    "cvat": cvat,
     "labelme": labelme,
 }
