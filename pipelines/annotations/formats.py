@@ -2,11 +2,12 @@
 
 from types import ModuleType
 
-from pipelines.annotations import coco, cvat, labelme
+from pipelines.annotations import coco, cvat, labelme, via
 
 # Each has `is_found(listing)` and `read(listing, options)`; see the package's docstring.
 FORMATS: dict[str, ModuleType] = {
     "coco": coco,
     "cvat": cvat,
     "labelme": labelme,
+    "via": via,
 }

@@ -1,5 +1,6 @@
 """Which pixels polygons cover, against the tools that define the rules."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,6 +43,14 @@ def test_containing_pixels_are_those_of_pillow(points):
     got = whole([(np.array(points),)], "containing")
     # Pillow rounds an edge that runs exactly between two pixels by its place in the image.
     assert np.count_nonzero(got != np.array(canvas)) <= len(points)
+
+
+@settings(max_examples=200)
+@given(RINGS)
+def test_nearest_pixels_are_those_of_opencv(ring):
+    want = np.zeros(SIZE, "uint8")
+    cv2.fillPoly(want, [np.round(ring).astype("int32")], 1)
+    np.testing.assert_array_equal(whole([(ring,)], "nearest"), want > 0)
 
 
 @pytest.mark.parametrize(
