@@ -26,6 +26,16 @@ def geometry_of(element: Element) -> Geometry:
     return GEOMETRIES[element.tag](element)
 
 
+def turned_box(left: float, top: float, right: float, bottom: float, angle: float) -> Polygon:
+    """Returns a box, turned clockwise about its centre by an angle in degrees."""
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], float)
+    if angle:
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        centre = corners.mean(0)
+        corners = (corners - centre) @ [[cosine, sine], [-sine, cosine]] + centre
+    return Polygon(((corners,),))
+
+
 def _polygon(element: Element) -> Geometry:
     return Polygon(((_points(element),),))
 
@@ -35,15 +45,13 @@ def _polyline(element: Element) -> Geometry:
 
 
 def _box(element: Element) -> Geometry:
-    left, top = _number(element, "xtl"), _number(element, "ytl")
-    right, bottom = _number(element, "xbr"), _number(element, "ybr")
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    angle = math.radians(_rotation(element))
-    if angle:
-        centre = corners.mean(0)
-        turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
-        corners = (corners - centre) @ turn + centre
-    return Polygon(((corners,),))
+    return turned_box(
+        _number(element, "xtl"),
+        _number(element, "ytl"),
+        _number(element, "xbr"),
+        _number(element, "ybr"),
+        _rotation(element),
+    )
 
 
 def _ellipse(element: Element) -> Geometry:

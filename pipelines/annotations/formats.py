@@ -2,12 +2,13 @@
 
 from types import ModuleType
 
-from pipelines.annotations import coco, cvat, labelme, via
+from pipelines.annotations import coco, cvat, datumaro, labelme, via
 
 # Each has `is_found(listing)` and `read(listing, options)`; see the package's docstring.
 FORMATS: dict[str, ModuleType] = {
     "coco": coco,
     "cvat": cvat,
+    "datumaro": datumaro,
     "labelme": labelme,
     "via": via,
 }

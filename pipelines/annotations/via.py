@@ -58,7 +58,6 @@ def read(listing: Listing, options: Options) -> Annotated:
     files, notes = without_duplicates(files)
     regions = [r for file in files for entry in file.entries for _, r in entry.regions]
     attribute = choose_attribute(regions, options.attribute, listing.root)
-    # A checkbox of one file may have other options in another.
     described = {k: v for f in files for k, v in f.options.get(attribute or "", {}).items()}
     reader = ClassReader(attribute, described)
     counts: Counter[str] = Counter()
@@ -128,8 +127,9 @@ class _Maker:
             )
         if self.resized:
             notes.append(
-                f"{len(self.resized)} images have another file size than when they were annotated, "
-                f"such as {self.resized[0]}: if they were scaled or cropped since, masks do not fit"
+                "the file size is not that of the annotated image for "
+                f"{', '.join(self.resized[:3])} ({len(self.resized)} in all): if images were "
+                "scaled or cropped since, the masks do not fit"
             )
         return notes
 

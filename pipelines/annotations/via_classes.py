@@ -74,7 +74,7 @@ def choose_attribute(
     counts: Counter[str] = Counter()
     for attributes in regions:
         counts.update(name for name, value in attributes.items() if values_of(value))
-    listed = ", ".join(f"{name!r} ({count:,} regions)" for name, count in counts.most_common(10))
+    listed = ", ".join(f"{name!r} (regions: {count:,})" for name, count in counts.most_common(10))
     if given is not None:
         if given in counts:
             return given
@@ -103,8 +103,8 @@ def rare_names(counts: Mapping[str, int]) -> list[str]:
         often = [n for n in counts if counts[n] >= RARE * count and _letters(n) != _letters(name)]
         for close in difflib.get_close_matches(name, often, 1, SIMILAR):
             notes.append(
-                f"{name!r} has {count:,} regions and {close!r} {counts[close]:,}: if that is a "
-                f'typing error, join them with --merge "{name}={close}"'
+                f"the class {name!r} is rare ({count:,}, but {counts[close]:,} of {close!r}): if "
+                f'that is a typing error, join them with --merge "{name}={close}"'
             )
     return notes
 
