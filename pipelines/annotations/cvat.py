@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.annotations.annotated import Annotated, ClassName, Picture, Shape
 from pipelines.annotations.cvat_files import CvatFile, Entry, Frame, read_file
-from pipelines.annotations.listing import Listing
+from pipelines.annotations.listing import Listing, listed
 from pipelines.annotations.options import Options
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
@@ -18,6 +18,7 @@ from pipelines.split_names import split_of
 
 ROOT = re.compile(r"<annotations[\s>]")
 SIGNS = re.compile(r"<(?:meta|image|track)[\s>/]")
+FRAME = re.compile(r"(?:^|/)frame_(\d{6,18})\.[^/]+$")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 ENDINGS = [form for end in sorted(EXTENSIONS) for form in (end, end.upper())]
 
@@ -111,11 +112,16 @@ def _frames(
     if fault := _mixed_videos(file):
         file.faults.append(fault)
         return
-    found = {frame: _find(frame, listing, name) for frame in _all_frames(file)}
+    found = {frame: _find(frame, listing, name) for frame in _all_frames(file, listing)}
     if not any(isinstance(image, Path) for image in found.values()):
         file.faults.append(_no_frames(file, listing))
         return
-    jumped = file.jumped & set(found)
+    jumped = {
+        frame
+        for video, numbers in file.jumped
+        for frame in found
+        if frame[:2] == video and frame.number in numbers
+    }
     if jumped:
         notes.append(
             f"left out {len(jumped)} frames of {name}, which tracks pass over between two "
@@ -138,12 +144,14 @@ def _frames(
         )
 
 
-def _all_frames(file: CvatFile) -> set[Frame]:
-    """Returns the frames with an entry, and the others of the same videos."""
+def _all_frames(file: CvatFile, listing: Listing) -> set[Frame]:
+    """Returns the frames with an entry, and others of the same videos whose images are there."""
     frames = set(file.frames)
-    for task, subset in {(frame.task, frame.subset) for frame in file.frames}:
+    names = listed(listing.images).files if listing.images else listing.files
+    there = {int(match[1]) for name in names if (match := FRAME.search(name))}
+    for task, subset in {frame[:2] for frame in file.frames}:
         video = file.videos.get(task)
-        frames |= {Frame(task, subset, number) for number in (video.frames if video else ())}
+        frames |= {Frame(task, subset, n) for n in there if video and n in video.frames}
     return frames
 
 

@@ -13,7 +13,6 @@ from pipelines.annotations.xml_files import children
 from pipelines.errors import DataError
 
 ROOT = "annotations"
-MAX_FRAMES = 10_000_000
 NO_LABEL = "shape without a label"
 NO_AREAS = {"cuboid", "points", "skeleton", "tag"}  # Elements that are left out.
 NO_AREA_TYPES = {"cuboid", "points", "skeleton", "tag"}  # The same as types of labels.
@@ -55,7 +54,8 @@ class CvatFile:
         other_labels: Names of further labels: of skeletons, points and tags.
         images: The images.
         frames: The frames of videos that have an entry.
-        jumped: Frames that a track passes over though its object is there.
+        jumped: Numbers of frames that a track passes over though its object is there, with the
+            video of each.
         videos: The tasks by their id, or None.
         task_subset: The subset of the only task.
         faults: `DataError`s of entries.
@@ -66,7 +66,7 @@ class CvatFile:
     other_labels: set[str] = field(default_factory=set)
     images: list[Entry] = field(default_factory=list)
     frames: dict[Frame, Entry] = field(default_factory=lambda: defaultdict(Entry))
-    jumped: set[Frame] = field(default_factory=set)
+    jumped: list[tuple[tuple[str | None, str], range]] = field(default_factory=list)
     videos: dict[str | None, Video] = field(default_factory=dict)
     task_subset: str = ""
     faults: list[DataError] = field(default_factory=list)
@@ -104,7 +104,7 @@ def _add_meta(file: CvatFile, meta: Element) -> None:
         try:
             start, stop = (int(task.findtext(f"{end}_frame") or "") for end in ("start", "stop"))
             _, _, step = (task.findtext("frame_filter") or "").partition("step=")
-            frames = range(start, min(stop, start + MAX_FRAMES) + 1, max(1, int(step or 1)))
+            frames = range(start, stop + 1, max(1, int(step or 1)))
         except ValueError:  # A file without them.
             frames = range(0)
         size = task.find("original_size")
@@ -141,14 +141,14 @@ def _add_track(file: CvatFile, track: Element) -> None:
         if not is_outside:
             _add_shape(entry, shape, label, f"track {track.get('id')!r:.50}")
     step = file.videos[task].frames.step if task in file.videos else 1
-    file.jumped |= {Frame(task, subset, number) for number in _between(sorted(seen), step)}
+    file.jumped += [((task, subset), numbers) for numbers in _between(sorted(seen), step)]
 
 
-def _between(seen: list[tuple[int, bool]], step: int) -> Iterator[int]:
+def _between(seen: list[tuple[int, bool]], step: int) -> Iterator[range]:
     """Yields the numbers of frames that an object is in, but that are not written."""
     for (number, is_outside), (later, _) in zip(seen, seen[1:], strict=False):
-        if not is_outside and later - number <= MAX_FRAMES:
-            yield from range(number + step, later, step)
+        if not is_outside and later - number > step:
+            yield range(number + step, later, step)
 
 
 def _add_shape(entry: Entry, element: Element, label: str | None, where: str) -> None:
