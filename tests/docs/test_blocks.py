@@ -8,6 +8,7 @@ import exports
 import keras
 import numpy as np
 import pytest
+import tool_exports
 from doc_blocks import DATA, RUN, blocks_of, needs_of, run_page
 from PIL import Image
 
@@ -115,6 +116,24 @@ def labelme(rng):
         exports.labelme(Path("DATA"), shapes, size=(64, 64), **names)
 
 
+def cvat(rng):
+    """`DATA`, CVAT annotations of six images."""
+    shape = tool_exports.polygon([(8, 8), (50, 8), (50, 40), (8, 40)])
+    tool_exports.cvat(Path("DATA"), {f"{n}.png": shape for n in range(6)}, size=(64, 64))
+
+
+def via(rng):
+    """`DATA`, VIA annotations of six images."""
+    region = tool_exports.via_polygon([(8, 8), (50, 8), (50, 40), (8, 40)], kind="cat")
+    tool_exports.via(Path("DATA"), {f"{n}.png": [region] for n in range(6)}, size=(64, 64))
+
+
+def datumaro(rng):
+    """`DATA`, Datumaro annotations of six images."""
+    shape = {"type": "polygon", "points": [8, 8, 50, 8, 50, 40, 8, 40]}
+    tool_exports.datumaro(Path("DATA"), {f"{n}": [shape] for n in range(6)}, size=(64, 64))
+
+
 WORLD = {
     "photos": photos,
     "data": data,
@@ -122,4 +141,7 @@ WORLD = {
     "model": model,
     "coco": coco,
     "labelme": labelme,
+    "cvat": cvat,
+    "via": via,
+    "datumaro": datumaro,
 }
