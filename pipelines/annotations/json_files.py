@@ -38,6 +38,18 @@ def load(path: Path) -> Any:
         raise _not_json(path, error) from None
 
 
+def parse(text: str) -> Any:
+    """Reads a text as JSON.
+
+    Raises:
+        ValueError: It is not strict JSON.
+    """
+    try:
+        return _decoder().decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def entries(path: Path, arrays: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """Reads a JSON object piece by piece, so that memory does not grow with the file.
 

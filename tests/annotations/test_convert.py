@@ -210,7 +210,7 @@ def test_classes_can_be_merged_and_chosen(source, out, converted):
         ({"keep": ["cow"]}, "--keep: .* has no class 'cow'; it has 'cat', 'dog'"),
         ({"merge": "cow=x"}, "--merge: .* has no class 'cow'"),
         ({"merge": "cow"}, 'must be like "crack,spall=damage"'),
-        ({"format": "koko"}, "must be auto or one of coco, labelme"),
+        ({"format": "koko"}, "must be auto or one of .*coco, .*labelme"),
     ):
         with pytest.raises(DataError, match=message):
             converted(**options)

@@ -13,6 +13,7 @@ import mapillary_exports
 import numpy as np
 import pytest
 import supervisely_exports
+import tool_exports
 from doc_blocks import DATA, RUN, blocks_of, needs_of, run_page
 from PIL import Image
 
@@ -191,6 +192,24 @@ def geojson(rng):
         Path(f"DATA/{n}.geojson").write_text(json.dumps([feature]))
 
 
+def cvat(rng):
+    """`DATA`, CVAT annotations of six images."""
+    shape = tool_exports.polygon([(8, 8), (50, 8), (50, 40), (8, 40)])
+    tool_exports.cvat(Path("DATA"), {f"{n}.png": shape for n in range(6)}, size=(64, 64))
+
+
+def via(rng):
+    """`DATA`, VIA annotations of six images."""
+    region = tool_exports.via_polygon([(8, 8), (50, 8), (50, 40), (8, 40)], kind="cat")
+    tool_exports.via(Path("DATA"), {f"{n}.png": [region] for n in range(6)}, size=(64, 64))
+
+
+def datumaro(rng):
+    """`DATA`, Datumaro annotations of six images."""
+    shape = {"type": "polygon", "points": [8, 8, 50, 8, 50, 40, 8, 40]}
+    tool_exports.datumaro(Path("DATA"), {f"{n}": [shape] for n in range(6)}, size=(64, 64))
+
+
 WORLD = {
     "photos": photos,
     "data": data,
@@ -205,4 +224,7 @@ WORLD = {
     "yolo": yolo,
     "class_masks": class_masks,
     "geojson": geojson,
+    "cvat": cvat,
+    "via": via,
+    "datumaro": datumaro,
 }
