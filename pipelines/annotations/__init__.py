@@ -1,16 +1,7 @@
 """Turns what labelling tools export into masks and a YAML file (`convert`).
 
-To add a format, copy `labelme`: a module with two functions, named in `formats.FORMATS`.
-
-    is_found(listing) -> str | None      # the evidence, in words, that a folder holds this format
-    read(listing, options) -> Annotated # everything in the folder, as `annotated` describes it
-
-`is_found` looks at the content of files (`listing.beginnings`), never at names alone. `read` draws
-nothing: it returns shapes in paint order, says in `Picture.left_out` what it leaves out and why,
-and collects the faults of files in `Annotated.faults` instead of raising the first. Images are
-found with `listing.find_image`. A shape that is wrong in itself is `Broken`, which is an error of
-its image. Classes are listed without the background, unless every pixel is labelled
-(`has_background=False`). `edge` is the rule of the format's own tool: the samples decide.
+`conversion.convert` is the whole of it. `formats` lists the readers of the formats, `work` draws
+what they return, and `output` puts the result in place.
 """
 
 from typing import TYPE_CHECKING

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from pipelines.annotations import (
+from pipelines.annotations.readers import (
     binary_masks,
     cityscapes_json,
     coco,

@@ -7,8 +7,8 @@ from exports import mask_of, record_of
 from PIL import Image
 
 from pipelines import DataError
-from pipelines.annotations.cityscapes_json import LABELS
 from pipelines.annotations.conversion import convert
+from pipelines.annotations.readers.cityscapes_json import LABELS
 from pipelines.datasets.cityscapes import CLASSES
 
 SAMPLE = "cityscapes_json/derived_official_labels"

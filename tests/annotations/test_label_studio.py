@@ -11,8 +11,8 @@ from reference_masks import differences, with_blank_images
 
 import pipelines
 from pipelines import DataError
-from pipelines.annotations import label_studio_rle
 from pipelines.annotations.conversion import convert
+from pipelines.annotations.readers import label_studio_rle
 
 BRUSH = np.random.default_rng(0).integers(0, 2, SIZE).astype(bool)
 BRUSH[3], BRUSH[4] = True, False

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations import label_studio_rle, png_bitmaps
+from pipelines.annotations import png_bitmaps
 from pipelines.annotations.annotated import Bitmap, Broken, Ellipse, Geometry, Point, Polygon
 from pipelines.annotations.points import corners, is_number, points_of
+from pipelines.annotations.readers import label_studio_rle
 from pipelines.errors import DataError
 
 PNG = "data:image/png;base64,"

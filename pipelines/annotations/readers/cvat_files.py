@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from pipelines.annotations.annotated import Broken, Colour, Geometry
-from pipelines.annotations.cvat_shapes import BOX, GEOMETRIES, geometry_of
+from pipelines.annotations.readers.cvat_shapes import BOX, GEOMETRIES, geometry_of
 from pipelines.annotations.xml_files import children
 from pipelines.errors import DataError
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipelines.annotations.annotated import VOID, Annotated, Bitmap, ClassName, Picture, Shape
 from pipelines.annotations.listing import Listing
-from pipelines.annotations.mask_files import (
+from pipelines.annotations.options import Options
+from pipelines.annotations.readers.mask_files import (
     MAX_PIXELS,
     Images,
     check_size,
@@ -21,7 +22,6 @@ from pipelines.annotations.mask_files import (
     names_beside,
     shapes_of,
 )
-from pipelines.annotations.options import Options
 from pipelines.datasets.lists import read_lines
 from pipelines.errors import DataError
 from pipelines.files.opening import Encoded, read_content

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pipelines.annotations.label_studio_config import Config
-from pipelines.annotations.label_studio_tasks import Task, wrong
 from pipelines.annotations.listing import Listing
+from pipelines.annotations.readers.label_studio_config import Config
+from pipelines.annotations.readers.label_studio_tasks import Task, wrong
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 

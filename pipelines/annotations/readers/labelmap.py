@@ -12,14 +12,14 @@ import numpy as np
 
 from pipelines.annotations.annotated import VOID, Annotated, ClassName, Colour, Picture, Shape
 from pipelines.annotations.listing import Listing
-from pipelines.annotations.mask_files import (
+from pipelines.annotations.options import Options
+from pipelines.annotations.readers.mask_files import (
     Images,
     check_size,
     is_in_mask_folder,
     read_values,
     shapes_of,
 )
-from pipelines.annotations.options import Options
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.datasets.lists import read_lines
 from pipelines.errors import DataError

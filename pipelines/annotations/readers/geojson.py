@@ -21,12 +21,17 @@ from pipelines.annotations.annotated import (
     Picture,
     Shape,
 )
-from pipelines.annotations.geojson_shapes import all_points, are_degrees, geometries, to_pixels
-from pipelines.annotations.geotiff import Place, read_place
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
-from pipelines.annotations.mask_files import TIFFS, Images, is_in_mask_folder
 from pipelines.annotations.options import Options
+from pipelines.annotations.readers.geojson_shapes import (
+    all_points,
+    are_degrees,
+    geometries,
+    to_pixels,
+)
+from pipelines.annotations.readers.geotiff import Place, read_place
+from pipelines.annotations.readers.mask_files import TIFFS, Images, is_in_mask_folder
 from pipelines.errors import DataError
 from pipelines.files.opening import Encoded
 from pipelines.split_names import split_of

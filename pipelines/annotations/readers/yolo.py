@@ -23,7 +23,7 @@ from pipelines.annotations.annotated import (
 )
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
-from pipelines.annotations.yolo_files import Dataset, Label, dataset
+from pipelines.annotations.readers.yolo_files import Dataset, Label, dataset
 from pipelines.datasets.lists import lines_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_size

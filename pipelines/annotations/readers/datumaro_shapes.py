@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from pipelines.annotations import coco_entries
 from pipelines.annotations.annotated import Broken, Ellipse, Geometry, Line, Polygon
-from pipelines.annotations.cvat_shapes import turned_box
+from pipelines.annotations.readers import coco_entries
+from pipelines.annotations.readers.cvat_shapes import turned_box
 
 BOX = "bbox"
 SHAPES = (BOX, "ellipse", "mask", "polygon", "polyline")

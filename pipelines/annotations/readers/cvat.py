@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.annotations.annotated import Annotated, ClassName, Picture, Shape
-from pipelines.annotations.cvat_files import CvatFile, Entry, Frame, read_file
 from pipelines.annotations.listing import Listing, listed
 from pipelines.annotations.options import Options
+from pipelines.annotations.readers.cvat_files import CvatFile, Entry, Frame, read_file
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 from pipelines.split_names import split_of

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.annotations.annotated import Annotated, Broken, ClassName, Colour, Picture, Shape
-from pipelines.annotations.coco_entries import id_of
-from pipelines.annotations.datumaro_shapes import BOX, SHAPES, geometry_of
 from pipelines.annotations.json_files import entries
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
+from pipelines.annotations.readers.coco_entries import id_of
+from pipelines.annotations.readers.datumaro_shapes import BOX, SHAPES, geometry_of
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 

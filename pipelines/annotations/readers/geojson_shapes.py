@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.annotations.annotated import Broken, Geometry, Line, Point, Polygon
-from pipelines.annotations.geotiff import Place
+from pipelines.annotations.readers.geotiff import Place
 
 
 def geometries(geometry: Any, place: Place | None, left_out: Counter[str]) -> Iterator[Geometry]:

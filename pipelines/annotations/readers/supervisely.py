@@ -13,8 +13,8 @@ from pipelines.annotations.annotated import Annotated, ClassName, Geometry, Pict
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
-from pipelines.annotations.supervisely_meta import Meta, read_meta
-from pipelines.annotations.supervisely_shapes import geometry_of, type_of
+from pipelines.annotations.readers.supervisely_meta import Meta, read_meta
+from pipelines.annotations.readers.supervisely_shapes import geometry_of, type_of
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 

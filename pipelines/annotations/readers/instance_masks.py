@@ -15,16 +15,16 @@ import numpy as np
 from PIL import Image
 
 from pipelines.annotations.annotated import Annotated, Bitmap, ClassName, Picture, Shape
-from pipelines.annotations.binary_masks import foreground
 from pipelines.annotations.listing import PEEKED, Listing
-from pipelines.annotations.mask_files import (
+from pipelines.annotations.options import Options
+from pipelines.annotations.readers.binary_masks import foreground
+from pipelines.annotations.readers.mask_files import (
     TIFFS,
     Images,
     check_size,
     is_in_mask_folder,
     read_values,
 )
-from pipelines.annotations.options import Options
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 from pipelines.files.opening import Encoded

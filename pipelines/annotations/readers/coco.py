@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotations import coco_panoptic
 from pipelines.annotations.annotated import (
     Annotated,
     ClassName,
@@ -18,10 +17,11 @@ from pipelines.annotations.annotated import (
     Picture,
     Shape,
 )
-from pipelines.annotations.coco_entries import colour_of, geometry_of, id_of, size_of
 from pipelines.annotations.json_files import entries
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
+from pipelines.annotations.readers import coco_panoptic
+from pipelines.annotations.readers.coco_entries import colour_of, geometry_of, id_of, size_of
 from pipelines.errors import DataError
 
 ARRAYS = frozenset(("images", "annotations", "categories"))

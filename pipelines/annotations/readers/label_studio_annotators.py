@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.annotations.label_studio_tasks import Task
+from pipelines.annotations.readers.label_studio_tasks import Task
 from pipelines.errors import DataError
 
 UNKNOWN = "unknown"

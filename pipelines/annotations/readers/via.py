@@ -29,8 +29,14 @@ from pipelines.annotations.annotated import (
 )
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
-from pipelines.annotations.via_classes import ClassReader, choose_attribute, rare_names
-from pipelines.annotations.via_files import Entry, ViaFile, is_via, read_file, without_duplicates
+from pipelines.annotations.readers.via_classes import ClassReader, choose_attribute, rare_names
+from pipelines.annotations.readers.via_files import (
+    Entry,
+    ViaFile,
+    is_via,
+    read_file,
+    without_duplicates,
+)
 from pipelines.errors import DataError
 from pipelines.files.opening import Encoded
 

@@ -16,13 +16,13 @@ from pipelines.annotations.annotated import (
     Point,
     Shape,
 )
-from pipelines.annotations.label_studio_annotators import Choice, choose
-from pipelines.annotations.label_studio_config import Config, read_config
-from pipelines.annotations.label_studio_images import find_image
-from pipelines.annotations.label_studio_results import Region, regions_of, size_of
-from pipelines.annotations.label_studio_tasks import Task, tasks_of
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
+from pipelines.annotations.readers.label_studio_annotators import Choice, choose
+from pipelines.annotations.readers.label_studio_config import Config, read_config
+from pipelines.annotations.readers.label_studio_images import find_image
+from pipelines.annotations.readers.label_studio_results import Region, regions_of, size_of
+from pipelines.annotations.readers.label_studio_tasks import Task, tasks_of
 from pipelines.errors import DataError
 
 RESULT = re.compile(r'"result"\s*:\s*\[')
