@@ -12,7 +12,8 @@ def evidence(listing: Listing) -> dict[str, str]:
     found = {name: module.is_found(listing) for name, module in FORMATS.items()}
     found = {name: why for name, why in found.items() if why}
     others = {name: why for name, why in found.items() if name not in PICTURES}
-    return others or dict(list(found.items())[:1])
+    pictures = [(name, found[name]) for name in PICTURES if name in found]
+    return others or dict(pictures[:1])
 
 
 def recognise(listing: Listing, source: Path) -> tuple[str, str]:
