@@ -95,13 +95,17 @@ class ExportedModel:
         Raises:
             ConfigError: The engine cannot choose it.
         """
+        self.check_precision(precision)
+        return open_exported(self.path, PRECISIONS[precision])
+
+    def check_precision(self, precision: str) -> None:
+        """Raises a `ConfigError` if the engine cannot choose the precision."""
         if self.path.suffix != ENGINES["openvino"].ending or precision not in PRECISIONS:
             raise ConfigError(
                 f"precision={precision!r} (--precision): {self.path} computes in the precision of "
                 f"its export; only OpenVINO files (.xml) take {' or '.join(PRECISIONS)}. Leave it "
                 "out."
             )
-        return open_exported(self.path, PRECISIONS[precision])
 
     def _computed(self, run: Run | None, images: Any) -> Any:
         given = keras.tree.map_structure(self._as_expected, images, self.input)

@@ -172,6 +172,7 @@ def test_options_without_a_meaning_are_refused(
     assert (status, "only OpenVINO files (.xml) take" in err) == ((0, False), (2, True))[
         format != "openvino"
     ]
+    assert out.exists() == (format == "openvino")
 
 
 def test_the_highest_version_is_taken(exported, tmp_path):

@@ -85,6 +85,7 @@ def predict(
     import_tensorflow()
     from fcn_keras.cli.opening import quietly
     from fcn_keras.prediction import image_files
+    from fcn_keras.prediction.exported_model import ExportedModel
     from fcn_keras.prediction.net import net_of
     from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.predict_files import predict_files
@@ -100,6 +101,8 @@ def predict(
         )
     opened = quietly(load_single if videos else load, model)
     net = net_of(opened)
+    if isinstance(net, ExportedModel) and precision != "auto":
+        net.check_precision(precision)
     if tta:
         net.check_logits()
     if isinstance(edge, int):
