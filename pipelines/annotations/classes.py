@@ -131,9 +131,10 @@ def _alike(names: Iterable[str], source: object) -> DataError | None:
         return None
     listed = "; ".join(" and ".join(map(repr, group)) for group in alike)
     rules = ";".join(f"{','.join(group)}={group[0].strip()}" for group in alike)
+    can_merge = not any(set(name) & set(",;=") for group in alike for name in group)
     return DataError(
         f"{source}: class names that differ only by case or spaces: {listed}. Correct the "
-        f'annotations, or merge them with --merge "{rules}".',
+        "annotations" + (f', or merge them with --merge "{rules}".' if can_merge else "."),
         kind="similar names",
     )
 

@@ -2,17 +2,20 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pipelines.annotations import output
 from pipelines.annotations.annotated import Annotated
-from pipelines.annotations.classes import choose, parse_merge
-from pipelines.annotations.formats import FORMATS
-from pipelines.annotations.listing import listed
+from pipelines.annotations.classes import BACKGROUND, choose, parse_merge
+from pipelines.annotations.formats import FORMATS, PICTURES, check_options
+from pipelines.annotations.listing import Listing, listed
 from pipelines.annotations.options import Boxes, Options, Unlabelled
 from pipelines.annotations.recognise import recognise
+from pipelines.annotations.unreadable import unreadable
 from pipelines.annotations.work import Conversion, Watch, Work
+from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError, raise_all
 
 
@@ -75,7 +78,11 @@ def convert(
         evidence = "given by --format"
     else:
         raise DataError(f"--format {format}: must be auto or one of {', '.join(FORMATS)}.")
+    check_options(format, options)
     annotated = FORMATS[format].read(listing, options)
+    faults = (*annotated.faults, *unreadable(listing, annotated.faults))
+    notes = annotated.notes + _unnamed(annotated, listing) * (format not in PICTURES)
+    annotated = replace(annotated, faults=faults, notes=notes)
     made = Conversion(out, format, evidence, notes=list(annotated.notes))
     if not annotated.pictures:
         raise_all(annotated.faults)
@@ -89,8 +96,24 @@ def convert(
         work.convert(watch or _silent)
         if on_bad_file == "stop" or not work.pairs:
             raise_all(made.skipped)
+        if set(made.pixels) <= {BACKGROUND, "void"}:
+            made.notes.append("no shape of any class was drawn; there is nothing to learn")
         work.write(source)
     return made
+
+
+def _unnamed(annotated: Annotated, listing: Listing) -> tuple[str, ...]:
+    """Notes the images that no annotation names, in folders where others are named."""
+    named = {picture.image for picture in annotated.pictures if isinstance(picture.image, Path)}
+    folders = {path.parent for path in named}
+    root = listing.images or listing.root
+    files = listed(listing.images).ending(*EXTENSIONS) if listing.images else None
+    paths = [root / name for name in files or listing.ending(*EXTENSIONS)]
+    unnamed = [path for path in paths if path.parent in folders and path not in named]
+    if not unnamed:
+        return ()
+    count = f"{len(unnamed):,} image{'s' * (len(unnamed) > 1)}"
+    return (f"left out {count} that no annotation names, such as {unnamed[0]}",)
 
 
 def _all_missing(annotated: Annotated, source: Path) -> list[DataError]:

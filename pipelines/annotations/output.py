@@ -51,6 +51,8 @@ def check_destination(out: Path, source: Path) -> None:
             rule = f"holds other files too: {', '.join(others[:3])}"
         elif record.get("yaml") != _checksum(out / YAML):
             rule = f"has a {YAML} that was changed after the conversion"
+        elif record.get("masks") != _checksum_of_all(out / "masks"):
+            rule = "has masks that were changed after the conversion"
         else:
             return
     raise DataError(f"--out {out}: {rule}. Choose another folder, or remove this one.", file=out)
@@ -93,6 +95,7 @@ def write_record(folder: Path, source: Path, content: dict[str, Any]) -> None:
         "written_by": "fcn-keras",
         "source": os.path.realpath(source),
         "yaml": _checksum(folder / YAML),
+        "masks": _checksum_of_all(folder / "masks"),
         **content,
     }
     text = json.dumps(record, indent=1, ensure_ascii=False)
@@ -114,6 +117,13 @@ def _checksum(path: Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return None
+
+
+def _checksum_of_all(folder: Path) -> str:
+    """Returns a checksum of the names and contents of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{_checksum(path)} {path.relative_to(folder).as_posix()}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _remove_unfinished(out: Path) -> None:

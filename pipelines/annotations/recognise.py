@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pipelines.annotations.formats import FORMATS, PICTURES
 from pipelines.annotations.listing import Listing
-from pipelines.errors import DataError
+from pipelines.annotations.unreadable import unreadable
+from pipelines.errors import DataError, raise_all
 
 
 def evidence(listing: Listing) -> dict[str, str]:
@@ -30,14 +31,7 @@ def recognise(listing: Listing, source: Path) -> tuple[str, str]:
     if len(found) == 1:
         return next(iter(found.items()))
     if not found:
-        for name, text in listing.beginnings(".json", ".xml", ".txt"):
-            if text.startswith("version https://git-lfs"):
-                raise DataError(
-                    f"{listing.root / name}: a Git LFS pointer, not the file itself. Fetch the "
-                    "files: git lfs pull",
-                    kind="unknown format",
-                    file=listing.root / name,
-                )
+        raise_all(unreadable(listing))
         raise DataError(
             f"{source}: holds no annotations in a known format ({', '.join(FORMATS)}). Give the "
             "folder that the labelling tool exported. For a folder of images and masks, run "

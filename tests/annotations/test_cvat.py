@@ -244,7 +244,7 @@ def test_only_every_fifth_frame(source, converted):
     shapes = tracked(0) + tracked(5) + tracked(10)
     cvat_video(source, [("cat", shapes)], images=range(11), stop=10, step=5)
     made = converted()
-    assert made.images == {"train": 3} and not any("left out" in note for note in made.notes)
+    assert made.images == {"train": 3} and not any("skips" in note for note in made.notes)
 
 
 def test_a_track_may_be_away_for_some_frames(source, converted):

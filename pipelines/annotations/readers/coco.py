@@ -96,7 +96,7 @@ class _File:
         segments = (s for entry in self.segments.values() for s in entry["segments_info"])
         return {
             *(category for of_image in self.annotations.values() for category, *_ in of_image),
-            *(segment.get("category_id") for segment in segments),
+            *(id_of(s.get("category_id")) for s in segments if isinstance(s, dict)),
         }
 
 

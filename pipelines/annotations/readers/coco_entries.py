@@ -91,7 +91,7 @@ def _polygon(given: Any) -> Polygon:
     for ring in rings:
         if not isinstance(ring, list):
             raise ValueError(f"a polygon must be a list of numbers, found {ring!r:.100}")
-        if ring and isinstance(ring[0], list):  # [[x, y], ...] instead of [x, y, ...].
+        if ring and all(isinstance(point, list) for point in ring):  # [[x, y], ...].
             ring = [number for point in ring for number in point]
         if len(ring) % 2:
             raise ValueError(f"a polygon has {len(ring)} numbers; x and y must alternate")

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.annotations.annotated import Bitmap, Broken, Shape
 from pipelines.annotations.listing import Listing
+from pipelines.annotations.readers.coco_entries import id_of
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask
 
@@ -42,9 +43,10 @@ def _read(
     found = set(np.unique(numbers).tolist()) - {NOTHING}
     made = []
     for segment in entry["segments_info"]:
-        number = segment.get("id") if isinstance(segment, dict) else None
+        entry = segment if isinstance(segment, dict) else {}
+        number = id_of(entry.get("id"))
         label = f"segment {number!r}"
-        class_id = class_ids.get(segment.get("category_id")) if number else None
+        class_id = class_ids.get(id_of(entry.get("category_id"))) if number else None
         if class_id is None:
             made.append(Shape(0, Broken("it has no id, or an unknown `category_id`"), label=label))
         elif number not in found:

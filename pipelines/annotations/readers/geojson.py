@@ -127,7 +127,8 @@ class _File:
         crs = self.content.get("crs") if isinstance(self.content, dict) else None
         if crs is None:
             return None
-        name = crs.get("properties", {}).get("name") if isinstance(crs, dict) else None
+        properties = crs.get("properties") if isinstance(crs, dict) else None
+        name = properties.get("name") if isinstance(properties, dict) else None
         if not isinstance(name, str):
             raise _wrong(self.path, f"its `crs` has no name, found {crs!r:.100}")
         if name.upper().endswith(("CRS84", "CRS:84")):

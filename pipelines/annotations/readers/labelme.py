@@ -56,7 +56,7 @@ def read(listing: Listing, options: Options) -> Annotated:
     faults: list[DataError] = []
     notes: list[str] = []
     for name, text in listing.beginnings(".json", most=None):
-        if _is_labelme(text):
+        if _is_labelme(text, least=2):  # A file without `shapes` is a fault.
             names.append(name)
     splits = listing.splits(names, by_name=False)
     files: list[_File] = []
@@ -124,8 +124,8 @@ class _ImageData:
         return f"{self.path}: imageData"
 
 
-def _is_labelme(text: str) -> bool:
-    return sum(key in text for key in KEYS) >= 3
+def _is_labelme(text: str, least: int = 3) -> bool:
+    return sum(key in text for key in KEYS) >= least
 
 
 def _read_file(listing: Listing, name: str, split: str | None) -> _File:
@@ -147,7 +147,7 @@ def _read_file(listing: Listing, name: str, split: str | None) -> _File:
             file.left_out["shape without a label"] += 1
             continue
         kind = shape.get("shape_type") or "polygon"
-        if kind not in GEOMETRIES:
+        if not isinstance(kind, str) or kind not in GEOMETRIES:
             file.left_out[f"shape of the type {str(kind)[:50]!r}"] += 1
             continue
         try:
