@@ -153,6 +153,7 @@ def test_the_label_config_gives_order_and_colours(source, out, converted):
     ("image", "given"),
     [
         ("a.png", "/data/upload/1/ab12cd34-a.png"),
+        ("a b(1).png", "/data/upload/1/ab12cd34-a_b1.png"),  # Django renames uploads.
         ("ab12cd34-a.png", "/data/upload/1/ab12cd34-a.png"),
         ("sub/a b.png", "/data/local-files/?d=sub%2Fa%20b.png"),
         ("a.png", "/data/local-files/?d=C%3A%5Cimages%5Ca.png"),

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pipelines.annotations.listing import Listing
+from pipelines.annotations.listing import Listing, listed
 from pipelines.annotations.readers.label_studio_config import Config
 from pipelines.annotations.readers.label_studio_tasks import Task, wrong
 from pipelines.datasets.folder_pairs import EXTENSIONS
@@ -22,7 +23,7 @@ def find_image(
 ) -> tuple[Path | DataError, str]:
     """Finds the image of a task.
 
-    The names count as they are, then without the prefix of uploads.
+    The names count as they are, then without the prefix of uploads, then as uploads rename files.
 
     Returns:
         The `Path`, or a `DataError` that says why there is none; and the name for the mask.
@@ -34,7 +35,8 @@ def find_image(
     if not names:
         raise wrong(task.path, f"the task {task.id!r:.50} names no image in its `data`")
     found = None
-    for name in dict.fromkeys(names):
+    renamed = [_as_stored(listing).get(name.rpartition("/")[2]) for name in names]
+    for name in dict.fromkeys(filter(None, (*names, *renamed))):
         image = listing.find_image(name, task.file, task.split)
         if isinstance(image, Path):
             return image, image.relative_to(listing.images or listing.root).as_posix()
@@ -42,6 +44,14 @@ def find_image(
             found = image
     assert found is not None
     return found, names[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _as_stored(listing: Listing) -> dict[str, str]:
+    """Returns the images by the names that uploads get: Django changes spaces and drops others."""
+    files = listed(listing.images).files if listing.images else listing.files
+    names = {file.rpartition("/")[2] for file in files}
+    return {re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_")): name for name in sorted(names)}
 
 
 def _addresses(task: Task, results: list[Any], config: Config) -> Iterator[str]:
