@@ -50,7 +50,9 @@ def _inflated(data: bytes) -> bytes:
     try:
         png = stream.decompress(data, MAX_BYTES)
     except zlib.error as error:
-        raise ValueError(f"its bitmap is not compressed by zlib: {error}") from None
+        raise ValueError(
+            f"its bitmap is neither a PNG nor one compressed by zlib: {error}"
+        ) from None
     if stream.unconsumed_tail:
         raise ValueError(f"its bitmap has more than {MAX_BYTES:,} bytes")
     if not stream.eof:

@@ -134,7 +134,7 @@ def test_the_image_inside_a_file_is_used_if_there_is_no_other(source, out, conve
         (("a", "line", [[1, 2]]), "at least 2 points, found 1"),
         (("a", "mask", [[1, 2], [3, 4]]), "PNG in base64"),
         (("a", "mask", [[1, 2], [3, 4]], {"mask": "!"}), "not base64"),
-        (("a", "mask", [[1, 2], [3, 4]], {"mask": "aGFsbG8="}), "not an image"),
+        (("a", "mask", [[1, 2], [3, 4]], {"mask": "aGFsbG8="}), "neither a PNG"),
     ],
 )
 def test_wrong_shapes_name_file_and_number(source, converted, shape, message):
@@ -173,5 +173,5 @@ def test_what_is_left_out_is_counted(source, converted):
 def test_a_mask_that_is_a_bomb_is_refused(source, converted):
     bomb = png_text(np.zeros((9000, 9990), "uint8"))  # 90 million pixels in 90 KB.
     labelme(source, [("a", "mask", [[1, 2], [3, 4]], {"mask": bomb})])
-    with pytest.raises(DataError, match=r"a.json: shape 0 \('a'\): its mask: too large"):
+    with pytest.raises(DataError, match=r"a.json: shape 0 \('a'\): its bitmap: too large"):
         converted()

@@ -95,7 +95,7 @@ def _palette(pixels, **options):
     ("data", "message"),
     [
         ("#", "not base64"),
-        (base64.b64encode(b"hello").decode(), "not compressed by zlib"),
+        (base64.b64encode(b"hello").decode(), "neither a PNG nor one compressed by zlib"),
         (base64.b64encode(zlib.compress(b"hello")).decode(), "not an image"),
         (base64.b64encode(zlib.compress(b"hello" * 99)[:-9]).decode(), "ends too early"),
         (base64.b64encode(zlib.compress(b"\0" * 100_000_000)).decode(), "more than 16,000,000"),

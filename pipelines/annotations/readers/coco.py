@@ -17,11 +17,12 @@ from pipelines.annotations.annotated import (
     Picture,
     Shape,
 )
+from pipelines.annotations.colours import of_numbers
 from pipelines.annotations.json_files import entries
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
 from pipelines.annotations.readers import coco_panoptic
-from pipelines.annotations.readers.coco_entries import colour_of, geometry_of, id_of, size_of
+from pipelines.annotations.readers.coco_entries import geometry_of, id_of, size_of
 from pipelines.errors import DataError
 
 ARRAYS = frozenset(("images", "annotations", "categories"))
@@ -183,7 +184,7 @@ def _classes(files: Sequence[_File], notes: list[str]) -> tuple[tuple[ClassName,
                 )
                 notes += [note] * (note not in notes)
                 continue
-            colours.setdefault(name, colour_of(category.get("color")))
+            colours.setdefault(name, of_numbers(category.get("color")))
             ids[file.name, number] = list(colours).index(name)
     if not colours and any(file.annotations for file in files):
         notes.append(f"the files have no categories, so all annotations are one class, {OBJECT!r}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.annotations.annotated import Broken, Colour, Geometry, Polygon
+from pipelines.annotations.annotated import Broken, Geometry, Polygon
 from pipelines.annotations.rle import Runs, as_counts
 from pipelines.errors import DataError
 
@@ -44,14 +44,6 @@ def size_of(image: dict[str, Any], where: str, faults: list[DataError]) -> tuple
             )
             return None
     return int(height), int(width)
-
-
-def colour_of(value: Any) -> Colour | None:
-    """Returns the colour of a category of panoptic files."""
-    is_colour = isinstance(value, list) and len(value) == 3
-    if is_colour and all(type(n) is int and 0 <= n <= 255 for n in value):
-        return (value[0], value[1], value[2])
-    return None
 
 
 def geometry_of(entry: dict[str, Any]) -> tuple[Geometry | None, bool]:

@@ -31,9 +31,10 @@ from pipelines.annotations.annotated import (
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
+from pipelines.annotations.png_bitmaps import decode
+from pipelines.annotations.points import corners, points_of
 from pipelines.datasets.lists import read_lines
 from pipelines.errors import DataError
-from pipelines.files.images import read_mask
 from pipelines.files.opening import Encoded
 
 IGNORE_LABEL = "__ignore__"
@@ -151,7 +152,7 @@ def _read_file(listing: Listing, name: str, split: str | None) -> _File:
             file.left_out[f"shape of the type {str(kind)[:50]!r}"] += 1
             continue
         try:
-            geometry = GEOMETRIES[kind](_points(shape), shape)
+            geometry = GEOMETRIES[kind](points_of(shape.get("points")), shape)
         except ValueError as error:
             geometry = Broken(str(error))
         file.shapes.append((label, geometry, number))
@@ -198,30 +199,13 @@ def _labels(listing: Listing, found: set[str], notes: list[str]) -> list[str]:
     return sorted(found)
 
 
-def _points(shape: dict[str, Any]) -> np.ndarray:
-    """Returns the points of a shape, float64 `[n, 2]`."""
-    points = shape.get("points")
-    if isinstance(points, list) and all(
-        isinstance(point, list)
-        and len(point) == 2
-        and all(isinstance(n, int | float) and not isinstance(n, bool) for n in point)
-        for point in points
-    ):
-        try:
-            return np.array(points, "float64").reshape(-1, 2)
-        except OverflowError:
-            pass
-    raise ValueError(f"its points must be a list of [x, y], found {points!r:.100}")
-
-
 def _polygon(points: np.ndarray, shape: dict[str, Any]) -> Geometry:
     return Polygon(((points,),))
 
 
 def _rectangle(points: np.ndarray, shape: dict[str, Any]) -> Geometry:
     if len(points) == 2:  # Two corners, in any order.
-        (x, y), (to_x, to_y) = points
-        points = np.array([[x, y], [to_x, y], [to_x, to_y], [x, to_y]])
+        points = corners(*points.ravel())
     return Polygon(((points,),))
 
 
@@ -246,7 +230,7 @@ def _mask(points: np.ndarray, shape: dict[str, Any]) -> Geometry:
     (left, top), _ = _exactly(points, 2)
     if not isinstance(shape.get("mask"), str):
         raise ValueError("its `mask` must be a PNG in base64")
-    return Bitmap(partial(_decoded, shape["mask"]), math.floor(left), math.floor(top))
+    return Bitmap(partial(decode, shape["mask"]), math.floor(left), math.floor(top))
 
 
 GEOMETRIES = {
@@ -265,27 +249,6 @@ def _exactly(points: np.ndarray, count: int) -> np.ndarray:
     if len(points) != count or not np.isfinite(points).all():
         raise ValueError(f"it must have {count} points, found {len(points)}")
     return points
-
-
-@dataclass(frozen=True)
-class _Png:
-    """The PNG of a shape."""
-
-    data: bytes
-
-    def read_bytes(self) -> bytes:
-        return self.data
-
-    def __str__(self) -> str:
-        return "its mask"
-
-
-def _decoded(text: str) -> np.ndarray:
-    try:
-        mask = read_mask(_Png(base64.b64decode(text, validate=True)))
-    except binascii.Error as error:
-        raise ValueError(f"its mask is not base64: {error}") from None
-    return (mask if mask.ndim == 2 else mask.max(2)) > 0
 
 
 def _wrong(path: Path, reason: str) -> DataError:

@@ -13,12 +13,12 @@ from pipelines.annotations.annotated import (
     Annotated,
     Broken,
     ClassName,
-    Colour,
     Geometry,
     Picture,
     Polygon,
     Shape,
 )
+from pipelines.annotations.colours import of_numbers
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
@@ -108,17 +108,10 @@ def _read_config(path: Path) -> _Labels:
             labels.ids[name] = VOID
         else:
             labels.ids[name] = len(labels.classes)
-            labels.classes.append(ClassName(name, _colour(entry.get("color"))))
+            labels.classes.append(ClassName(name, of_numbers(entry.get("color"))))
     if not labels.classes:
         raise _wrong(path, "has no `labels`")
     return labels
-
-
-def _colour(value: Any) -> Colour | None:
-    if isinstance(value, list) and len(value) == 3:
-        if all(type(number) is int and 0 <= number <= 255 for number in value):
-            return value[0], value[1], value[2]
-    return None
 
 
 def _picture(listing: Listing, name: str, split: str | None, ids: dict[str, int]) -> Picture:
