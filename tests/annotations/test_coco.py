@@ -246,3 +246,16 @@ def test_large_files_are_recognised(source, converted, order, monkeypatch):
     content = {"info": {}, **{key: content[key] for key in order.split()}}
     (source / "instances.json").write_text(json.dumps(content))
     assert converted().format == "coco"
+
+
+def test_images_of_a_split_without_annotations_stay(source, converted):
+    coco(source, [{"segmentation": [[2, 2, 20, 2, 20, 12]]}], name="train/_annotations.coco.json")
+    coco(source, [], name="test/_annotations.coco.json")
+    made = converted()
+    assert made.images == {"train": 1, "test": 1}
+
+
+def test_a_file_without_annotations_is_recognised(source, converted):
+    coco(source, [])
+    made = converted()
+    assert made.format == "coco" and made.pixels == {"background": 600}

@@ -31,6 +31,9 @@ ARRAYS = frozenset(("images", "annotations", "categories"))
 TOP = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[|"image"\s*:\s*\{')
 ENTRY = re.compile(r'"(?:segmentation|segments_info|bbox)"\s*:')
 REFERENCE = re.compile(r'"image_id"\s*:')
+# A file whose images have no annotations, such as that of a split.
+EMPTY = re.compile(r'"annotations"\s*:\s*\[\s*\]')
+IMAGE = re.compile(r'"file_name"\s*:')
 OBJECT = "object"  # The class of files without categories (SA-1B).
 NO_AREA = "annotation without a segmentation or box"
 
@@ -39,7 +42,9 @@ def is_found(listing: Listing) -> str | None:
     """Returns the evidence for COCO files, or None."""
     for name, text in listing.beginnings(".json"):
         if _is_coco(text):
-            return f"{name} has annotations with `image_id`, as COCO's files have"
+            is_empty = EMPTY.search(text)
+            what = "`images` without annotations" if is_empty else "annotations with `image_id`"
+            return f"{name} has {what}, as COCO's files have"
     return None
 
 
@@ -102,7 +107,8 @@ class _File:
 
 
 def _is_coco(text: str) -> bool:
-    return all(sign.search(text) for sign in (TOP, ENTRY, REFERENCE))
+    has_entries = all(sign.search(text) for sign in (TOP, ENTRY, REFERENCE))
+    return has_entries or bool(EMPTY.search(text) and IMAGE.search(text))
 
 
 def _without_duplicates(looks: dict[str, str]) -> tuple[list[str], list[str]]:
