@@ -51,6 +51,9 @@ class Net(Protocol):
     def check_logits(self) -> None:
         """Raises a `ConfigError` if the model returns no logits."""
 
+    def check_precision(self, precision: str) -> None:
+        """Raises a `ConfigError` if the model cannot compute in "float32" or "bfloat16"."""
+
     def tiling(self) -> Tiling:
         """Returns the geometry for tiles, or raises a `ConfigError` or `ModelError`."""
 
@@ -104,6 +107,9 @@ class KerasNet:
 
     def check_logits(self) -> None:
         """Raises nothing: a Keras model returns logits."""
+
+    def check_precision(self, precision: str) -> None:
+        """Raises nothing: a Keras model can be copied to either."""
 
     def tiling(self) -> Tiling:
         """Computes the geometry from the graph."""

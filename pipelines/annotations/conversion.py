@@ -15,7 +15,6 @@ from pipelines.annotations.options import Boxes, Options, Unlabelled
 from pipelines.annotations.recognise import recognise
 from pipelines.annotations.unreadable import unreadable
 from pipelines.annotations.work import Conversion, Watch, Work
-from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError, raise_all
 
 
@@ -106,9 +105,7 @@ def _unnamed(annotated: Annotated, listing: Listing) -> tuple[str, ...]:
     """Notes the images that no annotation names, in folders where others are named."""
     named = {picture.image for picture in annotated.pictures if isinstance(picture.image, Path)}
     folders = {path.parent for path in named}
-    root = listing.images or listing.root
-    files = listed(listing.images).ending(*EXTENSIONS) if listing.images else None
-    paths = [root / name for name in files or listing.ending(*EXTENSIONS)]
+    paths = [listing.image_root / name for name in listing.image_names]
     unnamed = [path for path in paths if path.parent in folders and path not in named]
     if not unnamed:
         return ()

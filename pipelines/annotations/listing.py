@@ -32,6 +32,17 @@ class Listing:
     files: tuple[str, ...]
     images: Path | None = None
 
+    @property
+    def image_root(self) -> Path:
+        """The folder of the images."""
+        return self.images or self.root
+
+    @cached_property
+    def image_names(self) -> tuple[str, ...]:
+        """The images in their folder, like `files`."""
+        files = listed(self.images).files if self.images else self.files
+        return tuple(name for name in files if PurePosixPath(name).suffix.lower() in EXTENSIONS)
+
     def ending(self, *suffixes: str) -> list[str]:
         """The files with one of these suffixes, such as ".json", in any case."""
         return [name for name in self.files if name.lower().endswith(suffixes)]
@@ -78,7 +89,7 @@ class Listing:
         where = f"{self.root / near}: names the image {name!r}"
         wanted = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         fits = self._by_name.get(wanted[-1], []) if wanted else []
-        folder = self.images or self.root
+        folder = self.image_root
         if not fits:
             close = self._by_stem.get(PurePosixPath(wanted[-1]).stem.casefold()) if wanted else None
             hint = f" (but {close!r})" if close else ""
@@ -119,11 +130,9 @@ class Listing:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        files = listed(self.images).files if self.images else self.files
         found = defaultdict(list)
-        for file in files:
-            if PurePosixPath(file).suffix.lower() in EXTENSIONS:
-                found[file.rpartition("/")[2]].append(file)
+        for file in self.image_names:
+            found[file.rpartition("/")[2]].append(file)
         return dict(found)
 
     @cached_property

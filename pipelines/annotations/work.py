@@ -103,7 +103,7 @@ class Work:
     def write(self, source: Path) -> None:
         """Writes `data.yaml`, the lists and `conversion.json`."""
         made, out = self.made, self.made.out
-        root = self.listing.images or self.listing.root
+        root = self.listing.image_root
         about = f"Converted from {source} ({made.format})."
         images = yaml_text.relative_folder(root, out)
         text = yaml_text.write(self.folder, images, self.pairs, self.classes, about, made.notes)
@@ -163,7 +163,7 @@ class Work:
 
     def _pair(self, source: Path | Encoded, split: str, mask_name: str) -> Pair:
         if isinstance(source, Path):
-            root = self.listing.images or self.listing.root
+            root = self.listing.image_root
             return Pair(source.relative_to(root).as_posix(), mask_name, False)
         data = source.read_bytes()
         with Image.open(io.BytesIO(data)) as image:

@@ -85,7 +85,6 @@ def predict(
     import_tensorflow()
     from fcn_keras.cli.opening import quietly
     from fcn_keras.prediction import image_files
-    from fcn_keras.prediction.exported_model import ExportedModel
     from fcn_keras.prediction.net import net_of
     from fcn_keras.prediction.pictures import Look
     from fcn_keras.prediction.predict_files import predict_files
@@ -101,7 +100,7 @@ def predict(
         )
     opened = quietly(load_single if videos else load, model)
     net = net_of(opened)
-    if isinstance(net, ExportedModel) and precision != "auto":
+    if precision != "auto":
         net.check_precision(precision)
     if tta:
         net.check_logits()

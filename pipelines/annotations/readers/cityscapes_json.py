@@ -4,24 +4,21 @@ https://github.com/mcordts/cityscapesScripts (`preparation/json2labelImg.py` dra
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipelines.annotations.annotated import (
     VOID,
     Annotated,
-    Broken,
     ClassName,
     Colour,
-    Geometry,
     Picture,
-    Polygon,
     Shape,
 )
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
-from pipelines.annotations.points import points_of
+from pipelines.annotations.points import polygon_of, size_of
 from pipelines.datasets.cityscapes import CLASSES
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
@@ -117,9 +114,7 @@ def _picture(listing: Listing, name: str, split: str | None, ids: dict[str, int]
     content = load(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise _wrong(path, "has no list `objects`")
-    height, width = content.get("imgHeight"), content.get("imgWidth")
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise _wrong(path, f"has the image size {height!r:.50} x {width!r:.50} (height x width)")
+    size = size_of(content.get("imgHeight"), content.get("imgWidth"), partial(_wrong, path))
     shapes: list[Shape] = []
     left_out: Counter[str] = Counter()
     unknown: list[str] = []
@@ -136,20 +131,13 @@ def _picture(listing: Listing, name: str, split: str | None, ids: dict[str, int]
             left_out[f"{label} (not drawn by Cityscapes)"] += 1
         elif label in ids:
             name_ = f"object {number} ({label!r})"
-            shapes.append(Shape(ids[label], _polygon(entry), label=name_))
+            shapes.append(Shape(ids[label], polygon_of(entry.get("polygon")), label=name_))
         else:
             unknown.append(str(entry["label"]))
     if unknown:
         raise _wrong(path, f"has labels that Cityscapes does not know: {unknown[0]!r:.100}")
     image, picture = _image(listing, name, split)
-    return Picture(picture, image, shapes, str(path), split, (height, width), left_out)
-
-
-def _polygon(entry: dict[str, Any]) -> Geometry:
-    try:
-        return Polygon(((points_of(entry.get("polygon")),),))
-    except ValueError as error:
-        return Broken(str(error))
+    return Picture(picture, image, shapes, str(path), split, size, left_out)
 
 
 def _image(listing: Listing, name: str, split: str | None) -> tuple[Path | DataError, str]:
@@ -162,7 +150,7 @@ def _image(listing: Listing, name: str, split: str | None) -> tuple[Path | DataE
             given = "/".join((*place, f"{file}{ending}"))
             image = listing.find_image(given, name, split)
             if isinstance(image, Path):
-                return image, image.relative_to(listing.images or listing.root).as_posix()
+                return image, image.relative_to(listing.image_root).as_posix()
             first = first or image
     assert first is not None
     return first, f"{stem}{IMAGE}.png"

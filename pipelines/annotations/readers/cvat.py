@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.annotations.annotated import Annotated, ClassName, Picture, Shape
-from pipelines.annotations.listing import Listing, listed
+from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
 from pipelines.annotations.readers.cvat_files import CvatFile, Entry, Frame, read_file
 from pipelines.datasets.folder_pairs import EXTENSIONS
@@ -147,7 +147,7 @@ def _frames(
 def _all_frames(file: CvatFile, listing: Listing) -> set[Frame]:
     """Returns the frames with an entry, and others of the same videos whose images are there."""
     frames = set(file.frames)
-    names = listed(listing.images).files if listing.images else listing.files
+    names = listing.image_names
     there = {int(match[1]) for name in names if (match := FRAME.search(name))}
     for task, subset in {frame[:2] for frame in file.frames}:
         video = file.videos.get(task)
@@ -184,7 +184,7 @@ def _no_frames(file: CvatFile, listing: Listing) -> DataError:
     videos = listing.ending(*VIDEOS)
     first = min(frame.number for frame in file.frames)
     return DataError(
-        f"{file.path}: is about the frames of a video, but {listing.images or listing.root} has no "
+        f"{file.path}: is about the frames of a video, but {listing.image_root} has no "
         f"images called frame_{first:06}.png and so on. Export with images, or write them: ffmpeg "
         f"-i {videos[0] if videos else 'VIDEO'} -start_number 0 frame_%06d.png",
         kind="missing image",

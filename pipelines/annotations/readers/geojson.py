@@ -185,7 +185,7 @@ class _Drawn:
 
     def _check_system(self, listing: Listing, file: _File, image: str, place: Place) -> None:
         """Checks that file and image are on the same map."""
-        root = listing.images or listing.root
+        root = listing.image_root
         stated = file.epsg()
         points = all_points(file.features)
         if stated is None and points.size and not are_degrees(points):
@@ -299,7 +299,7 @@ def _touches(listing: Listing, name: str, points: np.ndarray) -> bool:
 
 def _place(listing: Listing, image: str) -> Place | None:
     is_tiff = image.lower().endswith(TIFFS)
-    return read_place((listing.images or listing.root) / image) if is_tiff else None
+    return read_place(listing.image_root / image) if is_tiff else None
 
 
 def _wrong(path: Path, reason: str) -> DataError:

@@ -3,13 +3,14 @@
 import base64
 import binascii
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pipelines.annotations.listing import Listing, listed
+from pipelines.annotations.listing import Listing
 from pipelines.annotations.readers.label_studio_config import Config
 from pipelines.annotations.readers.label_studio_tasks import Task, wrong
 from pipelines.datasets.folder_pairs import EXTENSIONS
@@ -35,11 +36,12 @@ def find_image(
     if not names:
         raise wrong(task.path, f"the task {task.id!r:.50} names no image in its `data`")
     found = None
-    renamed = [_as_stored(listing).get(name.rpartition("/")[2]) for name in names]
-    for name in dict.fromkeys(filter(None, (*names, *renamed))):
+    # A generator: the names of uploads are looked up only if no other fits.
+    renamed = (_as_stored(listing).get(name.rpartition("/")[2]) for name in names)
+    for name in filter(None, itertools.chain(dict.fromkeys(names), renamed)):
         image = listing.find_image(name, task.file, task.split)
         if isinstance(image, Path):
-            return image, image.relative_to(listing.images or listing.root).as_posix()
+            return image, image.relative_to(listing.image_root).as_posix()
         if found is None or image.kind == "ambiguous image":
             found = image
     assert found is not None
@@ -49,8 +51,7 @@ def find_image(
 @functools.lru_cache(maxsize=1)
 def _as_stored(listing: Listing) -> dict[str, str]:
     """Returns the images by the names that uploads get: Django changes spaces and drops others."""
-    files = listed(listing.images).files if listing.images else listing.files
-    names = {file.rpartition("/")[2] for file in files}
+    names = {file.rpartition("/")[2] for file in listing.image_names}
     return {re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_")): name for name in sorted(names)}
 
 

@@ -32,7 +32,7 @@ from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
 from pipelines.annotations.png_bitmaps import decode
-from pipelines.annotations.points import corners, points_of
+from pipelines.annotations.points import corners, points_of, size_of
 from pipelines.datasets.lists import read_lines
 from pipelines.errors import DataError
 from pipelines.files.opening import Encoded
@@ -178,10 +178,7 @@ def _size(path: Path, content: dict[str, Any]) -> tuple[int, int] | None:
     size = (content.get("imageHeight"), content.get("imageWidth"))
     if None in size:
         return None
-    height, width = size
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise _wrong(path, f"has the image size {height!r:.50} x {width!r:.50} (height x width)")
-    return height, width
+    return size_of(*size, partial(_wrong, path))
 
 
 def _labels(listing: Listing, found: set[str], notes: list[str]) -> list[str]:

@@ -5,24 +5,21 @@ https://www.mapillary.com/dataset/vistas
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.annotations.annotated import (
     VOID,
     Annotated,
-    Broken,
     ClassName,
-    Geometry,
     Picture,
-    Polygon,
     Shape,
 )
 from pipelines.annotations.colours import of_numbers
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
-from pipelines.annotations.points import points_of
+from pipelines.annotations.points import polygon_of, size_of
 from pipelines.datasets.folder_pairs import EXTENSIONS
 from pipelines.errors import DataError
 
@@ -119,24 +116,19 @@ def _picture(listing: Listing, name: str, split: str | None, ids: dict[str, int]
     content = load(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise _wrong(path, "has no list `objects`")
-    height, width = content.get("height"), content.get("width")
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise _wrong(path, f"has the image size {height!r:.50} x {width!r:.50} (height x width)")
+    size = size_of(content.get("height"), content.get("width"), partial(_wrong, path))
     shapes: list[Shape] = []
     for number, entry in enumerate(content["objects"]):
         label = entry.get("label") if isinstance(entry, dict) else None
         if not isinstance(label, str) or label not in ids:
             raise _wrong(path, f"object {number} has the label {label!r:.100}; the config has none")
-        shapes.append(Shape(ids[label], _polygon(entry), label=f"object {number} ({label!r})"))
+        shapes.append(
+            Shape(
+                ids[label], polygon_of(entry.get("polygon")), label=f"object {number} ({label!r})"
+            )
+        )
     image, picture = _image(listing, name, split)
-    return Picture(picture, image, shapes, str(path), split, (height, width))
-
-
-def _polygon(entry: dict[str, Any]) -> Geometry:
-    try:
-        return Polygon(((points_of(entry.get("polygon")),),))
-    except ValueError as error:
-        return Broken(str(error))
+    return Picture(picture, image, shapes, str(path), split, size)
 
 
 def _image(listing: Listing, name: str, split: str | None) -> tuple[Path | DataError, str]:
@@ -146,7 +138,7 @@ def _image(listing: Listing, name: str, split: str | None) -> tuple[Path | DataE
     for ending in (".jpg", *sorted(EXTENSIONS)):
         image = listing.find_image(f"images/{place.stem}{ending}", name, split)
         if isinstance(image, Path):
-            return image, image.relative_to(listing.images or listing.root).as_posix()
+            return image, image.relative_to(listing.image_root).as_posix()
         first = first or image
     assert first is not None
     return first, f"{place.stem}.jpg"

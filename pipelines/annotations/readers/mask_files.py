@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.annotations.annotated import Bitmap, Shape
-from pipelines.annotations.listing import Listing, listed
-from pipelines.datasets.folder_pairs import EXTENSIONS
+from pipelines.annotations.listing import Listing
 from pipelines.errors import DataError
 from pipelines.files.images import read_mask_and_palette, read_size
 from pipelines.files.opening import Encoded, read_content
@@ -121,10 +120,8 @@ class Images:
     def __init__(self, listing: Listing, is_mask: Callable[[str], bool]) -> None:
         """Takes all files with the suffix of an image that are no mask."""
         self.listing = listing
-        self.root = listing.images or listing.root
-        inside = listed(listing.images) if listing.images else listing
-        names = inside.ending(*EXTENSIONS)
-        self.names = [n for n in names if listing.images or not is_mask(n)]
+        self.root = listing.image_root
+        self.names = [n for n in listing.image_names if listing.images or not is_mask(n)]
         self.by_stem: dict[str, list[str]] = {}
         for name in self.names:
             self.by_stem.setdefault(PurePosixPath(name).stem, []).append(name)

@@ -6,6 +6,7 @@ https://docs.supervisely.com (`supervisely/geometry` draws the shapes)
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.annotations.annotated import Annotated, ClassName, Geometry, Pict
 from pipelines.annotations.json_files import load
 from pipelines.annotations.listing import Listing
 from pipelines.annotations.options import Options
+from pipelines.annotations.points import size_of
 from pipelines.annotations.readers.supervisely_meta import Meta, read_meta
 from pipelines.annotations.readers.supervisely_shapes import geometry_of, type_of
 from pipelines.datasets.folder_pairs import EXTENSIONS
@@ -98,7 +100,9 @@ def _read_file(listing: Listing, name: str, split: str | None, meta: Meta) -> _F
     content = load(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise _wrong(path, "has no list `objects`")
-    size = _size(path, content.get("size"))
+    stated = content.get("size")
+    stated = stated if isinstance(stated, dict) else {}
+    size = size_of(stated.get("height"), stated.get("width"), partial(_wrong, path))
     picture, image = _image(listing, name, split)
     tagged = _tagged(path, content.get("tags"))
     file = _File(name, picture, image, size, tagged or split, [], Counter())
@@ -160,14 +164,6 @@ def _of_data_set(
         kind="missing image",
         file=listing.root / name,
     )
-
-
-def _size(path: Path, given: Any) -> tuple[int, int]:
-    size = (given.get("height"), given.get("width")) if isinstance(given, dict) else (None, None)
-    height, width = size
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise _wrong(path, f"has the image size {height!r:.50} x {width!r:.50} (height x width)")
-    return height, width
 
 
 def _tagged(path: Path, tags: Any) -> str | None:

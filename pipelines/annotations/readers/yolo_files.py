@@ -141,7 +141,7 @@ class _Yaml:
                 yield from self.listed(place)
             else:
                 inside = "" if place == "." else f"{place}/"
-                yield from (name for name in self.pictures if name.startswith(inside))
+                yield from (name for name in self.listing.image_names if name.startswith(inside))
 
     def listed(self, listing: str) -> Iterator[str]:
         """Yields the images that a text file lists."""
@@ -150,7 +150,7 @@ class _Yaml:
             if isinstance(found, DataError):
                 self.faults.append(found)
             else:
-                yield found.relative_to(self.root).as_posix()
+                yield found.relative_to(self.listing.image_root).as_posix()
 
     def found(self, entry: str) -> str | None:
         """Finds the folder or list of a split; that of another computer by the end of its path."""
@@ -168,21 +168,11 @@ class _Yaml:
         return None
 
     @cached_property
-    def root(self) -> Path:
-        return self.listing.images or self.listing.root
-
-    @cached_property
-    def pictures(self) -> list[str]:
-        """The image files below the root."""
-        suffixes = tuple(EXTENSIONS)
-        if self.listing.images is None:
-            return self.listing.ending(*suffixes)
-        return listed(self.root).ending(*suffixes)
-
-    @cached_property
     def places(self) -> set[str]:
         """The folders of images, and the text files, relative to the root."""
-        folders = {str(above) for name in self.pictures for above in PurePosixPath(name).parents}
+        folders = {
+            str(above) for name in self.listing.image_names for above in PurePosixPath(name).parents
+        }
         texts = {name for name in listed(self.listing.root).files if name.lower().endswith(".txt")}
         return folders | texts
 
@@ -193,7 +183,7 @@ class _Yaml:
         path = next((p for p in paths if p.is_file() and is_inside(p, self.listing.root)), None)
         found = self.listing.find_image(image, "") if self.listing.images is None else None
         fault = found if isinstance(found, DataError) else None
-        return Label(image, fault or self.root / image, path, split)
+        return Label(image, fault or self.listing.image_root / image, path, split)
 
     def without_image(self, labels: Sequence[Label]) -> Iterator[Label]:
         """Yields label files of the same folders that have no image."""
@@ -208,8 +198,9 @@ class _Yaml:
 
     def missing(self, key: str, entry: str) -> DataError:
         return DataError(
-            f"{self.path}: `{key}: {entry}` is not there: {self.root} has no folder of images or "
-            "list that this path ends with. Correct it, or give the folder with --images FOLDER.",
+            f"{self.path}: `{key}: {entry}` is not there: {self.listing.image_root} has no folder "
+            "of images or list that this path ends with. Correct it, or give the folder with "
+            "--images FOLDER.",
             kind="missing folder",
             file=self.path,
             value=entry,
@@ -236,7 +227,7 @@ def unpaired(listing: Listing, label: str, split: str | None) -> Label:
         for name in (f"{stem}{suffix}", f"{stem}{suffix.upper()}"):
             found = listing.find_image(name, label, split)
             if isinstance(found, Path):
-                root = listing.images or listing.root
+                root = listing.image_root
                 place = found.relative_to(root).as_posix()
                 return Label(place, found, listing.root / label, split)
     fault = listing.find_image(f"{stem}.jpg", label, split)
